@@ -1,0 +1,61 @@
+# Every target works from a bare clone: Python 3.11+, make, and a network that reaches the package registries.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export UV_NO_CONFIG := 1
+
+.PHONY: run test check bench chaos fmt lock install clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     start Postgres, NATS, the console and a living demo"
+	@echo "make test    every test, on real servers"
+	@echo "make check   lint, types, import rules"
+	@echo "make bench   the figures of docs/benchmarks.md"
+	@echo "make chaos   the long failure tests"
+	@echo "make fmt     format"
+	@echo "make lock    resolve the pins in requirements/ again"
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+
+$(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml sdk/pyproject.toml
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/bootstrap.txt requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable sdk --editable .
+	@touch $(STAMP)
+
+install: $(STAMP)
+
+run: install
+	$(BIN)/brownout up --demo --data-dir .brownout
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: install
+	$(BIN)/python -m pytest -m chaos --chaos=long $(ARGS)
+
+fmt: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package brownout --custom-compile-command "make lock"
+lock: $(BIN)/uv
+	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml sdk/pyproject.toml --group dev --group test -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .brownout ui/dist ui/node_modules

