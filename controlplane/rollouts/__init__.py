@@ -1,0 +1,1 @@
+"""Staged canaries: advance on proof, roll back on evidence (docs/rollouts.md)."""
