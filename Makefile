@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos fmt lock install clean
+.PHONY: run test check bench chaos fmt lock install assets screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo "make bench   the figures of docs/benchmarks.md"
 	@echo "make chaos   the long failure tests"
 	@echo "make fmt     format"
+	@echo "make assets  build what the browser loads (no Node needed)"
+	@echo "make screenshots  every page of the console, into screenshots/"
 	@echo "make lock    resolve the pins in requirements/ again"
 
 $(BIN)/uv:
@@ -28,10 +30,16 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml sdk/pyproject.toml
 
 install: $(STAMP)
 
-run: install
+UI_SOURCES := $(shell find ui/static -type f 2>/dev/null) ui/build.py ui/package-lock.json
+ui/dist/manifest.json: $(UI_SOURCES) | $(STAMP)
+	$(BIN)/python ui/build.py
+
+assets: install ui/dist/manifest.json
+
+run: assets
 	$(BIN)/brownout up --demo --data-dir .brownout
 
-test: install
+test: assets
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: install
@@ -40,12 +48,16 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/djlint --quiet --lint ui/templates
 
 bench: install
 	$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: install
 	$(BIN)/python -m pytest -m chaos --chaos=long $(ARGS)
+
+screenshots: assets
+	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
 
 fmt: install
 	$(BIN)/ruff check --fix .

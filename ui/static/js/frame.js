@@ -1,0 +1,24 @@
+// The frame: what a static page cannot do by itself.
+
+// a menu made of <details> closes when the eye moves on
+addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.env[open], details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.env[open], details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// a button that copies what stands beside it (a key that is shown once)
+addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
+  button.textContent = "Copied";
+});
