@@ -1,0 +1,5 @@
+"""`python -m controlplane` is the CLI."""
+
+from controlplane.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""What a request may be, checked before anybody reads it."""
+
+from typing import Any
+
+from litestar import Request, Response
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from controlplane.api.problems import problem_response
+from controlplane.errors import InvalidInputError
+from controlplane.problems import problem
+from controlplane.strict_json import check_json
+
+MAX_HEADER_BYTES = 32_768
+
+
+class LimitHeaders(ASGIMiddleware):
+    """Refuses header sections that no honest client sends."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) <= MAX_HEADER_BYTES:
+            await next_app(scope, receive, send)
+            return
+        response: Response[Any] = problem_response(
+            problem(431, "too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+        )
+        await response.to_asgi_response(None, Request(scope))(scope, receive, send)
+
+
+async def check_body(request: Request[Any, Any, Any]) -> None:
+    """`before_request`: a JSON body is strict JSON, whatever its handler does with it.
+
+    Raises:
+        InvalidInputError: duplicate keys, NaN, too deep, or not JSON at all.
+    """
+    if request.method in {"GET", "HEAD", "OPTIONS"} or "json" not in request.headers.get("content-type", ""):
+        return
+    body = await request.body()
+    faults = check_json(body) if body else ()
+    if faults:
+        raise InvalidInputError(faults[0].message, faults)

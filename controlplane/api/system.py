@@ -1,0 +1,25 @@
+"""For whoever runs us: is it alive, is it ready?"""
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.enums import MediaType
+
+from controlplane.services import Services
+
+
+class SystemController(Controller):
+    """Needs no token: load balancers have none."""
+
+    tags = ("system",)
+    security = ()
+
+    @get("/livez", operation_id="livez", opt={"public": True}, media_type=MediaType.TEXT)
+    async def livez(self) -> str:
+        """The process runs and its event loop turns."""
+        return "ok"
+
+    @get("/readyz", operation_id="readyz", opt={"public": True}, media_type=MediaType.TEXT)
+    async def readyz(self, services: NamedDependency[Services]) -> Response[str]:
+        """Postgres answers: writes and reads work here. NATS is not needed for that (SDKs keep what they have)."""
+        ready = await services.ready()
+        return Response("ok" if ready else "no database", status_code=200 if ready else 503, media_type=MediaType.TEXT)

@@ -1,0 +1,108 @@
+"""One CLI call's connection to the API: where it is, who we are, how answers are printed."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from controlplane.problems import EXIT_CODES, REFUSED, UNREACHABLE, Problem
+
+T = TypeVar("T")
+
+DATA_DIR = ".brownout"
+"""Where `brownout up` keeps its data unless told, and where the other verbs look."""
+
+
+class CliError(Exception):
+    """Ends the verb with one message and one exit code."""
+
+    def __init__(self, message: str, exit_code: int = REFUSED, problem: Problem | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.problem = problem
+
+
+class Target(msgspec.Struct, frozen=True):
+    """`cli.json`, written by `brownout up` (0600)."""
+
+    url: str
+    token: str
+    nats_url: str = ""
+
+
+def find_target(url: str, token: str, data_dir: str) -> Target:
+    """From options, else the environment, else `cli.json` of a data directory here or above."""
+    url = url or os.environ.get("BROWNOUT_URL", "")
+    token = token or os.environ.get("BROWNOUT_TOKEN", "")
+    if url:
+        return Target(url.rstrip("/"), token)
+    for folder in _data_dirs(data_dir or os.environ.get("BROWNOUT_DATA_DIR", "")):
+        file = folder / "cli.json"
+        try:
+            found = msgspec.json.decode(file.read_bytes(), type=Target)
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError) as error:
+            raise CliError(f"cannot use {file}: {error}", UNREACHABLE) from None
+        return Target(found.url, token or found.token, found.nats_url)
+    raise CliError(
+        "no control plane known: set BROWNOUT_URL and BROWNOUT_TOKEN, or run where `brownout up` keeps its data",
+        UNREACHABLE,
+    )
+
+
+def _data_dirs(given: str) -> list[Path]:
+    if given:
+        return [Path(given)]
+    here = Path.cwd()
+    return [folder / DATA_DIR for folder in (here, *here.parents)]
+
+
+class Session:
+    """Sends requests; a refusal becomes a CliError that carries the server's problem."""
+
+    def __init__(self, target: Target, environment: str) -> None:
+        self.target = target
+        self.environment = environment
+        self._http = httpx.Client(
+            base_url=target.url + "/api/v1",
+            headers={"Authorization": f"Bearer {target.token}"} if target.token else {},
+            timeout=30,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def path(self, *parts: str) -> str:
+        return "/".join(["/environments", self.environment, *parts])
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Raises CliError: refused by the server, or nobody answers."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
+        if response.is_success:
+            return response
+        raise _refusal(response)
+
+    def get(self, path: str, type_: type[T], **params: Any) -> T:
+        wanted = {name: value for name, value in params.items() if value not in (None, "")}
+        return msgspec.json.decode(self.request("GET", path, params=wanted).content, type=type_)
+
+    def send(self, method: str, path: str, body: object, type_: type[T], headers: dict[str, str] | None = None) -> T:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        response = self.request(
+            method, path, content=content, headers={"Content-Type": "application/json", **(headers or {})}
+        )
+        return msgspec.json.decode(response.content, type=type_)
+
+
+def _refusal(response: httpx.Response) -> CliError:
+    try:
+        problem = msgspec.json.decode(response.content, type=Problem)
+    except msgspec.DecodeError:
+        return CliError(f"HTTP {response.status_code} from {response.url}: not a Brownout control plane?", UNREACHABLE)
+    return CliError(problem.detail, EXIT_CODES.get(problem.code, REFUSED), problem)

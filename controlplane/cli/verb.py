@@ -1,0 +1,123 @@
+"""What all verbs share: the options that say where and who, `--json`, errors as one sentence and an exit code."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from controlplane.access.actor import Action
+from controlplane.cli.session import CliError, Session, find_target
+from controlplane.problems import UNREACHABLE
+
+ACTIONS: dict[str, Action] = {}
+"""Verb → what it needs, for the reference page and for tests."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.", rich_help_panel="Everywhere")]
+UrlOption = Annotated[
+    str, typer.Option("--url", help="The control plane [BROWNOUT_URL].", rich_help_panel="Everywhere")
+]
+TokenOption = Annotated[
+    str,
+    typer.Option("--token", help="An API token [BROWNOUT_TOKEN].", rich_help_panel="Everywhere", show_default=False),
+]
+DataDirOption = Annotated[
+    str, typer.Option("--data-dir", help="Where `brownout up` keeps its data.", rich_help_panel="Everywhere")
+]
+EnvironmentOption = Annotated[
+    str,
+    typer.Option("--env", "-e", help="The environment.", envvar="BROWNOUT_ENVIRONMENT", rich_help_panel="Everywhere"),
+]
+
+_SHARED: dict[str, tuple[object, object]] = {
+    "environment": (EnvironmentOption, "production"),
+    "as_json": (JsonOption, False),
+    "url": (UrlOption, ""),
+    "token": (TokenOption, ""),
+    "data_dir": (DataDirOption, ""),
+}
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a verb works with: the API and how to answer."""
+
+    session: Session
+    as_json: bool
+    console: Console
+
+    def answer(self, value: object, human: Callable[[], object]) -> None:
+        """Prints `value` as JSON, or what `human()` makes of it."""
+        if self.as_json:
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+            return
+        shown = human()
+        if shown is not None:
+            self.console.print(shown)
+
+
+def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers `function(call: Call, …)` as a verb that needs `action`; adds the shared options."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            shared = {option: given.pop(option) for option in _SHARED}
+            as_json = bool(shared["as_json"])
+            with reporting(as_json=as_json):
+                session = Session(
+                    find_target(shared["url"], shared["token"], shared["data_dir"]), shared["environment"]
+                )
+                try:
+                    function(Call(session, as_json, Console()), **given)
+                finally:
+                    session.close()
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        added = [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for option, (annotation, default) in _SHARED.items()
+        ]
+        signature = inspect.Signature([*own, *added])
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        del run.__wrapped__
+        ACTIONS[f"{app.info.name or ''} {name}".strip()] = action
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+class reporting:  # noqa: N801 - reads as a statement
+    """Turns what went wrong into one message on stderr and an exit code."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CliError):
+            _complain(error, as_json=self._as_json)
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
+        if isinstance(error, msgspec.ValidationError | msgspec.DecodeError):
+            _complain(CliError(f"the answer makes no sense to this version: {error}"), as_json=self._as_json)
+            raise typer.Exit(UNREACHABLE) from None
+
+
+def _complain(error: CliError, *, as_json: bool) -> None:
+    if as_json:
+        body: object = error.problem or {"code": "refused", "detail": str(error)}
+        sys.stderr.write(msgspec.json.encode(body).decode() + "\n")
+        return
+    err = Console(stderr=True, soft_wrap=True, highlight=False)
+    err.print(f"[red]✗[/] {error}", markup=True)
+    for fault in error.problem.faults if error.problem else ():
+        err.print(f"  {fault.pointer or '/'}: {fault.message} ({fault.code})", markup=False)

@@ -1,0 +1,70 @@
+"""Postgres, NATS and everything they need to be found again, for `brownout up`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import asyncpg
+import msgspec
+
+from controlplane.embedded.data_dir import DataDir, Ports
+from controlplane.embedded.nats import EmbeddedNats
+from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.embedded.processes import StartError, free_port, port_is_free
+
+DATABASE = "brownout"
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """Running servers. `database_url` is a libpq URL."""
+
+    database_url: str
+    nats_url: str
+    ports: Ports
+
+
+def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
+    """The port asked for, or that of last time, or the usual one, or any.
+
+    Raises:
+        StartError: the port asked for is taken.
+    """
+    if asked:
+        if not port_is_free(asked):
+            raise StartError(f"port {asked} on 127.0.0.1 is already in use")
+        return asked
+    for port in (remembered, preferred):
+        if port and port_is_free(port):
+            return port
+    return free_port()
+
+
+@contextmanager
+def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0, nats_extra: str = "") -> Iterator[Stack]:
+    """Starts both servers and ends them on leaving. `nats_extra` replaces the default accounts of NATS."""
+    kept, secrets = data_dir.ports(), data_dir.secrets()
+    ports = Ports(
+        http=kept.http,
+        postgres=choose_port(postgres_port, kept.postgres),
+        nats=choose_port(nats_port, kept.nats),
+    )
+    accounts = nats_extra or static_accounts(secrets.nats_token)
+    with ExitStack() as stack:
+        postgres = stack.enter_context(EmbeddedPostgres(data_dir.path / "postgres", port=ports.postgres))
+        nats = stack.enter_context(EmbeddedNats(data_dir.path / "nats", port=ports.nats, extra=accounts))
+        yield Stack(postgres.dsn(DATABASE), nats.url, ports)
+
+
+def static_accounts(token: str) -> str:
+    """Nobody connects without the token; until the auth callout answers, SDKs share it with the control plane."""
+    return f"authorization {{ token: {json.dumps(token)} }}"
+
+
+async def create_database(postgres_url: str) -> None:
+    """Makes our database inside a new server; does nothing when it is there."""
+    connection = await asyncpg.connect(postgres_url.rsplit("/", 1)[0] + "/postgres")
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+    finally:
+        await connection.close()

@@ -1,0 +1,76 @@
+"""uvicorn around the application, with signals that end it cleanly."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from controlplane.api.limits import MAX_HEADER_BYTES
+from controlplane.app import create_app, open_services
+from controlplane.embedded.processes import StartError
+from controlplane.services import Services
+from controlplane.settings import Settings
+
+GRACE_S = 3
+"""How long open requests (event streams mostly) may finish after a signal."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal again after its shutdown, which would end us before our own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The HTTP socket, bound before anything else starts.
+
+    Raises:
+        StartError: the port is taken or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        why = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror}"
+        raise StartError(f"port {port} on {host} {why}") from None
+    return listener
+
+
+def serve(settings: Settings, listener: socket.socket, on_ready: Callable[[Services], None] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM. `on_ready` runs once every capability is open."""
+    with asyncio.Runner() as runner:
+        runner.run(_serve(settings, listener, on_ready))
+
+
+async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable[[Services], None] | None) -> None:
+    async with open_services(settings) as services:
+        config = uvicorn.Config(
+            create_app(services),
+            http="h11",  # the only one of the two that bounds a header section while reading it
+            h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        if on_ready:
+            on_ready(services)
+        await _Server(config).serve(sockets=[listener])

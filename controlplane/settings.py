@@ -1,0 +1,124 @@
+"""Everything that can be set, read once from `BROWNOUT_*`. Secrets have no defaults and never print.
+
+`BROWNOUT_X_FILE` names a file that holds the value of `BROWNOUT_X` (mounted secrets).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar, get_type_hints
+
+import msgspec
+
+PREFIX = "BROWNOUT_"
+MIN_SECRET_KEY = 32
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """One sentence for the person who starts the process."""
+
+
+class Secret:
+    """Text that must not reach a log or a traceback by accident."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(…)" if self._text else "Secret('')"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The control plane's settings; the field `x` is read from `BROWNOUT_X`."""
+
+    database_url: Secret
+    """A libpq URL: postgresql://user:password@host:port/database."""
+    secret_key: Secret
+    """At least 32 characters; encrypts signing keys at rest."""
+    nats_url: str
+    """One or several, separated by commas."""
+    nats_user: str = ""
+    nats_password: Secret = Secret("")
+    nats_replicas: int = 1
+    """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
+    admin_token: Secret = Secret("")
+    """A bearer token with every role; empty = none."""
+    host: str = "127.0.0.1"
+    port: int = 8321
+    public_url: str = ""
+    """Where people reach the console, when not at host:port."""
+    database_pool: int = 20
+    max_body_bytes: int = 1_500_000
+    """Of one request, unless the route says otherwise (commits, imports)."""
+    max_import_bytes: int = 32_000_000
+    max_activation_hours: int = 168
+    """The longest time for which safe mode can be switched on or extended."""
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otlp_endpoint: str = ""
+    """OTLP/HTTP collector; empty = no OpenTelemetry."""
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url.reveal().replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Reads `BROWNOUT_*`.
+
+    Raises:
+        SettingsError: something is missing, malformed or unreadable; all such names are in the message.
+    """
+    settings = read_struct(Settings, environ)
+    if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
+        raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+    return settings
+
+
+def read_struct(struct: type[T], environ: Mapping[str, str]) -> T:
+    """Any frozen msgspec struct of settings, so that a capability can keep its own."""
+    values: dict[str, object] = {}
+    wrong: list[str] = []
+    hints = get_type_hints(struct)
+    for field in msgspec.structs.fields(struct):  # type: ignore[arg-type]
+        name = PREFIX + field.name.upper()
+        try:
+            text = _text(environ, name)
+            if text is None:
+                if field.required:
+                    wrong.append(f"{name} is not set")
+                continue
+            values[field.name] = _convert(text, hints[field.name])
+        except (OSError, ValueError) as error:
+            wrong.append(f"{name}: {error}")
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    return struct(**values)
+
+
+def _text(environ: Mapping[str, str], name: str) -> str | None:
+    file = environ.get(f"{name}_FILE")
+    if file:
+        return Path(file).read_text(encoding="utf-8").strip()
+    return environ.get(name)
+
+
+def _convert(text: str, hint: object) -> object:
+    if hint is Secret:
+        return Secret(text)
+    try:
+        return msgspec.convert(text, type=hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from controlplane.settings import SettingsError, load_settings
+
+REQUIRED = {
+    "BROWNOUT_DATABASE_URL": "postgresql://u:hunter2@db/brownout",
+    "BROWNOUT_SECRET_KEY": "s" * 32,
+    "BROWNOUT_NATS_URL": "nats://one:4222,nats://two:4222",
+}
+
+
+def test_everything_missing_or_malformed_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"BROWNOUT_PORT": "eighty"})
+    for name in [*REQUIRED, "BROWNOUT_PORT"]:
+        assert name in str(refused.value)
+
+
+def test_a_secret_can_come_from_a_file_and_never_prints(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("k" * 40 + "\n")
+    settings = load_settings({**REQUIRED, "BROWNOUT_SECRET_KEY": "", "BROWNOUT_SECRET_KEY_FILE": str(file)})
+    assert settings.secret_key.reveal() == "k" * 40
+    assert "kkk" not in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_short_secret_key_is_refused() -> None:
+    with pytest.raises(SettingsError, match="BROWNOUT_SECRET_KEY"):
+        load_settings({**REQUIRED, "BROWNOUT_SECRET_KEY": "short"})
