@@ -1,0 +1,301 @@
+"""What this process counted: evaluations, policies, outcomes, custom metrics and rollout units.
+
+Counting never blocks and never raises; memory is bounded, and what found no room is counted as dropped. Everything is
+cumulative, see `telemetry_wire`. The sync thread asks for `message()` now and then and sends it.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
+
+from brownout.telemetry_sketch import bucket_of
+from brownout.telemetry_units import MAX_RULES, Outcome, StageUnits
+from brownout.telemetry_wire import (
+    ENCODER,
+    OTHER,
+    VERSION,
+    Arm,
+    ArmKey,
+    CustomKey,
+    CustomTotals,
+    EvaluationKey,
+    MeanMeasure,
+    Measure,
+    RequestKey,
+    RequestTotals,
+    TelemetryMessage,
+)
+
+INTERVAL_S = 10.0
+"""How often a message is sent, and so the most that dies with a killed process."""
+
+MAX_EVALUATION_SERIES = 2_000
+MAX_REQUEST_SERIES = 200
+MAX_CUSTOM_SERIES = 200
+MAX_ATTRIBUTES = 4
+MAX_LABEL = 100
+"""Characters of a custom metric's name or attribute value that are kept."""
+
+RUNGS = frozenset({"model", "cache", "template", "human_review"})
+ERROR_CLASSES = frozenset(
+    [
+        "rate_limited",
+        "timeout",
+        "server_error",
+        "overloaded",
+        "context_window",
+        "format_error",
+        "refusal",
+        "content_filter",
+        "filter_unavailable",
+        "tool_error",
+        "budget_exhausted",
+        "auth",
+    ]
+)
+
+_Key = TypeVar("_Key", bound=tuple[str, ...])
+
+
+class Tally(Generic[_Key]):
+    """Counts per key without a lock on the counting path.
+
+    `next()` on an itertools.count is one step of the interpreter, so no increment is ever lost between threads. Reading
+    it takes a ticket too; the tickets taken are subtracted.
+    """
+
+    def __init__(self, limit: int, other: _Key) -> None:
+        self._limit = limit
+        self._other = other
+        self._opening = threading.Lock()
+        self._counts: dict[_Key, count[int]] = {other: count()}
+        self._reads: dict[_Key, int] = {}
+
+    def add(self, key: _Key) -> None:
+        try:
+            next(self._counts[key])
+        except KeyError:
+            self._add_new(key)
+
+    def totals(self) -> dict[_Key, int]:
+        """Only one thread may read."""
+        found = {}
+        for key, ticks in self._counts.copy().items():
+            reads = self._reads.get(key, 0)
+            if total := next(ticks) - reads:
+                found[key] = total
+            self._reads[key] = reads + 1
+        return found
+
+    def _add_new(self, key: _Key) -> None:
+        with self._opening:
+            if key not in self._counts:
+                if len(self._counts) > self._limit:
+                    key = self._other
+                else:
+                    self._counts[key] = count()
+        next(self._counts[key])
+
+
+class Exposure(NamedTuple):
+    """A decision that a rollout's rule made: the unit counts for that arm of that stage."""
+
+    rule: str
+    variant: str
+    unit: str
+
+
+class Report(NamedTuple):
+    """What a service says of one request. None means: not known, and so not counted either way."""
+
+    error_class: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    quality: float | None = None
+    rung: str | None = None
+    """The kind of rung that answered when it was not the primary model."""
+    refused: bool = False
+    format_ok: bool | None = None
+    completed: bool | None = None
+    escalated: bool = False
+    retrieval_hit: bool | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        bad: dict[Measure, bool] = {
+            "error": self.error_class is not None,
+            "refusal": self.refused,
+            "fallback": self.rung is not None,
+            "escalation": self.escalated,
+        }
+        if self.format_ok is not None:
+            bad["format_error"] = not self.format_ok
+        if self.completed is not None:
+            bad["incomplete"] = not self.completed
+        if self.retrieval_hit is not None:
+            bad["retrieval_miss"] = not self.retrieval_hit
+        means: dict[MeanMeasure, float] = {}
+        if self.quality is not None:
+            means["quality"] = self.quality
+        if self.duration_ms:
+            means["duration"] = math.log(self.duration_ms)
+        if self.time_to_first_token_ms:
+            means["time_to_first_token"] = math.log(self.time_to_first_token_ms)
+        return Outcome(bad, means)
+
+
+class Telemetry:
+    """One process's counters. `now` answers Unix seconds."""
+
+    def __init__(self, instance: str, service: str, *, now: Callable[[], float] = time.time) -> None:
+        self._instance = instance
+        self._service = service
+        self._now = now
+        self._start = int(now() * 1000)
+        self._sequence = 0
+        self._evaluations = Tally(MAX_EVALUATION_SERIES, EvaluationKey(OTHER, "", ""))
+        self._policies = Tally(MAX_REQUEST_SERIES, RequestKey(OTHER, "", "", ""))
+        self._lock = threading.Lock()
+        self._requests: dict[RequestKey, RequestTotals] = {}
+        self._custom: dict[CustomKey, CustomTotals] = {}
+        self._stages: dict[str, StageUnits] = {}
+        self._dropped = 0
+        self._forgotten = 0
+        self._fingerprint: tuple[int, ...] = ()
+        self.evaluated = self._evaluations.add
+        """Counts one evaluation; called on every one, hence bound once."""
+        self.policy_given = self._policies.add
+
+    def record(self, key: RequestKey, report: Report, exposures: Sequence[Exposure] = ()) -> None:
+        """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
+        try:
+            outcome = report.outcome if exposures else None
+            with self._lock:
+                self._count_request(key, report)
+                for exposure in exposures if outcome else ():
+                    self._stage(exposure.rule).observe(exposure.variant, exposure.unit, outcome or report.outcome)
+        except (TypeError, ValueError, OverflowError):
+            self.drop()
+
+    def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
+        """Counts a custom metric. At most MAX_ATTRIBUTES attributes are kept, and MAX_CUSTOM_SERIES series in all."""
+        try:
+            number = float(value)
+            if not math.isfinite(number):
+                self.drop()
+                return
+            pairs = sorted((attributes or {}).items())[:MAX_ATTRIBUTES]
+            key = CustomKey(
+                name[:MAX_LABEL], ",".join(f"{k[:MAX_LABEL]}={str(v)[:MAX_LABEL]}".replace(",", ";") for k, v in pairs)
+            )
+            with self._lock:
+                self._count_custom(key, number)
+        except (TypeError, ValueError, OverflowError):
+            self.drop()
+
+    def drop(self) -> None:
+        """Counts something that could not be counted (without a lock: two at once may count as one)."""
+        self._dropped += 1
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped + self._forgotten + sum(stage.forgotten for stage in self._stages.copy().values())
+
+    def message(self, *, final: bool = False) -> bytes | None:
+        """The next message, encoded; None when nothing changed since the last one and this is not the final one."""
+        evaluations, policies = self._evaluations.totals(), self._policies.totals()
+        with self._lock:
+            fingerprint = (
+                sum(evaluations.values()),
+                sum(policies.values()),
+                sum(totals.requests for totals in self._requests.values()),
+                sum(totals.n for totals in self._custom.values()),
+                self.dropped,
+            )
+            if fingerprint == self._fingerprint and not final:
+                return None
+            self._fingerprint = fingerprint
+            self._sequence += 1
+            arms: dict[ArmKey, Arm] = {}
+            for rule, stage in self._stages.items():
+                arms |= stage.arms(rule)
+            return ENCODER.encode(
+                TelemetryMessage(
+                    VERSION,
+                    self._instance,
+                    self._start,
+                    self._sequence,
+                    self._service,
+                    int(self._now() * 1000),
+                    evaluations,
+                    policies,
+                    self._requests,
+                    self._custom,
+                    arms,
+                    self.dropped,
+                )
+            )
+
+    def _count_request(self, key: RequestKey, report: Report) -> None:
+        totals = self._requests.get(key)
+        if totals is None:
+            if len(self._requests) >= MAX_REQUEST_SERIES:
+                self.drop()
+                key = RequestKey(OTHER, "", "", "")
+            totals = self._requests.setdefault(key, RequestTotals())
+        totals.requests += 1
+        if report.error_class is not None:
+            name = report.error_class if report.error_class in ERROR_CLASSES else OTHER
+            totals.errors[name] = totals.errors.get(name, 0) + 1
+        if report.rung is not None:
+            rung = report.rung if report.rung in RUNGS else OTHER
+            totals.fallbacks[rung] = totals.fallbacks.get(rung, 0) + 1
+        totals.refusals += report.refused
+        totals.escalations += report.escalated
+        if report.format_ok is not None:
+            totals.format_checked += 1
+            totals.format_errors += not report.format_ok
+        if report.completed is not None:
+            totals.completion_known += 1
+            totals.completions += report.completed
+        if report.retrieval_hit is not None:
+            totals.retrievals += 1
+            totals.retrieval_misses += not report.retrieval_hit
+        totals.input_tokens += max(0, int(report.input_tokens))
+        totals.output_tokens += max(0, int(report.output_tokens))
+        _into(totals.duration, report.duration_ms)
+        _into(totals.time_to_first_token, report.time_to_first_token_ms)
+        if report.quality is not None and math.isfinite(report.quality):
+            totals.quality_n += 1
+            totals.quality_total += report.quality
+
+    def _count_custom(self, key: CustomKey, value: float) -> None:
+        totals = self._custom.get(key)
+        if totals is None:
+            if len(self._custom) >= MAX_CUSTOM_SERIES:
+                self.drop()
+                key = CustomKey(OTHER, "")
+            totals = self._custom.setdefault(key, CustomTotals())
+        totals.n += 1
+        totals.total += value
+        _into(totals.values, value)
+
+    def _stage(self, rule: str) -> StageUnits:
+        """The rule's units, moved to the end of the order in which stages are dropped."""
+        stage = self._stages.pop(rule, None) or StageUnits()
+        self._stages[rule] = stage
+        if len(self._stages) > MAX_RULES:
+            forgotten = self._stages.pop(next(iter(self._stages)))
+            self._forgotten += forgotten.forgotten + 1
+        return stage
+
+
+def _into(sketch: dict[int, int], value: float | None) -> None:
+    if value is not None:
+        bucket = bucket_of(value)
+        sketch[bucket] = sketch.get(bucket, 0) + 1

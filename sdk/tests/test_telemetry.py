@@ -1,0 +1,234 @@
+"""What an instance counts: exact totals, bounded memory, each unit once."""
+
+import math
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brownout.telemetry import MAX_REQUEST_SERIES, Exposure, Report, Tally, Telemetry
+from brownout.telemetry_sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
+from brownout.telemetry_units import MAX_RULES, RECENT_BAD, SAMPLE
+from brownout.telemetry_wire import (
+    MEASURES,
+    OTHER,
+    ArmKey,
+    ArmTotals,
+    CustomKey,
+    EvaluationKey,
+    RequestKey,
+    RequestTotals,
+    RolloutRule,
+    TelemetryMessage,
+    decode,
+    parse_rollout_rule,
+    rollout_rule,
+)
+
+KEY = RequestKey("support-reply", "small", "haiku", "")
+RULE = rollout_rule("new-model", 1, 2)
+ERROR, REFUSAL = MEASURES.index("error"), MEASURES.index("refusal")
+
+
+def telemetry() -> Telemetry:
+    return Telemetry("i-1", "support", now=lambda: 1_000.0)
+
+
+def sent(subject: Telemetry) -> TelemetryMessage:
+    data = subject.message(final=True)
+    assert data is not None
+    return decode(data)
+
+
+@given(st.floats(0.002, 9e8))
+def test_a_bucket_stands_for_its_values_within_the_accuracy(value: float) -> None:
+    assert value_of(bucket_of(value)) == pytest.approx(value, rel=ACCURACY * 1.001)
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, math.nan, math.inf, 1e300, 1e-300])
+def test_odd_values_fall_into_the_outermost_buckets(value: float) -> None:
+    assert bucket_of(0.0) <= bucket_of(value) < bucket_of(0.0) + MAX_BUCKETS
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_a_quantile_is_near_the_true_one(values: list[float], q: float) -> None:
+    sketch: dict[int, int] = {}
+    for value in values:
+        sketch[bucket_of(value)] = sketch.get(bucket_of(value), 0) + 1
+    true = sorted(values)[math.floor(q * (len(values) - 1))]
+
+    assert quantile(sketch, q) == pytest.approx(true, rel=2.1 * ACCURACY)
+
+
+def test_an_empty_sketch_has_no_quantile() -> None:
+    assert quantile({}, 0.5) is None
+
+
+def test_no_increment_is_lost_between_threads_while_totals_are_read() -> None:
+    tally = Tally(10, EvaluationKey(OTHER, "", ""))
+    keys = [EvaluationKey(f"flag-{i}", "on", "STATIC") for i in range(4)]
+    done = threading.Event()
+
+    def reader() -> None:
+        while not done.is_set():
+            tally.totals()
+
+    def writer() -> None:
+        for i in range(20_000):
+            tally.add(keys[i % 4])
+
+    threads = [threading.Thread(target=writer) for _ in range(4)]
+    reading = threading.Thread(target=reader)
+    for thread in [reading, *threads]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    reading.join()
+
+    assert tally.totals() == dict.fromkeys(keys, 20_000)
+
+
+def test_a_tally_without_room_counts_under_other() -> None:
+    tally = Tally(3, EvaluationKey(OTHER, "", ""))
+    for i in range(10):
+        tally.add(EvaluationKey(f"flag-{i}", "on", "STATIC"))
+
+    assert sum(tally.totals().values()) == 10
+    assert tally.totals()[EvaluationKey(OTHER, "", "")] == 7
+
+
+def test_a_message_tells_everything_counted_since_the_start() -> None:
+    subject = telemetry()
+    subject.evaluated(EvaluationKey("web-search", "on", "SPLIT"))
+    subject.policy_given(KEY)
+    subject.record(KEY, Report(input_tokens=100, output_tokens=20, duration_ms=800.0, quality=0.9, completed=True))
+    subject.record(KEY, Report(error_class="timeout", rung="cache", format_ok=False, retrieval_hit=False))
+    subject.record(KEY, Report(refused=True, escalated=True))
+    subject.track("thumbs-up", attributes={"plan": "pro", "country": "de"})
+
+    message = sent(subject)
+
+    assert message.evaluations == {EvaluationKey("web-search", "on", "SPLIT"): 1}
+    assert message.policies == {KEY: 1}
+    assert message.requests == {
+        KEY: RequestTotals(
+            requests=3, errors={"timeout": 1}, fallbacks={"cache": 1}, refusals=1, format_checked=1, format_errors=1,
+            escalations=1, completion_known=1, completions=1, retrievals=1, retrieval_misses=1, input_tokens=100,
+            output_tokens=20, duration={bucket_of(800.0): 1}, quality_n=1, quality_total=0.9,
+        )
+    }  # fmt: skip
+    assert list(message.custom) == [CustomKey("thumbs-up", "country=de,plan=pro")]
+    assert (message.instance, message.service, message.start, message.sequence) == ("i-1", "support", 1_000_000, 1)
+
+
+def test_nothing_is_sent_when_nothing_changed() -> None:
+    subject = telemetry()
+    subject.record(KEY, Report())
+
+    assert subject.message() is not None
+    assert subject.message() is None
+    subject.record(KEY, Report())
+    assert subject.message() is not None
+
+
+def test_a_unit_is_bad_once_and_at_risk_only_before() -> None:
+    subject = telemetry()
+    for error in (None, "timeout", "timeout", None):
+        subject.record(KEY, Report(error_class=error), [Exposure(RULE, "treatment", "u-1")])
+    subject.record(KEY, Report(), [Exposure(RULE, "treatment", "u-2")])
+
+    arm = sent(subject).arms[ArmKey(RULE, "treatment")]
+
+    assert (arm.totals.units, arm.totals.requests) == (2, 5)
+    assert (arm.totals.at_risk[ERROR], arm.totals.bad[ERROR]) == (3, 1)
+    assert (arm.totals.at_risk[REFUSAL], arm.totals.bad[REFUSAL]) == (5, 0)
+    assert [index for _, index in arm.bad_units] == [ERROR]
+    assert len(arm.sample) == 2
+
+
+def test_means_take_each_units_first_observation() -> None:
+    subject = telemetry()
+    for quality in (0.5, 0.9):
+        subject.record(KEY, Report(quality=quality), [Exposure(RULE, "control", "u-1")])
+
+    totals = sent(subject).arms[ArmKey(RULE, "control")].totals
+
+    assert (totals.mean_n[0], totals.mean_total[0], totals.mean_squares[0]) == (1, 0.5, 0.25)
+
+
+def test_two_instances_sample_the_same_units() -> None:
+    """So a unit that two instances serve is one unit of the merged sample."""
+    samples = []
+    for _ in range(2):
+        subject = telemetry()
+        for i in range(3 * SAMPLE):
+            subject.record(KEY, Report(), [Exposure(RULE, "control", f"u-{i}")])
+        samples.append(sent(subject).arms[ArmKey(RULE, "control")].sample)
+
+    assert len(samples[0]) == SAMPLE
+    assert sorted(samples[0]) == sorted(samples[1])
+
+
+def test_memory_is_bounded_and_what_found_no_room_is_counted() -> None:
+    subject = telemetry()
+    for i in range(MAX_REQUEST_SERIES + 50):
+        subject.record(RequestKey(f"class-{i}", "m", "v", ""), Report())
+        subject.track(f"metric-{i}")
+    for i in range(MAX_RULES + 5):
+        subject.record(KEY, Report(), [Exposure(rollout_rule("r", 1, i), "treatment", "u")])
+    for i in range(RECENT_BAD + 10):
+        subject.record(KEY, Report(error_class="timeout"), [Exposure(RULE, "treatment", f"u-{i}")])
+
+    message = sent(subject)
+
+    assert len(message.requests) == MAX_REQUEST_SERIES + 1
+    assert sum(totals.requests for totals in message.requests.values()) == MAX_REQUEST_SERIES + 50 + 5 + RECENT_BAD + 26
+    assert len(message.custom) <= MAX_REQUEST_SERIES + 1
+    assert len({key.rule for key in message.arms}) == MAX_RULES
+    assert len(message.arms[ArmKey(RULE, "treatment")].bad_units) == RECENT_BAD
+    assert message.dropped > 100
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "many"])
+def test_a_senseless_value_is_dropped_and_never_raises(value: float) -> None:
+    subject = telemetry()
+    subject.track("odd", value)
+    subject.record(KEY, Report(quality=value, error_class="unheard-of", rung="prayer"))
+
+    message = sent(subject)
+
+    assert message.custom == {}
+    assert message.dropped >= 1
+    assert all(totals.quality_n == 0 for totals in message.requests.values())
+
+
+totals = st.builds(
+    RequestTotals,
+    requests=st.integers(0, 100),
+    errors=st.dictionaries(st.sampled_from(["timeout", "auth"]), st.integers(1, 9)),
+    duration=st.dictionaries(st.integers(0, 5), st.integers(1, 9)),
+)
+
+
+@given(totals, totals, totals)
+def test_totals_add_in_any_order_and_subtract_back(a: RequestTotals, b: RequestTotals, c: RequestTotals) -> None:
+    assert a.plus(b) == b.plus(a)
+    assert a.plus(b).plus(c) == a.plus(b.plus(c))
+    assert a.plus(b).minus(b) == a
+
+
+def test_arms_add_list_by_list() -> None:
+    arm = ArmTotals(units=1, at_risk=[1, 2, 3, 4, 5, 6, 7])
+
+    assert arm.plus(arm).at_risk == [2, 4, 6, 8, 10, 12, 14]
+
+
+@pytest.mark.parametrize("rule", ["", "beta", "rollout:", "rollout:x", "rollout:x:1", "rollout:x:1.b", "rollout::1.2"])
+def test_other_rules_are_no_rollouts(rule: str) -> None:
+    assert parse_rollout_rule(rule) is None
+
+
+def test_a_rollouts_rule_says_which_stage_it_is() -> None:
+    assert parse_rollout_rule(RULE) == RolloutRule("new-model", 1, 2)
