@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
 
 CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -70,13 +69,11 @@ class Assets:
     opt={"public": True},
     include_in_schema=False,
 )
-async def serve_asset(
-    assets: Assets, file: str, accept_encoding: str = Parameter(header="Accept-Encoding", default="")
-) -> Response[bytes]:
+async def serve_asset(request: Request[Any, Any, Any], assets: Assets, file: str) -> Response[bytes]:
     asset = assets.find(file)
     if asset is None:
         raise NotFoundException(f"no such file: {file}")
     headers = {"Content-Type": asset.content_type, "Vary": "Accept-Encoding"}
-    if "gzip" in accept_encoding:
+    if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(asset.compressed, headers={**headers, "Content-Encoding": "gzip"})
     return Response(asset.content, headers=headers)

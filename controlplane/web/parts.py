@@ -1,0 +1,136 @@
+"""What components show: the arguments of ui/templates/components, shared by many pages."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from controlplane.web.frame import Tone
+
+
+class Option(msgspec.Struct, frozen=True):
+    value: str
+    label: str
+
+
+class CommitLine(msgspec.Struct, frozen=True):
+    """One commit in a list."""
+
+    revision: int
+    summary: str
+    author: str
+    message: str
+    created_at: datetime
+    href: str
+    undo_href: str = ""
+
+
+class DiffLine(msgspec.Struct, frozen=True):
+    kind: Literal["at", "same", "del", "add"]
+    text: str
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """`gone`: safe mode excludes it; `now`: it serves in the excluded one's place."""
+
+    kind: Literal["model", "cache", "template", "human"]
+    label: str
+    on: str = ""
+    gone: bool = False
+    now: bool = False
+
+
+class NowThen(msgspec.Struct, frozen=True):
+    """An effective value, without and with safe mode."""
+
+    label: str
+    now: str
+    then: str
+
+
+class SignalCell(msgspec.Struct, frozen=True):
+    """A number, its unit and its sparkline; an empty value: no calls."""
+
+    label: str
+    value: str = ""
+    unit: str = ""
+    points: str = ""
+    tone: Tone = ""
+
+
+CellTone = Literal["", "new", "lag", "lost"]
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One instance, drawn. The tones are classes of fleet.css."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    tone: CellTone = ""
+
+
+class FleetGroup(msgspec.Struct, frozen=True):
+    """A service's instances at one revision."""
+
+    service: str
+    current: int
+    total: int
+    cells: tuple[Cell, ...]
+    width: int
+    height: int
+
+
+CELL, CELL_STEP, CELL_HEIGHT, CELL_ROW, MAX_ROW = 8, 10, 10, 13, 40
+
+
+def fleet_group(service: str, tones: Sequence[CellTone]) -> FleetGroup:
+    """Lays out one cell an instance, forty in a row; what lags is hollow, so that hue is not needed."""
+    cells = []
+    for index, tone in enumerate(tones):
+        x, y = index % MAX_ROW * CELL_STEP, index // MAX_ROW * CELL_ROW
+        hollow = tone in {"lag", "lost"}
+        cells.append(Cell(x + hollow, y + hollow, CELL - 2 * hollow, CELL_HEIGHT - 2 * hollow, tone))
+    rows = max(1, -(-len(tones) // MAX_ROW))
+    width = min(len(tones), MAX_ROW) * CELL_STEP
+    current = sum(tone in {"", "new"} for tone in tones)
+    return FleetGroup(service, current, len(tones), tuple(cells), width, rows * CELL_ROW - (CELL_ROW - CELL_HEIGHT))
+
+
+SPARK_WIDTH, SPARK_TOP, SPARK_BOTTOM = 64, 3, 16
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """The points of a polyline in a 64 by 20 box; the scale starts at zero, so that flat noise looks flat."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return ""
+    top = max(known) or 1.0
+    step = SPARK_WIDTH / (len(values) - 1)
+    return " ".join(
+        f"{index * step:.0f},{SPARK_BOTTOM - value / top * (SPARK_BOTTOM - SPARK_TOP):.0f}"
+        for index, value in enumerate(values)
+        if value is not None
+    )
+
+
+class Whisker(msgspec.Struct, frozen=True):
+    """An interval against its limit, in a 144 by 16 box."""
+
+    zero: float
+    low: float
+    middle: float
+    high: float
+    limit: float
+    waits: bool
+
+
+class StageStep(msgspec.Struct, frozen=True):
+    """One stage of a rollout's track."""
+
+    title: str
+    state: str
+    detail: str
+    phase: Literal["done", "current", "next"]
