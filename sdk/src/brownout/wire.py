@@ -29,7 +29,8 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     op: Literal["put", "del", "reset"]
     kind: str = ""
     key: str = ""
-    spec: msgspec.Raw | None = None
+    spec: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """UNSET, not None: msgspec cannot decode a union of Raw and None."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
