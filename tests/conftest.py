@@ -9,8 +9,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from controlplane.clock import SystemClock
+from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.store import SigningKeys, Store
+from controlplane.store.migrate import migrate
+
+SECRET_KEY = "a secret of the tests, long enough to be one"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +60,46 @@ async def empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     yield postgres.dsn(name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def template_database(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that went through every migration: each test starts from a copy."""
+    connection = await asyncpg.connect(postgres.dsn())
+    await connection.execute("CREATE DATABASE migrated")
+    await connection.close()
+    database = Database(postgres.dsn("migrated"))
+    await migrate(database)
+    await database.close()
+    return "migrated"
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres, template_database: str) -> AsyncIterator[str]:
+    """The libpq URL of this test's own migrated database."""
+    name = f"t{uuid4().hex[:12]}"
+    connection = await asyncpg.connect(postgres.dsn())
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield postgres.dsn(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def signing_keys(database: Database) -> SigningKeys:
+    return SigningKeys(database, SystemClock(), SECRET_KEY)
+
+
+@pytest.fixture
+async def store(database: Database, signing_keys: SigningKeys) -> Store:
+    """A store with one empty environment, `production`."""
+    opened = Store(database, SystemClock(), signing_keys)
+    await opened.create_environment("production", "Production")
+    return opened

@@ -1,0 +1,113 @@
+"""Connections to Postgres: one pool that may write, one that the server itself holds to reading.
+
+Domain-free: every capability's own queries run on what this gives out.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from controlplane.errors import UnavailableError
+
+STATEMENT_TIMEOUT_MS = 15_000
+LOCK_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5
+
+UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03", "53300"})
+"""Lock or statement timeout, the server going away or coming up, no connection left."""
+
+
+class ReadConnection:
+    """What a query function asks for when it only reads."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.execute = connection.execute
+        self.sql = connection
+
+
+class WriteConnection(ReadConnection):
+    """What a query function asks for when it writes; good for reading too."""
+
+
+class Database:
+    """`reading` and `writing` give a connection whose every statement is its own transaction; `snapshot` and
+    `transaction` give one that spans several. All raise UnavailableError when Postgres does not answer."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = url
+        self.engine = _engine(url, pool_size, {})
+        self._reader = _engine(url, pool_size, {"default_transaction_read_only": "on"})
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._read_autocommit = self._reader.execution_options(isolation_level="AUTOCOMMIT")
+        self._read_snapshot = self._reader.execution_options(isolation_level="REPEATABLE READ")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        await self._reader.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[ReadConnection]:
+        async with _available(), self._read_autocommit.connect() as connection:
+            yield ReadConnection(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[ReadConnection]:
+        """Every statement sees the database as it was at the first."""
+        async with _available(), self._read_snapshot.begin() as connection:
+            yield ReadConnection(connection)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[WriteConnection]:
+        async with _available(), self._autocommit.connect() as connection:
+            yield WriteConnection(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[WriteConnection]:
+        """Commits when the block ends, rolls back when it raises."""
+        async with _available(), self.engine.begin() as connection:
+            yield WriteConnection(connection)
+
+
+@asynccontextmanager
+async def _available() -> AsyncIterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if error.connection_invalidated or state in UNAVAILABLE_STATES:
+            raise UnavailableError("the database does not answer; try again") from error
+        raise
+    except (OSError, TimeoutError, PoolTimeoutError) as error:
+        raise UnavailableError("the database does not answer; try again") from error
+
+
+def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {
+                "application_name": "brownout",
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "lock_timeout": str(LOCK_TIMEOUT_MS),
+                "jit": "off",
+                **settings,
+            },
+        },
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """After a server restart the pool's connections know that they are closed: a fresh one, without a ping each time."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError

@@ -1,0 +1,227 @@
+"""The one way configuration changes: load what the change can break, decide, write; two round trips (ADR 0021)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from brownout.model import ResourceRef, parse, references
+from brownout.wire import Operation
+from controlplane.clock import Clock
+from controlplane.database import Database, ReadConnection, WriteConnection
+from controlplane.errors import NotFoundError
+from controlplane.store.draft import Draft, refuse, settle
+from controlplane.store.effective import effective
+from controlplane.store.errors import IdempotencyKeyReusedError
+from controlplane.store.listing import listed
+from controlplane.store.record import Record, record
+from controlplane.store.signing import SigningKeys
+from controlplane.store.statements import LOAD, LOCK, WRITE
+from controlplane.store.values import Change, Commit, Head, Preview
+
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+
+
+class Request(NamedTuple):
+    """A commit as asked for, already drafted."""
+
+    environment: str
+    draft: Draft
+    author: str
+    message: str
+    expected_revision: int | None
+    idempotency_key: str | None
+    body: bytes
+
+
+class Loaded(NamedTuple):
+    """What one commit sees. `answer` is the (body, revision) that the idempotency key stands for."""
+
+    head: Head
+    kid: str
+    answer: tuple[bytes, int] | None
+    present: Mapping[ResourceRef, bytes]
+
+
+class Stale(NamedTuple):
+    """The caller's expected revision is not the head's; `mine` is what the commit would have done."""
+
+    head: Head
+    mine: tuple[Change, ...]
+
+
+class Replay(NamedTuple):
+    """The idempotency key was used for this same request, which made `revision`."""
+
+    revision: int
+
+
+class Committer:
+    """Writes commits. One instance serves a process."""
+
+    def __init__(self, database: Database, clock: Clock, keys: SigningKeys) -> None:
+        self._database = database
+        self._clock = clock
+        self._keys = keys
+
+    async def commit(self, request: Request) -> Commit | Stale | Replay:
+        """Tries without holding the lock; when somebody else committed meanwhile, again while holding it.
+
+        Raises InvalidInputError with the faults of the outcome, IdempotencyKeyReusedError, NotFoundError.
+        """
+        async with self._database.writing() as connection:
+            done = await self._attempt(connection, request)
+        if done is None:
+            async with self._database.transaction() as connection:
+                await connection.execute(LOCK, {"environment": request.environment})
+                done = await self._attempt(connection, request)
+        assert done is not None, "the head moved although its row was locked"
+        return done
+
+    async def preview(self, environment: str, drafted: Draft) -> Preview:
+        """What a commit of the draft would do now. Raises NotFoundError."""
+        request = Request(environment, drafted, "", "", None, None, b"")
+        async with self._database.reading() as connection:
+            loaded = await load(connection, request, now_ms(self._clock))
+        changes, faults = settle(drafted, loaded.present)
+        if faults:
+            return Preview(loaded.head, faults, (), ())
+        return Preview(loaded.head, (), effective(loaded.present, changes), changes)
+
+    async def _attempt(self, connection: WriteConnection, request: Request) -> Commit | Stale | Replay | None:
+        at = now_ms(self._clock)
+        loaded = await load(connection, request, at)
+        if loaded.answer is not None:
+            body, revision = loaded.answer
+            if body != request.body:
+                raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
+            return Replay(revision)
+        changes, faults = settle(request.draft, loaded.present)
+        if request.expected_revision not in {None, loaded.head.revision}:
+            return Stale(loaded.head, changes)
+        refuse(faults)
+        words = (request.author, request.message, effective(loaded.present, changes))
+        if not changes:
+            return _commit(loaded.head, words, at, (), unchanged=True)
+        key = await self._keys.get(connection, request.environment, loaded.kid)
+        made = record(key, loaded.head, changes, words, at)
+        if not await write(connection, loaded, made, words, at, changes, request):
+            return None
+        head = Head(request.environment, made.epoch, made.revision, made.chain)
+        return _commit(head, words, at, changes)
+
+
+async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
+    """Raises NotFoundError when there is no such environment."""
+    touched, named = list(request.draft.entries), list(request.draft.named)
+    result = await connection.execute(
+        LOAD,
+        {
+            "environment": request.environment,
+            "kinds": [ref.kind for ref in touched],
+            "keys": [ref.key for ref in touched],
+            "named_kinds": [ref.kind for ref in named],
+            "named_keys": [ref.key for ref in named],
+            "idempotency_key": request.idempotency_key,
+            "horizon": at - IDEMPOTENCY_LIFETIME,
+        },
+    )
+    rows = result.all()
+    if not rows:
+        raise NotFoundError(f"there is no environment {request.environment}")
+    first = rows[0]
+    head = Head(request.environment, first.epoch, first.revision, first.chain)
+    answer = None if first.body is None else (first.body, first.answered)
+    present = {ResourceRef(row.kind, row.key): row.spec for row in rows if row.kind is not None}
+    return Loaded(head, first.signing_kid, answer, present)
+
+
+async def write(
+    connection: WriteConnection,
+    seen: Loaded,
+    made: Record,
+    words: tuple[str, str, Sequence[str]],
+    at: datetime,
+    changes: Sequence[Change],
+    request: Request | None = None,
+) -> bool:
+    """Writes the revision if the head is still the one that was seen; returns whether it was."""
+    author, message, summary = words
+    parameters: dict[str, Any] = {
+        "environment": seen.head.environment,
+        "seen_epoch": seen.head.epoch,
+        "seen_revision": seen.head.revision,
+        "kid": seen.kid,
+        **made._asdict(),
+        "author": author,
+        "message": message,
+        "effective": list(summary),
+        "at": at,
+        "changes": len(changes),
+        "idempotency_key": request.idempotency_key if request else None,
+        "body": request.body if request else b"",
+        "horizon": at - IDEMPOTENCY_LIFETIME,
+        **_columns(changes),
+    }
+    return (await connection.execute(WRITE, parameters)).first() is not None
+
+
+def body_of(operations: Sequence[Operation], author: str, message: str, expected_revision: int | None) -> bytes:
+    """The digest by which an idempotency key recognises its request."""
+    request = msgspec.json.encode((operations, author, message, expected_revision))
+    return hashlib.sha256(request).digest()
+
+
+def now_ms(clock: Clock) -> datetime:
+    """The present instant to the millisecond: as an envelope's `ts` says it."""
+    now = clock.now()
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _commit(
+    head: Head,
+    words: tuple[str, str, Sequence[str]],
+    at: datetime,
+    changes: tuple[Change, ...],
+    *,
+    unchanged: bool = False,
+) -> Commit:
+    author, message, summary = words
+    return Commit(
+        head.environment,
+        head.revision,
+        head.epoch,
+        head.chain,
+        author,
+        message,
+        at,
+        tuple(summary),
+        changes,
+        unchanged=unchanged,
+    )
+
+
+def _columns(changes: Sequence[Change]) -> dict[str, list[Any]]:
+    """The changes as WRITE's arrays."""
+    lists = [listed(change.key, change.after) if change.after is not None else None for change in changes]
+    links = [
+        (*change.ref, *target)
+        for change in changes
+        if change.after is not None
+        for target in references(parse(change.kind, change.key, change.after))
+    ]
+    return {
+        "kinds": [change.kind for change in changes],
+        "keys": [change.key for change in changes],
+        "befores": [change.before for change in changes],
+        "afters": [change.after for change in changes],
+        "types": [shown.type if shown else None for shown in lists],
+        "tags": [shown.tags if shown else None for shown in lists],
+        "searches": [shown.search if shown else None for shown in lists],
+        "from_kinds": [link[0] for link in links],
+        "from_keys": [link[1] for link in links],
+        "to_kinds": [link[2] for link in links],
+        "to_keys": [link[3] for link in links],
+    }

@@ -1,0 +1,173 @@
+"""From operations to changes: everything a commit decides before it is written. Pure.
+
+Faults point into the operations as sent (`/ops/3/key`) or, where a resource is at fault, into the whole environment's
+document (`/flag/web-search/rules/0/serve`): a change can break a resource that was not sent.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from brownout.check import check
+from brownout.model import KINDS, InvalidResource, ResourceRef, Spec, encode, parse, references
+from brownout.wire import Operation
+from controlplane.errors import Fault, InvalidInputError, TooLargeError
+from controlplane.store.values import Change
+
+MAX_OPERATIONS = 20_000
+MAX_COMMIT_BYTES = 64 * 1024 * 1024
+MAX_AUTHOR = 200
+MAX_MESSAGE = 2_000
+MAX_IDEMPOTENCY_KEY = 200
+
+KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
+
+
+class Entry(NamedTuple):
+    """One operation, read. `spec` and `encoded` are None for a delete."""
+
+    index: int
+    spec: Spec | None
+    encoded: bytes | None
+
+
+class Draft(NamedTuple):
+    entries: Mapping[ResourceRef, Entry]
+
+    @property
+    def named(self) -> frozenset[ResourceRef]:
+        """What the new specs refer to."""
+        return frozenset(ref for entry in self.entries.values() if entry.spec for ref in references(entry.spec))
+
+
+def check_words(author: str, message: str, idempotency_key: str | None) -> None:
+    """Raises InvalidInputError unless a commit's words are there and bounded."""
+    faults = [
+        *_words("author", author, MAX_AUTHOR),
+        *_words("message", message, MAX_MESSAGE),
+        *([] if idempotency_key is None else _words("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY)),
+    ]
+    if faults:
+        raise InvalidInputError(faults[0].message, tuple(faults))
+
+
+def draft(operations: Sequence[Operation]) -> Draft:
+    """Reads the operations, each on its own.
+
+    Raises:
+        InvalidInputError: with every fault found.
+        TooLargeError: more than MAX_OPERATIONS or MAX_COMMIT_BYTES.
+    """
+    if len(operations) > MAX_OPERATIONS:
+        raise TooLargeError(f"a commit holds at most {MAX_OPERATIONS} operations, this one has {len(operations)}")
+    if sum(len(bytes(o.spec)) for o in operations if o.spec is not None) > MAX_COMMIT_BYTES:
+        raise TooLargeError(f"a commit holds at most {MAX_COMMIT_BYTES} bytes")
+    if not operations:
+        raise InvalidInputError("a commit needs at least one operation", (Fault("required", "no operations", "/ops"),))
+    entries: dict[ResourceRef, Entry] = {}
+    faults: list[Fault] = []
+    for index, operation in enumerate(operations):
+        ref = ResourceRef(operation.kind, operation.key)
+        found = _address_faults(index, operation, ref in entries)
+        if found:
+            faults += found
+            continue
+        try:
+            entries[ref] = _read(index, operation)
+        except InvalidResource as error:
+            faults += [Fault(f.code, f.message, pointer(ref, f.pointer)) for f in error.faults]
+    refuse(faults)
+    return Draft(entries)
+
+
+def settle(drafted: Draft, present: Mapping[ResourceRef, bytes]) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
+    """What the draft changes in `present`, and what is wrong with the outcome.
+
+    `present` holds at least the touched resources, whatever depends on them, and whatever these name. Operations
+    without effect are dropped; deleting what is not there is a fault.
+    """
+    changes: list[Change] = []
+    faults: list[Fault] = []
+    outcome: dict[ResourceRef, Spec] = {}
+    for ref, encoded in present.items():
+        if ref in drafted.entries:
+            continue
+        try:
+            outcome[ref] = parse(ref.kind, ref.key, encoded)
+        except InvalidResource as error:
+            faults += [Fault(f.code, f.message, pointer(ref, f.pointer)) for f in error.faults]
+    for ref, entry in drafted.entries.items():
+        before = present.get(ref)
+        if entry.spec is not None:
+            outcome[ref] = entry.spec
+        elif before is None:
+            faults.append(Fault("not_found", f"there is no {ref.kind} {ref.key} to delete", f"/ops/{entry.index}/key"))
+        if entry.encoded != before:
+            changes.append(Change(ref.kind, ref.key, before, entry.encoded))
+    if not faults:
+        touched = {change.ref for change in changes}
+        checked = check(outcome, touched | dependants(outcome, touched))
+        faults += [Fault(f.code, f.message, pointer(ResourceRef(f.kind, f.key), f.pointer)) for f in checked]
+    return tuple(changes), tuple(faults)
+
+
+def dependants(resources: Mapping[ResourceRef, Spec], touched: Iterable[ResourceRef]) -> frozenset[ResourceRef]:
+    """Whatever refers to one of `touched`, directly or through others."""
+    named_by: dict[ResourceRef, list[ResourceRef]] = defaultdict(list)
+    for ref, spec in resources.items():
+        for target in references(spec):
+            named_by[target].append(ref)
+    found: set[ResourceRef] = set()
+    queue = list(touched)
+    while queue:
+        for ref in named_by.get(queue.pop(), ()):
+            if ref not in found:
+                found.add(ref)
+                queue.append(ref)
+    return frozenset(found)
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raises InvalidInputError when there are any."""
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InvalidInputError(f"{faults[0].message}{more}", tuple(faults))
+
+
+def pointer(ref: ResourceRef, inside: str) -> str:
+    return f"/{ref.kind}/{ref.key}{inside}"
+
+
+def _read(index: int, operation: Operation) -> Entry:
+    if operation.spec is None:
+        return Entry(index, None, None)
+    spec = parse(operation.kind, operation.key, bytes(operation.spec))
+    return Entry(index, spec, encode(spec))
+
+
+def _address_faults(index: int, operation: Operation, seen: bool) -> list[Fault]:
+    at = f"/ops/{index}"
+    kind, key = operation.kind, operation.key
+    faults: list[Fault] = []
+    if operation.op == "reset":
+        faults.append(Fault("invalid_operation", "only the control plane resets", f"{at}/op"))
+    elif (operation.op == "put") != (operation.spec is not None):
+        faults.append(Fault("invalid_operation", "put needs a spec and del has none", f"{at}/spec"))
+    if kind not in KINDS:
+        faults.append(Fault("unknown_kind", f"there is no kind {kind[:100]!r}", f"{at}/kind"))
+    if not KEY.fullmatch(key):
+        faults.append(Fault("invalid_key", f"{key[:100]!r} is not a key: use a-z, 0-9, '.', '_', '-'", f"{at}/key"))
+    if seen:
+        faults.append(Fault("duplicate", f"{kind} {key} is already in this commit", at))
+    return faults
+
+
+def _words(name: str, text: str, limit: int) -> list[Fault]:
+    if not text.strip():
+        return [Fault("required", f"a commit needs {'an' if name[0] in 'aeiou' else 'a'} {name}", f"/{name}")]
+    if len(text) > limit:
+        return [Fault("too_long", f"{name} is longer than {limit} characters", f"/{name}")]
+    if "\0" in text:
+        return [Fault("invalid", f"{name} holds a NUL character", f"/{name}")]
+    return []

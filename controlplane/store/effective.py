@@ -1,0 +1,18 @@
+"""What a commit changes for whom, in words."""
+
+from collections.abc import Mapping, Sequence
+
+from brownout.model import ResourceRef
+from controlplane.store.values import Change
+
+
+def effective(before: Mapping[ResourceRef, bytes], changes: Sequence[Change]) -> tuple[str, ...]:
+    """One line a change; never empty."""
+    return tuple(_line(change) for change in changes) or ("nothing changes",)
+
+
+def _line(change: Change) -> str:
+    what = f"{change.kind.replace('_', ' ')} {change.key}"
+    if change.before is None:
+        return f"{what}: new"
+    return f"{what}: deleted" if change.after is None else f"{what}: changed"

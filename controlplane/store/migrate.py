@@ -1,0 +1,71 @@
+"""Bringing a database to this version's schema, and refusing one that is not at it."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from controlplane.database import Database
+from controlplane.errors import BrownoutError
+
+
+class SchemaError(BrownoutError):
+    """The database was written by a newer version, or waits for `brownout migrate`."""
+
+    code = "schema"
+    status = 503
+
+
+def migrations_folder() -> Path:
+    """Inside the wheel `controlplane/_migrations`; in a clone, `migrations` beside the package."""
+    package = Path(str(files("controlplane")))
+    inside = package / "_migrations"
+    return inside if inside.exists() else package.parent / "migrations"
+
+
+async def migrate(database: Database) -> str:
+    """Runs what is missing, in one transaction; returns the schema's version. Replicas may call it at once."""
+    async with database.transaction() as connection:
+        return await connection.sql.run_sync(_upgrade)
+
+
+async def check_schema(database: Database) -> None:
+    """Raises SchemaError unless the database is exactly at this version's schema."""
+    async with database.reading() as connection:
+        found = await connection.sql.run_sync(_current)
+    _refuse_newer(found)
+    if found != _scripts().get_current_head():
+        raise SchemaError("the database is older than this program: run `brownout migrate`")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _upgrade(connection: Connection) -> str:
+    _refuse_newer(_current(connection))
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return _current(connection) or ""
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_newer(version: str | None) -> None:
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if version is not None and version not in known:
+        raise SchemaError(f"the database is at schema {version}, which a newer version of Brownout wrote")

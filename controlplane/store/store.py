@@ -1,0 +1,151 @@
+"""The store: every read and every change of configuration."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from brownout.model import ResourceRef
+from brownout.wire import Operation
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import InvalidInputError, NotFoundError
+from controlplane.store import environments, log, read
+from controlplane.store.commit import Committer, Replay, Request, Stale, body_of
+from controlplane.store.draft import check_words, draft
+from controlplane.store.errors import StaleRevisionError
+from controlplane.store.log import CommitFilter
+from controlplane.store.signing import SigningKeys
+from controlplane.store.values import (
+    Commit,
+    Environment,
+    Head,
+    LoggedCommit,
+    Preview,
+    Resource,
+    ResourcePage,
+    State,
+    StoredEnvelope,
+)
+
+
+class Store:
+    """Configuration in Postgres. Refuses with a BrownoutError; then nothing was written and no revision used."""
+
+    def __init__(self, database: Database, clock: Clock, signing_keys: SigningKeys) -> None:
+        self._database = database
+        self._clock = clock
+        self._keys = signing_keys
+        self._committer = Committer(database, clock, signing_keys)
+
+    async def create_environment(self, key: str, name: str) -> Environment:
+        """Raises InvalidInputError, or ConflictError when there is one already."""
+        return await environments.create_environment(self._database, self._clock, self._keys, key, name)
+
+    async def list_environments(self) -> tuple[Environment, ...]:
+        return await environments.list_environments(self._database)
+
+    async def head(self, environment: str) -> Head:
+        """Raises NotFoundError when there is no such environment."""
+        return await environments.head(self._database, environment)
+
+    async def commit(
+        self,
+        environment: str,
+        ops: Sequence[Operation],
+        *,
+        author: str,
+        message: str,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Commit:
+        """Makes one revision of all `ops`, or none at all.
+
+        Raises:
+            InvalidInputError: `faults` point at each operation or resource that is wrong.
+            StaleRevisionError: the head is not `expected_revision`; carries both sides.
+            IdempotencyKeyReusedError: the key belongs to another commit of the last 24 hours.
+            NotFoundError, TooLargeError, UnavailableError.
+        """
+        check_words(author, message, idempotency_key)
+        body = body_of(ops, author, message, expected_revision)
+        request = Request(environment, draft(ops), author, message, expected_revision, idempotency_key, body)
+        done = await self._committer.commit(request)
+        if isinstance(done, Stale):
+            raise await self._stale(environment, expected_revision or 0, done)
+        if isinstance(done, Replay):
+            return await log.get_commit(self._database, environment, done.revision, replayed=True)
+        return done
+
+    async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:
+        """What `commit` would do now, faults included; writes nothing."""
+        head = await self.head(environment)
+        try:
+            drafted = draft(ops)
+        except InvalidInputError as error:
+            return Preview(head, error.faults, (), ())
+        return await self._committer.preview(environment, drafted)
+
+    async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
+        return await read.find_resource(self._database, environment, ResourceRef(kind, key))
+
+    async def get_resource(self, environment: str, kind: str, key: str) -> Resource:
+        """Raises NotFoundError."""
+        found = await self.find_resource(environment, kind, key)
+        if found is None:
+            raise NotFoundError(f"{environment} has no {kind.replace('_', ' ')} {key}")
+        return found
+
+    async def list_resources(
+        self,
+        environment: str,
+        kind: str,
+        *,
+        search: str = "",
+        tags: Sequence[str] = (),
+        type: str = "",  # noqa: A002 - the field's own name
+        after: str = "",
+        limit: int = 100,
+    ) -> ResourcePage:
+        """A page in order of keys, those after `after`, that hold every word of `search` and every tag."""
+        return await read.list_resources(
+            self._database, environment, kind, search=search, tags=tuple(tags), type=type, after=after, limit=limit
+        )
+
+    async def count_resources(self, environment: str) -> dict[str, int]:
+        """How many there are of each kind that has any."""
+        return await read.count_resources(self._database, environment)
+
+    async def list_dependants(self, environment: str, kind: str, key: str) -> tuple[ResourceRef, ...]:
+        """Who names this resource directly."""
+        return await read.list_dependants(self._database, environment, ResourceRef(kind, key))
+
+    async def state(self, environment: str) -> State:
+        return await read.head_state(self._database, environment)
+
+    async def envelopes(self, environment: str, after: int, limit: int) -> tuple[StoredEnvelope, ...]:
+        """Up to `limit` revisions above `after`, in order, as they are published."""
+        return await log.envelopes(self._database, environment, after, limit)
+
+    async def get_commit(self, environment: str, revision: int) -> Commit:
+        """Raises NotFoundError."""
+        return await log.get_commit(self._database, environment, revision)
+
+    async def list_commits(
+        self,
+        environment: str,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        author: str | None = None,
+        kind: str | None = None,
+        key: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[LoggedCommit, ...]:
+        """The newest first, revisions below `before`. The next page's `before` is the last one's revision."""
+        where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
+        return await log.list_commits(self._database, environment, where, limit)
+
+    async def _stale(self, environment: str, expected: int, stale: Stale) -> StaleRevisionError:
+        where = CommitFilter(after=expected, before=stale.head.revision + 1)
+        commits = await log.list_commits(self._database, environment, where, limit=50)
+        return StaleRevisionError(expected, stale.head.revision, commits, (), stale.mine)

@@ -1,0 +1,125 @@
+"""What the store answers with."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from brownout.model import ResourceRef
+from controlplane.errors import Fault
+
+NOTIFY_CHANNEL = "brownout_revision"
+"""Every commit notifies it; the payload is the environment's key."""
+
+
+class Environment(msgspec.Struct, frozen=True):
+    key: str
+    name: str
+    epoch: int
+    revision: int
+    created_at: datetime
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where an environment's log stands. Revision 0 with an empty chain: nothing was ever committed."""
+
+    environment: str
+    epoch: int
+    revision: int
+    chain: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One resource before and after, as canonical JSON; None where it does not exist."""
+
+    kind: str
+    key: str
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def ref(self) -> ResourceRef:
+        return ResourceRef(self.kind, self.key)
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What a commit did. `effective` says in words what becomes different for whom.
+
+    When nothing would have changed no revision is made: `unchanged` is set, `revision` is the head's and
+    `changes` is empty. `replayed` is set when an idempotency key answered with the earlier commit.
+    """
+
+    environment: str
+    revision: int
+    epoch: int
+    chain: str
+    author: str
+    message: str
+    created_at: datetime
+    effective: tuple[str, ...]
+    changes: tuple[Change, ...]
+    unchanged: bool = False
+    replayed: bool = False
+
+
+class LoggedCommit(msgspec.Struct, frozen=True):
+    """A line of history. `refs` are the first few of the `changes` resources it touched."""
+
+    environment: str
+    revision: int
+    epoch: int
+    author: str
+    message: str
+    created_at: datetime
+    effective: tuple[str, ...]
+    changes: int
+    refs: tuple[ResourceRef, ...]
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What a commit of these operations would do now. With faults it would be refused, and the rest is empty."""
+
+    head: Head
+    faults: tuple[Fault, ...]
+    effective: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A resource at the head, and the commit that last changed it."""
+
+    kind: str
+    key: str
+    spec: bytes
+    revision: int
+    changed_at: datetime
+    changed_by: str
+
+
+class ResourcePage(msgspec.Struct, frozen=True):
+    """`next` is the `after` of the following page, None on the last."""
+
+    items: tuple[Resource, ...]
+    next: str | None
+
+
+class State(msgspec.Struct, frozen=True):
+    """Everything in an environment at one revision; specs as canonical JSON."""
+
+    head: Head
+    resources: Mapping[ResourceRef, bytes]
+
+
+class StoredEnvelope(msgspec.Struct, frozen=True):
+    """One revision as it is published: `payload` and `signature` go out as they are (brownout.wire.Envelope).
+
+    `reset` marks one whose payload only says: fetch the snapshot (an oversize commit, or a fence).
+    """
+
+    revision: int
+    epoch: int
+    previous_chain: str
+    chain: str
+    payload: bytes
+    signature: str
+    reset: bool
