@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from brownout.model import ResourceRef, parse, references
-from brownout.wire import Operation
+from brownout.check import references
+from brownout.model import ResourceRef
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import NotFoundError
@@ -16,7 +16,7 @@ from controlplane.store.draft import Draft, refuse, settle
 from controlplane.store.effective import effective
 from controlplane.store.errors import IdempotencyKeyReusedError
 from controlplane.store.listing import listed
-from controlplane.store.record import Record, record
+from controlplane.store.record import Entry, Record, record
 from controlplane.store.signing import SigningKeys
 from controlplane.store.statements import LOAD, LOCK, WRITE
 from controlplane.store.values import Change, Commit, Head, Preview
@@ -83,12 +83,13 @@ class Committer:
     async def preview(self, environment: str, drafted: Draft) -> Preview:
         """What a commit of the draft would do now. Raises NotFoundError."""
         request = Request(environment, drafted, "", "", None, None, b"")
+        at = now_ms(self._clock)
         async with self._database.reading() as connection:
-            loaded = await load(connection, request, now_ms(self._clock))
-        changes, faults = settle(drafted, loaded.present)
+            loaded = await load(connection, request, at)
+        changes, faults = settle(drafted, loaded.present, at)
         if faults:
             return Preview(loaded.head, faults, (), ())
-        return Preview(loaded.head, (), effective(loaded.present, changes), changes)
+        return Preview(loaded.head, (), effective(changes), changes)
 
     async def _attempt(self, connection: WriteConnection, request: Request) -> Commit | Stale | Replay | None:
         at = now_ms(self._clock)
@@ -98,19 +99,18 @@ class Committer:
             if body != request.body:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return Replay(revision)
-        changes, faults = settle(request.draft, loaded.present)
+        changes, faults = settle(request.draft, loaded.present, at)
         if request.expected_revision not in {None, loaded.head.revision}:
             return Stale(loaded.head, changes)
         refuse(faults)
-        words = (request.author, request.message, effective(loaded.present, changes))
+        entry = Entry(request.author, request.message, at, changes, effective(changes))
         if not changes:
-            return _commit(loaded.head, words, at, (), unchanged=True)
+            return _commit(loaded.head, entry, unchanged=True)
         key = await self._keys.get(connection, request.environment, loaded.kid)
-        made = record(key, loaded.head, changes, words, at)
-        if not await write(connection, loaded, made, words, at, changes, request):
+        made = record(key, loaded.head, entry)
+        if not await write(connection, loaded, made, entry, request):
             return None
-        head = Head(request.environment, made.epoch, made.revision, made.chain)
-        return _commit(head, words, at, changes)
+        return _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
 
 
 async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
@@ -139,38 +139,32 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
 
 
 async def write(
-    connection: WriteConnection,
-    seen: Loaded,
-    made: Record,
-    words: tuple[str, str, Sequence[str]],
-    at: datetime,
-    changes: Sequence[Change],
-    request: Request | None = None,
+    connection: WriteConnection, seen: Loaded, made: Record, entry: Entry, request: Request | None = None
 ) -> bool:
     """Writes the revision if the head is still the one that was seen; returns whether it was."""
-    author, message, summary = words
     parameters: dict[str, Any] = {
         "environment": seen.head.environment,
         "seen_epoch": seen.head.epoch,
         "seen_revision": seen.head.revision,
         "kid": seen.kid,
         **made._asdict(),
-        "author": author,
-        "message": message,
-        "effective": list(summary),
-        "at": at,
-        "changes": len(changes),
+        "author": entry.author,
+        "message": entry.message,
+        "effective": list(entry.effective),
+        "at": entry.at,
+        "changes": len(entry.changes),
         "idempotency_key": request.idempotency_key if request else None,
         "body": request.body if request else b"",
-        "horizon": at - IDEMPOTENCY_LIFETIME,
-        **_columns(changes),
+        "horizon": entry.at - IDEMPOTENCY_LIFETIME,
+        **_change_columns(entry.changes),
+        **_reference_columns(request.draft if request else Draft({})),
     }
     return (await connection.execute(WRITE, parameters)).first() is not None
 
 
-def body_of(operations: Sequence[Operation], author: str, message: str, expected_revision: int | None) -> bytes:
-    """The digest by which an idempotency key recognises its request."""
-    request = msgspec.json.encode((operations, author, message, expected_revision))
+def body_of(what: object, author: str, message: str, expected_revision: int | None) -> bytes:
+    """The digest by which an idempotency key recognises its request; `what` is anything that JSON can say."""
+    request = msgspec.json.encode((what, author, message, expected_revision))
     return hashlib.sha256(request).digest()
 
 
@@ -180,38 +174,15 @@ def now_ms(clock: Clock) -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def _commit(
-    head: Head,
-    words: tuple[str, str, Sequence[str]],
-    at: datetime,
-    changes: tuple[Change, ...],
-    *,
-    unchanged: bool = False,
-) -> Commit:
-    author, message, summary = words
+def _commit(head: Head, entry: Entry, *, unchanged: bool = False) -> Commit:
     return Commit(
-        head.environment,
-        head.revision,
-        head.epoch,
-        head.chain,
-        author,
-        message,
-        at,
-        tuple(summary),
-        changes,
-        unchanged=unchanged,
-    )
+        head.environment, head.revision, head.epoch, head.chain,
+        entry.author, entry.message, entry.at, entry.effective, entry.changes, unchanged=unchanged,
+    )  # fmt: skip
 
 
-def _columns(changes: Sequence[Change]) -> dict[str, list[Any]]:
-    """The changes as WRITE's arrays."""
+def _change_columns(changes: Sequence[Change]) -> dict[str, list[Any]]:
     lists = [listed(change.key, change.after) if change.after is not None else None for change in changes]
-    links = [
-        (*change.ref, *target)
-        for change in changes
-        if change.after is not None
-        for target in references(parse(change.kind, change.key, change.after))
-    ]
     return {
         "kinds": [change.kind for change in changes],
         "keys": [change.key for change in changes],
@@ -220,6 +191,12 @@ def _columns(changes: Sequence[Change]) -> dict[str, list[Any]]:
         "types": [shown.type if shown else None for shown in lists],
         "tags": [shown.tags if shown else None for shown in lists],
         "searches": [shown.search if shown else None for shown in lists],
+    }
+
+
+def _reference_columns(drafted: Draft) -> dict[str, list[str]]:
+    links = [(*ref, *target) for ref, spec in drafted.specs for target in references(spec)]
+    return {
         "from_kinds": [link[0] for link in links],
         "from_keys": [link[1] for link in links],
         "to_kinds": [link[2] for link in links],

@@ -5,12 +5,14 @@ document (`/flag/web-search/rules/0/serve`): a change can break a resource that 
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from datetime import datetime
 from typing import NamedTuple
 
-from brownout.check import check
-from brownout.model import KINDS, InvalidResource, ResourceRef, Spec, encode, parse, references
+from brownout.check import check, references
+from brownout.faults import InvalidResource
+from brownout.model import KINDS, ResourceRef, Spec
+from brownout.parse import encode, parse
 from brownout.wire import Operation
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
 from controlplane.store.values import Change
@@ -24,21 +26,26 @@ MAX_IDEMPOTENCY_KEY = 200
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
 
-class Entry(NamedTuple):
-    """One operation, read. `spec` and `encoded` are None for a delete."""
+class Drafted(NamedTuple):
+    """One operation, read; `place` is where it stood. `spec` and `encoded` are None for a delete."""
 
-    index: int
+    place: int
     spec: Spec | None
     encoded: bytes | None
 
 
 class Draft(NamedTuple):
-    entries: Mapping[ResourceRef, Entry]
+    entries: Mapping[ResourceRef, Drafted]
+
+    @property
+    def specs(self) -> list[tuple[ResourceRef, Spec]]:
+        """What is put."""
+        return [(ref, entry.spec) for ref, entry in self.entries.items() if entry.spec is not None]
 
     @property
     def named(self) -> frozenset[ResourceRef]:
         """What the new specs refer to."""
-        return frozenset(ref for entry in self.entries.values() if entry.spec for ref in references(entry.spec))
+        return frozenset(target for _, spec in self.specs for target in references(spec))
 
 
 def check_words(author: str, message: str, idempotency_key: str | None) -> None:
@@ -65,7 +72,7 @@ def draft(operations: Sequence[Operation]) -> Draft:
         raise TooLargeError(f"a commit holds at most {MAX_COMMIT_BYTES} bytes")
     if not operations:
         raise InvalidInputError("a commit needs at least one operation", (Fault("required", "no operations", "/ops"),))
-    entries: dict[ResourceRef, Entry] = {}
+    entries: dict[ResourceRef, Drafted] = {}
     faults: list[Fault] = []
     for index, operation in enumerate(operations):
         ref = ResourceRef(operation.kind, operation.key)
@@ -81,7 +88,9 @@ def draft(operations: Sequence[Operation]) -> Draft:
     return Draft(entries)
 
 
-def settle(drafted: Draft, present: Mapping[ResourceRef, bytes]) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
+def settle(
+    drafted: Draft, present: Mapping[ResourceRef, bytes], now: datetime
+) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
     """What the draft changes in `present`, and what is wrong with the outcome.
 
     `present` holds at least the touched resources, whatever depends on them, and whatever these name. Operations
@@ -102,30 +111,19 @@ def settle(drafted: Draft, present: Mapping[ResourceRef, bytes]) -> tuple[tuple[
         if entry.spec is not None:
             outcome[ref] = entry.spec
         elif before is None:
-            faults.append(Fault("not_found", f"there is no {ref.kind} {ref.key} to delete", f"/ops/{entry.index}/key"))
+            faults.append(Fault("not_found", f"there is no {ref.kind} {ref.key} to delete", f"/ops/{entry.place}/key"))
         if entry.encoded != before:
             changes.append(Change(ref.kind, ref.key, before, entry.encoded))
     if not faults:
-        touched = {change.ref for change in changes}
-        checked = check(outcome, touched | dependants(outcome, touched))
+        touched = frozenset(change.ref for change in changes)
+        checked = check(outcome, sorted(touched | dependants(outcome, touched)), now=now)
         faults += [Fault(f.code, f.message, pointer(ResourceRef(f.kind, f.key), f.pointer)) for f in checked]
     return tuple(changes), tuple(faults)
 
 
-def dependants(resources: Mapping[ResourceRef, Spec], touched: Iterable[ResourceRef]) -> frozenset[ResourceRef]:
-    """Whatever refers to one of `touched`, directly or through others."""
-    named_by: dict[ResourceRef, list[ResourceRef]] = defaultdict(list)
-    for ref, spec in resources.items():
-        for target in references(spec):
-            named_by[target].append(ref)
-    found: set[ResourceRef] = set()
-    queue = list(touched)
-    while queue:
-        for ref in named_by.get(queue.pop(), ()):
-            if ref not in found:
-                found.add(ref)
-                queue.append(ref)
-    return frozenset(found)
+def dependants(resources: Mapping[ResourceRef, Spec], touched: Set[ResourceRef]) -> frozenset[ResourceRef]:
+    """Whatever names one of `touched`."""
+    return frozenset(ref for ref, spec in resources.items() if not touched.isdisjoint(references(spec)))
 
 
 def refuse(faults: Sequence[Fault]) -> None:
@@ -139,11 +137,11 @@ def pointer(ref: ResourceRef, inside: str) -> str:
     return f"/{ref.kind}/{ref.key}{inside}"
 
 
-def _read(index: int, operation: Operation) -> Entry:
+def _read(index: int, operation: Operation) -> Drafted:
     if operation.spec is None:
-        return Entry(index, None, None)
+        return Drafted(index, None, None)
     spec = parse(operation.kind, operation.key, bytes(operation.spec))
-    return Entry(index, spec, encode(spec))
+    return Drafted(index, spec, encode(spec))
 
 
 def _address_faults(index: int, operation: Operation, seen: bool) -> list[Fault]:

@@ -1,12 +1,11 @@
 """What a commit changes for whom, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from brownout.model import ResourceRef
 from controlplane.store.values import Change
 
 
-def effective(before: Mapping[ResourceRef, bytes], changes: Sequence[Change]) -> tuple[str, ...]:
+def effective(changes: Sequence[Change]) -> tuple[str, ...]:
     """One line a change; never empty."""
     return tuple(_line(change) for change in changes) or ("nothing changes",)
 

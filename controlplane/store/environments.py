@@ -29,9 +29,7 @@ def check_environment(key: str, name: str) -> None:
         raise InvalidInputError(faults[0].message, tuple(faults))
 
 
-async def create_environment(
-    database: Database, clock: Clock, keys: SigningKeys, key: str, name: str
-) -> Environment:
+async def create_environment(database: Database, clock: Clock, keys: SigningKeys, key: str, name: str) -> Environment:
     """An empty environment at revision 0, with a signing key of its own. Raises ConflictError when there is one."""
     check_environment(key, name)
     at = now_ms(clock)

@@ -1,9 +1,9 @@
 """Reading the log: envelopes for the publisher, commits for people."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, exists, func, select
+from sqlalchemy import Row, ScalarSelect, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from brownout.model import ResourceRef
@@ -54,14 +54,17 @@ async def list_commits(
         columns.environment, columns.revision, columns.epoch, columns.author, columns.message,
         columns.created_at, columns.effective, columns.changes, shown,
     )  # fmt: skip
-    query = _filtered(query.where(columns.environment == environment), where)
-    query = query.order_by(columns.revision.desc()).limit(max(1, min(limit, MAX_PAGE)))
+    filtered = _filtered(query.where(columns.environment == environment), where)
+    page = filtered.order_by(columns.revision.desc()).limit(max(1, min(limit, MAX_PAGE)))
     async with database.reading() as connection:
-        rows = (await connection.execute(query)).all()
+        rows = (await connection.execute(page)).all()
     return tuple(
-        LoggedCommit(*row[:6], tuple(row.effective), row.changes, tuple(ResourceRef(*ref) for ref in row.refs or ()))
+        LoggedCommit(
+            row.environment, row.revision, row.epoch, row.author, row.message, row.created_at,
+            tuple(row.effective), row.changes, tuple(ResourceRef(*ref) for ref in row.refs or ()),
+        )
         for row in rows
-    )
+    )  # fmt: skip
 
 
 async def get_commit(database: Database, environment: str, number: int, *, replayed: bool = False) -> Commit:
@@ -83,7 +86,7 @@ def _commit(row: Row[tuple[object, ...]], changes: tuple[Change, ...], replayed:
     )  # fmt: skip
 
 
-def _first_refs() -> object:
+def _first_refs() -> ScalarSelect[list[tuple[str, str]]]:
     """The commit's first REFS_SHOWN resources as an array of [kind, key]."""
     first = (
         select(change.c.kind, change.c.key)
@@ -97,7 +100,7 @@ def _first_refs() -> object:
     return select(func.json_agg(aggregate_order_by(pair, first.c.kind, first.c.key))).scalar_subquery()
 
 
-def _filtered(query: Select[tuple[object, ...]], where: CommitFilter) -> Select[tuple[object, ...]]:
+def _filtered(query: Select[*tuple[Any, ...]], where: CommitFilter) -> Select[*tuple[Any, ...]]:
     columns = revision.c
     if where.before is not None:
         query = query.where(columns.revision < where.before)

@@ -1,6 +1,8 @@
 """The head state: one resource, a page of them, or all."""
 
-from sqlalchemy import Select, func, select, tuple_
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
 
 from brownout.model import ResourceRef
 from controlplane.database import Database
@@ -48,10 +50,12 @@ async def list_resources(
 async def count_resources(database: Database, environment: str) -> dict[str, int]:
     """How many there are of each kind that has any."""
     query = (
-        select(resource.c.kind, func.count()).where(resource.c.environment == environment).group_by(resource.c.kind)
+        select(resource.c.kind, func.count().label("amount"))
+        .where(resource.c.environment == environment)
+        .group_by(resource.c.kind)
     )
     async with database.reading() as connection:
-        return {kind: count for kind, count in (await connection.execute(query)).all()}
+        return {row.kind: row.amount for row in (await connection.execute(query)).all()}
 
 
 async def list_dependants(database: Database, environment: str, ref: ResourceRef) -> tuple[ResourceRef, ...]:
@@ -59,7 +63,7 @@ async def list_dependants(database: Database, environment: str, ref: ResourceRef
     columns = reference.c
     query = (
         select(columns.from_kind, columns.from_key)
-        .where(columns.environment == environment, tuple_(columns.to_kind, columns.to_key) == tuple(ref))
+        .where(columns.environment == environment, columns.to_kind == ref.kind, columns.to_key == ref.key)
         .order_by(columns.from_kind, columns.from_key)
     )
     async with database.reading() as connection:
@@ -85,7 +89,7 @@ async def head_state(database: Database, environment: str) -> State:
     return State(Head(environment, first.epoch, first.revision, first.chain), resources)
 
 
-def _resources(environment: str) -> Select[tuple[str, str, bytes, int, object, str]]:
+def _resources(environment: str) -> Select[str, str, bytes, int, datetime, str]:
     """Columns as in values.Resource."""
     changed = (revision.c.environment == resource.c.environment) & (revision.c.revision == resource.c.revision)
     return (

@@ -14,6 +14,16 @@ from controlplane.store.values import Change, Head
 _RESET = (wire.Operation("reset"),)
 
 
+class Entry(NamedTuple):
+    """What a revision says: who, why, when (to the millisecond), what it does, and for whom that matters."""
+
+    author: str
+    message: str
+    at: datetime
+    changes: tuple[Change, ...]
+    effective: tuple[str, ...]
+
+
 class Record(NamedTuple):
     """One revision, signed, ready to be written."""
 
@@ -27,51 +37,45 @@ class Record(NamedTuple):
     seal: str
 
 
-def record(
-    key: SigningKey,
-    previous: Head,
-    changes: Sequence[Change],
-    words: tuple[str, str, Sequence[str]],
-    at: datetime,
-    jump: tuple[int, int] | None = None,
-) -> Record:
-    """Makes the revision after `previous`. `words` are author, message, effective.
+def record(key: SigningKey, previous: Head, entry: Entry, jump: tuple[int, int] | None = None) -> Record:
+    """Makes the revision after `previous`.
 
     A fence passes `jump`, the (epoch, revision) to go to. It is published as a `reset`, as is a commit whose envelope
     would pass wire.MAX_ENVELOPE_BYTES.
     """
     epoch, revision = jump or (previous.epoch, previous.revision + 1)
-    ts = int(at.timestamp() * 1000)
+    ts = int(entry.at.timestamp() * 1000)
     environment = previous.environment
 
     def payload_of(operations: tuple[wire.Operation, ...]) -> bytes:
         return msgspec.json.encode(wire.Envelope(1, environment, epoch, revision, previous.chain, ts, operations))
 
-    reset = jump is not None or sum(len(c.after or b"") for c in changes) > wire.MAX_ENVELOPE_BYTES
-    payload = b"" if reset else payload_of(tuple(_operation(change) for change in changes))
+    reset = jump is not None or sum(len(c.after or b"") for c in entry.changes) > wire.MAX_ENVELOPE_BYTES
+    payload = b"" if reset else payload_of(envelope_operations(entry.changes))
     if reset or len(payload) > wire.MAX_ENVELOPE_BYTES:
         reset, payload = True, payload_of(_RESET)
     chain = wire.chain(previous.chain, payload)
-    seal = key.sign("record", environment, record_payload(chain, words, at, changes))
+    seal = key.sign("record", environment, record_payload(chain, entry))
     signature = key.sign("log", environment, payload)
     return Record(revision, epoch, previous.chain, chain, payload, signature, reset, seal)
 
 
-def record_payload(
-    chain: str, words: tuple[str, str, Sequence[str]], at: datetime, changes: Sequence[Change]
-) -> bytes:
+def record_payload(chain: str, entry: Entry) -> bytes:
     """What a seal signs: who, why and when, the effective change, and a digest of every before and after."""
     digest = hashlib.sha256()
-    for change in sorted(changes, key=lambda c: c.ref):
+    for change in sorted(entry.changes, key=lambda c: c.ref):
         digest.update(msgspec.json.encode((change.kind, change.key)))
         for side in (change.before, change.after):
             digest.update(b"-" if side is None else hashlib.sha256(side).digest())
-    author, message, effective = words
-    ts = int(at.timestamp() * 1000)
-    return msgspec.json.encode((chain, author, message, tuple(effective), ts, digest.hexdigest()))
+    ts = int(entry.at.timestamp() * 1000)
+    return msgspec.json.encode((chain, entry.author, entry.message, entry.effective, ts, digest.hexdigest()))
 
 
-def _operation(change: Change) -> wire.Operation:
-    if change.after is None:
-        return wire.Operation("del", change.kind, change.key)
-    return wire.Operation("put", change.kind, change.key, msgspec.Raw(change.after))
+def envelope_operations(changes: Sequence[Change]) -> tuple[wire.Operation, ...]:
+    """The changes as SDKs are told them."""
+    return tuple(
+        wire.Operation("del", change.kind, change.key)
+        if change.after is None
+        else wire.Operation("put", change.kind, change.key, msgspec.Raw(change.after))
+        for change in changes
+    )

@@ -59,7 +59,7 @@ class SigningKeys:
         )
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).all()
-        links = tuple(wire.KeyLink(row.kid, _text(row.public), row.signed_by, row.signature) for row in rows)
+        links = tuple(wire.KeyLink(row.kid, public_text(row.public), row.signed_by, row.signature) for row in rows)
         return wire.KeyChain(1, environment, links)
 
     async def rotate(self, environment: str) -> SigningKey:
@@ -94,7 +94,7 @@ class SigningKeys:
     ) -> SigningKey:
         """Writes a new key; the caller points the environment at it in the same transaction."""
         key = SigningKey(token_hex(4), Ed25519PrivateKey.generate())
-        vouched = by.sign("keys", environment, wire.link_payload(key.kid, _text(key.public))) if by else ""
+        vouched = by.sign("keys", environment, wire.link_payload(key.kid, public_text(key.public))) if by else ""
         position = select(func.count()).where(signing_key.c.environment == environment).scalar_subquery()
         await connection.execute(
             insert(signing_key).values(
@@ -111,5 +111,6 @@ class SigningKeys:
         return key
 
 
-def _text(public: bytes) -> str:
+def public_text(public: bytes) -> str:
+    """A public key as wire.KeyLink carries it."""
     return urlsafe_b64encode(public).rstrip(b"=").decode()

@@ -17,16 +17,20 @@ def _typed(sql: str, **types: object) -> TextClause:
 
 LOAD = _typed(
     """
-WITH RECURSIVE affected AS (
-    SELECT * FROM unnest(:kinds, :keys) AS touched(kind, key)
+WITH touched AS (
+    SELECT * FROM unnest(:kinds, :keys) AS t(kind, key)
+), affected AS (
+    SELECT kind, key FROM touched
     UNION
     SELECT r.from_kind, r.from_key
-    FROM reference r JOIN affected a ON r.environment = :environment AND r.to_kind = a.kind AND r.to_key = a.key
+    FROM reference r JOIN touched t ON r.environment = :environment AND r.to_kind = t.kind AND r.to_key = t.key
 ), needed AS (
-    (SELECT kind, key FROM affected UNION SELECT * FROM unnest(:named_kinds, :named_keys))
+    SELECT kind, key FROM affected
+    UNION
+    SELECT * FROM unnest(:named_kinds, :named_keys)
     UNION
     SELECT r.to_kind, r.to_key
-    FROM reference r JOIN needed n ON r.environment = :environment AND r.from_kind = n.kind AND r.from_key = n.key
+    FROM reference r JOIN affected a ON r.environment = :environment AND r.from_kind = a.kind AND r.from_key = a.key
 )
 SELECT e.epoch, e.revision, e.chain, e.signing_kid, i.body, i.revision AS answered, r.kind, r.key, r.spec
 FROM environment e
@@ -43,7 +47,7 @@ WHERE e.key = :environment
     horizon=DateTime(timezone=True),
 )
 """The head, the idempotency key's earlier answer, and the resources that a change to `kinds`/`keys` touches:
-themselves, what depends on them, and what all these (and the new specs: `named_*`) refer to. A row each."""
+themselves, what names them, and what all these (and the new specs: `named_*`) name. A row each."""
 
 WRITE = _typed(
     f"""

@@ -1,6 +1,6 @@
 """The store: every read and every change of configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from brownout.model import ResourceRef
@@ -8,14 +8,17 @@ from brownout.wire import Operation
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError, NotFoundError
-from controlplane.store import environments, log, read
+from controlplane.store import environments, history, log, read
 from controlplane.store.commit import Committer, Replay, Request, Stale, body_of
-from controlplane.store.draft import check_words, draft
+from controlplane.store.draft import Draft, check_words, draft
 from controlplane.store.errors import StaleRevisionError
+from controlplane.store.fence import fence
 from controlplane.store.log import CommitFilter
+from controlplane.store.restore import restore, restoring
 from controlplane.store.signing import SigningKeys
 from controlplane.store.values import (
     Commit,
+    Diff,
     Environment,
     Head,
     LoggedCommit,
@@ -24,7 +27,9 @@ from controlplane.store.values import (
     ResourcePage,
     State,
     StoredEnvelope,
+    VerifiedHistory,
 )
+from controlplane.store.verify import verify_history
 
 
 class Store:
@@ -68,21 +73,11 @@ class Store:
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
         request = Request(environment, draft(ops), author, message, expected_revision, idempotency_key, body)
-        done = await self._committer.commit(request)
-        if isinstance(done, Stale):
-            raise await self._stale(environment, expected_revision or 0, done)
-        if isinstance(done, Replay):
-            return await log.get_commit(self._database, environment, done.revision, replayed=True)
-        return done
+        return await self._answer(await self._committer.commit(request), request)
 
     async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:
         """What `commit` would do now, faults included; writes nothing."""
-        head = await self.head(environment)
-        try:
-            drafted = draft(ops)
-        except InvalidInputError as error:
-            return Preview(head, error.faults, (), ())
-        return await self._committer.preview(environment, drafted)
+        return await self._preview(await self.head(environment), ops)
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
         return await read.find_resource(self._database, environment, ResourceRef(kind, key))
@@ -118,8 +113,56 @@ class Store:
         """Who names this resource directly."""
         return await read.list_dependants(self._database, environment, ResourceRef(kind, key))
 
-    async def state(self, environment: str) -> State:
-        return await read.head_state(self._database, environment)
+    async def state(self, environment: str, revision: int | None = None) -> State:
+        """Everything at the head, or as it was at `revision`. Raises NotFoundError."""
+        if revision is None:
+            return await read.head_state(self._database, environment)
+        return await history.state_at(self._database, environment, revision)
+
+    async def diff(self, environment: str, start: int, end: int) -> Diff:
+        """What leads from one revision to the other, in either direction. Raises NotFoundError."""
+        return await history.diff(self._database, environment, start, end)
+
+    async def restore(
+        self,
+        environment: str,
+        to_revision: int,
+        refs: Collection[ResourceRef] | None = None,
+        *,
+        author: str,
+        message: str,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Commit:
+        """Makes the environment, or only `refs` of it, what it was at `to_revision`, by a new commit.
+
+        Raises as `commit` does; faults when what was valid then is not any more.
+        """
+        check_words(author, message, idempotency_key)
+        wanted = None if refs is None else sorted(refs)
+        body = body_of(("restore", to_revision, wanted), author, message, expected_revision)
+        request = Request(environment, Draft({}), author, message, expected_revision, idempotency_key, body)
+        return await self._answer(await restore(self._database, self._committer, request, to_revision, refs), request)
+
+    async def preview_restore(
+        self, environment: str, to_revision: int, refs: Collection[ResourceRef] | None = None
+    ) -> Preview:
+        """What `restore` would do now; writes nothing."""
+        head = await self.head(environment)
+        ops = await restoring(self._database, environment, head.revision, to_revision, refs)
+        return await self._preview(head, ops)
+
+    async def verify_history(self, environment: str) -> VerifiedHistory:
+        """Checks chain, signatures, seals and changes of every revision; names the first that is broken."""
+        return await verify_history(self._database, environment)
+
+    async def fence(self, environment: str, seen_revision: int, seen_epoch: int, why: str) -> Head:
+        """Starts a new epoch above what was seen of a history that this database has lost; returns the head.
+
+        Whoever comes second, having seen the same, changes nothing.
+        """
+        seen = (seen_epoch, seen_revision)
+        return await fence(self._database, self._clock, self._keys, environment, seen=seen, why=why)
 
     async def envelopes(self, environment: str, after: int, limit: int) -> tuple[StoredEnvelope, ...]:
         """Up to `limit` revisions above `after`, in order, as they are published."""
@@ -145,7 +188,24 @@ class Store:
         where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
         return await log.list_commits(self._database, environment, where, limit)
 
-    async def _stale(self, environment: str, expected: int, stale: Stale) -> StaleRevisionError:
-        where = CommitFilter(after=expected, before=stale.head.revision + 1)
-        commits = await log.list_commits(self._database, environment, where, limit=50)
-        return StaleRevisionError(expected, stale.head.revision, commits, (), stale.mine)
+    async def _preview(self, head: Head, ops: Sequence[Operation]) -> Preview:
+        try:
+            drafted = draft(ops) if ops else Draft({})
+        except InvalidInputError as error:
+            return Preview(head, error.faults, (), ())
+        return await self._committer.preview(head.environment, drafted)
+
+    async def _answer(self, done: Commit | Stale | Replay, request: Request) -> Commit:
+        if isinstance(done, Replay):
+            return await log.get_commit(self._database, request.environment, done.revision, replayed=True)
+        if isinstance(done, Stale):
+            raise await self._stale(request, done)
+        return done
+
+    async def _stale(self, request: Request, stale: Stale) -> StaleRevisionError:
+        """Both sides. An expectation from beyond the head (of a history lost since) has only one."""
+        expected, head = request.expected_revision or 0, stale.head.revision
+        where = CommitFilter(after=expected, before=head + 1)
+        commits = await log.list_commits(self._database, request.environment, where, limit=50)
+        theirs = await history.changes_since(self._database, request.environment, expected) if expected < head else ()
+        return StaleRevisionError(expected, head, commits, theirs, stale.mine)

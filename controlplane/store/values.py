@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -40,6 +41,33 @@ class Change(msgspec.Struct, frozen=True):
     @property
     def ref(self) -> ResourceRef:
         return ResourceRef(self.kind, self.key)
+
+
+class FieldChange(msgspec.Struct, frozen=True):
+    """One part of a resource, as JSON, before and after; `pointer` is into the spec. None where it is absent."""
+
+    pointer: str
+    before: bytes | None
+    after: bytes | None
+
+
+class ResourceDiff(msgspec.Struct, frozen=True):
+    """One resource that differs between two revisions."""
+
+    kind: str
+    key: str
+    before: bytes | None
+    after: bytes | None
+    fields: tuple[FieldChange, ...]
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What leads from one revision to another; `end` may lie before `start`."""
+
+    environment: str
+    start: int
+    end: int
+    resources: tuple[ResourceDiff, ...]
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -123,3 +151,22 @@ class StoredEnvelope(msgspec.Struct, frozen=True):
     payload: bytes
     signature: str
     reset: bool
+
+
+BrokenCode = Literal["gap", "chain", "signature", "seal", "key", "envelope", "before", "head", "state"]
+
+
+class BrokenRevision(msgspec.Struct, frozen=True):
+    """The first revision that does not hold, and how; the ones before it do."""
+
+    revision: int
+    code: BrokenCode
+    message: str
+
+
+class VerifiedHistory(msgspec.Struct, frozen=True):
+    """`revisions` hold; `broken` is None when that is all of them."""
+
+    environment: str
+    revisions: int
+    broken: BrokenRevision | None

@@ -19,7 +19,7 @@ SIGNATURE_HEADER = "Bo-Sig"
 MAX_ENVELOPE_BYTES = 512 * 1024
 """A larger commit is published as `reset` right after its snapshot."""
 
-SignedKind = Literal["log", "snapshot", "heartbeat", "keys"]
+SignedKind = Literal["log", "snapshot", "heartbeat", "keys", "record"]
 """The signing context: a signature made for one kind of message is worthless for another."""
 
 

@@ -1,0 +1,43 @@
+"""Jumping ahead of a history that Postgres has lost (docs/adr/0003-transport.md): after a restore to an older point,
+SDKs and the stream know revisions that this log does not."""
+
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.store.commit import Request, load, now_ms, write
+from controlplane.store.draft import Draft
+from controlplane.store.record import Entry, record
+from controlplane.store.signing import SigningKeys
+from controlplane.store.statements import LOCK
+from controlplane.store.values import Head
+
+AUTHOR = "system:fence"
+
+
+async def fence(
+    database: Database, clock: Clock, keys: SigningKeys, environment: str, *, seen: tuple[int, int], why: str
+) -> Head:
+    """Starts a new epoch above everything seen, as a commit of its own whose envelope is `reset`.
+
+    `seen` is the foreign (epoch, revision). Replicas that notice together fence once: whoever comes second finds the
+    head beyond it already. Returns the head. Raises NotFoundError.
+    """
+    seen_epoch, seen_revision = seen
+    request = Request(environment, Draft({}), AUTHOR, why, None, None, b"")
+    async with database.transaction() as connection:
+        await connection.execute(LOCK, {"environment": environment})
+        at = now_ms(clock)
+        loaded = await load(connection, request, at)
+        head = loaded.head
+        if head.epoch > seen_epoch:
+            return head
+        epoch = max(seen_epoch + 1, int(at.timestamp()))
+        revision = max(seen_revision, head.revision) + 1
+        effective = (
+            f"history continues at revision {revision} in epoch {epoch}; every SDK reloads the configuration of "
+            f"revision {head.revision}",
+        )
+        entry = Entry(AUTHOR, why, at, (), effective)
+        key = await keys.get(connection, environment, loaded.kid)
+        made = record(key, head, entry, jump=(epoch, revision))
+        await write(connection, loaded, made, entry)
+    return Head(environment, made.epoch, made.revision, made.chain)
