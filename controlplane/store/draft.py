@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from brownout.check import check, references
 from brownout.faults import InvalidResource
 from brownout.model import KINDS, ResourceRef, Spec
@@ -68,7 +70,7 @@ def draft(operations: Sequence[Operation]) -> Draft:
     """
     if len(operations) > MAX_OPERATIONS:
         raise TooLargeError(f"a commit holds at most {MAX_OPERATIONS} operations, this one has {len(operations)}")
-    if sum(len(bytes(o.spec)) for o in operations if o.spec is not None) > MAX_COMMIT_BYTES:
+    if sum(len(bytes(o.spec)) for o in operations if o.spec is not UNSET) > MAX_COMMIT_BYTES:
         raise TooLargeError(f"a commit holds at most {MAX_COMMIT_BYTES} bytes")
     if not operations:
         raise InvalidInputError("a commit needs at least one operation", (Fault("required", "no operations", "/ops"),))
@@ -138,7 +140,7 @@ def pointer(ref: ResourceRef, inside: str) -> str:
 
 
 def _read(index: int, operation: Operation) -> Drafted:
-    if operation.spec is None:
+    if operation.spec is UNSET:
         return Drafted(index, None, None)
     spec = parse(operation.kind, operation.key, bytes(operation.spec))
     return Drafted(index, spec, encode(spec))
@@ -150,7 +152,7 @@ def _address_faults(index: int, operation: Operation, seen: bool) -> list[Fault]
     faults: list[Fault] = []
     if operation.op == "reset":
         faults.append(Fault("invalid_operation", "only the control plane resets", f"{at}/op"))
-    elif (operation.op == "put") != (operation.spec is not None):
+    elif (operation.op == "put") == (operation.spec is UNSET):
         faults.append(Fault("invalid_operation", "put needs a spec and del has none", f"{at}/spec"))
     if kind not in KINDS:
         faults.append(Fault("unknown_kind", f"there is no kind {kind[:100]!r}", f"{at}/kind"))

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from sqlalchemy import and_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from brownout.model import ResourceRef
 from controlplane.database import Database, ReadConnection
@@ -22,7 +23,7 @@ async def state_at(database: Database, key: str, number: int) -> State:
     last = (
         select(change.c.kind, change.c.key, change.c.after)
         .where(change.c.environment == key, change.c.revision <= number)
-        .distinct(change.c.kind, change.c.key)
+        .ext(distinct_on(change.c.kind, change.c.key))
         .order_by(change.c.kind, change.c.key, change.c.revision.desc())
     )
     async with database.snapshot() as connection:
@@ -58,7 +59,7 @@ async def changes_between(connection: ReadConnection, key: str, after: int, upto
     """The net change of each resource touched in (after, upto], in order; those that came back to what they were
     are left out."""
     inside = and_(change.c.environment == key, change.c.revision > after, change.c.revision <= upto)
-    one_each = select(change.c.kind, change.c.key).where(inside).distinct(change.c.kind, change.c.key)
+    one_each = select(change.c.kind, change.c.key).where(inside).ext(distinct_on(change.c.kind, change.c.key))
     first = one_each.add_columns(change.c.before).order_by(change.c.kind, change.c.key, change.c.revision).subquery()
     last = (
         one_each.add_columns(change.c.after).order_by(change.c.kind, change.c.key, change.c.revision.desc()).subquery()
