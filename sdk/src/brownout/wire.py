@@ -120,6 +120,11 @@ class Subjects:
     def chunk(self, sid: str, index: int) -> str:
         return f"bow.{self._environment}.snap.c.{sid}.{index}"
 
+    def inbox(self, instance: str) -> str:
+        """The inbox prefix an instance connects with: the environment is part of it, so that no key of another one can
+        listen to its answers."""
+        return f"_INBOX_{self._environment}.{instance}"
+
     def presence(self, instance: str) -> str:
         return f"bot.{self._environment}.{instance}.p"
 
