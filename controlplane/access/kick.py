@@ -16,7 +16,7 @@ _QUIET_S = 0.25
 
 class _Connection(msgspec.Struct):
     cid: int
-    name_tag: str = ""
+    authorized_user: str = ""
 
 
 class _Page(msgspec.Struct):
@@ -38,10 +38,11 @@ async def kick_all_but(system: Client, live: Set[str]) -> int:
     doomed = [
         (server, connection.cid)
         for server, connection in await _connections(system)
-        if (key := key_id_of(connection.name_tag)) is not None and key not in live
+        if (key := key_id_of(connection.authorized_user)) is not None and key not in live
     ]
+    nowhere = system.new_inbox()  # the server ignores a KICK that names no reply
     for server, cid in doomed:
-        await system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": cid}).encode())
+        await system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": cid}).encode(), reply=nowhere)
     await system.flush()
     return len(doomed)
 
