@@ -1,7 +1,8 @@
 """The few JetStream requests that publishing needs, as plain requests: what travels is exactly what is written here."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -66,11 +67,20 @@ class _Error(msgspec.Struct, frozen=True):
 
 class _Answer(msgspec.Struct, frozen=True):
     error: _Error | None = None
-    seq: int = 0
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """Stored at `seq`; `duplicate` when it had been stored before, perhaps by somebody else."""
+
+    seq: int
+    duplicate: bool = False
 
 
 class _Found(msgspec.Struct, frozen=True):
     message: StoredMessage
+
+
+Outcome = Acknowledged | JetStreamRefusedError
 
 
 class JetStream:
@@ -119,11 +129,10 @@ class JetStream:
                 return None
             raise
 
-    async def publish(self, messages: Sequence[Message], timeout_s: float) -> list[int]:
-        """Publishes in order without waiting in between; returns their stream sequences.
+    async def publish(self, messages: Sequence[Message], timeout_s: float) -> AsyncGenerator[Outcome, None]:
+        """Publishes in order without waiting in between; yields what became of each, in the same order.
 
-        `timeout_s` is the longest silence between two acknowledgements. When one is refused those after it may have
-        been stored: only expected-sequence headers prevent that.
+        `timeout_s` is the longest silence between two answers.
         """
         client = self._client()
         loop = asyncio.get_running_loop()
@@ -141,11 +150,25 @@ class JetStream:
                 for index, message in enumerate(messages):
                     reply = f"{inbox}.{index}"
                     await client.publish(message.subject, message.payload, reply=reply, headers=dict(message.headers))
-                return [_parsed(await asyncio.wait_for(answer, timeout_s), _Answer).seq for answer in answers]
+                for answer in answers:
+                    yield _outcome(await asyncio.wait_for(answer, timeout_s))
             finally:
                 await subscription.unsubscribe()
         except (NatsError, OSError, TimeoutError) as error:
             raise JetStreamUnavailableError(f"{len(messages)} messages: {error!r}") from error
+
+    async def publish_all(self, messages: Sequence[Message], timeout_s: float) -> list[int]:
+        """The sequences of all messages; raises the first refusal."""
+        sequences: list[int] = []
+        async with aclosing(self.publish(messages, timeout_s)) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome, JetStreamRefusedError):
+                    raise outcome
+                sequences.append(outcome.seq)
+        return sequences
+
+    async def publish_one(self, message: Message, timeout_s: float) -> int:
+        return (await self.publish_all([message], timeout_s))[0]
 
     async def _ask(self, verb: str, body: bytes, into: type[T], timeout_s: float = 1.0) -> T:
         client = self._client()
@@ -160,6 +183,13 @@ class JetStream:
             return self._link.client
         except LinkDownError as error:
             raise JetStreamUnavailableError(str(error)) from error
+
+
+def _outcome(answer: Msg) -> Outcome:
+    try:
+        return _parsed(answer, Acknowledged)
+    except JetStreamRefusedError as error:
+        return error
 
 
 def _parsed(answer: Msg, into: type[T]) -> T:

@@ -30,5 +30,5 @@ class KeyChainCopy:
         payload = msgspec.json.encode(chain)
         found = await self._jetstream.find_last(self._subjects.snapshot_stream, self._subjects.keys)
         if found is None or found.data != payload:
-            await self._jetstream.publish([Message(self._subjects.keys, payload, {})], TIMEOUT_S)
+            await self._jetstream.publish_one(Message(self._subjects.keys, payload, {}), TIMEOUT_S)
         self._published = frozenset(link.kid for link in chain.links)

@@ -27,14 +27,17 @@ async def listen(url: str, on_notify: Callable[[str], None], on_connected: Calla
 
 
 async def _listen_once(url: str, on_notify: Callable[[str], None], on_connected: Callable[[], None]) -> None:
+    ended = asyncio.Event()
     connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     try:
         await connection.add_listener(
             NOTIFY_CHANNEL, lambda _connection, _pid, _channel, payload: on_notify(str(payload))
         )
+        connection.add_termination_listener(lambda _connection: ended.set())
         on_connected()
-        while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), CHECK_EVERY_S)
             await connection.execute("SELECT 1")
     finally:
         with contextlib.suppress(Exception):

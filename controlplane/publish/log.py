@@ -1,6 +1,7 @@
 """An environment's log stream. Its sequence is the revision, so JetStream itself refuses a second or late writer."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
@@ -21,6 +22,13 @@ class Last(NamedTuple):
 
     revision: int
     payload: bytes | None
+
+
+class Appended(NamedTuple):
+    """`ours` is false when the log had it from another replica."""
+
+    envelope: StoredEnvelope
+    ours: bool
 
 
 class RevisionLog:
@@ -44,21 +52,29 @@ class RevisionLog:
         info = await self._jetstream.find_stream(self._subjects.log_stream)
         return None if info is None else Last(info.state.last_seq, None)
 
-    async def append(self, envelopes: Sequence[StoredEnvelope]) -> None:
-        """Appends consecutive revisions.
+    async def append(self, envelopes: Sequence[StoredEnvelope]) -> AsyncGenerator[Appended, None]:
+        """Appends consecutive revisions and yields each when the log has it.
 
         Raises:
-            LogMovedError: the first of them is not the log's next; some may have been appended.
+            LogMovedError: the next of them is not the log's next.
         """
-        window: list[Message] = []
-        size = 0
-        for envelope in envelopes:
-            if size > WINDOW_BYTES:
-                await self._send(window, envelope.revision - 1)
-                window, size = [], 0
-            window.append(self._message(envelope))
-            size += len(envelope.payload)
-        await self._send(window, envelopes[-1].revision)
+        for window in _windows(envelopes):
+            messages = [self._message(envelope) for envelope in window]
+            moved = ""
+            async with aclosing(self._jetstream.publish(messages, ACK_TIMEOUT_S)) as outcomes:
+                for envelope in window:
+                    outcome = await anext(outcomes)
+                    if isinstance(outcome, JetStreamRefusedError):
+                        if not outcome.wrong_last_sequence:
+                            raise outcome
+                        # Another replica's; one after it may well have been ours again.
+                        moved = str(outcome)
+                    elif outcome.seq != envelope.revision:
+                        moved = f"revision {envelope.revision} was stored as {outcome.seq}"
+                    else:
+                        yield Appended(envelope, ours=not outcome.duplicate)
+            if moved:
+                raise LogMovedError(moved)
 
     async def correct(self) -> None:
         """Puts drifted settings right; may remove the stream, which `find_last` then tells."""
@@ -70,16 +86,6 @@ class RevisionLog:
     async def delete(self) -> None:
         await self._jetstream.delete_stream(self._subjects.log_stream)
 
-    async def _send(self, messages: Sequence[Message], last_revision: int) -> None:
-        try:
-            sequence = (await self._jetstream.publish(messages, ACK_TIMEOUT_S))[-1]
-        except JetStreamRefusedError as error:
-            if error.wrong_last_sequence:
-                raise LogMovedError(str(error)) from error
-            raise
-        if sequence != last_revision:
-            raise LogMovedError(f"revision {last_revision} was stored as {sequence}")
-
     def _message(self, envelope: StoredEnvelope) -> Message:
         headers = {
             SIGNATURE_HEADER: envelope.signature,
@@ -87,3 +93,15 @@ class RevisionLog:
             "Nats-Expected-Last-Sequence": str(envelope.revision - 1),
         }
         return Message(self._subjects.log_write, envelope.payload, headers)
+
+
+def _windows(envelopes: Sequence[StoredEnvelope]) -> Iterator[Sequence[StoredEnvelope]]:
+    """Runs of about WINDOW_BYTES: what is sent before an acknowledgement is waited for."""
+    start = size = 0
+    for index, envelope in enumerate(envelopes):
+        size += len(envelope.payload)
+        if size >= WINDOW_BYTES:
+            yield envelopes[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(envelopes):
+        yield envelopes[start:]

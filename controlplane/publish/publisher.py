@@ -7,6 +7,7 @@ order, whoever is first. Nothing here needs a leader.
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 
 import msgspec
@@ -211,11 +212,12 @@ class Publisher:
             await self._key_chain.ensure(envelope.signature)
         if batch[0].reset:
             await self._snapshots.ensure(batch[0].epoch, batch[0].revision)
-        await self._log.append(batch)
-        self._logged = Position(batch[-1].epoch, batch[-1].revision)
-        self._counters.appended += len(batch)
-        for envelope in batch:
-            self._announce(envelope)
+        async with aclosing(self._log.append(batch)) as appended:
+            async for envelope, ours in appended:
+                self._logged = Position(envelope.epoch, envelope.revision)
+                if ours:
+                    self._counters.appended += 1
+                    self._announce(envelope)
 
     async def _keep_snapshot_fresh(self) -> None:
         """Beside the publishing, which a large snapshot must not hold up."""

@@ -81,7 +81,7 @@ class Snapshots:
         head = state.head
         sid = f"{head.epoch}-{head.revision}-{urandom(4).hex()}"
         messages = [Message(self._subjects.chunk(sid, i), chunk, {}) for i, chunk in enumerate(chunks)]
-        sequences = await self._jetstream.publish(messages, CHUNK_TIMEOUT_S)
+        sequences = await self._jetstream.publish_all(messages, CHUNK_TIMEOUT_S)
         manifest = wire.Manifest(
             v=1,
             env=self._environment,
@@ -108,7 +108,7 @@ class Snapshots:
             "Nats-Expected-Last-Subject-Sequence": str(previous.sequence if previous else 0),
         }
         try:
-            await self._jetstream.publish([Message(self._subjects.manifest, payload, headers)], CHUNK_TIMEOUT_S)
+            await self._jetstream.publish_one(Message(self._subjects.manifest, payload, headers), CHUNK_TIMEOUT_S)
         except JetStreamRefusedError as error:
             if not error.wrong_last_sequence:
                 raise

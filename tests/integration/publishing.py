@@ -9,6 +9,7 @@ import msgspec
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 
 from brownout import wire
 from controlplane.clock import SystemClock
@@ -16,6 +17,7 @@ from controlplane.database import Database
 from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.store import SigningKeys, Store
+from tests.support import SECRET_KEY
 
 PATIENT = Pace(poll_s=60, heartbeat_s=60)
 """Does nothing by the clock: whatever happens was woken."""
@@ -42,7 +44,7 @@ class Replica:
 @asynccontextmanager
 async def replica(database_url: str, nats_url: str, pace: Pace = QUICK) -> AsyncIterator[Replica]:
     database = Database(database_url)
-    keys = SigningKeys(database, SystemClock(), "a secret key of tests, long enough")
+    keys = SigningKeys(database, SystemClock(), SECRET_KEY)
     link = Link([nats_url])
     made = Replica(database, Store(database, SystemClock(), keys), keys, link, pace)
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(made.service.run())]
@@ -103,7 +105,10 @@ class Listener:
 
     async def manifest(self) -> wire.Manifest | None:
         body = msgspec.json.encode({"last_by_subj": self.subjects.manifest})
-        message = await self.client.request(f"$JS.API.DIRECT.GET.{self.subjects.snapshot_stream}", body)
+        try:
+            message = await self.client.request(f"$JS.API.DIRECT.GET.{self.subjects.snapshot_stream}", body)
+        except NoRespondersError:
+            return None
         return msgspec.json.decode(message.data, type=wire.Manifest) if message.data else None
 
     async def snapshot(self, manifest: wire.Manifest) -> dict[tuple[str, str], bytes]:

@@ -9,7 +9,7 @@ from brownout import wire
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.publish import Pace, Published
 from controlplane.store import SigningKeys, Store
-from tests.integration.publishing import PATIENT, QUICK, Listener, Replica, listener, put, replica, until
+from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
 
 pytestmark = pytest.mark.anyio
 
@@ -190,17 +190,29 @@ async def test_heartbeats_name_the_head_and_are_signed(
     assert (beat.env, beat.ep, beat.interval_s) == (environment, 1, 0.2)
 
 
-async def test_replicas_share_the_heartbeats(
+async def test_a_replica_is_silent_while_another_beats(
     database_url: str, nats_server: EmbeddedNats, environment: str, ears: Listener
 ) -> None:
-    pace = Pace(poll_s=0.1, heartbeat_s=0.5)
-    async with replica(database_url, nats_server.url, pace) as one, replica(database_url, nats_server.url, pace):
-        await one.commit(environment, put("beta"))
-        await ears.heartbeat(lambda b: b.rev == 1)
-        while not ears.heartbeats.empty():
-            ears.heartbeats.get_nowait()
-        beats = [await ears.heartbeat() for _ in range(4)]
-    assert all(later.ts - earlier.ts > 250 for earlier, later in zip(beats, beats[1:], strict=False))
+    async with replica(database_url, nats_server.url, Pace(poll_s=0.1, heartbeat_s=2)) as plane:
+        await plane.commit(environment, put("beta"))
+        await ears.heartbeat()
+        for _ in range(15):
+            await _beat(ears, environment, revision=1)
+            await asyncio.sleep(0.2)
+    heard = [ears.heartbeats.get_nowait() for _ in range(ears.heartbeats.qsize())]
+    assert [beat.ts for beat in heard] == [0] * 15
+
+
+async def test_a_beat_that_is_behind_silences_nobody(plane: Replica, ears: Listener, environment: str) -> None:
+    await plane.commit(environment, put("beta", "u-1"))
+    for _ in range(3):
+        await _beat(ears, environment, revision=0)
+        assert (await ears.heartbeat(lambda beat: beat.ts > 0 and beat.rev == 1)).ep == 1
+
+
+async def _beat(ears: Listener, environment: str, revision: int) -> None:
+    beat = wire.Heartbeat(1, environment, 1, revision, ts=0)
+    await ears.client.publish(ears.subjects.heartbeat, msgspec.json.encode(beat))
 
 
 async def test_a_new_signing_key_can_be_learned_before_it_is_met(
