@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -68,14 +68,14 @@ class Committer:
         self._clock = clock
         self._keys = keys
         # Within a process commits take turns: those that ran at once would only find that the head moved.
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def commit(self, request: Request) -> Commit | Stale | Replay:
         """Tries without holding the lock; when somebody else committed meanwhile, again while holding it.
 
         Raises InvalidInputError with the faults of the outcome, IdempotencyKeyReusedError, NotFoundError.
         """
-        async with self._turns[request.environment]:
+        async with self._turns.setdefault(request.environment, asyncio.Lock()):
             async with self._database.writing() as connection:
                 done = await self._attempt(connection, request)
             if done is None:
