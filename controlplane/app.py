@@ -1,31 +1,96 @@
 """The one composition root: settings → services → HTTP application."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
+import structlog
 from litestar import Litestar
 from litestar.di import Provide
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
+from controlplane.api.conditions import provide_conditions
 from controlplane.api.limits import LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.problems import EXCEPTION_HANDLERS
+from controlplane.changes import Changes
 from controlplane.clock import Clock, SystemClock
+from controlplane.database import Database
+from controlplane.documents import Documents
+from controlplane.environments import EnvironmentService
+from controlplane.reads import Reads
+from controlplane.restores import Restores
+from controlplane.safemode.expiry import Expiry
+from controlplane.safemode.history import SafeModeHistory
+from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
+from controlplane.store import SigningKeys, Store
+from controlplane.store.migrate import check_schema
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def open_services(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
-    """Opens every capability and, on leaving, closes them in reverse order. Needs a migrated database."""
+    """Opens every capability and, on leaving, closes them in reverse order.
+
+    Raises:
+        SchemaError: the database is not at this version's schema.
+        UnavailableError: it does not answer.
+    """
+    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        engine = create_async_engine(
-            settings.sqlalchemy_url, pool_size=settings.database_pool, max_overflow=0, pool_pre_ping=True
+        database = Database(settings.database_url.reveal(), pool_size=settings.database_pool)
+        stack.push_async_callback(database.close)
+        await check_schema(database)
+        signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
+        store = Store(database, clock, signing_keys)
+        changes = Changes(store, wake=_nobody)
+        longest = timedelta(hours=settings.max_activation_hours)
+        await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
+        yield Services(
+            settings=settings,
+            clock=clock,
+            database=database,
+            store=store,
+            signing_keys=signing_keys,
+            changes=changes,
+            reads=Reads(store),
+            environments=EnvironmentService(store, changes),
+            restores=Restores(store, changes),
+            documents=Documents(store, changes, clock),
+            safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
+            safe_mode_history=SafeModeHistory(store),
         )
-        stack.push_async_callback(engine.dispose)
-        yield Services(settings=settings, clock=clock or SystemClock(), engine=engine)
+
+
+@asynccontextmanager
+async def background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` until the block ends. Work that dies is logged: the rest of the process goes on without it."""
+
+    async def guarded() -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("background work died", work=name)
+
+    task = asyncio.create_task(guarded(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _nobody(_environment: str) -> None:
+    """Wakes no publisher."""
 
 
 def create_app(services: Services) -> Litestar:
@@ -39,6 +104,7 @@ def create_app(services: Services) -> Litestar:
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "actor": Provide(provide_actor),
+            "conditions": Provide(provide_conditions, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,

@@ -6,6 +6,9 @@ import msgspec
 
 from controlplane import errors
 from controlplane.errors import BrownoutError, Fault
+from controlplane.secret_box import SecretKeyError
+from controlplane.store import IdempotencyKeyReusedError, StaleRevisionError
+from controlplane.store.migrate import SchemaError
 
 OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """The CLI's exit codes."""
@@ -25,6 +28,10 @@ OUTCOMES: Mapping[type[BrownoutError], Outcome] = {
     errors.TooLargeError: Outcome("Too large"),
     errors.RateLimitedError: Outcome("Too many requests"),
     errors.UnavailableError: Outcome("Not available now", UNREACHABLE),
+    StaleRevisionError: Outcome("Somebody committed meanwhile"),
+    IdempotencyKeyReusedError: Outcome("This idempotency key belongs to another request"),
+    SecretKeyError: Outcome("The secret key does not fit the database", UNREACHABLE),
+    SchemaError: Outcome("The database is of another version", UNREACHABLE),
 }
 """Every subclass, or its nearest parent, stands here; tests/unit/test_problems.py sees to it."""
 

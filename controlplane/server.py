@@ -5,7 +5,7 @@ import contextlib
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 
@@ -52,13 +52,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket, on_ready: Callable[[Services], None] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM. `on_ready` runs once every capability is open."""
+Prepare = Callable[[Services], Awaitable[None]]
+
+
+def serve(settings: Settings, listener: socket.socket, prepare: Prepare | None = None) -> None:
+    """Serves until SIGINT or SIGTERM. `prepare` runs once every capability is open, before the first request."""
     with asyncio.Runner() as runner:
-        runner.run(_serve(settings, listener, on_ready))
+        runner.run(_serve(settings, listener, prepare))
 
 
-async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable[[Services], None] | None) -> None:
+async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare | None) -> None:
     async with open_services(settings) as services:
         config = uvicorn.Config(
             create_app(services),
@@ -71,6 +74,6 @@ async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
         )
-        if on_ready:
-            on_ready(services)
+        if prepare:
+            await prepare(services)
         await _Server(config).serve(sockets=[listener])

@@ -4,11 +4,19 @@ import asyncio
 from dataclasses import dataclass
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from controlplane.changes import Changes
 from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.documents import Documents
+from controlplane.environments import EnvironmentService
+from controlplane.errors import UnavailableError
+from controlplane.reads import Reads
+from controlplane.restores import Restores
+from controlplane.safemode.history import SafeModeHistory
+from controlplane.safemode.service import SafeMode
 from controlplane.settings import Settings
+from controlplane.store import SigningKeys, Store
 
 
 @dataclass(frozen=True)
@@ -17,13 +25,22 @@ class Services:
 
     settings: Settings
     clock: Clock
-    engine: AsyncEngine
+    database: Database
+    store: Store
+    signing_keys: SigningKeys
+    changes: Changes
+    reads: Reads
+    environments: EnvironmentService
+    restores: Restores
+    documents: Documents
+    safe_mode: SafeMode
+    safe_mode_history: SafeModeHistory
 
     async def ready(self, timeout_s: float = 2) -> bool:
         """Whether Postgres answers in time."""
         try:
-            async with asyncio.timeout(timeout_s), self.engine.connect() as connection:
+            async with asyncio.timeout(timeout_s), self.database.reading() as connection:
                 await connection.execute(text("SELECT 1"))
-        except (OSError, SQLAlchemyError, TimeoutError):
+        except (UnavailableError, TimeoutError):
             return False
         return True

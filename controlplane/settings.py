@@ -70,10 +70,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
 
-    @property
-    def sqlalchemy_url(self) -> str:
-        return self.database_url.reveal().replace("postgresql://", "postgresql+asyncpg://", 1)
-
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Reads `BROWNOUT_*`.
@@ -106,6 +102,13 @@ def read_struct(struct: type[T], environ: Mapping[str, str]) -> T:
     if wrong:
         raise SettingsError("; ".join(wrong))
     return struct(**values)
+
+
+def read_value(field: str, type_: type[T], environ: Mapping[str, str]) -> T:
+    """One required setting on its own."""
+    made = msgspec.defstruct("One", [(field.lower(), type_)], frozen=True)
+    value: T = getattr(read_struct(made, environ), field.lower())
+    return value
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:

@@ -7,6 +7,19 @@ from collections.abc import Sequence
 
 from litestar import Controller
 
+from controlplane.api.documents import DocumentController
+from controlplane.api.environments import EnvironmentController
+from controlplane.api.history import CommitController, HistoryController
+from controlplane.api.resources import RESOURCE_CONTROLLERS
+from controlplane.api.safemode import SafeModeController
 from controlplane.api.system import SystemController
 
-CONTROLLERS: Sequence[type[Controller]] = (SystemController,)
+CONTROLLERS: Sequence[type[Controller]] = (
+    SystemController,
+    EnvironmentController,
+    *RESOURCE_CONTROLLERS,
+    CommitController,
+    HistoryController,
+    DocumentController,
+    SafeModeController,
+)

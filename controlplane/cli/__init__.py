@@ -1,11 +1,11 @@
-"""The `brownout` command. Each capability keeps its verbs in a module here and lists it in GROUPS.
+"""The `brownout` command. Each capability keeps its verbs in a module here and is listed below.
 
 Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 """
 
 import typer
 
-from controlplane.cli import servers
+from controlplane.cli import documents, environments, history, resources, safemode, servers
 
 app = typer.Typer(
     name="brownout",
@@ -15,10 +15,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-servers.register(app)
-
-GROUPS: tuple[typer.Typer, ...] = ()
-for group in GROUPS:
+for module in (servers, documents):
+    module.register(app)
+for group in (safemode.app, environments.app, *resources.GROUPS, history.app):
     app.add_typer(group)
 
 

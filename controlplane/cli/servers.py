@@ -3,29 +3,31 @@
 import asyncio
 import os
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal
 
-import msgspec
 import typer
 from rich.console import Console
 
-from controlplane.cli.session import DATA_DIR, Target
-from controlplane.embedded.data_dir import DataDir, Ports
+from controlplane.cli.session import DATA_DIR
+from controlplane.database import Database
+from controlplane.embedded.data_dir import DataDir
 from controlplane.embedded.processes import StartError
-from controlplane.embedded.stack import Stack, choose_port, create_database, running
+from controlplane.embedded.up import Asked, Up, bring_up
+from controlplane.errors import BrownoutError
 from controlplane.logs import configure_logging
 from controlplane.problems import REFUSED
 from controlplane.server import listen, serve
-from controlplane.settings import Secret, Settings, SettingsError, load_settings
-
-HTTP_PORT = 8321
+from controlplane.settings import Secret, SettingsError, load_settings, read_value
+from controlplane.store.migrate import migrate
 
 
 def register(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("serve")(serve_)
+    app.command("migrate")(migrate_)
 
 
 def up(
@@ -37,72 +39,67 @@ def up(
     port: Annotated[int, typer.Option(help="Their port; 0 = that of last time, else 8321, else any free one.")] = 0,
     postgres_port: Annotated[int, typer.Option(help="0 = that of last time, else any free one.")] = 0,
     nats_port: Annotated[int, typer.Option(help="0 = that of last time, else any free one.")] = 0,
-    log_format: Annotated[str, typer.Option(help="console or json.")] = "console",
+    demo: Annotated[bool, typer.Option("--demo", help="Load the configuration of a support copilot.")] = False,
+    log_format: Annotated[Literal["console", "json"], typer.Option(help="How our own log lines look.")] = "console",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
-    configure_logging(log_format, "info")
+    configure_logging(log_format, "warning")
     directory = DataDir(data_dir)
-    try:
-        directory.claim()
-        _run(directory, host, port, postgres_port, nats_port)
-    except StartError as error:
-        _refuse(str(error))
-    finally:
-        directory.release()
-
-
-def _run(directory: DataDir, host: str, port: int, postgres_port: int, nats_port: int) -> None:
-    kept = directory.ports()
-    http_port = choose_port(port, kept.http, HTTP_PORT)
-    secrets = directory.secrets()
-    with (
-        closing(listen(host, http_port)) as listener,
-        running(directory, postgres_port=postgres_port, nats_port=nats_port) as stack,
-    ):
-        directory.keep_ports(Ports(http_port, stack.ports.postgres, stack.ports.nats))
-        asyncio.run(create_database(stack.database_url))
-        settings = Settings(
-            database_url=Secret(stack.database_url),
-            secret_key=Secret(secrets.secret_key),
-            nats_url=stack.nats_url,
-            nats_password=Secret(secrets.nats_token),
-            admin_token=Secret(secrets.admin_token),
-            host=host,
-            port=http_port,
-            log_format="console",
-        )
-        target = Target(settings.url, secrets.admin_token, stack.nats_url)
-        directory.write_private("cli.json", msgspec.json.encode(target))
-        serve(settings, listener, on_ready=lambda _: _greet(directory, settings, stack))
+    with refusing():
+        try:
+            directory.claim()
+            bring_up(directory, Asked(host, port, postgres_port, nats_port, demo, log_format), greet)
+        finally:
+            directory.release()
 
 
 def serve_() -> None:
     """Run the control plane on external servers: BROWNOUT_DATABASE_URL, BROWNOUT_NATS_URL, BROWNOUT_SECRET_KEY."""
-    try:
+    with refusing():
         settings = load_settings(os.environ)
-    except SettingsError as error:
-        _refuse(str(error))
-    configure_logging(settings.log_format, settings.log_level)
-    try:
+        configure_logging(settings.log_format, settings.log_level)
         with closing(listen(settings.host, settings.port)) as listener:
             serve(settings, listener)
-    except StartError as error:
-        _refuse(str(error))
 
 
-def _greet(directory: DataDir, settings: Settings, stack: Stack) -> None:
+def migrate_() -> None:
+    """Bring the database at BROWNOUT_DATABASE_URL to this version's schema."""
+    with refusing():
+        url = read_value("DATABASE_URL", Secret, os.environ)
+        configure_logging("console", "warning")
+        version = asyncio.run(_migrate(url.reveal()))
+        Console(highlight=False).print(f"the database is at schema {version}")
+
+
+async def _migrate(url: str) -> str:
+    database = Database(url, pool_size=1)
+    try:
+        return await migrate(database)
+    finally:
+        await database.close()
+
+
+def greet(up: Up) -> None:
     out = Console(highlight=False, soft_wrap=True)
-    out.print("[bold green]Brownout is up.[/]")
+    out.print("[bold green]Brownout is up.[/] Ctrl-C ends it.\n")
     for what, where in (
-        ("console", settings.url),
-        ("API", f"{settings.url}/api/v1"),
-        ("NATS", stack.nats_url),
-        ("token", str(directory.path / "cli.json")),
+        ("console", up.url),
+        ("API", f"{up.url}/api/v1 (described at {up.url}/api/openapi.json)"),
+        ("NATS", up.nats_url),
+        ("token", f"{up.cli_file} (the brownout command finds it)"),
+        ("SDK keys", str(up.sdk_keys_file)),
+        ("data", str(up.data_dir)),
     ):
-        out.print(f"  {what:<8} {where}")
+        out.print(f"  [dim]{what:<9}[/]{where}")
+    out.print('\n  Try: [bold]brownout safe-mode on strict --for 10m --reason "trying it"[/]\n')
     sys.stdout.flush()
 
 
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"brownout: {message}", markup=False)
-    raise typer.Exit(REFUSED)
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What stops a start is one sentence, not a traceback."""
+    try:
+        yield
+    except (StartError, SettingsError, BrownoutError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"brownout: {error}", markup=False)
+        raise typer.Exit(REFUSED) from None

@@ -50,7 +50,8 @@ class DataDir:
             StartError: not writable, full, in use by another `brownout up`, or of a newer format.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Postgres cannot run as root: its own user must be able to walk through, but not to look around.
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"cannot write to {self.path}: {error.strerror}") from None

@@ -90,12 +90,18 @@ class EmbeddedPostgres:
             return self.directory
         root = self.directory
         if not traversable(root.parent):
-            root = SYSTEM_DIR / sha256(str(root).encode()).hexdigest()[:16]
+            root = self._elsewhere()
             root.mkdir(parents=True, exist_ok=True)
-            (self.directory / "LOCATION").write_text(f"{root}\n")
         os.chown(root, *self._ids)
         root.chmod(0o700)
         return root
+
+    def _elsewhere(self) -> Path:
+        """A folder under /var/lib of this directory's own; LOCATION remembers it, so a new directory starts empty."""
+        location = self.directory / "LOCATION"
+        if not location.exists():
+            location.write_text(f"{SYSTEM_DIR / secrets.token_hex(8)}\n")
+        return Path(location.read_text().strip())
 
     def _bin_dir(self) -> Path:
         """The wheel's programs, hard-linked (or copied) to where Postgres's user may run them."""

@@ -1,0 +1,82 @@
+"""Export and import of a whole environment, as JSON or YAML."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from controlplane.access.actor import Action, Actor
+from controlplane.api.conditions import Conditions
+from controlplane.api.dto import ImportOutput
+from controlplane.documents import Document
+from controlplane.errors import Fault, InvalidInputError
+from controlplane.services import Services
+from controlplane.strict_yaml import dump_yaml, load_yaml
+
+YAML = "application/yaml"
+
+
+class DocumentController(Controller):
+    path = "/api/v1/environments/{environment:str}"
+    tags = ("documents",)
+
+    @get("/export", operation_id="export", opt={"action": Action.EXPORT, "answer": Document})
+    async def export(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        form: Annotated[Literal["json", "yaml"], Parameter(query="format")] = "json",
+        revision: int | None = None,
+    ) -> Response[bytes]:
+        """Everything but activations, at the head or at an earlier revision."""
+        document = await services.documents.export(actor, environment, revision)
+        raw = msgspec.json.encode(document)
+        if form == "yaml":
+            return Response(dump_yaml(msgspec.json.decode(raw)), media_type=YAML)
+        return Response(msgspec.json.format(raw, indent=2), media_type="application/json")
+
+    @post(
+        "/import",
+        operation_id="import",
+        status_code=200,
+        opt={"action": Action.IMPORT, "body": Document, "large_body": True},
+    )
+    async def import_(
+        self,
+        *,
+        environment: str,
+        body: bytes,
+        request: Request[Any, Any, Any],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
+        dry_run: Annotated[bool, Parameter(description="Say what would happen; write nothing.")] = False,
+        prune: Annotated[bool, Parameter(description="Delete what the document does not have.")] = False,
+        message: str = "",
+    ) -> ImportOutput:
+        """Brings the environment to the document, as one commit. YAML with `Content-Type: application/yaml`."""
+        document = read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))
+        done = await services.documents.import_(
+            actor,
+            environment,
+            document,
+            message=message,
+            prune=prune,
+            dry_run=dry_run,
+            expected_revision=conditions.expected_revision,
+        )
+        return ImportOutput.of(done)
+
+
+def read_document(raw: bytes, *, is_yaml: bool) -> Document:
+    """Raises InvalidInputError when it is no document of ours. JSON was checked before us."""
+    text = msgspec.json.encode(load_yaml(raw)) if is_yaml else raw
+    try:
+        return msgspec.json.decode(text, type=Document)
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(
+            f"not an exported environment: {error}", (Fault("invalid_document", str(error)),)
+        ) from None

@@ -1,0 +1,291 @@
+"""What the API takes and gives. Specs travel as the exact JSON that is stored."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from brownout.model import ResourceRef
+from brownout.wire import Operation
+from controlplane.documents import Imported
+from controlplane.errors import Fault
+from controlplane.safemode.history import Switch
+from controlplane.safemode.values import ActiveActivation, Switched
+from controlplane.store import values
+
+Json = msgspec.Raw
+Key = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is sent to us: an unknown field is a mistake, not an extension."""
+
+
+class EnvironmentInput(Input, frozen=True):
+    key: str
+    name: str = ""
+
+
+class EnvironmentOutput(msgspec.Struct, frozen=True):
+    key: str
+    name: str
+    epoch: int
+    revision: int
+    created_at: datetime
+
+
+class Environments(msgspec.Struct, frozen=True):
+    items: tuple[EnvironmentOutput, ...]
+
+
+class ResourceOutput(msgspec.Struct, frozen=True):
+    """`revision` is the one that last changed it, by `changed_by`."""
+
+    kind: str
+    key: str
+    revision: int
+    changed_at: datetime
+    changed_by: str
+    spec: Json
+
+    @classmethod
+    def of(cls, found: values.Resource) -> "ResourceOutput":
+        return cls(found.kind, found.key, found.revision, found.changed_at, found.changed_by, Json(found.spec))
+
+
+class ResourcePage(msgspec.Struct, frozen=True):
+    """In order of keys; `next` is the following page's `after`."""
+
+    items: tuple[ResourceOutput, ...]
+    next: str | None
+
+
+class Ref(msgspec.Struct, frozen=True):
+    kind: str
+    key: str
+
+    @classmethod
+    def of(cls, ref: ResourceRef) -> "Ref":
+        return cls(ref.kind, ref.key)
+
+
+class Refs(msgspec.Struct, frozen=True):
+    items: tuple[Ref, ...]
+
+
+class OperationInput(Input, frozen=True):
+    """`put` needs a spec, `del` has none."""
+
+    op: Literal["put", "del"]
+    kind: str
+    key: str
+    spec: Json | msgspec.UnsetType = msgspec.UNSET
+
+    def operation(self) -> Operation:
+        return Operation(self.op, self.kind, self.key, self.spec)
+
+
+class CommitInput(Input, frozen=True):
+    ops: tuple[OperationInput, ...]
+    message: str
+
+
+class ChangeOutput(msgspec.Struct, frozen=True):
+    """A resource before and after; null where it does not exist."""
+
+    kind: str
+    key: str
+    before: Json
+    after: Json
+
+    @classmethod
+    def of(cls, change: values.Change) -> "ChangeOutput":
+        return cls(change.kind, change.key, _json(change.before), _json(change.after))
+
+
+class FieldChangeOutput(msgspec.Struct, frozen=True):
+    pointer: str
+    before: Json
+    after: Json
+
+    @classmethod
+    def of(cls, change: values.FieldChange) -> "FieldChangeOutput":
+        return cls(change.pointer, _json(change.before), _json(change.after))
+
+
+class ResourceDiffOutput(msgspec.Struct, frozen=True):
+    kind: str
+    key: str
+    before: Json
+    after: Json
+    fields: tuple[FieldChangeOutput, ...]
+
+    @classmethod
+    def of(cls, diff: values.ResourceDiff) -> "ResourceDiffOutput":
+        return cls(
+            diff.kind, diff.key, _json(diff.before), _json(diff.after), tuple(map(FieldChangeOutput.of, diff.fields))
+        )
+
+
+class CommitOutput(msgspec.Struct, frozen=True):
+    """`effective` says in words what becomes different. `unchanged`: nothing differed, no revision was made."""
+
+    environment: str
+    revision: int
+    epoch: int
+    chain: str
+    author: str
+    message: str
+    created_at: datetime
+    effective: tuple[str, ...]
+    changes: tuple[ChangeOutput, ...]
+    unchanged: bool = False
+    replayed: bool = False
+
+    @classmethod
+    def of(cls, commit: values.Commit) -> "CommitOutput":
+        return cls(
+            environment=commit.environment,
+            revision=commit.revision,
+            epoch=commit.epoch,
+            chain=commit.chain,
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at,
+            effective=commit.effective,
+            changes=tuple(map(ChangeOutput.of, commit.changes)),
+            unchanged=commit.unchanged,
+            replayed=commit.replayed,
+        )
+
+
+class PreviewOutput(msgspec.Struct, frozen=True):
+    """What a commit would do at `revision`; with faults it would be refused."""
+
+    revision: int
+    faults: tuple[Fault, ...]
+    effective: tuple[str, ...]
+    changes: tuple[ChangeOutput, ...]
+
+    @classmethod
+    def of(cls, preview: values.Preview) -> "PreviewOutput":
+        changes = tuple(map(ChangeOutput.of, preview.changes))
+        return cls(preview.head.revision, preview.faults, preview.effective, changes)
+
+
+class LoggedCommitOutput(msgspec.Struct, frozen=True):
+    """A line of history; `refs` are the first few of the `changes` resources it touched."""
+
+    revision: int
+    epoch: int
+    author: str
+    message: str
+    created_at: datetime
+    effective: tuple[str, ...]
+    changes: int
+    refs: tuple[Ref, ...]
+
+    @classmethod
+    def of(cls, commit: values.LoggedCommit) -> "LoggedCommitOutput":
+        return cls(
+            revision=commit.revision,
+            epoch=commit.epoch,
+            author=commit.author,
+            message=commit.message,
+            created_at=commit.created_at,
+            effective=commit.effective,
+            changes=commit.changes,
+            refs=tuple(map(Ref.of, commit.refs)),
+        )
+
+
+class History(msgspec.Struct, frozen=True):
+    """Newest first; `next` is the following page's `before`."""
+
+    items: tuple[LoggedCommitOutput, ...]
+    next: int | None
+
+
+class DiffOutput(msgspec.Struct, frozen=True):
+    """What leads from one revision to another; `fields` are JSON pointers into the spec."""
+
+    start: int
+    end: int
+    resources: tuple[ResourceDiffOutput, ...]
+
+    @classmethod
+    def of(cls, diff: values.Diff) -> "DiffOutput":
+        return cls(diff.start, diff.end, tuple(map(ResourceDiffOutput.of, diff.resources)))
+
+
+class RestoreInput(Input, frozen=True):
+    """Without `refs`, everything but safe mode."""
+
+    message: str = ""
+    refs: tuple[Ref, ...] = ()
+
+    def references(self) -> frozenset[ResourceRef]:
+        return frozenset(ResourceRef(ref.kind, ref.key) for ref in self.refs)
+
+
+class ImportOutput(msgspec.Struct, frozen=True):
+    """What an import did or, when not `applied`, would do."""
+
+    applied: bool
+    revision: int
+    faults: tuple[Fault, ...]
+    effective: tuple[str, ...]
+    changes: tuple[ChangeOutput, ...]
+
+    @classmethod
+    def of(cls, done: Imported) -> "ImportOutput":
+        changes = tuple(map(ChangeOutput.of, done.changes))
+        return cls(done.applied, done.revision, done.faults, done.effective, changes)
+
+
+class StateOutput(msgspec.Struct, frozen=True):
+    """A whole environment at one revision: kind → key → spec."""
+
+    environment: str
+    epoch: int
+    revision: int
+    chain: str
+    resources: dict[str, dict[str, Json]]
+
+    @classmethod
+    def of(cls, state: values.State) -> "StateOutput":
+        grouped: dict[str, dict[str, Json]] = {}
+        for ref, spec in sorted(state.resources.items()):
+            grouped.setdefault(ref.kind, {})[ref.key] = Json(spec)
+        head = state.head
+        return cls(head.environment, head.epoch, head.revision, head.chain, grouped)
+
+
+def _json(spec: bytes | None) -> Json:
+    """Absent is `null`: msgspec cannot read a union of Raw and None back."""
+    return Json(b"null" if spec is None else spec)
+
+
+class SafeModeStatus(msgspec.Struct, frozen=True):
+    revision: int
+    on: bool
+    overdue: int
+    active: tuple[ActiveActivation, ...]
+
+
+class SwitchedOutput(msgspec.Struct, frozen=True):
+    """The activation's key, and the commit that switched it."""
+
+    key: str
+    commit: CommitOutput
+
+    @classmethod
+    def of(cls, done: Switched) -> "SwitchedOutput":
+        return cls(done.key, CommitOutput.of(done.commit))
+
+
+class SafeModeHistory(msgspec.Struct, frozen=True):
+    """Newest first; `next` is the following page's `before`."""
+
+    items: tuple[Switch, ...]
+    next: int | None

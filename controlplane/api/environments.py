@@ -1,0 +1,56 @@
+"""Environments, and everything inside one at once."""
+
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from controlplane.access.actor import Action, Actor
+from controlplane.api.conditions import Tagged, tagged
+from controlplane.api.dto import EnvironmentInput, EnvironmentOutput, Environments, StateOutput
+from controlplane.services import Services
+from controlplane.store.values import Environment
+
+
+class EnvironmentController(Controller):
+    path = "/api/v1/environments"
+    tags = ("environments",)
+
+    @get("/", operation_id="list_environments", opt={"action": Action.READ})
+    async def list_environments(
+        self, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Environments:
+        """The environments that you may read."""
+        return Environments(tuple(map(_output, await services.reads.environments(actor))))
+
+    @post("/", operation_id="create_environment", opt={"action": Action.MANAGE_ENVIRONMENT})
+    async def create_environment(
+        self, data: EnvironmentInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> EnvironmentOutput:
+        """A new environment, with the standard safe-mode profiles in it."""
+        return _output(await services.environments.create(actor, data.key, data.name or data.key))
+
+    @get("/{environment:str}", operation_id="get_environment", opt={"action": Action.READ})
+    async def get_environment(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Tagged[EnvironmentOutput]:
+        """One environment; its ETag is its revision."""
+        found = await services.reads.environment(actor, environment)
+        return Tagged(_output(found), found.revision)
+
+    @get("/{environment:str}/state", operation_id="get_state", opt={"action": Action.READ})
+    async def get_state(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        revision: Annotated[int | None, Parameter(description="An earlier revision; the head when absent.")] = None,
+    ) -> Tagged[StateOutput]:
+        """Every resource, at the head or at any earlier revision."""
+        state = await services.reads.state(actor, environment, revision)
+        return tagged(StateOutput.of(state), state.head)
+
+
+def _output(found: Environment) -> EnvironmentOutput:
+    return EnvironmentOutput(found.key, found.name, found.epoch, found.revision, found.created_at)

@@ -1,0 +1,144 @@
+"""Commits: making one of many operations, and everything that was ever committed."""
+
+from datetime import datetime
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from controlplane.access.actor import Action, Actor
+from controlplane.api.conditions import Conditions, Tagged, tagged
+from controlplane.api.dto import (
+    CommitInput,
+    CommitOutput,
+    DiffOutput,
+    History,
+    LoggedCommitOutput,
+    PreviewOutput,
+    RestoreInput,
+)
+from controlplane.api.resources import Limit
+from controlplane.services import Services
+from controlplane.store.values import VerifiedHistory
+
+
+class CommitController(Controller):
+    path = "/api/v1/environments/{environment:str}/commits"
+    tags = ("commits",)
+
+    @post("/", operation_id="commit", opt={"action": Action.EDIT, "large_body": True})
+    async def commit(
+        self,
+        environment: str,
+        data: CommitInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
+    ) -> Tagged[CommitOutput]:
+        """All operations as one revision, or none. Refused unless the whole environment still compiles."""
+        commit = await services.changes.commit(
+            actor,
+            environment,
+            tuple(op.operation() for op in data.ops),
+            data.message,
+            expected_revision=conditions.expected_revision,
+            idempotency_key=conditions.idempotency_key,
+        )
+        return tagged(CommitOutput.of(commit), commit)
+
+    @post("/preview", operation_id="preview_commit", status_code=200, opt={"action": Action.EDIT, "large_body": True})
+    async def preview(
+        self,
+        environment: str,
+        data: CommitInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> PreviewOutput:
+        """What the commit would do now, faults included. Writes nothing."""
+        ops = tuple(op.operation() for op in data.ops)
+        return PreviewOutput.of(await services.changes.preview(actor, environment, ops))
+
+
+class HistoryController(Controller):
+    path = "/api/v1/environments/{environment:str}/history"
+    tags = ("history",)
+
+    @get("/", operation_id="list_history", opt={"action": Action.READ})
+    async def list_history(
+        self,
+        *,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
+        limit: Limit = 50,
+        author: str | None = None,
+        kind: str | None = None,
+        key: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> History:
+        """Commits, the newest first; all filters hold."""
+        found = await services.reads.commits(
+            actor,
+            environment,
+            before=before,
+            limit=limit,
+            author=author,
+            kind=kind,
+            key=key,
+            since=since,
+            until=until,
+        )
+        following = found[-1].revision if len(found) == limit and found[-1].revision > 1 else None
+        return History(tuple(map(LoggedCommitOutput.of, found)), following)
+
+    @get("/verify", operation_id="verify_history", opt={"action": Action.READ})
+    async def verify(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> VerifiedHistory:
+        """Recomputes the hash chain and every signature from the first revision to the head."""
+        return await services.reads.verify(actor, environment)
+
+    @get("/diff", operation_id="diff", opt={"action": Action.READ})
+    async def diff(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        start: Annotated[int, Parameter(ge=0, query="from", description="One revision.")],
+        end: Annotated[int, Parameter(ge=0, query="to", description="The other, which may lie before it.")],
+    ) -> DiffOutput:
+        """Every resource that differs between two revisions, in either direction."""
+        return DiffOutput.of(await services.reads.diff(actor, environment, start, end))
+
+    @get("/{revision:int}", operation_id="get_commit", opt={"action": Action.READ})
+    async def get_commit(
+        self, environment: str, revision: int, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> CommitOutput:
+        """A commit with every resource before and after."""
+        return CommitOutput.of(await services.reads.commit(actor, environment, revision))
+
+    @post("/{revision:int}/restore", operation_id="restore", status_code=200, opt={"action": Action.EDIT})
+    async def restore(
+        self,
+        *,
+        environment: str,
+        revision: int,
+        data: RestoreInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
+    ) -> Tagged[CommitOutput]:
+        """A new commit that brings resources back to what they were. Safe mode stays as it is now."""
+        commit = await services.restores.restore(
+            actor,
+            environment,
+            revision,
+            refs=data.references(),
+            message=data.message,
+            expected_revision=conditions.expected_revision,
+            idempotency_key=conditions.idempotency_key,
+        )
+        return tagged(CommitOutput.of(commit), commit)

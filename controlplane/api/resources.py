@@ -1,0 +1,134 @@
+"""Resources by kind: the same five routes for each, over the commit path."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller, delete, get, put
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from brownout.model import KINDS
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor
+from controlplane.api.conditions import Conditions, Tagged, tagged
+from controlplane.api.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
+from controlplane.kinds import PATHS, words
+from controlplane.services import Services
+from controlplane.store.values import Commit
+
+MAX_PAGE = 500
+
+Message = Annotated[str, Parameter(description="Why; history shows it.", max_length=2000)]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="How many at most.")]
+
+
+def resource_controller(kind: str, segment: str) -> type[Controller]:
+    """The controller of one kind, e.g. `flag` under `/flags`."""
+    plural = segment.replace("-", "_")
+
+    class ResourceController(Controller):
+        path = f"/api/v1/environments/{{environment:str}}/{segment}"
+        tags = (segment,)
+
+        @get("/", operation_id=f"list_{plural}", opt={"action": Action.READ})
+        async def list_resources(
+            self,
+            *,
+            environment: str,
+            services: NamedDependency[Services],
+            actor: NamedDependency[Actor],
+            search: Annotated[str, Parameter(description="Words of the key, description, owner or tags.")] = "",
+            tag: list[str] | None = None,
+            type_: Annotated[str, Parameter(query="type", description="Of flags only.")] = "",
+            after: Annotated[str, Parameter(description="`next` of the page before.")] = "",
+            limit: Limit = 100,
+        ) -> ResourcePage:
+            """A page in order of keys."""
+            page = await services.reads.resources(
+                actor, environment, kind, search=search, tags=tag or (), type=type_, after=after, limit=limit
+            )
+            return ResourcePage(tuple(map(ResourceOutput.of, page.items)), page.next)
+
+        @get("/{key:str}", operation_id=f"get_{kind}", opt={"action": Action.READ})
+        async def get_resource(
+            self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        ) -> Tagged[ResourceOutput]:
+            """One resource; the ETag is the environment's revision: send it back as If-Match."""
+            head = await services.reads.head(actor, environment)
+            found = await services.reads.resource(actor, environment, kind, key)
+            return tagged(ResourceOutput.of(found), head)
+
+        @get("/{key:str}/dependants", operation_id=f"list_{kind}_dependants", opt={"action": Action.READ})
+        async def list_dependants(
+            self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        ) -> Refs:
+            """Who names it: deleting it is refused until nobody does."""
+            return Refs(tuple(map(Ref.of, await services.reads.dependants(actor, environment, kind, key))))
+
+        @put("/{key:str}", operation_id=f"put_{kind}", opt={"action": Action.EDIT, "body": KINDS[kind]})
+        async def put_resource(
+            self,
+            *,
+            environment: str,
+            key: str,
+            body: bytes,
+            services: NamedDependency[Services],
+            actor: NamedDependency[Actor],
+            conditions: NamedDependency[Conditions],
+            message: Message = "",
+        ) -> Tagged[CommitOutput]:
+            """Creates or replaces it, as one commit. The answer says what becomes different."""
+            op = Operation("put", kind, key, msgspec.Raw(body))
+            return await _commit(
+                services,
+                actor,
+                environment,
+                op=op,
+                message=message or f"Put {words(kind)} {key}",
+                conditions=conditions,
+            )
+
+        @delete("/{key:str}", operation_id=f"delete_{kind}", status_code=200, opt={"action": Action.EDIT})
+        async def delete_resource(
+            self,
+            *,
+            environment: str,
+            key: str,
+            services: NamedDependency[Services],
+            actor: NamedDependency[Actor],
+            conditions: NamedDependency[Conditions],
+            message: Message = "",
+        ) -> Tagged[CommitOutput]:
+            """Deletes it, as one commit; refused while anything names it."""
+            await services.reads.resource(actor, environment, kind, key)
+            op = Operation("del", kind, key)
+            return await _commit(
+                services,
+                actor,
+                environment,
+                op=op,
+                message=message or f"Delete {words(kind)} {key}",
+                conditions=conditions,
+            )
+
+    ResourceController.__name__ = ResourceController.__qualname__ = f"{kind.title().replace('_', '')}Controller"
+    return ResourceController
+
+
+async def _commit(
+    services: Services, actor: Actor, environment: str, *, op: Operation, message: str, conditions: Conditions
+) -> Tagged[CommitOutput]:
+    commit: Commit = await services.changes.commit(
+        actor,
+        environment,
+        (op,),
+        message,
+        expected_revision=conditions.expected_revision,
+        idempotency_key=conditions.idempotency_key,
+    )
+    return tagged(CommitOutput.of(commit), commit)
+
+
+RESOURCE_CONTROLLERS: tuple[type[Controller], ...] = tuple(
+    resource_controller(kind, segment) for kind, segment in PATHS.items()
+)

@@ -1,0 +1,92 @@
+"""Safe mode: on, longer, off, and what it would do."""
+
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from controlplane.access.actor import Action, Actor
+from controlplane.api.conditions import Conditions
+from controlplane.api.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
+from controlplane.safemode.values import ActiveActivation
+from controlplane.services import Services
+
+
+class SafeModeController(Controller):
+    path = "/api/v1/environments/{environment:str}/safe-mode"
+    tags = ("safe mode",)
+
+    @get("/", operation_id="get_safe_mode", opt={"action": Action.READ})
+    async def status(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> SafeModeStatus:
+        """What is switched on, the soonest to end first."""
+        head = await services.reads.head(actor, environment)
+        active = await services.safe_mode.active(actor, environment)
+        return SafeModeStatus(head.revision, bool(active), sum(a.overdue for a in active), active)
+
+    @post("/activations", operation_id="activate_safe_mode", opt={"action": Action.SAFE_MODE})
+    async def activate(
+        self,
+        environment: str,
+        data: ActivationRequest,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
+    ) -> SwitchedOutput:
+        """Switches a profile on. One commit; SDKs have it milliseconds later."""
+        done = await services.safe_mode.activate(actor, environment, data, idempotency_key=conditions.idempotency_key)
+        return SwitchedOutput.of(done)
+
+    @get("/history", operation_id="list_safe_mode_history", opt={"action": Action.READ})
+    async def history(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
+        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
+    ) -> SafeModeHistory:
+        """Every switch that was made, the newest first, derived from commits."""
+        items, following = await services.safe_mode_history.list(actor, environment, before=before, limit=limit)
+        return SafeModeHistory(items, following)
+
+    @get("/activations/{key:str}", operation_id="get_activation", opt={"action": Action.READ})
+    async def get_activation(
+        self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> ActiveActivation:
+        """One activation that is on."""
+        return await services.safe_mode.get(actor, environment, key)
+
+    @post(
+        "/activations/{key:str}/extend",
+        operation_id="extend_safe_mode",
+        status_code=200,
+        opt={"action": Action.SAFE_MODE},
+    )
+    async def extend(
+        self,
+        environment: str,
+        key: str,
+        data: ExtensionRequest,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> SwitchedOutput:
+        """Moves its end, counted from now."""
+        return SwitchedOutput.of(await services.safe_mode.extend(actor, environment, key, data))
+
+    @post(
+        "/activations/{key:str}/lift", operation_id="lift_safe_mode", status_code=200, opt={"action": Action.SAFE_MODE}
+    )
+    async def lift(
+        self,
+        environment: str,
+        key: str,
+        data: LiftRequest,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> SwitchedOutput:
+        """Switches it off. What other activations tighten stays tight."""
+        return SwitchedOutput.of(await services.safe_mode.lift(actor, environment, key, data.reason))

@@ -1,0 +1,65 @@
+"""The one gate through which everything writes: API, CLI, console, safe mode and rollouts."""
+
+from collections.abc import Callable, Sequence
+
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.store import Store
+from controlplane.store.values import Commit, Preview
+
+ACTIVATION = "safe_mode_activation"
+
+
+class Changes:
+    """`commit` = may they? → store → wake the publisher."""
+
+    def __init__(self, store: Store, wake: Callable[[str], None]) -> None:
+        self._store = store
+        self._wake = wake
+
+    async def commit(
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        action: Action = Action.EDIT,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Commit:
+        """Writes `ops` as one revision.
+
+        Raises:
+            ForbiddenError: the actor may not do this here.
+            InvalidInputError: the environment would no longer compile; every fault is named.
+            ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
+        """
+        self._authorize(actor, environment, ops, action)
+        commit = await self._store.commit(
+            environment,
+            ops,
+            author=actor.name,
+            message=message,
+            expected_revision=expected_revision,
+            idempotency_key=idempotency_key,
+        )
+        self._wake(environment)
+        return commit
+
+    async def preview(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], *, action: Action = Action.EDIT
+    ) -> Preview:
+        """What `commit` would do; writes nothing."""
+        self._authorize(actor, environment, ops, action)
+        return await self._store.preview(environment, ops)
+
+    @staticmethod
+    def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
+        """Being allowed one thing is no way to another: activations need SAFE_MODE, whatever they travel with."""
+        authorize(actor, action, environment)
+        activations = sum(op.kind == ACTIVATION for op in ops)
+        if activations and action is not Action.SAFE_MODE:
+            authorize(actor, Action.SAFE_MODE, environment)
+        if action is Action.SAFE_MODE and activations < len(ops):
+            authorize(actor, Action.EDIT, environment)

@@ -1,0 +1,38 @@
+"""`brownout env`."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.api.dto import EnvironmentOutput, Environments
+from controlplane.cli.shown import table, when
+from controlplane.cli.verb import Call, verb
+
+app = typer.Typer(name="env", help="Environments: production, staging, …", no_args_is_help=True)
+
+
+@verb(app, "list", action=Action.READ)
+def list_environments(call: Call) -> None:
+    """The environments you may read."""
+    found = call.session.get("/environments", Environments)
+    rows = [(e.key, e.name, f"r{e.revision}", when(e.created_at)) for e in found.items]
+    call.answer(found, lambda: table(("environment", "name", "revision", "created"), rows))
+
+
+@verb(app, "create", action=Action.MANAGE_ENVIRONMENT)
+def create(
+    call: Call,
+    key: Annotated[str, typer.Argument(help="1 to 40 of a-z, 0-9 and '-'.")],
+    name: Annotated[str, typer.Option(help="As people read it.")] = "",
+) -> None:
+    """Make an environment with the standard safe-mode profiles in it."""
+    made = call.session.send("POST", "/environments", {"key": key, "name": name}, EnvironmentOutput)
+    call.answer(made, lambda: f"[green]✓[/] {made.key} at revision {made.revision}")
+
+
+@verb(app, "show", action=Action.READ)
+def show(call: Call, key: Annotated[str, typer.Argument()]) -> None:
+    """One environment."""
+    found = call.session.get(f"/environments/{key}", EnvironmentOutput)
+    call.answer(found, lambda: table(("environment", "name", "revision"), [(found.key, found.name, found.revision)]))

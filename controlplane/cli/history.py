@@ -1,0 +1,101 @@
+"""`brownout history`."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.api.dto import CommitOutput, DiffOutput, History
+from controlplane.cli.session import CliError
+from controlplane.cli.shown import changes_text, commit_text, table, when
+from controlplane.cli.verb import Call, verb
+from controlplane.problems import USAGE
+from controlplane.store.values import VerifiedHistory
+
+app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", no_args_is_help=True)
+
+RevisionArgument = Annotated[int, typer.Argument(min=1)]
+
+
+@verb(app, "list", action=Action.READ)
+def list_history(
+    call: Call,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    before: Annotated[int | None, typer.Option(help="Revisions below this one.")] = None,
+    author: Annotated[str, typer.Option(help="By this author only.")] = "",
+    kind: Annotated[str, typer.Option(help="That touched this kind, e.g. flag.")] = "",
+    key: Annotated[str, typer.Option(help="That touched this key.")] = "",
+    since: Annotated[datetime | None, typer.Option(help="Made at or after.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Made before.")] = None,
+) -> None:
+    """The newest first."""
+    found = call.session.get(
+        call.session.path("history"),
+        History,
+        limit=limit,
+        before=before,
+        author=author,
+        kind=kind,
+        key=key,
+        since=since.astimezone().isoformat() if since else None,
+        until=until.astimezone().isoformat() if until else None,
+    )
+    rows = [(f"r{c.revision}", when(c.created_at), c.author, c.message, "; ".join(c.effective)) for c in found.items]
+    call.answer(found, lambda: table(("revision", "at", "by", "why", "what"), rows))
+
+
+@verb(app, "show", action=Action.READ)
+def show(call: Call, revision: RevisionArgument) -> None:
+    """One commit and what it changed."""
+    found = call.session.get(call.session.path("history", str(revision)), CommitOutput)
+
+    def human() -> object:
+        call.console.print(
+            f"r{found.revision} by {found.author} at {when(found.created_at)}\n{found.message}\n", markup=False
+        )
+        return changes_text(found.changes)
+
+    call.answer(found, human)
+
+
+@verb(app, "diff", action=Action.READ)
+def diff(
+    call: Call,
+    start: Annotated[int, typer.Argument(min=0, help="One revision.")],
+    end: Annotated[int, typer.Argument(min=0, help="The other.")],
+) -> None:
+    """Every resource that differs between two revisions."""
+    found = call.session.get(call.session.path("history", "diff"), DiffOutput, **{"from": start, "to": end})
+    call.answer(found, lambda: changes_text(found.resources))
+
+
+@verb(app, "restore", action=Action.EDIT)
+def restore(
+    call: Call,
+    revision: RevisionArgument,
+    only: Annotated[list[str] | None, typer.Option(help="kind/key, e.g. flag/web-search; repeat for more.")] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
+) -> None:
+    """A new commit that makes things what they were; safe mode stays as it is."""
+    refs = [_ref(text) for text in only or ()]
+    path = call.session.path("history", str(revision), "restore")
+    commit = call.session.send("POST", path, {"message": message, "refs": refs}, CommitOutput)
+    call.answer(commit, lambda: commit_text(commit))
+
+
+@verb(app, "verify", action=Action.READ)
+def verify(call: Call) -> None:
+    """Recompute the hash chain and every signature."""
+    found = call.session.get(call.session.path("history", "verify"), VerifiedHistory)
+    call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold")
+    if found.broken:
+        raise CliError(f"revision {found.broken.revision} does not hold: {found.broken.message}")
+
+
+def _ref(text: str) -> dict[str, str]:
+    kind, _, key = text.partition("/")
+    if not key:
+        raise CliError(f"{text!r} is not kind/key", USAGE)
+    return {"kind": kind.replace("-", "_"), "key": key}

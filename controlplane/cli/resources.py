@@ -1,0 +1,156 @@
+"""`brownout flag`, `cohort`, `request-class`, `profile`, `template`: the same verbs for each kind."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.api.dto import CommitOutput, ResourceOutput, ResourcePage
+from controlplane.cli.session import CliError
+from controlplane.cli.shown import commit_text, json_text, table, when
+from controlplane.cli.verb import Call, verb
+from controlplane.errors import InvalidInputError
+from controlplane.kinds import PATHS
+from controlplane.problems import USAGE, problem_of
+from controlplane.strict_yaml import load_yaml
+
+NAMES = {
+    "flag": "flag",
+    "cohort": "cohort",
+    "request-class": "request_class",
+    "profile": "safe_mode_profile",
+    "template": "response_template",
+}
+
+KeyArgument = Annotated[str, typer.Argument(help="Its key.")]
+FileArgument = Annotated[str, typer.Argument(help="A JSON or YAML file; - reads standard input.")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; history shows it.")]
+RevisionOption = Annotated[
+    int | None, typer.Option("--if-revision", help="Refuse unless the environment is still at this revision.")
+]
+
+
+def group(name: str, kind: str) -> typer.Typer:
+    app = typer.Typer(name=name, help=f"{name.replace('-', ' ').capitalize()}s.", no_args_is_help=True)
+    segment = PATHS[kind]
+
+    @verb(app, "list", action=Action.READ)
+    def list_resources(
+        call: Call,
+        search: Annotated[str, typer.Option(help="Words of the key, description, owner or tags.")] = "",
+        limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+        after: Annotated[str, typer.Option(help="The last key of the page before.")] = "",
+    ) -> None:
+        """List them in order of keys."""
+        path = call.session.path(segment)
+        page = call.session.get(path, ResourcePage, search=search, limit=limit, after=after)
+        call.answer(page, lambda: _listing(page.items))
+
+    @verb(app, "get", action=Action.READ)
+    def get(call: Call, key: KeyArgument) -> None:
+        """Print one."""
+        found = call.session.get(call.session.path(segment, key), ResourceOutput)
+        call.answer(found, lambda: json_text(found.spec))
+
+    @verb(app, "put", action=Action.EDIT)
+    def put(
+        call: Call,
+        key: KeyArgument,
+        file: FileArgument,
+        message: MessageOption = "",
+        if_revision: RevisionOption = None,
+    ) -> None:
+        """Create or replace one from a file."""
+        commit = send_spec(call, segment, key, read_spec(file), message=message, if_revision=if_revision)
+        call.answer(commit, lambda: commit_text(commit))
+
+    @verb(app, "delete", action=Action.EDIT)
+    def delete(call: Call, key: KeyArgument, message: MessageOption = "", if_revision: RevisionOption = None) -> None:
+        """Delete one; refused while anything names it."""
+        response = call.session.request(
+            "DELETE", call.session.path(segment, key), params=_said(message), headers=_condition(if_revision)
+        )
+        commit = msgspec.json.decode(response.content, type=CommitOutput)
+        call.answer(commit, lambda: commit_text(commit))
+
+    if kind == "flag":
+        _switches(app)
+    return app
+
+
+def _switches(app: typer.Typer) -> None:
+    def set_enabled(call: Call, key: str, message: str, *, enabled: bool) -> None:
+        path = call.session.path(PATHS["flag"], key)
+        response = call.session.request("GET", path)
+        found = msgspec.json.decode(response.content, type=ResourceOutput)
+        spec = {**msgspec.json.decode(found.spec, type=dict[str, object]), "enabled": enabled}
+        said = message or f"{'Enable' if enabled else 'Disable'} flag {key}"
+        at = int(response.headers["ETag"].strip('"'))
+        commit = send_spec(call, PATHS["flag"], key, msgspec.json.encode(spec), message=said, if_revision=at)
+        call.answer(commit, lambda: commit_text(commit))
+
+    @verb(app, "enable", action=Action.EDIT)
+    def enable(call: Call, key: KeyArgument, message: MessageOption = "") -> None:
+        """Let its rules decide."""
+        set_enabled(call, key, message, enabled=True)
+
+    @verb(app, "disable", action=Action.EDIT)
+    def disable(call: Call, key: KeyArgument, message: MessageOption = "") -> None:
+        """Serve its off variant to everybody."""
+        set_enabled(call, key, message, enabled=False)
+
+
+def send_spec(
+    call: Call, segment: str, key: str, spec: bytes, *, message: str, if_revision: int | None
+) -> CommitOutput:
+    response = call.session.request(
+        "PUT",
+        call.session.path(segment, key),
+        content=spec,
+        params=_said(message),
+        headers={"Content-Type": "application/json", **_condition(if_revision)},
+    )
+    return msgspec.json.decode(response.content, type=CommitOutput)
+
+
+def read_spec(file: str) -> bytes:
+    """JSON bytes of a JSON or YAML file; JSON goes through as it is, so the server sees every fault of it."""
+    raw = read_file(file)
+    if file.endswith((".yaml", ".yml")) or (file == "-" and not raw.lstrip().startswith(b"{")):
+        try:
+            return msgspec.json.encode(load_yaml(raw))
+        except InvalidInputError as error:
+            raise CliError(error.message, problem=problem_of(error)) from None
+    return raw
+
+
+def read_file(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CliError(f"cannot read {file}: {error.strerror}", USAGE) from None
+
+
+def _listing(items: Sequence[ResourceOutput]) -> object:
+    rows = [(r.key, _field(r, "type"), _field(r, "description"), f"r{r.revision}", r.changed_by, when(r.changed_at))
+            for r in items]  # fmt: skip
+    return table(("key", "type", "description", "revision", "by", "at"), rows) if rows else "[dim]none[/]"
+
+
+def _field(found: ResourceOutput, name: str) -> str:
+    return str(msgspec.json.decode(found.spec, type=dict[str, object]).get(name, ""))
+
+
+def _said(message: str) -> dict[str, str]:
+    return {"message": message} if message else {}
+
+
+def _condition(if_revision: int | None) -> dict[str, str]:
+    return {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
+
+
+GROUPS = tuple(group(name, kind) for name, kind in NAMES.items())

@@ -1,0 +1,135 @@
+"""`brownout safe-mode`."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.api.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.cli.session import CliError
+from controlplane.cli.shown import left, table, when
+from controlplane.cli.verb import Call, verb
+from controlplane.errors import InvalidInputError
+from controlplane.problems import USAGE
+from controlplane.safemode.request import parse_duration
+from controlplane.safemode.service import describe_scope
+from controlplane.safemode.values import ActiveActivation
+
+app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
+
+ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. strict.")]
+ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everybody sees it.")]
+Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]
+Classes = Annotated[list[str] | None, typer.Option("--request-class", help="Only this request class; repeatable.")]
+Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="Only this cohort; repeatable.")]
+Providers = Annotated[list[str] | None, typer.Option("--provider", help="Only this provider; repeatable.")]
+
+
+@verb(app, "on", action=Action.SAFE_MODE)
+def on(
+    call: Call,
+    profile: ProfileArgument,
+    *,
+    for_: ForOption = "30m",
+    reason: ReasonOption = "",
+    service: Services = None,
+    request_class: Classes = None,
+    cohort: Cohorts = None,
+    provider: Providers = None,
+    incident: Annotated[str, typer.Option(help="A link or a number.")] = "",
+    hold: Annotated[bool, typer.Option("--hold", help="Stay on past the end until lifted.")] = False,
+) -> None:
+    """Switch a profile on: for everything, or for a part."""
+    body = {
+        "profile": profile,
+        "reason": reason,
+        "for_s": seconds(for_),
+        "scope": scope(service, request_class, cohort, provider),
+        "incident": incident or None,
+        "on_expiry": "hold" if hold else "lift",
+    }
+    done = call.session.send("POST", call.session.path("safe-mode", "activations"), body, SwitchedOutput)
+    call.answer(done, lambda: f"[green]✓[/] on: [bold]{done.key}[/] at revision {done.commit.revision}")
+
+
+@verb(app, "off", action=Action.SAFE_MODE)
+def off(
+    call: Call,
+    key: Annotated[str, typer.Argument(help="An activation; without it, every one.")] = "",
+    reason: ReasonOption = "",
+) -> None:
+    """Lift one activation, or all of them."""
+    keys = [key] if key else [a.key for a in _status(call).active]
+    if not keys:
+        raise CliError("safe mode is off already")
+    done = [
+        call.session.send("POST", _activation(call, one, "lift"), {"reason": reason}, SwitchedOutput) for one in keys
+    ]
+    call.answer(done, lambda: "\n".join(f"[green]✓[/] off: {d.key} at revision {d.commit.revision}" for d in done))
+
+
+@verb(app, "extend", action=Action.SAFE_MODE)
+def extend(
+    call: Call,
+    key: Annotated[str, typer.Argument(help="An activation; without it, the only one.")] = "",
+    for_: ForOption = "30m",
+    reason: ReasonOption = "",
+) -> None:
+    """Move the end of an activation, counted from now."""
+    if not key:
+        active = _status(call).active
+        if len(active) != 1:
+            raise CliError(f"say which one: {', '.join(a.key for a in active) or 'safe mode is off'}", USAGE)
+        key = active[0].key
+    body = {"for_s": seconds(for_), "reason": reason}
+    done = call.session.send("POST", _activation(call, key, "extend"), body, SwitchedOutput)
+    call.answer(done, lambda: f"[green]✓[/] extended: {done.key} at revision {done.commit.revision}")
+
+
+@verb(app, "status", action=Action.READ)
+def status(call: Call) -> None:
+    """What is on, and for how long."""
+    found = _status(call)
+    call.answer(found, lambda: _active(found.active) if found.on else "[green]safe mode is off[/]")
+
+
+@verb(app, "history", action=Action.READ)
+def history(call: Call, limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
+    """Every switch, the newest first."""
+    found = call.session.get(call.session.path("safe-mode", "history"), SafeModeHistory, limit=limit)
+    rows = [(f"r{s.revision}", when(s.at), s.what, s.profile, describe_scope(s.scope), s.by, s.reason)
+            for s in found.items]  # fmt: skip
+    call.answer(found, lambda: table(("revision", "at", "what", "profile", "scope", "by", "reason"), rows))
+
+
+def seconds(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except InvalidInputError as error:
+        raise CliError(error.message, USAGE) from None
+
+
+def scope(
+    services: list[str] | None, classes: list[str] | None, cohorts: list[str] | None, providers: list[str] | None
+) -> dict[str, list[str]]:
+    return {
+        "services": services or [],
+        "request_classes": classes or [],
+        "cohorts": cohorts or [],
+        "providers": providers or [],
+    }
+
+
+def _status(call: Call) -> SafeModeStatus:
+    return call.session.get(call.session.path("safe-mode"), SafeModeStatus)
+
+
+def _activation(call: Call, key: str, what: str) -> str:
+    return call.session.path("safe-mode", "activations", key, what)
+
+
+def _active(active: tuple[ActiveActivation, ...]) -> object:
+    rows = [(a.key, a.profile, describe_scope(a.scope), "OVERDUE" if a.overdue else left(a.left_s), a.actor, a.reason)
+            for a in active]  # fmt: skip
+    return table(("activation", "profile", "scope", "left", "by", "reason"), rows)

@@ -1,0 +1,70 @@
+"""How answers look in a terminal."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from controlplane.api.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    return made
+
+
+def json_text(raw: bytes) -> Syntax:
+    return Syntax(msgspec.json.format(raw, indent=2).decode(), "json", background_color="default", word_wrap=True)
+
+
+def when(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def left(seconds: float) -> str:
+    """`1h 05m`, `4m 09s`, `12s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def commit_text(commit: CommitOutput) -> RenderableType:
+    if commit.unchanged:
+        return Text("nothing changed", style="dim")
+    lines = [Text.assemble(("✓ ", "green"), f"revision {commit.revision}")]
+    lines += [Text(f"  {line}") for line in commit.effective]
+    return Group(*lines)
+
+
+def changes_text(changes: Sequence[ChangeOutput | ResourceDiffOutput]) -> RenderableType:
+    """Each changed resource, its lines before and after side by side in one diff."""
+    if not changes:
+        return Text("no difference", style="dim")
+    return Group(*(part for change in changes for part in _change(change)))
+
+
+def _change(change: ChangeOutput | ResourceDiffOutput) -> Iterable[Text]:
+    before, after = (None if bytes(side) == b"null" else bytes(side) for side in (change.before, change.after))
+    sign, style = ("+", "green") if before is None else ("-", "red") if after is None else ("~", "yellow")
+    yield Text(f"{sign} {change.kind} {change.key}", style=style)
+    for line in diff_lines(before, after):
+        yield Text(f"    {line}", style={"+": "green", "-": "red"}.get(line[0], "dim"))
+
+
+def diff_lines(before: bytes | None, after: bytes | None) -> Iterable[str]:
+    import difflib
+
+    old, new = (msgspec.json.format(side, indent=2).decode().splitlines() if side else [] for side in (before, after))
+    for line in difflib.unified_diff(old, new, lineterm="", n=1):
+        if not line.startswith(("---", "+++", "@@")):
+            yield line

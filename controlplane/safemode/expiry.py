@@ -1,0 +1,77 @@
+"""Housekeeping: what has expired is taken out of the document. SDKs stopped by their own clock before."""
+
+import asyncio
+import random
+from datetime import datetime
+
+import structlog
+from prometheus_client import Gauge
+
+from brownout.wire import Operation
+from controlplane.access.actor import Action, system_actor
+from controlplane.changes import ACTIVATION, Changes
+from controlplane.clock import Clock
+from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
+from controlplane.safemode.service import describe_scope, find_all
+from controlplane.safemode.values import ActiveActivation
+from controlplane.store import Store
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 10.0
+AUTHOR = "system:expiry"
+
+ACTIVE = Gauge("brownout_safe_mode_active", "Activations in force.", ["environment"])
+OVERDUE = Gauge(
+    "brownout_safe_mode_overdue", "Activations on hold past their end: somebody must lift them.", ["environment"]
+)
+
+
+class Expiry:
+    """Runs in every replica; a commit against a head that moved is refused, so nothing is lifted by mistake."""
+
+    def __init__(self, store: Store, changes: Changes, clock: Clock) -> None:
+        self._store = store
+        self._changes = changes
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            wait_s = POLL_S
+            try:
+                due = await self.tick()
+                if due:
+                    wait_s = min(POLL_S, max(0.05, (due - self._clock.now()).total_seconds()))
+            except BrownoutError as error:
+                log.warning("expiry postponed", error=str(error))
+            await asyncio.sleep(wait_s + random.uniform(0, 0.2))  # noqa: S311 - so that replicas take turns
+
+    async def tick(self) -> datetime | None:
+        """Lifts what has expired everywhere; answers when the next one will."""
+        ends = [await self._tidy(environment.key) for environment in await self._store.list_environments()]
+        return min((end for end in ends if end), default=None)
+
+    async def _tidy(self, environment: str) -> datetime | None:
+        head = await self._store.head(environment)
+        found = await find_all(self._store, environment, self._clock.now())
+        applying = [a for a in found if a.applies]
+        ACTIVE.labels(environment).set(len(applying))
+        OVERDUE.labels(environment).set(sum(a.overdue for a in applying))
+        expired = [a for a in found if not a.applies]
+        if expired:
+            await self._lift(environment, expired, head.revision)
+        return min((a.expires_at for a in applying if not a.overdue), default=None)
+
+    async def _lift(self, environment: str, expired: list[ActiveActivation], revision: int) -> None:
+        what = "; ".join(f"{a.profile} for {describe_scope(a.scope)} ({a.reason})" for a in expired)
+        try:
+            await self._changes.commit(
+                system_actor(AUTHOR),
+                environment,
+                tuple(Operation("del", ACTIVATION, a.key) for a in expired),
+                f"Safe mode expired: {what}"[:2000],
+                action=Action.SAFE_MODE,
+                expected_revision=revision,
+            )
+        except (ConflictError, InvalidInputError):
+            log.debug("somebody else was faster", environment=environment)

@@ -1,0 +1,86 @@
+"""Every time safe mode was switched, read from the commits that did it."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from brownout.model import SafeModeActivation, Scope
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.changes import ACTIVATION
+from controlplane.safemode.expiry import AUTHOR
+from controlplane.store import Store
+from controlplane.store.values import Commit
+
+PARALLEL = 4
+
+
+class Switch(msgspec.Struct, frozen=True):
+    """One activation put on, moved or taken off by one commit. `profile` to `expires_at` are the activation's own."""
+
+    what: Literal["on", "changed", "off", "expired"]
+    revision: int
+    at: datetime
+    by: str
+    key: str
+    profile: str
+    scope: Scope
+    reason: str
+    incident: str | None
+    activated_at: datetime
+    expires_at: datetime
+    message: str
+
+
+class SafeModeHistory:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list(
+        self, actor: Actor, environment: str, *, before: int | None = None, limit: int = 50
+    ) -> tuple[tuple[Switch, ...], int | None]:
+        """Switches of up to `limit` commits, the newest first, and the next page's `before`."""
+        authorize(actor, Action.READ, environment)
+        await self._store.head(environment)
+        logged = await self._store.list_commits(environment, kind=ACTIVATION, before=before, limit=limit)
+        turns = asyncio.Semaphore(PARALLEL)
+
+        async def whole(revision: int) -> Commit:
+            async with turns:
+                return await self._store.get_commit(environment, revision)
+
+        commits = await asyncio.gather(*(whole(line.revision) for line in logged))
+        following = logged[-1].revision if len(logged) == limit else None
+        return tuple(switch for commit in commits for switch in switches(commit)), following
+
+
+def switches(commit: Commit) -> Iterator[Switch]:
+    for change in commit.changes:
+        if change.kind != ACTIVATION:
+            continue
+        raw = change.after or change.before
+        if raw is None:
+            continue
+        spec = msgspec.json.decode(raw, type=SafeModeActivation)
+        yield Switch(
+            what=_what(commit, existed=change.before is not None, exists=change.after is not None),
+            revision=commit.revision,
+            at=commit.created_at,
+            by=commit.author,
+            key=change.key,
+            profile=spec.profile,
+            scope=spec.scope,
+            reason=spec.reason,
+            incident=spec.incident,
+            activated_at=spec.activated_at,
+            expires_at=spec.expires_at,
+            message=commit.message,
+        )
+
+
+def _what(commit: Commit, *, existed: bool, exists: bool) -> Literal["on", "changed", "off", "expired"]:
+    if exists:
+        return "changed" if existed else "on"
+    return "expired" if commit.author == AUTHOR else "off"

@@ -1,0 +1,109 @@
+"""What somebody asks safe mode for, checked before anything is written. Pure."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from brownout.model import SafeModeActivation, Scope
+from controlplane.errors import Fault, InvalidInputError
+
+MIN_DURATION = timedelta(seconds=5)
+MAX_REASON = 2_000
+_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?", re.ASCII)
+
+
+class ActivationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which profile, where, why and until when: exactly one of `expires_at` and `for_s`. An empty scope list = all."""
+
+    profile: str = ""
+    reason: str = ""
+    scope: Scope = Scope()
+    expires_at: datetime | None = None
+    for_s: int | None = None
+    incident: str | None = None
+    on_expiry: Literal["lift", "hold"] = "lift"
+
+
+class ExtensionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The new end: exactly one of `expires_at` and `for_s` (counted from now)."""
+
+    expires_at: datetime | None = None
+    for_s: int | None = None
+    reason: str = ""
+
+
+class LiftRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str = ""
+
+
+def activation(request: ActivationRequest, actor: str, now: datetime, longest: timedelta) -> SafeModeActivation:
+    """The resource to write.
+
+    Raises:
+        InvalidInputError: with every fault; pointers point into the request.
+    """
+    faults: list[Fault] = []
+    if not request.profile:
+        faults.append(Fault("required", "which profile?", "/profile"))
+    if not request.reason.strip():
+        faults.append(Fault("required", "safe mode needs a reason: the next person will want to know", "/reason"))
+    if len(request.reason) > MAX_REASON:
+        faults.append(Fault("too_long", f"the reason is longer than {MAX_REASON} characters", "/reason"))
+    end, wrong = expiry(request.expires_at, request.for_s, now, longest)
+    faults += wrong
+    if faults:
+        raise InvalidInputError("; ".join(fault.message for fault in faults), tuple(faults))
+    return SafeModeActivation(
+        profile=request.profile,
+        reason=request.reason.strip(),
+        actor=actor,
+        activated_at=now,
+        expires_at=end,
+        scope=request.scope,
+        incident=request.incident or None,
+        on_expiry=request.on_expiry,
+    )
+
+
+def expiry(
+    expires_at: datetime | None, for_s: int | None, now: datetime, longest: timedelta
+) -> tuple[datetime, tuple[Fault, ...]]:
+    """The instant asked for, and what is wrong with it."""
+    if (expires_at is None) == (for_s is None):
+        what = "safe mode needs an end" if expires_at is None else "say when it ends once"
+        return now, (Fault("required", f"{what}: expires_at, or for_s", "/expires_at"),)
+    if for_s is not None:
+        if not MIN_DURATION.total_seconds() <= for_s <= longest.total_seconds():
+            return now, (_out_of_range("/for_s", longest),)
+        return now + timedelta(seconds=for_s), ()
+    assert expires_at is not None
+    if expires_at.tzinfo is None:
+        return now, (Fault("invalid_value", "say the time zone: 2030-01-31T12:00:00Z", "/expires_at"),)
+    end = expires_at.astimezone(UTC)
+    if end <= now:
+        return now, (Fault("expired", "the expiry is in the past", "/expires_at"),)
+    if not MIN_DURATION <= end - now <= longest:
+        return now, (_out_of_range("/expires_at", longest),)
+    return end, ()
+
+
+def parse_duration(text: str) -> int:
+    """Seconds in `90s`, `30m`, `2h`, `1d`, `1h30m`.
+
+    Raises:
+        InvalidInputError: it is none of these.
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    if not text.strip() or not found:
+        fault = Fault("invalid_value", f"{text!r} is no duration: 90s, 30m, 2h, 1d or 1h30m", "/for_s")
+        raise InvalidInputError(fault.message, (fault,))
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _out_of_range(pointer: str, longest: timedelta) -> Fault:
+    hours = int(longest.total_seconds() // 3600)
+    shortest = int(MIN_DURATION.total_seconds())
+    return Fault("invalid_value", f"safe mode lasts from {shortest} s to {hours} h at a time; extend it later", pointer)

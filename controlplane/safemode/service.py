@@ -1,0 +1,153 @@
+"""Flip safe mode: on, longer, off. Each is one commit, and history is derived from those commits."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from brownout.model import SafeModeActivation, Scope
+from brownout.parse import encode
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.changes import ACTIVATION, Changes
+from controlplane.clock import Clock
+from controlplane.errors import Fault, InvalidInputError, NotFoundError
+from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
+from controlplane.safemode.values import ActiveActivation, Switched
+from controlplane.store import Store
+from controlplane.store.values import Commit, Resource
+
+_decode: Callable[[bytes], SafeModeActivation] = msgspec.json.Decoder(SafeModeActivation).decode
+
+
+class SafeMode:
+    """`token` answers a few random characters: two activations in one second need different keys."""
+
+    def __init__(
+        self, store: Store, changes: Changes, clock: Clock, token: Callable[[], str], longest: timedelta
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._clock = clock
+        self._token = token
+        self._longest = longest
+
+    async def activate(
+        self, actor: Actor, environment: str, request: ActivationRequest, *, idempotency_key: str | None = None
+    ) -> Switched:
+        """Switches safe mode on by one commit.
+
+        Raises:
+            InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.
+            ForbiddenError: the actor may not switch safe mode here.
+        """
+        authorize(actor, Action.SAFE_MODE, environment)
+        now = self._clock.now()
+        spec = activation(request, actor.name, now, self._longest)
+        key = f"{now:%Y%m%d-%H%M%S}-{self._token()}"
+        where = describe_scope(spec.scope)
+        message = f"Safe mode on: {spec.profile} for {where} until {spec.expires_at:%Y-%m-%d %H:%M:%SZ}. {spec.reason}"
+        commit = await self._write(actor, environment, key, spec, message=message, idempotency_key=idempotency_key)
+        written = next((change.key for change in commit.changes if change.kind == ACTIVATION), key)
+        return Switched(written, commit)
+
+    async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
+        """Moves the end of an activation, later or sooner."""
+        authorize(actor, Action.SAFE_MODE, environment)
+        present, head = await self._present(environment, key)
+        end, faults = expiry(request.expires_at, request.for_s, self._clock.now(), self._longest)
+        if faults:
+            raise InvalidInputError(faults[0].message, faults)
+        spec = msgspec.structs.replace(present, expires_at=end)
+        why = f" {request.reason.strip()}" if request.reason.strip() else ""
+        message = f"Safe mode extended: {spec.profile} until {end:%Y-%m-%d %H:%M:%SZ}.{why}"
+        return Switched(key, await self._write(actor, environment, key, spec, message=message, expected_revision=head))
+
+    async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
+        """Switches one activation off. What others tighten stays tight."""
+        authorize(actor, Action.SAFE_MODE, environment)
+        present, _ = await self._present(environment, key)
+        why = f" {reason.strip()}" if reason.strip() else ""
+        commit = await self._changes.commit(
+            actor,
+            environment,
+            (Operation("del", ACTIVATION, key),),
+            f"Safe mode off: {present.profile} for {describe_scope(present.scope)}.{why}",
+            action=Action.SAFE_MODE,
+        )
+        return Switched(key, commit)
+
+    async def active(self, actor: Actor, environment: str) -> tuple[ActiveActivation, ...]:
+        """What is switched on, the soonest to end first; an overdue `hold` still applies."""
+        authorize(actor, Action.READ, environment)
+        found = await find_all(self._store, environment, self._clock.now())
+        return tuple(sorted((a for a in found if a.applies), key=lambda a: a.expires_at))
+
+    async def get(self, actor: Actor, environment: str, key: str) -> ActiveActivation:
+        """Raises NotFoundError when it is not (or no longer) on."""
+        authorize(actor, Action.READ, environment)
+        present, _ = await self._present(environment, key)
+        return ActiveActivation.of(key, present, self._clock.now())
+
+    async def _present(self, environment: str, key: str) -> tuple[SafeModeActivation, int]:
+        head = await self._store.head(environment)
+        found = await self._store.find_resource(environment, ACTIVATION, key)
+        if found is None:
+            raise NotFoundError(f"{environment} has no activation {key}: it was lifted, or has expired")
+        return _decode(found.spec), head.revision
+
+    async def _write(
+        self,
+        actor: Actor,
+        environment: str,
+        key: str,
+        spec: SafeModeActivation,
+        *,
+        message: str,
+        idempotency_key: str | None = None,
+        expected_revision: int | None = None,
+    ) -> Commit:
+        op = Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
+        try:
+            return await self._changes.commit(
+                actor,
+                environment,
+                (op,),
+                message,
+                action=Action.SAFE_MODE,
+                expected_revision=expected_revision,
+                idempotency_key=idempotency_key,
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message, _into_request(error.faults, key)) from None
+
+
+async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:
+    """Every activation in the document, the expired ones too."""
+    found: list[Resource] = []
+    after = ""
+    while True:
+        page = await store.list_resources(environment, ACTIVATION, after=after, limit=500)
+        found += page.items
+        if page.next is None:
+            break
+        after = page.next
+    return tuple(ActiveActivation.of(resource.key, _decode(resource.spec), now) for resource in found)
+
+
+def describe_scope(scope: Scope) -> str:
+    """`everything`, or `cohorts beta; request classes support-reply`."""
+    parts: Mapping[str, tuple[str, ...]] = {
+        "services": scope.services,
+        "request classes": scope.request_classes,
+        "cohorts": scope.cohorts,
+        "providers": scope.providers,
+    }
+    said = "; ".join(f"{name} {', '.join(values)}" for name, values in parts.items() if values)
+    return said or "everything"
+
+
+def _into_request(faults: tuple[Fault, ...], key: str) -> tuple[Fault, ...]:
+    """The store points into the resource that it was given; the caller sent the request it was made from."""
+    prefix = f"/{ACTIVATION}/{key}"
+    return tuple(msgspec.structs.replace(f, pointer=f.pointer.removeprefix(prefix)) for f in faults)

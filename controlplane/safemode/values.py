@@ -1,0 +1,53 @@
+"""What safe mode answers with."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from brownout.model import SafeModeActivation, Scope
+from controlplane.store.values import Commit
+
+
+class ActiveActivation(msgspec.Struct, frozen=True):
+    """One activation and how long it has left. `overdue`: a `hold` past its end, which applies until lifted."""
+
+    key: str
+    profile: str
+    scope: Scope
+    reason: str
+    incident: str | None
+    actor: str
+    activated_at: datetime
+    expires_at: datetime
+    on_expiry: Literal["lift", "hold"]
+    left_s: float
+    overdue: bool
+
+    @property
+    def applies(self) -> bool:
+        return self.left_s > 0 or self.overdue
+
+    @classmethod
+    def of(cls, key: str, spec: SafeModeActivation, now: datetime) -> "ActiveActivation":
+        left_s = max(0.0, (spec.expires_at - now).total_seconds())
+        return cls(
+            key=key,
+            profile=spec.profile,
+            scope=spec.scope,
+            reason=spec.reason,
+            incident=spec.incident,
+            actor=spec.actor,
+            activated_at=spec.activated_at,
+            expires_at=spec.expires_at,
+            on_expiry=spec.on_expiry,
+            left_s=left_s,
+            overdue=left_s == 0 and spec.on_expiry == "hold",
+        )
+
+
+class Switched(msgspec.Struct, frozen=True):
+    """An activation was put or lifted by `commit`."""
+
+    key: str
+    commit: Commit

@@ -1,3 +1,0 @@
-"""Constants that fixtures and tests share."""
-
-SECRET_KEY = "a secret of the tests, long enough to be one"
