@@ -108,19 +108,24 @@ class EmbeddedPostgres:
         source = _wheel_install() / "bin"
         if self._ids is None or traversable(source):
             return source
-        install = source.parent
-        version = sha256(f"{install}{install.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        package = source.parent.parent
+        version = sha256(f"{package}{package.stat().st_mtime_ns}".encode()).hexdigest()[:12]
         target = SYSTEM_DIR / f"postgres-{version}"
         if not target.exists():
             SYSTEM_DIR.mkdir(parents=True, exist_ok=True)
             SYSTEM_DIR.chmod(0o755)
             partial = SYSTEM_DIR / f"postgres-{version}.{os.getpid()}"
-            shutil.copytree(install, partial, copy_function=_link_or_copy, symlinks=True)
+            for part in (
+                package,
+                package.with_name(package.name + ".libs"),
+            ):  # the programs find .libs by a relative path
+                if part.exists():
+                    shutil.copytree(part, partial / part.name, copy_function=_link_or_copy, symlinks=True)
             try:
                 partial.rename(target)
             except OSError:
                 shutil.rmtree(partial)
-        return target / "bin"
+        return target / package.name / "pginstall" / "bin"
 
     def _init(self, bin_dir: Path, data: Path, root: Path) -> None:
         pwfile = root / "pwfile"
@@ -177,7 +182,12 @@ def _wheel_install() -> Path:
 
 
 def _link_or_copy(source: str, target: str) -> None:
+    """Puts `source` at `target` for everybody to read; a link where that is enough."""
+    mode = Path(source).stat().st_mode
     try:
+        if not mode & 0o004:
+            raise PermissionError(source)
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+        Path(target).chmod(mode | (0o055 if mode & 0o100 else 0o044))

@@ -59,9 +59,13 @@ def test_up_runs_from_the_wheels_alone(installed: Path, tmp_path: Path) -> None:
         env=environment,
     ) as up:
         assert up.stdout is not None
+        said = []
         for line in up.stdout:
+            said.append(line)
             if "NATS" in line:
                 break
+        else:
+            pytest.fail(f"it did not start: {''.join(said)}")
         target = json.loads((tmp_path / "data" / "cli.json").read_text())
         with urllib.request.urlopen(target["url"] + "/readyz") as answer:
             assert answer.status == 200
