@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -51,24 +52,30 @@ def test_the_control_plane_wheel_carries_what_it_serves(wheels: dict[str, Path])
 
 def test_up_runs_from_the_wheels_alone(installed: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BROWNOUT_"))}
-    with subprocess.Popen(
-        [installed / "brownout", "up", "--data-dir", tmp_path / "data"],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    ) as up:
-        assert up.stdout is not None
-        said = []
-        for line in up.stdout:
-            said.append(line)
-            if "NATS" in line:
-                break
-        else:
-            pytest.fail(f"it did not start: {''.join(said)}")
-        target = json.loads((tmp_path / "data" / "cli.json").read_text())
-        with urllib.request.urlopen(target["url"] + "/readyz") as answer:
-            assert answer.status == 200
+    data, log = tmp_path / "data", tmp_path / "log"
+    with log.open("w") as out:
+        up = subprocess.Popen(
+            [installed / "brownout", "up", "--data-dir", data], stdout=out, stderr=out, cwd=tmp_path, env=environment
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not ready(data / "cli.json"):
+            assert up.poll() is None, f"it ended: {log.read_text()}"
+            assert time.monotonic() < deadline, f"it is not ready: {log.read_text()}"
+            time.sleep(0.1)
+    finally:
         up.send_signal(signal.SIGINT)
-        up.communicate(timeout=30)
-        assert up.returncode == 0
+        try:
+            ended = up.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            up.kill()
+            raise
+    assert ended == 0, log.read_text()
+
+
+def ready(target: Path) -> bool:
+    try:
+        with urllib.request.urlopen(json.loads(target.read_text())["url"] + "/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
