@@ -38,9 +38,9 @@ class Database:
     """`reading` and `writing` give a connection whose every statement is its own transaction; `snapshot` and
     `transaction` give one that spans several. All raise UnavailableError when Postgres does not answer."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
         self.url = url
-        self.engine = _engine(url, pool_size, {})
+        self.engine = _engine(url, pool_size, {"lock_timeout": str(lock_timeout_ms)})
         self._reader = _engine(url, pool_size, {"default_transaction_read_only": "on"})
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._read_autocommit = self._reader.execution_options(isolation_level="AUTOCOMMIT")
@@ -97,7 +97,6 @@ def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
             "server_settings": {
                 "application_name": "brownout",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                "lock_timeout": str(LOCK_TIMEOUT_MS),
                 "jit": "off",
                 **settings,
             },

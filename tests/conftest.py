@@ -15,8 +15,7 @@ from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import migrate
-
-SECRET_KEY = "a secret of the tests, long enough to be one"
+from tests.support import SECRET_KEY
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +102,9 @@ async def store(database: Database, signing_keys: SigningKeys) -> Store:
     opened = Store(database, SystemClock(), signing_keys)
     await opened.create_environment("production", "Production")
     return opened
+
+
+@pytest.fixture
+def bare_store(database: Database, signing_keys: SigningKeys) -> Store:
+    """A store without any environment, for tests that share the NATS server."""
+    return Store(database, SystemClock(), signing_keys)

@@ -1,4 +1,4 @@
-"""Who acts. Every service command takes an Actor first and asks `authorize` before anything else."""
+"""Who acts. Every service command takes an Actor first and asks `authorize` before anything else (docs/access.md)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,13 +10,19 @@ from controlplane.errors import ForbiddenError
 
 
 class Role(StrEnum):
-    """What somebody may do in one environment (ADR 0006)."""
+    """What somebody may do in one environment (ADR 0060)."""
 
     VIEWER = "viewer"
     EDITOR = "editor"
     OPERATOR = "operator"
     APPROVER = "approver"
     ADMIN = "admin"
+    SDK = "sdk"
+    """What an SDK key holds over HTTP. Nobody can be granted it."""
+
+
+GRANTABLE = tuple(role for role in Role if role is not Role.SDK)
+"""The roles people and tokens can have, least first."""
 
 
 class Action(StrEnum):
@@ -24,28 +30,38 @@ class Action(StrEnum):
 
     READ = "read"
     EVALUATE = "evaluate"
+    REPORT = "report"
     EDIT = "edit"
     SAFE_MODE = "safe_mode"
     ROLLOUT = "rollout"
     APPROVE = "approve"
     EXPORT = "export"
     IMPORT = "import"
+    BREAK_GLASS = "break_glass"
     MANAGE_KEYS = "manage_keys"
     MANAGE_ENVIRONMENT = "manage_environment"
     MANAGE_PEOPLE = "manage_people"
     READ_AUDIT = "read_audit"
 
 
+_READER = {Action.READ, Action.EVALUATE}
+
 PERMISSIONS: Mapping[Role, frozenset[Action]] = {
-    Role.VIEWER: frozenset({Action.READ, Action.EVALUATE}),
-    Role.EDITOR: frozenset({Action.READ, Action.EVALUATE, Action.EDIT, Action.ROLLOUT, Action.EXPORT, Action.IMPORT}),
-    Role.OPERATOR: frozenset({Action.READ, Action.EVALUATE, Action.SAFE_MODE, Action.ROLLOUT, Action.EXPORT}),
-    Role.APPROVER: frozenset({Action.READ, Action.EVALUATE, Action.APPROVE, Action.EXPORT, Action.READ_AUDIT}),
+    Role.SDK: frozenset({Action.EVALUATE, Action.REPORT}),
+    Role.VIEWER: frozenset(_READER),
+    Role.EDITOR: frozenset(
+        {*_READER, Action.EDIT, Action.ROLLOUT, Action.EXPORT, Action.IMPORT, Action.BREAK_GLASS},
+    ),
+    Role.OPERATOR: frozenset({*_READER, Action.SAFE_MODE, Action.ROLLOUT, Action.EXPORT, Action.BREAK_GLASS}),
+    Role.APPROVER: frozenset({*_READER, Action.APPROVE, Action.EXPORT, Action.READ_AUDIT}),
     Role.ADMIN: frozenset(Action),
 }
 
 ANY_ENVIRONMENT = "*"
-"""A grant under this name holds in every environment."""
+"""A grant under this name holds in every environment; what belongs to no environment is authorised under it."""
+
+Grants = Mapping[str, frozenset[Role]]
+"""Roles by environment key or ANY_ENVIRONMENT."""
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -53,11 +69,22 @@ class Actor(msgspec.Struct, frozen=True):
 
     kind: Literal["person", "token", "sdk", "system"]
     name: str
-    grants: Mapping[str, frozenset[Role]] = {}
+    grants: Grants = {}
     address: str = ""
+    """Where the request came from, as the trusted proxies say."""
+    person: str = ""
+    """Id of the human behind it: the person, a personal token's owner or a service token's maker. The two-person rule
+    compares this."""
+    credential: str = ""
+    """Id of the session, token or key that was shown."""
 
     def roles(self, environment: str) -> frozenset[Role]:
         return self.grants.get(environment, frozenset()) | self.grants.get(ANY_ENVIRONMENT, frozenset())
+
+    @property
+    def principal(self) -> str:
+        """What counts as one head for approvals and rate limits."""
+        return f"person:{self.person}" if self.person else f"{self.kind}:{self.name}"
 
 
 def system_actor(name: str) -> Actor:
@@ -65,7 +92,18 @@ def system_actor(name: str) -> Actor:
     return Actor("system", name, {ANY_ENVIRONMENT: frozenset({Role.ADMIN})})
 
 
+def allows(grants: Grants, action: Action, environment: str) -> bool:
+    roles = grants.get(environment, frozenset()) | grants.get(ANY_ENVIRONMENT, frozenset())
+    return any(action in PERMISSIONS[role] for role in roles)
+
+
 def authorize(actor: Actor, action: Action, environment: str) -> None:
     """Raises ForbiddenError unless one of the actor's roles in `environment` allows `action`."""
-    if not any(action in PERMISSIONS[role] for role in actor.roles(environment)):
-        raise ForbiddenError(f"{actor.name} may not {action.value.replace('_', ' ')} in {environment}")
+    if not allows(actor.grants, action, environment):
+        where = "every environment" if environment == ANY_ENVIRONMENT else environment
+        raise ForbiddenError(f"{actor.name} may not {action.value.replace('_', ' ')} in {where}")
+
+
+def readable(actor: Actor, environments: list[str]) -> list[str]:
+    """Those of `environments` that the actor may read."""
+    return [key for key in environments if allows(actor.grants, Action.READ, key)]

@@ -1,9 +1,11 @@
 """The one way configuration changes: load what the change can break, decide, write; two round trips (ADR 0021)."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -65,18 +67,21 @@ class Committer:
         self._database = database
         self._clock = clock
         self._keys = keys
+        # Within a process commits take turns: those that ran at once would only find that the head moved.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def commit(self, request: Request) -> Commit | Stale | Replay:
         """Tries without holding the lock; when somebody else committed meanwhile, again while holding it.
 
         Raises InvalidInputError with the faults of the outcome, IdempotencyKeyReusedError, NotFoundError.
         """
-        async with self._database.writing() as connection:
-            done = await self._attempt(connection, request)
-        if done is None:
-            async with self._database.transaction() as connection:
-                await connection.execute(LOCK, {"environment": request.environment})
+        async with self._turns.setdefault(request.environment, asyncio.Lock()):
+            async with self._database.writing() as connection:
                 done = await self._attempt(connection, request)
+            if done is None:
+                async with self._database.transaction() as connection:
+                    await connection.execute(LOCK, {"environment": request.environment})
+                    done = await self._attempt(connection, request)
         assert done is not None, "the head moved although its row was locked"
         return done
 

@@ -95,8 +95,8 @@ def settle(
 ) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
     """What the draft changes in `present`, and what is wrong with the outcome.
 
-    `present` holds at least the touched resources, whatever depends on them, and whatever these name. Operations
-    without effect are dropped; deleting what is not there is a fault.
+    `present` holds at least the touched resources, whatever names them, and whatever all these name. Changes come in
+    order of their resources; operations without effect are dropped; deleting what is not there is a fault.
     """
     changes: list[Change] = []
     faults: list[Fault] = []
@@ -120,7 +120,7 @@ def settle(
         touched = frozenset(change.ref for change in changes)
         checked = check(outcome, sorted(touched | dependants(outcome, touched)), now=now)
         faults += [Fault(f.code, f.message, pointer(ResourceRef(f.kind, f.key), f.pointer)) for f in checked]
-    return tuple(changes), tuple(faults)
+    return tuple(sorted(changes, key=lambda change: change.ref)), tuple(faults)
 
 
 def dependants(resources: Mapping[ResourceRef, Spec], touched: Set[ResourceRef]) -> frozenset[ResourceRef]:

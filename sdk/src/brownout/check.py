@@ -13,6 +13,7 @@ from brownout.model import (
     Flag,
     RequestClass,
     ResourceRef,
+    Rollout,
     SafeModeActivation,
     SafeModeProfile,
     Spec,
@@ -82,6 +83,14 @@ def _named(spec: Spec) -> Iterator[tuple[str, ResourceRef]]:
                 yield pointer("/scope/request_classes", index), ResourceRef("request_class", key)
             for index, key in enumerate(spec.scope.cohorts):
                 yield pointer("/scope/cohorts", index), ResourceRef("cohort", key)
+        case Rollout():
+            yield "/flag", ResourceRef("flag", spec.flag)
+            for index, stage in enumerate(spec.stages):
+                if stage.cohort is not None:
+                    yield pointer("/stages", index, "cohort"), ResourceRef("cohort", stage.cohort)
+            for index, guardrail in enumerate(spec.guardrails):
+                if guardrail.profile is not None:
+                    yield pointer("/guardrails", index, "profile"), ResourceRef("safe_mode_profile", guardrail.profile)
 
 
 def _cohorts(clauses: tuple[Clause, ...], at: str) -> Iterator[tuple[str, ResourceRef]]:
@@ -106,6 +115,12 @@ def _faults(resources: Resources, spec: Spec, now: datetime | None) -> Iterator[
                     yield Fault("unknown_variant", f"the flag {key!r} has no safe variant", at)
         case SafeModeActivation() if now is not None and spec.expires_at <= now:
             yield Fault("expired", f"expired at {spec.expires_at.isoformat()}", "/expires_at")
+        case Rollout():
+            flag = resources.get(ResourceRef("flag", spec.flag))
+            for field in ("control", "treatment"):
+                variant = getattr(spec, field)
+                if isinstance(flag, Flag) and variant not in flag.variants:
+                    yield Fault("unknown_variant", f"the flag {spec.flag!r} has no variant {variant!r}", "/" + field)
 
 
 def _request_class(resources: Resources, spec: RequestClass) -> Iterator[Fault]:

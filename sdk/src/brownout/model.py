@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
+from brownout.telemetry_wire import MeanMeasure, Measure
 from brownout.values import FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"
@@ -211,6 +212,81 @@ class ResponseTemplate(Spec, frozen=True):
     owner: Text = ""
 
 
+class Guardrail(Spec, frozen=True):
+    """What must not get worse during a rollout, and what is done when the evidence says that it did.
+
+    `no_worse_than` is a multiple of the control's rate of bad events, or of its typical time; for quality, `max_drop`
+    is the fall of the mean that is allowed.
+    """
+
+    measure: Measure | MeanMeasure
+    no_worse_than: Annotated[float, Meta(ge=1, le=100)] = 1.25
+    max_drop: Annotated[float, Meta(ge=0)] = 0.05
+    action: Literal["rollback", "pause", "safe_mode"] = "rollback"
+    profile: Key | None = None
+    """The safe-mode profile that `safe_mode` activates, besides rolling back."""
+
+
+class Gate(Spec, frozen=True):
+    """What must be proven before a stage is left: that it is *not* this much worse. Fields as in Guardrail."""
+
+    measure: Measure | MeanMeasure
+    no_worse_than: Annotated[float, Meta(gt=1, le=100)] = 1.5
+    max_drop: Annotated[float, Meta(gt=0)] = 0.1
+
+
+class Stage(Spec, frozen=True):
+    """`weight_bp` of a cohort (None = everyone) gets the treatment, at least for so long and for so many units."""
+
+    weight_bp: Annotated[int, Meta(ge=1, le=10_000)]
+    cohort: Key | None = None
+    min_duration_s: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
+    min_units: Annotated[int, Meta(ge=0)] = 0
+    """Distinct units in the treatment."""
+    approval: bool = False
+    """A person has to advance out of it."""
+
+
+RolloutState = Literal["draft", "running", "paused", "completed", "rolled_back", "aborted"]
+PausedBy = Literal["person", "safe_mode", "guardrail"]
+
+
+class Progress(Spec, frozen=True):
+    """Where a rollout is. It changes in the commit that changes the flag, so the two can never disagree."""
+
+    state: RolloutState = "draft"
+    run: Annotated[int, Meta(ge=0)] = 0
+    """Grows with every start: evidence of an earlier run is not counted again."""
+    stage: Annotated[int, Meta(ge=0)] = 0
+    started_at: Instant | None = None
+    """When the present stage began."""
+    paused_by: PausedBy | None = None
+    why: Annotated[str, Meta(max_length=2_000)] = ""
+
+
+Inconclusive = Literal["hold", "advance", "rollback"]
+
+
+class Rollout(Spec, frozen=True):
+    """Moves a flag from one variant to another in stages, through a rule of its own (docs/rollouts.md)."""
+
+    flag: Key
+    control: str
+    treatment: str
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1, max_length=50)]
+    unit: Name = "targeting_key"
+    guardrails: Annotated[tuple[Guardrail, ...], Meta(max_length=20)] = ()
+    gates: Annotated[tuple[Gate, ...], Meta(max_length=20)] = ()
+    on_inconclusive: Inconclusive = "hold"
+    """When a stage's time and units are reached and a gate has still not opened."""
+    on_no_data: Inconclusive = "hold"
+    """When a stage's time is over and its units did not come."""
+    alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+    progress: Progress = Progress()
+    description: Text = ""
+    owner: Text = ""
+
+
 KINDS: dict[str, type[Spec]] = {
     "flag": Flag,
     "cohort": Cohort,
@@ -218,4 +294,5 @@ KINDS: dict[str, type[Spec]] = {
     "safe_mode_profile": SafeModeProfile,
     "safe_mode_activation": SafeModeActivation,
     "response_template": ResponseTemplate,
+    "rollout": Rollout,
 }

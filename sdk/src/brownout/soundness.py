@@ -9,6 +9,7 @@ from brownout.model import (
     Cohort,
     Flag,
     ResponseTemplate,
+    Rollout,
     SafeModeActivation,
     Serve,
     Spec,
@@ -35,6 +36,8 @@ def spec_faults(spec: Spec) -> Iterator[Fault]:
                 placeholders(spec.text)
             except ValueError as error:
                 yield Fault("invalid_value", str(error), "/text")
+        case Rollout():
+            yield from _rollout(spec)
 
 
 def _flag(flag: Flag) -> Iterator[Fault]:
@@ -57,6 +60,25 @@ def _flag(flag: Flag) -> Iterator[Fault]:
             yield from _route(value, at)
         elif isinstance(value, FallbackLadder):
             yield from _ladder(value, at)
+
+
+def _rollout(rollout: Rollout) -> Iterator[Fault]:
+    if rollout.control == rollout.treatment:
+        yield Fault("invalid_value", "control and treatment are the same variant", "/treatment")
+    for index, guardrail in enumerate(rollout.guardrails):
+        if (guardrail.action == "safe_mode") != (guardrail.profile is not None):
+            yield Fault("missing_field", "the action safe_mode names a profile, and no other does",
+                        pointer("/guardrails", index, "profile"))  # fmt: skip
+    judged = {
+        "guardrails": [one.measure for one in rollout.guardrails],
+        "gates": [one.measure for one in rollout.gates],
+    }
+    for field, measures in judged.items():
+        for index, measure in enumerate(measures):
+            if measures.count(measure) > 1:
+                yield Fault("duplicate", f"{measure} stands more than once", pointer("", field, index, "measure"))
+    if rollout.progress.stage >= len(rollout.stages):
+        yield Fault("invalid_value", f"there are only {len(rollout.stages)} stages", "/progress/stage")
 
 
 def _variant(flag: Flag, name: str, at: str) -> Iterator[Fault]:

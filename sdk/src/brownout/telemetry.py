@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, get_args
 
 from brownout.telemetry_sketch import bucket_of
 from brownout.telemetry_units import MAX_RULES, Outcome, StageUnits
@@ -28,6 +28,7 @@ from brownout.telemetry_wire import (
     RequestTotals,
     TelemetryMessage,
 )
+from brownout.values import ErrorClass
 
 INTERVAL_S = 10.0
 """How often a message is sent, and so the most that dies with a killed process."""
@@ -40,22 +41,7 @@ MAX_LABEL = 100
 """Characters of a custom metric's name or attribute value that are kept."""
 
 RUNGS = frozenset({"model", "cache", "template", "human_review"})
-ERROR_CLASSES = frozenset(
-    [
-        "rate_limited",
-        "timeout",
-        "server_error",
-        "overloaded",
-        "context_window",
-        "format_error",
-        "refusal",
-        "content_filter",
-        "filter_unavailable",
-        "tool_error",
-        "budget_exhausted",
-        "auth",
-    ]
-)
+ERROR_CLASSES = frozenset(get_args(ErrorClass))
 
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 

@@ -120,6 +120,15 @@ class Subjects:
     def chunk(self, sid: str, index: int) -> str:
         return f"bow.{self._environment}.snap.c.{sid}.{index}"
 
+    def chunks_of(self, sid: str) -> str:
+        """The wildcard for the chunks of one snapshot."""
+        return f"bow.{self._environment}.snap.c.{sid}.*"
+
+    def inbox(self, instance: str) -> str:
+        """The inbox prefix an instance connects with: the environment is part of it, so that no key of another one can
+        listen to its answers."""
+        return f"_INBOX_{self._environment}.{instance}"
+
     def presence(self, instance: str) -> str:
         return f"bot.{self._environment}.{instance}.p"
 
@@ -261,6 +270,11 @@ class KeyChain(msgspec.Struct, frozen=True):
     links: tuple[KeyLink, ...]
 
 
+def public_key(text: str) -> bytes:
+    """The raw bytes of a public key as links and SDK keys write it. Raises ValueError."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def link_payload(kid: str, pub: str) -> bytes:
     return kid.encode() + b"\0" + pub.encode()
 
@@ -275,7 +289,7 @@ def learn(verifier: Verifier, chain_: KeyChain) -> int:
             if verifier.knows(link.kid) or not verifier.knows(link.by):
                 continue
             if verifier.verify("keys", link_payload(link.kid, link.pub), link.sig):
-                verifier.trust(link.kid, base64.urlsafe_b64decode(link.pub + "=" * (-len(link.pub) % 4)))
+                verifier.trust(link.kid, public_key(link.pub))
                 learned += 1
                 progress = True
     return learned
@@ -295,7 +309,7 @@ class SdkKey(msgspec.Struct, frozen=True):
         secret, _, rest = text.partition(".")
         kid, _, pub = rest.partition(".")
         try:
-            raw = base64.urlsafe_b64decode(pub + "=" * (-len(pub) % 4))
+            raw = public_key(pub)
         except (binascii.Error, ValueError):
             raw = b""
         if not secret.startswith("bo_sdk_") or not kid or len(raw) != 32:

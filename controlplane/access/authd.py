@@ -1,0 +1,178 @@
+"""`brownout authd`: answers NATS's auth callout. Run two or more; NATS spreads the questions over them.
+
+Three loops that never give up: answer on NATS, follow the key table in Postgres, kick what was revoked. With Postgres
+down the table in memory (or its copy on disk) goes on answering; with every authd down live connections stay.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from controlplane.access.callout import CALLOUT_SUBJECT, Callout
+from controlplane.access.keytable import KeyEntry, KeyTable
+from controlplane.access.kick import kick_all_but
+from controlplane.access.nkeys import InvalidTokenError
+from controlplane.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "brownout_sdk_key"
+"""NOTIFY on every change to SDK keys, by a trigger."""
+
+_QUEUE = "brownout-authd"
+_POLL_S = 0.5
+"""How long a lost notification can stay unnoticed."""
+_ANSWER_S = 3.0
+_RETRY_S = 0.25
+_SWEEPS = 4
+"""Sweeps after a revocation: another authd may have let somebody in just before it heard."""
+
+_VERSION = "SELECT version FROM sdk_key_version"
+_KEYS = """
+SELECT id, digest, environment, coalesce((extract(epoch FROM expires_at) * 1000)::bigint, 0) AS expires_at
+FROM sdk_key WHERE revoked_at IS NULL
+"""
+
+
+class AuthdOptions(msgspec.Struct, frozen=True):
+    """Where everything is. The URLs carry their credentials; `copy` is the key table's file, None for no copy."""
+
+    auth_url: str
+    system_url: str
+    database_url: str
+    copy: Path | None = None
+    tls: ssl.SSLContext | None = None
+
+    def __repr__(self) -> str:
+        return "AuthdOptions(…)"
+
+
+class Authd:
+    """One responder. `ready` is set once it has a table and listens; `run` ends only by cancellation."""
+
+    def __init__(self, options: AuthdOptions, callout: Callout, table: KeyTable, clock: Clock) -> None:
+        self._options = options
+        self._callout = callout
+        self._table = table
+        self._clock = clock
+        self._loaded = asyncio.Event()
+        self._sweep_due = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.answered = 0
+
+    async def run(self) -> None:
+        if self._table.load_copy():
+            log.info("starting from the copy on disk", keys=len(self._table))
+            self._loaded.set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_forever("database", self._follow))
+            tasks.create_task(_forever("nats", self._respond))
+            tasks.create_task(_forever("revocation", self._revoke))
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+    async def _respond(self) -> None:
+        await self._loaded.wait()
+        async with _connected(self._options.auth_url, self._options.tls) as (client, lost):
+            await client.subscribe(CALLOUT_SUBJECT, queue=_QUEUE, cb=self._answer)
+            await client.flush()
+            self.ready.set()
+            await lost.wait()
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            await message.respond(self._callout.answer(message.data, self._now_ms()))
+        except InvalidTokenError:
+            log.warning("ignored a request that no NATS server signed")
+        self.answered += 1
+
+    async def _follow(self) -> None:
+        """Keeps the table like the database: woken by NOTIFY, and by a poll that also proves the connection alive."""
+        connection = await asyncpg.connect(self._options.database_url, timeout=_ANSWER_S, command_timeout=_ANSWER_S)
+        try:
+            changed = asyncio.Event()
+            await connection.add_listener(CHANNEL, lambda *_: changed.set())
+            while True:
+                changed.clear()
+                await self._reload(connection)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _POLL_S)
+        finally:
+            connection.terminate()
+
+    async def _reload(self, connection: asyncpg.Connection) -> None:
+        version = int(await connection.fetchval(_VERSION))
+        if version != self._table.version:
+            rows = await connection.fetch(_KEYS)
+            entries = [KeyEntry(r["id"], r["digest"], r["environment"], r["expires_at"]) for r in rows]
+            await asyncio.to_thread(self._table.replace, version, entries)
+            self._loaded.set()
+            self._sweep_due.set()
+
+    async def _revoke(self) -> None:
+        """Kicks whoever holds a key that ended: at start, after each change, and when a key expires."""
+        async with _connected(self._options.system_url, self._options.tls) as (client, lost):
+            while not lost.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._sweep_due.wait(), self._until_expiry())
+                self._sweep_due.clear()
+                if self._table.version < 0:
+                    continue  # the copy on disk may miss a new key: it kicks nobody
+                for _ in range(_SWEEPS):
+                    kicked = await kick_all_but(client, self._table.live_ids(self._now_ms()))
+                    if kicked:
+                        log.info("ended connections whose key no longer holds", connections=kicked)
+
+    def _until_expiry(self) -> float | None:
+        now = self._now_ms()
+        expiry = self._table.next_expiry(now)
+        return None if expiry is None else (expiry - now) / 1000 + 0.001
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str, tls: ssl.SSLContext | None) -> AsyncIterator[tuple[Client, asyncio.Event]]:
+    """A fresh client each time, and an event for its loss: nats-py's own reconnecting has open bugs."""
+    lost = asyncio.Event()
+
+    async def on_lost() -> None:
+        lost.set()
+
+    async def on_error(error: Exception) -> None:
+        log.debug("nats", error=str(error))
+
+    client = await nats.connect(
+        url.split(","), tls=tls, allow_reconnect=False, connect_timeout=2, ping_interval=5, max_outstanding_pings=2,
+        pending_size=16 * 2**20, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=on_error, name="authd",
+    )  # fmt: skip
+    try:
+        yield client, lost
+    finally:
+        with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
+            await client.close()
+
+
+async def _forever(what: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Runs `step` again whenever it ends; says so once per outage."""
+    quiet = False
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await step()
+            error = ""
+        except (TimeoutError, OSError, NatsError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            error = type(problem).__name__
+        if not quiet or asyncio.get_running_loop().time() - started > 10:
+            log.warning("lost a connection; trying again", part=what, error=error)
+        quiet = True
+        await asyncio.sleep(_RETRY_S)

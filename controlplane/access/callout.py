@@ -1,0 +1,95 @@
+"""What NATS's auth callout answers: which subjects the holder of an SDK key may use. Pure; authd.py carries it."""
+
+import re
+from typing import Any
+
+from brownout.wire import Subjects
+from controlplane.access.keytable import KeyTable
+from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
+from controlplane.access.tokens import digest, well_formed
+
+CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
+AUTH_ACCOUNT = "AUTH"
+APP_ACCOUNT = "BROWNOUT"
+
+_INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What a connection may call itself. A subject is built from it, so no dot, star or chevron."""
+
+_MAX_PAYLOAD = 65_536
+_MAX_SUBSCRIPTIONS = 20
+_USER = "sdk-key:"
+
+
+def user_name(key_id: str) -> str:
+    """How a connection made with a key is named on the server; revocation finds it by this."""
+    return _USER + key_id
+
+
+def key_id_of(name: str) -> str | None:
+    return name.removeprefix(_USER) if name.startswith(_USER) else None
+
+
+def permissions(environment: str, instance: str, domain: str = "") -> dict[str, Any]:
+    """The whole of what an SDK may do: hear its environment, fetch from its two streams, report on itself.
+
+    `domain`: the JetStream domain behind leaf nodes; then both forms of the API subjects are allowed.
+    """
+    subjects = Subjects(environment)
+    prefixes = ["$JS.API"] + ([f"$JS.{domain}.API"] if domain else [])
+    fetch = [
+        f"{prefix}.DIRECT.GET.{stream}{rest}"
+        for prefix in prefixes
+        for stream in (subjects.log_stream, subjects.snapshot_stream)
+        for rest in ("", ".>")
+    ]
+    return {
+        "pub": {"allow": [*fetch, f"bot.{environment}.{instance}.>"]},
+        "sub": {"allow": [f"bo.{environment}.>", subjects.inbox(instance) + ".>"]},
+        "subs": _MAX_SUBSCRIPTIONS,
+        "data": -1,
+        "payload": _MAX_PAYLOAD,
+    }
+
+
+class Callout:
+    """Answers authorization requests from the table alone: no I/O, so a storm costs three signatures each."""
+
+    def __init__(self, issuer: KeyPair, table: KeyTable, *, account: str = APP_ACCOUNT, domain: str = "") -> None:
+        self._issuer = issuer
+        self._table = table
+        self._account = account
+        self._domain = domain
+
+    def answer(self, request: bytes, now_ms: int) -> bytes:
+        """The signed response to one request.
+
+        Raises:
+            InvalidTokenError: no NATS server signed this; nobody deserves an answer.
+        """
+        claims = read_jwt(request)
+        try:
+            asked = claims["nats"]
+            server, user = asked["server_id"]["id"], asked["user_nkey"]
+            options = asked.get("connect_opts", {})
+            secret, instance = str(options.get("auth_token", "")), str(options.get("name", ""))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidTokenError("not an authorization request") from error
+        if claims["iss"] != server:
+            raise InvalidTokenError("not signed by the server that asks")
+        jwt, refusal = self._decide(secret, instance, user, now_ms)
+        body = {"type": "authorization_response", "jwt": jwt, "error": refusal}
+        return self._issuer.issue(user, body, issued_at=now_ms // 1000, audience=server).encode()
+
+    def _decide(self, secret: str, instance: str, user: str, now_ms: int) -> tuple[str, str]:
+        """(user JWT, "") or ("", why not). The server logs the reason, the client hears only that it was refused."""
+        if not well_formed(secret, "bo_sdk_"):
+            return "", "not an SDK key"
+        entry = self._table.find(digest(secret), now_ms)
+        if entry is None:
+            return "", "unknown, expired or revoked SDK key"
+        if not _INSTANCE.fullmatch(instance):
+            return "", "the connection's name must be an instance id"
+        # No `exp`: a connection that expires is closed for good by nats-py. Revocation kicks instead.
+        body = {"type": "user", **permissions(entry.environment, instance, self._domain)}
+        name = user_name(entry.id)
+        return self._issuer.issue(user, body, issued_at=now_ms // 1000, name=name, audience=self._account), ""

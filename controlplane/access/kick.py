@@ -1,0 +1,75 @@
+"""Ends NATS connections made with keys that no longer open anything, on every server of the cluster."""
+
+import json
+from collections.abc import Set
+
+import msgspec
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from controlplane.access.callout import APP_ACCOUNT, key_id_of
+
+_PAGE = 1024
+_QUIET_S = 0.25
+"""Every server answers on its own; this much silence means that all have."""
+
+
+class _Connection(msgspec.Struct):
+    cid: int
+    authorized_user: str = ""
+
+
+class _Page(msgspec.Struct):
+    connections: list[_Connection] = []
+    total: int = 0
+
+
+class _Server(msgspec.Struct):
+    id: str
+
+
+class _Answer(msgspec.Struct):
+    server: _Server
+    data: _Page = msgspec.field(default_factory=_Page)
+
+
+async def kick_all_but(system: Client, live: Set[str]) -> int:
+    """Disconnects every SDK whose key id is not in `live`; returns how many. `system`: a system-account connection."""
+    doomed = [
+        (server, connection.cid)
+        for server, connection in await _connections(system)
+        if (key := key_id_of(connection.authorized_user)) is not None and key not in live
+    ]
+    nowhere = system.new_inbox()  # the server ignores a KICK that names no reply
+    for server, cid in doomed:
+        await system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": cid}).encode(), reply=nowhere)
+    await system.flush()
+    return len(doomed)
+
+
+async def _connections(system: Client) -> list[tuple[str, _Connection]]:
+    """(server id, connection) of everybody in our account."""
+    found: list[tuple[str, _Connection]] = []
+    offset, largest = 0, _PAGE
+    while offset < largest:
+        body = json.dumps({"auth": True, "acc": APP_ACCOUNT, "limit": _PAGE, "offset": offset}).encode()
+        answers = await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", body)
+        found += [(answer.server.id, connection) for answer in answers for connection in answer.data.connections]
+        largest = max((answer.data.total for answer in answers), default=0)
+        offset += _PAGE
+    return found
+
+
+async def _ask_all(system: Client, subject: str, body: bytes) -> list[_Answer]:
+    inbox = system.new_inbox()
+    subscription = await system.subscribe(inbox)
+    answers: list[_Answer] = []
+    try:
+        await system.publish(subject, body, reply=inbox)
+        while True:
+            message = await subscription.next_msg(timeout=_QUIET_S)
+            answers.append(msgspec.json.decode(message.data, type=_Answer))
+    except (TimeoutError, NatsError):
+        return answers
+    finally:
+        await subscription.unsubscribe()

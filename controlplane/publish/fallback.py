@@ -1,0 +1,107 @@
+"""While JetStream has no leader: the same signed bytes over core NATS, at once and then again and again.
+
+Postgres has the truth already, and an SDK applies a revision once whichever way it came.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from nats.errors import Error as NatsError
+
+from brownout.wire import SIGNATURE_HEADER, Subjects
+from controlplane.errors import UnavailableError
+from controlplane.link import Link, LinkDownError
+from controlplane.store import Store, StoredEnvelope
+
+log = structlog.get_logger(__name__)
+
+REBROADCAST_S = 0.5
+"""For SDKs that were reconnecting when a revision went out."""
+PAGE = 256
+PACE_PER_S = 2_000
+"""A long tail is sent again no faster than this."""
+
+
+class Fallback:
+    """Works between `start` and `stop`; `sent` is the highest revision that went out this way."""
+
+    def __init__(self, environment: str, link: Link, store: Store, on_sent: Callable[[StoredEnvelope], None]) -> None:
+        self._environment = environment
+        self._subject = Subjects(environment).log
+        self._link = link
+        self._store = store
+        self._on_sent = on_sent
+        self._active = asyncio.Event()
+        self._more = asyncio.Event()
+        self._logged = 0
+        self.sent = 0
+
+    @property
+    def active(self) -> bool:
+        return self._active.is_set()
+
+    def start(self, logged: int) -> None:
+        """`logged`: the last revision that the log is known to have."""
+        if not self.active:
+            log.warning("fallback_started", environment=self._environment, logged=logged)
+        self._logged = logged
+        self._active.set()
+
+    def stop(self) -> None:
+        if self.active:
+            log.info("fallback_ended", environment=self._environment)
+        self._active.clear()
+
+    def forget(self) -> None:
+        """What went out before a fence says nothing about the new epoch."""
+        self.sent = 0
+
+    def wake(self) -> None:
+        self._more.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        rebroadcast_at = 0.0
+        while True:
+            await self._active.wait()
+            self._more.clear()
+            again = loop.time() >= rebroadcast_at
+            try:
+                client = self._link.client
+                if again:
+                    await self._link.suspect(client)
+                count = await self._broadcast(self._logged if again else max(self.sent, self._logged))
+                if again:
+                    rebroadcast_at = loop.time() + max(REBROADCAST_S, count / PACE_PER_S)
+            except (LinkDownError, NatsError, OSError, UnavailableError) as error:
+                log.debug("fallback_failed", environment=self._environment, error=str(error))
+            try:
+                await asyncio.wait_for(self._more.wait(), REBROADCAST_S / 2)
+            except TimeoutError:
+                pass
+
+    async def _broadcast(self, after: int) -> int:
+        """Sends what follows `after`, up to a revision that only a snapshot can bring; returns how many."""
+        count = 0
+        while page := await self._store.envelopes(self._environment, after, PAGE):
+            sendable = until_reset(page)
+            for envelope in sendable:
+                headers = {SIGNATURE_HEADER: envelope.signature}
+                await self._link.client.publish(self._subject, envelope.payload, headers=headers)
+                if envelope.revision > self.sent:
+                    self.sent = envelope.revision
+                    self._on_sent(envelope)
+            count += len(sendable)
+            if len(sendable) < PAGE:
+                break
+            after = sendable[-1].revision
+        return count
+
+
+def until_reset(envelopes: Sequence[StoredEnvelope]) -> Sequence[StoredEnvelope]:
+    """Those before the first that only a snapshot can bring."""
+    for index, envelope in enumerate(envelopes):
+        if envelope.reset:
+            return envelopes[:index]
+    return envelopes

@@ -1,0 +1,105 @@
+"""Heartbeats: the head, signed, so that an SDK notices a lost last message and a silent connection.
+
+Replicas need no leader for this (docs/adr/0032-heartbeats-without-a-lock.md): each listens to the others and beats only
+when it has heard none that is at least as new as what it knows.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from brownout import wire
+from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.link import LinkDownError
+from controlplane.publish.parts import Parts, Position
+from controlplane.store import SigningKey
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 1.2
+"""How many intervals a replica leaves to the one that beat last."""
+
+
+class Heartbeats:
+    """`position` answers with what is published, or None when that is not known yet."""
+
+    def __init__(
+        self, environment: str, parts: Parts, position: Callable[[], Position | None], interval_s: float
+    ) -> None:
+        self._environment = environment
+        self._subjects = wire.Subjects(environment)
+        self._link = parts.link
+        self._keys = parts.keys
+        self._clock = parts.clock
+        self._position = position
+        self._interval_s = interval_s
+        self._key: SigningKey | None = None
+        self._sent = b""
+        self._due = 0.0
+        self._soon = asyncio.Event()
+
+    def hasten(self) -> None:
+        """Beat now: the head is not what SDKs can expect."""
+        self._due = 0.0
+        self._soon.set()
+
+    async def run(self) -> None:
+        subscription = await self._link.subscribe(self._subjects.heartbeat, self._on_heard)
+        try:
+            while True:
+                await self._wait()
+                await self._beat()
+        finally:
+            self._link.unsubscribe(subscription)
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (left_s := self._due - loop.time()) > 0:
+            self._soon.clear()
+            try:
+                await asyncio.wait_for(self._soon.wait(), left_s)
+            except TimeoutError:
+                pass
+
+    async def _beat(self) -> None:
+        self._postpone(1)
+        position = self._position()
+        if position is None:
+            return
+        key = await self._current_key()
+        if key is None:
+            return
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        beat = wire.Heartbeat(1, self._environment, position.epoch, position.revision, now_ms, self._interval_s)
+        self._sent = msgspec.json.encode(beat)
+        headers = {wire.SIGNATURE_HEADER: key.sign("heartbeat", self._environment, self._sent)}
+        try:
+            await self._link.client.publish(self._subjects.heartbeat, self._sent, headers=headers)
+        except (LinkDownError, NatsError, OSError):
+            log.debug("heartbeat_not_sent", environment=self._environment)
+
+    async def _current_key(self) -> SigningKey | None:
+        """The last known one while Postgres is away: SDKs are to notice nothing of that."""
+        try:
+            self._key = await self._keys.current(self._environment)
+        except (UnavailableError, NotFoundError):
+            log.debug("heartbeat_with_known_key", environment=self._environment)
+        return self._key
+
+    async def _on_heard(self, message: Msg) -> None:
+        if message.data == self._sent:
+            return
+        try:
+            heard = msgspec.json.decode(message.data, type=wire.Heartbeat)
+        except msgspec.DecodeError:
+            return
+        if Position(heard.ep, heard.rev) >= (self._position() or (0, 0)):
+            self._postpone(PATIENCE + random.random() * (PATIENCE - 1))  # noqa: S311 - jitter
+
+    def _postpone(self, intervals: float) -> None:
+        self._due = asyncio.get_running_loop().time() + intervals * self._interval_s

@@ -1,0 +1,44 @@
+"""Postgres tells that something was committed: a connection of its own that comes back when it is lost."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+
+from controlplane.store import NOTIFY_CHANNEL
+
+log = structlog.get_logger(__name__)
+
+CHECK_EVERY_S = 5.0
+TIMEOUT_S = 3.0
+RETRY_S = 0.5
+
+
+async def listen(url: str, on_notify: Callable[[str], None], on_connected: Callable[[], None]) -> None:
+    """Calls `on_notify(environment)` for every commit, and `on_connected` whenever some may have been missed."""
+    while True:
+        try:
+            await _listen_once(url, on_notify, on_connected)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.debug("listen_lost", error=str(error))
+        await asyncio.sleep(RETRY_S)
+
+
+async def _listen_once(url: str, on_notify: Callable[[str], None], on_connected: Callable[[], None]) -> None:
+    ended = asyncio.Event()
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    try:
+        await connection.add_listener(
+            NOTIFY_CHANNEL, lambda _connection, _pid, _channel, payload: on_notify(str(payload))
+        )
+        connection.add_termination_listener(lambda _connection: ended.set())
+        on_connected()
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), CHECK_EVERY_S)
+            await connection.execute("SELECT 1")
+    finally:
+        with contextlib.suppress(Exception):
+            await connection.close(timeout=1)

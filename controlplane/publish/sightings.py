@@ -1,0 +1,86 @@
+"""SDKs that are ahead of the control plane: the only memory left when Postgres was restored and NATS was wiped.
+
+A report counts only with the signed message that brought the SDK there, so nobody with an SDK key can force a fence.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from brownout import wire
+from controlplane.errors import UnavailableError
+from controlplane.publish.parts import Parts, Position
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "publish"
+
+
+class Sightings:
+    """Collects proven positions beyond `position()` until they are taken; calls `on_sighting` for each."""
+
+    def __init__(
+        self,
+        environment: str,
+        parts: Parts,
+        position: Callable[[], Position | None],
+        on_sighting: Callable[[], None],
+    ) -> None:
+        self._environment = environment
+        self._subject = wire.Subjects(environment).presence_all
+        self._link = parts.link
+        self._keys = parts.keys
+        self._position = position
+        self._on_sighting = on_sighting
+        self._seen: set[Position] = set()
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._seen)
+
+    def take(self) -> frozenset[Position]:
+        taken = frozenset(self._seen)
+        self._seen.clear()
+        return taken
+
+    async def subscribe(self) -> None:
+        self._subscription = await self._link.subscribe(self._subject, self._on_presence, queue=QUEUE)
+
+    def unsubscribe(self) -> None:
+        self._link.unsubscribe(self._subscription)
+
+    async def _on_presence(self, message: Msg) -> None:
+        try:
+            presence = msgspec.json.decode(message.data, type=wire.Presence)
+        except msgspec.DecodeError:
+            return
+        claimed = Position(presence.ep, presence.rev)
+        known = self._position()
+        if known is None or claimed <= known or not presence.proof:
+            return
+        try:
+            proven = await self._proves(presence)
+        except UnavailableError:
+            return
+        log.warning(
+            "sdk_ahead", environment=self._environment, instance=presence.instance, claimed=claimed, proven=proven
+        )
+        if proven:
+            self._seen.add(claimed)
+            self._on_sighting()
+
+    async def _proves(self, presence: wire.Presence) -> bool:
+        """Whether the proof is ours and says what the presence claims."""
+        chain = await self._keys.chain(self._environment)
+        verifier = wire.Verifier(self._environment, {link.kid: wire.public_key(link.pub) for link in chain.links})
+        shape = {"log": wire.Envelope, "snapshot": wire.Manifest}.get(presence.proof_kind)
+        if shape is None:
+            return False
+        try:
+            genuine = verifier.verify(presence.proof_kind or "log", presence.proof, presence.proof_sig)
+            said = msgspec.json.decode(presence.proof, type=shape)
+        except (wire.UnknownKeyError, msgspec.DecodeError):
+            return False
+        return genuine and (said.ep, said.rev) == (presence.ep, presence.rev)

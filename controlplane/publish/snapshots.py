@@ -1,0 +1,136 @@
+"""Snapshots: the whole state of an environment as signed messages, for SDKs that start or fell too far behind."""
+
+import asyncio
+from os import urandom
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from brownout import wire
+from controlplane.publish import streams
+from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
+from controlplane.store import SigningKeys, State, Store
+
+log = structlog.get_logger(__name__)
+
+EVERY_REVISIONS = 200
+CHUNK_TIMEOUT_S = 2.0
+
+
+class Announced(NamedTuple):
+    """A manifest and the stream sequence it lies at."""
+
+    sequence: int
+    manifest: wire.Manifest
+
+
+class Snapshots:
+    """Makes and replaces snapshots. All methods raise JetStreamUnavailableError when JetStream does not answer."""
+
+    def __init__(self, environment: str, jetstream: JetStream, store: Store, keys: SigningKeys, replicas: int) -> None:
+        self._environment = environment
+        self._subjects = wire.Subjects(environment)
+        self._jetstream = jetstream
+        self._store = store
+        self._keys = keys
+        self._config = streams.snapshot_config(self._subjects, replicas)
+        self._latest: wire.Manifest | None = None
+        self._making = asyncio.Lock()
+
+    async def adopt(self) -> wire.Manifest | None:
+        """Puts the stream's settings right, creates it when missing, and reads the newest manifest."""
+        if await streams.correct(self._jetstream, self._config) is None:
+            await streams.create(self._jetstream, self._config)
+        await self._look()
+        return self._latest
+
+    def due(self, epoch: int, revision: int) -> bool:
+        """Whether an SDK starting now would have to fill more than it should."""
+        latest = self._latest
+        return latest is None or latest.ep != epoch or revision - latest.rev >= EVERY_REVISIONS
+
+    async def refresh(self, epoch: int, revision: int) -> None:
+        """Makes a snapshot when one is due and no other replica has just made it."""
+        async with self._making:
+            await self._look()
+            if self.due(epoch, revision):
+                await self._make()
+
+    async def ensure(self, epoch: int, revision: int) -> None:
+        """Makes sure that a snapshot of `epoch` at `revision` or later is there."""
+        async with self._making:
+            if not self._covers(epoch, revision):
+                await self._look()
+            if not self._covers(epoch, revision):
+                await self._make()
+
+    async def replace(self) -> None:
+        """Makes a snapshot now, whatever is there."""
+        async with self._making:
+            await self._make()
+
+    def _covers(self, epoch: int, revision: int) -> bool:
+        latest = self._latest
+        return latest is not None and latest.ep == epoch and latest.rev >= revision
+
+    async def _make(self) -> None:
+        previous = await self._find()
+        state = await self._store.state(self._environment)
+        chunks = await asyncio.to_thread(_pack, state)
+        head = state.head
+        sid = f"{head.epoch}-{head.revision}-{urandom(4).hex()}"
+        messages = [Message(self._subjects.chunk(sid, i), chunk, {}) for i, chunk in enumerate(chunks)]
+        sequences = await self._jetstream.publish_all(messages, CHUNK_TIMEOUT_S)
+        manifest = wire.Manifest(
+            v=1,
+            env=self._environment,
+            ep=head.epoch,
+            rev=head.revision,
+            chain=head.chain,
+            n=len(chunks),
+            sid=sid,
+            seq=sequences[0],
+            sha=wire.snapshot_digest(chunks),
+        )
+        if not await self._announce(manifest, previous):
+            return
+        log.info("snapshot_published", environment=self._environment, revision=head.revision, chunks=len(chunks))
+        if previous:
+            await self._jetstream.purge(self._subjects.snapshot_stream, self._subjects.chunks, previous.manifest.seq)
+
+    async def _announce(self, manifest: wire.Manifest, previous: Announced | None) -> bool:
+        """False when another replica announced one meanwhile: theirs is as good, and ours must not go back in time."""
+        payload = msgspec.json.encode(manifest)
+        key = await self._keys.current(self._environment)
+        headers = {
+            wire.SIGNATURE_HEADER: key.sign("snapshot", self._environment, payload),
+            "Nats-Expected-Last-Subject-Sequence": str(previous.sequence if previous else 0),
+        }
+        try:
+            await self._jetstream.publish_one(Message(self._subjects.manifest, payload, headers), CHUNK_TIMEOUT_S)
+        except JetStreamRefusedError as error:
+            if not error.wrong_last_sequence:
+                raise
+            await self._look()
+            return False
+        self._latest = manifest
+        return True
+
+    async def _look(self) -> None:
+        found = await self._find()
+        self._latest = found.manifest if found else None
+
+    async def _find(self) -> Announced | None:
+        try:
+            found = await self._jetstream.find_last(self._subjects.snapshot_stream, self._subjects.manifest)
+        except JetStreamRefusedError as error:
+            if error.code != STREAM_NOT_FOUND:
+                raise
+            await streams.create(self._jetstream, self._config)
+            return None
+        return Announced(found.seq, msgspec.json.decode(found.data, type=wire.Manifest)) if found else None
+
+
+def _pack(state: State) -> tuple[bytes, ...]:
+    return wire.pack_snapshot((ref.kind, ref.key, spec) for ref, spec in state.resources.items())

@@ -1,0 +1,374 @@
+"""The fleets of all environments, live: every replica hears every presence and every commit on its way out.
+
+There is one state an environment, and one encoded event a change, however many people look at it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from brownout.wire import Presence
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.telemetry import presence as tables
+from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen
+
+log = structlog.get_logger(__name__)
+
+PRESENCE_SUBJECT, LOG_SUBJECT, HEARTBEAT_SUBJECT = "bot.*.*.p", "bo.*.log", "bo.*.hb"
+
+WRITE_S = 2.0
+"""How often presence and convergence are written to Postgres, and silence is noticed."""
+
+DEBOUNCE_S = 0.1
+"""The most often that viewers are told."""
+
+MAX_NAMED = 20
+"""Laggards named in a summary; all of them are in the list of instances."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """How far one commit is: `applied` of `live` instances after `elapsed_ms`."""
+
+    epoch: int
+    revision: int
+    published_at: datetime
+    live: int
+    applied: int
+    percent: float
+    elapsed_ms: int
+    took_50_ms: int | None
+    took_95_ms: int | None
+    took_100_ms: int | None
+    laggards: tuple[str, ...]
+
+
+class RevisionCount(msgspec.Struct, frozen=True):
+    epoch: int
+    revision: int
+    instances: int
+
+
+class FleetSummary(msgspec.Struct, frozen=True):
+    """What a page's head shows; `lagging` names at most MAX_NAMED, `behind` counts all."""
+
+    environment: str
+    epoch: int
+    revision: int
+    live: int
+    applied: int
+    behind: int
+    lagging: tuple[str, ...]
+    states: dict[str, int]
+    revisions: tuple[RevisionCount, ...]
+    convergence: Spread | None
+
+
+class InstanceView(msgspec.Struct, frozen=True):
+    """One instance as a list shows it. `age_s` is the age of the configuration that it serves, as it said itself."""
+
+    instance: str
+    service: str
+    sdk_version: str
+    epoch: int
+    revision: int
+    behind: int
+    state: str
+    age_s: float
+    first_seen_at: datetime
+    last_seen_at: datetime
+    live: bool
+    lagging: bool
+
+
+class _Presence(msgspec.Struct):
+    """The few fields of wire.Presence that are read a thousand times a second."""
+
+    service: str
+    sdk_version: str
+    ep: int
+    rev: int
+    state: str
+    age_s: float
+    ts: int
+    applied_at: int = 0
+    closing: bool = False
+
+
+class _Position(msgspec.Struct):
+    ep: int
+    rev: int
+
+
+_decode_presence = msgspec.json.Decoder(_Presence).decode
+_decode_position = msgspec.json.Decoder(_Position).decode
+assert set(_Presence.__struct_fields__) <= set(Presence.__struct_fields__)
+
+
+class Fleet:
+    """`heard`, `committed` and `beat` are handlers for the three subjects; `run` expires and writes down."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._states: dict[str, FleetState] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+        self._events: dict[str, tuple[int, int, bytes]] = {}
+        self._lagging: dict[str, frozenset[str]] = {}
+        self._written: dict[tuple[str, int, int], tuple[int, int]] = {}
+
+    # From NATS
+
+    async def heard(self, message: Msg) -> None:
+        _, environment, instance, _ = message.subject.split(".", 3)
+        with contextlib.suppress(msgspec.DecodeError):
+            said = _decode_presence(message.data)
+            at = self._now()
+            waited = max(0.0, (said.ts - said.applied_at) / 1000) if said.applied_at else 0.0
+            self._apply(environment).heard(
+                Seen(
+                    instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
+                    at, at, at - waited, said.closing,
+                )
+            )  # fmt: skip
+            self._tell(environment)
+
+    async def committed(self, message: Msg) -> None:
+        self._published(message, known=True)
+
+    async def beat(self, message: Msg) -> None:
+        """Shows a head that we were not connected to see published."""
+        self._published(message, known=False)
+
+    def _published(self, message: Msg, *, known: bool) -> None:
+        environment = message.subject.split(".", 2)[1]
+        with contextlib.suppress(msgspec.DecodeError):
+            position = _decode_position(message.data)
+            self._apply(environment).published(Head(position.ep, position.rev), self._now(), known=known)
+            self._tell(environment)
+
+    # In the background
+
+    async def run(self) -> None:
+        with contextlib.suppress(UnavailableError):
+            await self._load()
+        while True:
+            await asyncio.sleep(WRITE_S)
+            now = self._now()
+            for environment, state in list(self._states.items()):
+                state.expire(now)
+                self._watch_laggards(environment, state, now)
+                self._tell(environment)
+                try:
+                    await self._write(environment, state)
+                except UnavailableError as error:
+                    log.warning("fleet_not_written", environment=environment, error=error.message)
+
+    async def _load(self) -> None:
+        """What was known before we started; who is gone since will fall silent."""
+        async with self._database.reading() as connection:
+            known = await tables.known_instances(connection, self._clock.now() - timedelta(hours=1))
+        fresh = self._now() - LIVE_S
+        for environment, seen in known:
+            state = self._apply(environment)
+            if seen.instance not in state.instances:
+                if seen.last_seen >= fresh:
+                    state.heard(seen)
+                else:
+                    state.instances[seen.instance] = seen
+            state.take_touched()
+
+    async def _write(self, environment: str, state: FleetState) -> None:
+        touched = state.take_touched()
+        news = [
+            found
+            for found in state.convergences()
+            if self._written.get((environment, found.epoch, found.revision)) != (found.reached, found.live)
+            and (found.reached or found.live)
+        ]
+        if not touched and not news:
+            return
+        async with self._database.transaction() as connection:
+            if touched:
+                await tables.put_instances(connection, environment, sorted(touched, key=lambda seen: seen.instance))
+            for found in news:
+                await tables.put_convergence(connection, environment, found)
+        for found in news:
+            self._written[environment, found.epoch, found.revision] = (found.reached, found.live)
+        state.forget_done()
+        for key in list(self._written)[:-500]:
+            del self._written[key]
+
+    def _watch_laggards(self, environment: str, state: FleetState, now: float) -> None:
+        """An instance that stays behind is a signal: said once when it starts, once when it ends."""
+        lagging = frozenset(seen.instance for seen in state.laggards(now))
+        before = self._lagging.get(environment, frozenset())
+        if lagging != before:
+            state.version += 1
+        for name in sorted(lagging - before)[:MAX_NAMED]:
+            log.warning("instance_lags", environment=environment, instance=name, head=state.head.revision,
+                        revision=state.instances[name].head.revision)  # fmt: skip
+        for name in sorted(before - lagging)[:MAX_NAMED]:
+            log.info("instance_caught_up", environment=environment, instance=name)
+        self._lagging[environment] = lagging
+
+    # For people
+
+    def lagging(self, environment: str) -> frozenset[str]:
+        """Instances that stay behind the head."""
+        return self._lagging.get(environment, frozenset())
+
+    def live(self, environment: str) -> int:
+        state = self._states.get(environment)
+        return state.live if state else 0
+
+    def environments(self) -> Sequence[str]:
+        return tuple(self._states)
+
+    def summary(self, environment: str) -> FleetSummary:
+        state = self._state(environment)
+        now = self._now()
+        laggards = state.laggards(now)
+        found = state.convergence()
+        return FleetSummary(
+            environment,
+            state.head.epoch,
+            state.head.revision,
+            state.live,
+            state.applied(state.head),
+            len(laggards),
+            tuple(seen.instance for seen in laggards[:MAX_NAMED]),
+            state.states(),
+            tuple(RevisionCount(head.epoch, head.revision, n) for head, n in state.revisions()[:MAX_NAMED]),
+            self._spread(state, found, now) if found else None,
+        )
+
+    def spread(self, environment: str, revision: int) -> Spread:
+        """Of a commit of late; `delivery` knows older ones.
+
+        Raises:
+            NotFoundError: nobody here saw that revision being published, nor an instance that has it.
+        """
+        state = self._state(environment)
+        found = state.convergence(revision)
+        if found is not None:
+            return self._spread(state, found, self._now())
+        if revision > state.head.revision:
+            raise NotFoundError(f"revision {revision} of {environment} has not been published")
+        return self._spread(state, Convergence(state.head.epoch, revision, state.head_published), self._now())
+
+    async def deliveries(self, environment: str, revisions: Sequence[int]) -> dict[int, tables.Delivery]:
+        """How commits reached the fleet, from the table; those never published are missing."""
+        async with self._database.reading() as connection:
+            return await tables.deliveries(connection, environment, revisions)
+
+    def instances(self, environment: str, *, after: str = "", limit: int = 200) -> list[InstanceView]:
+        """Laggards first, then the live, then the gone; `after` is the last instance of the page before."""
+        state = self._state(environment)
+        views = sorted(
+            (self._view(environment, state, seen) for seen in state.instances.values()),
+            key=lambda view: (not view.lagging, not view.live, view.instance),
+        )
+        start = next((i + 1 for i, view in enumerate(views) if view.instance == after), 0) if after else 0
+        return views[start : start + limit]
+
+    async def wait(self, environment: str, revision: int, percent: float, timeout_s: float) -> Spread:
+        """Returns when `percent` of the live instances have applied `revision`, or time is up; the caller compares."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._changed_event(environment)
+            with contextlib.suppress(NotFoundError):
+                spread = self.spread(environment, revision)
+                if spread.live and spread.percent >= percent:
+                    return spread
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+            except TimeoutError:
+                return self.spread(environment, revision)
+
+    async def events(self, environment: str) -> AsyncIterator[bytes]:
+        """The summary, encoded as JSON, now and after each change; nothing in between. Ends never."""
+        last = -1
+        while True:
+            changed = self._changed_event(environment)
+            version, _, event = self._event(environment)
+            if version != last:
+                last = version
+                yield event
+                await asyncio.sleep(DEBOUNCE_S)
+            else:
+                await changed.wait()
+
+    def _event(self, environment: str) -> tuple[int, int, bytes]:
+        state = self._apply(environment)
+        second = int(self._now())
+        cached = self._events.get(environment)
+        if cached is None or cached[0] != state.version:
+            cached = (state.version, second, msgspec.json.encode(self.summary(environment)))
+            self._events[environment] = cached
+        return cached
+
+    def _view(self, environment: str, state: FleetState, seen: Seen) -> InstanceView:
+        live = state.is_live(seen.instance)
+        return InstanceView(
+            seen.instance,
+            seen.service,
+            seen.sdk_version,
+            seen.head.epoch,
+            seen.head.revision,
+            max(0, state.head.revision - seen.head.revision),
+            seen.state,
+            round(seen.age_s, 1),
+            _instant(seen.first_seen),
+            _instant(seen.last_seen),
+            live,
+            live and seen.instance in self.lagging(environment),
+        )
+
+    def _spread(self, state: FleetState, found: Convergence, now: float) -> Spread:
+        head = Head(found.epoch, found.revision)
+        behind = state.laggards(now, head)
+        applied = state.live - len(behind)
+        return Spread(
+            found.epoch,
+            found.revision,
+            _instant(found.published),
+            state.live,
+            applied,
+            round(100.0 * applied / state.live, 1) if state.live else 100.0,
+            found.took_100_ms if found.took_100_ms is not None else max(0, round((now - found.published) * 1000)),
+            found.took_50_ms,
+            found.took_95_ms,
+            found.took_100_ms,
+            tuple(seen.instance for seen in behind[:MAX_NAMED]),
+        )
+
+    def _state(self, environment: str) -> FleetState:
+        """Reading about an environment that nobody has reported from creates nothing."""
+        return self._states.get(environment) or FleetState()
+
+    def _apply(self, environment: str) -> FleetState:
+        return self._states.setdefault(environment, FleetState())
+
+    def _changed_event(self, environment: str) -> asyncio.Event:
+        return self._changed.setdefault(environment, asyncio.Event())
+
+    def _tell(self, environment: str) -> None:
+        """Wakes whoever waits; they take a new event to wait for the next change."""
+        event = self._changed.pop(environment, None)
+        if event is not None:
+            event.set()
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _instant(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)

@@ -1,0 +1,208 @@
+"""One environment's instances and how far they are, in memory. Pure: every call is told what time it is.
+
+Times are Unix seconds of this control plane's clock: an instance's own clock is never compared with ours.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import msgspec
+
+LIVE_S = 30.0
+"""An instance that has said nothing for this long is not live."""
+
+LAGGING_S = 5.0
+"""An instance still behind this long after a commit was published lags."""
+
+TRACKED = 100
+"""Commits whose convergence is followed at once; in a burst the oldest give way."""
+
+
+class Head(NamedTuple):
+    """A position in the log; later is greater."""
+
+    epoch: int = 0
+    revision: int = 0
+
+
+class Seen(msgspec.Struct):
+    """What an instance said last."""
+
+    instance: str
+    service: str
+    sdk_version: str
+    head: Head
+    state: str
+    age_s: float
+    first_seen: float
+    last_seen: float
+    applied: float
+    """When it came to `head`: our clock, less what the instance says it waited before telling."""
+    closed: bool = False
+
+
+class Convergence(msgspec.Struct):
+    """How one commit spread. `took_*_ms` stay as measured when first reached; None = not (yet) reached."""
+
+    epoch: int
+    revision: int
+    published: float
+    live: int = 0
+    applied: int = 0
+    took_50_ms: int | None = None
+    took_95_ms: int | None = None
+    took_100_ms: int | None = None
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.applied / self.live if self.live else 100.0
+
+    @property
+    def reached(self) -> int:
+        return sum(took is not None for took in (self.took_50_ms, self.took_95_ms, self.took_100_ms))
+
+    def note(self, live: int, applied: int, at: float) -> bool:
+        """Returns whether a threshold was reached just now. Without instances nothing is ever reached."""
+        self.live, self.applied = live, applied
+        if not live:
+            return False
+        before = self.reached
+        took = max(0, round((at - self.published) * 1000))
+        if self.took_50_ms is None and applied * 2 >= live:
+            self.took_50_ms = took
+        if self.took_95_ms is None and applied * 100 >= live * 95:
+            self.took_95_ms = took
+        if self.took_100_ms is None and applied == live:
+            self.took_100_ms = took
+        return self.reached > before
+
+
+class _Tracked(NamedTuple):
+    convergence: Convergence
+    behind: set[str]
+
+
+class FleetState:
+    """`version` grows with every change; what changed since can be asked again cheaply."""
+
+    def __init__(self) -> None:
+        self.head = Head()
+        self.head_published = 0.0
+        self.version = 0
+        self.instances: dict[str, Seen] = {}
+        self._live: set[str] = set()
+        self._tracked: dict[Head, _Tracked] = {}
+        self._done: list[Convergence] = []
+        self._touched: set[str] = set()
+
+    def published(self, head: Head, at: float, *, known: bool = True) -> None:
+        """A commit was seen on its way out. `known=False`: we only learn that it is the head, not since when."""
+        if head <= self.head:
+            return
+        first = self.head == Head()
+        self.head, self.head_published = head, at
+        self.version += 1
+        if first and not known:
+            return
+        behind = {name for name in self._live if self.instances[name].head < head}
+        tracked = _Tracked(Convergence(head.epoch, head.revision, at), behind)
+        self._tracked[head] = tracked
+        if len(self._tracked) > TRACKED:
+            self._finish(next(iter(self._tracked)))
+        self._note(tracked, at)
+
+    def heard(self, seen: Seen) -> None:
+        """An instance spoke (`first_seen` is ours to keep)."""
+        known = self.instances.get(seen.instance)
+        if known is not None:
+            seen.first_seen = known.first_seen
+        self.instances[seen.instance] = seen
+        self._touched.add(seen.instance)
+        changed = known is None or (known.head, known.state, known.closed) != (seen.head, seen.state, seen.closed)
+        was_live = seen.instance in self._live
+        if seen.closed:
+            self._live.discard(seen.instance)
+        else:
+            self._live.add(seen.instance)
+        if not changed and was_live:
+            return
+        self.version += 1
+        for tracked in list(self._tracked.values()):
+            if seen.closed or seen.head >= Head(tracked.convergence.epoch, tracked.convergence.revision):
+                tracked.behind.discard(seen.instance)
+            else:
+                tracked.behind.add(seen.instance)
+            self._note(tracked, seen.applied)
+
+    def expire(self, at: float) -> None:
+        """Instances that fell silent are no longer live, and no longer waited for."""
+        silent = [name for name in self._live if self.instances[name].last_seen < at - LIVE_S]
+        if not silent:
+            return
+        self.version += 1
+        self._live.difference_update(silent)
+        for tracked in list(self._tracked.values()):
+            tracked.behind.difference_update(silent)
+            self._note(tracked, at)
+        forgotten = [name for name, seen in self.instances.items() if seen.last_seen < at - 3600]
+        for name in forgotten:
+            del self.instances[name]
+
+    def _note(self, tracked: _Tracked, at: float) -> None:
+        convergence = tracked.convergence
+        live = len(self._live)
+        convergence.note(live, live - len(tracked.behind), at)
+        if convergence.took_100_ms is not None:
+            self._finish(Head(convergence.epoch, convergence.revision))
+
+    def _finish(self, head: Head) -> None:
+        self._done.append(self._tracked.pop(head).convergence)
+
+    @property
+    def live(self) -> int:
+        return len(self._live)
+
+    def is_live(self, instance: str) -> bool:
+        return instance in self._live
+
+    def applied(self, head: Head) -> int:
+        """Live instances that have applied everything up to `head`."""
+        return sum(self.instances[name].head >= head for name in self._live)
+
+    def laggards(self, at: float, head: Head | None = None) -> list[Seen]:
+        """Live instances behind `head` (default: our head, once it is older than LAGGING_S), furthest behind first."""
+        if head is None and at - self.head_published < LAGGING_S:
+            return []
+        target = head or self.head
+        behind = [self.instances[name] for name in self._live if self.instances[name].head < target]
+        return sorted(behind, key=lambda seen: (seen.head, seen.instance))
+
+    def revisions(self) -> list[tuple[Head, int]]:
+        """How many live instances are at which head, newest first."""
+        return sorted(Counter(self.instances[name].head for name in self._live).items(), reverse=True)
+
+    def states(self) -> dict[str, int]:
+        return dict(Counter(self.instances[name].state for name in self._live))
+
+    def convergence(self, revision: int | None = None) -> Convergence | None:
+        """Of a commit followed here, the latest by default."""
+        for head in reversed(self._tracked):
+            if revision in (None, head.revision):
+                return self._tracked[head].convergence
+        for done in reversed(self._done):
+            if revision in (None, done.revision):
+                return done
+        return None
+
+    def take_touched(self) -> list[Seen]:
+        """Instances heard of since the last call, to be written down."""
+        found = [self.instances[name] for name in self._touched if name in self.instances]
+        self._touched.clear()
+        return found
+
+    def convergences(self) -> list[Convergence]:
+        """What is being followed, and what was since the last `forget_done`."""
+        return [*self._done, *(tracked.convergence for tracked in self._tracked.values())]
+
+    def forget_done(self, keep: int = 50) -> None:
+        del self._done[:-keep]

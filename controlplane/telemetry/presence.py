@@ -1,0 +1,127 @@
+"""The fleet's tables: where every instance was last, and how each commit spread. Written in batches, never per message."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from sqlalchemy import text
+
+from controlplane.database import ReadConnection, WriteConnection
+from controlplane.telemetry.fleet_state import Convergence, Head, Seen
+
+REWRITE_S = 60
+"""An instance whose news is only that it is still there is written this seldom."""
+
+
+async def put_instances(connection: WriteConnection, environment: str, seen: Sequence[Seen]) -> int:
+    """Writes what is newer than the table by more than REWRITE_S, or different; answers how many rows that were.
+
+    Every replica hears everything and calls this: whoever comes second finds nothing to write.
+    """
+    result = await connection.execute(
+        text(
+            "INSERT INTO fleet_instance AS old SELECT :environment, i, s, v, e, r, t, f, l, c FROM"
+            " unnest(CAST(:instances AS text[]), CAST(:services AS text[]), CAST(:versions AS text[]),"
+            " CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]), CAST(:states AS text[]),"
+            " CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]), CAST(:closeds AS boolean[]))"
+            " AS new(i, s, v, e, r, t, f, l, c) ON CONFLICT (environment, instance) DO UPDATE SET"
+            " service = excluded.service, sdk_version = excluded.sdk_version, epoch = excluded.epoch,"
+            " revision = excluded.revision, state = excluded.state, last_seen_at = excluded.last_seen_at,"
+            " closed = excluded.closed WHERE old.last_seen_at < excluded.last_seen_at"
+            " AND (old.last_seen_at < excluded.last_seen_at - make_interval(secs => :rewrite)"
+            " OR (old.epoch, old.revision, old.state, old.closed)"
+            " <> (excluded.epoch, excluded.revision, excluded.state, excluded.closed))"
+        ),
+        {
+            "environment": environment,
+            "rewrite": REWRITE_S,
+            "instances": [s.instance for s in seen],
+            "services": [s.service for s in seen],
+            "versions": [s.sdk_version for s in seen],
+            "epochs": [s.head.epoch for s in seen],
+            "revisions": [s.head.revision for s in seen],
+            "states": [s.state for s in seen],
+            "firsts": [_instant(s.first_seen) for s in seen],
+            "lasts": [_instant(s.last_seen) for s in seen],
+            "closeds": [s.closed for s in seen],
+        },
+    )
+    return int(result.rowcount)
+
+
+async def put_convergence(connection: WriteConnection, environment: str, convergence: Convergence) -> None:
+    """The earliest time that any replica measured is kept."""
+    await connection.execute(
+        text(
+            "INSERT INTO fleet_convergence AS old (environment, epoch, revision, published_at, live, took_50_ms,"
+            " took_95_ms, took_100_ms) VALUES (:environment, :epoch, :revision, :published_at, :live, :took_50_ms,"
+            " :took_95_ms, :took_100_ms) ON CONFLICT (environment, epoch, revision) DO UPDATE SET"
+            " published_at = least(old.published_at, excluded.published_at), live = excluded.live,"
+            " took_50_ms = least(old.took_50_ms, excluded.took_50_ms),"
+            " took_95_ms = least(old.took_95_ms, excluded.took_95_ms),"
+            " took_100_ms = least(old.took_100_ms, excluded.took_100_ms)"
+        ),
+        {
+            "environment": environment,
+            "published_at": _instant(convergence.published),
+            **{
+                field: getattr(convergence, field)
+                for field in ("epoch", "revision", "live", "took_50_ms", "took_95_ms", "took_100_ms")
+            },
+        },
+    )
+
+
+async def known_instances(connection: ReadConnection, since: datetime) -> list[tuple[str, Seen]]:
+    """(environment, instance) of all that were heard of since."""
+    rows = await connection.execute(text("SELECT * FROM fleet_instance WHERE last_seen_at >= :since"), {"since": since})
+    return [
+        (
+            row.environment,
+            Seen(
+                row.instance,
+                row.service,
+                row.sdk_version,
+                Head(row.epoch, row.revision),
+                row.state,
+                0.0,
+                row.first_seen_at.timestamp(),
+                row.last_seen_at.timestamp(),
+                row.last_seen_at.timestamp(),
+                row.closed,
+            ),
+        )
+        for row in rows
+    ]
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """How one commit reached the fleet, as kept. None = that share was never reached."""
+
+    revision: int
+    published_at: datetime
+    live: int
+    took_50_ms: int | None
+    took_95_ms: int | None
+    took_100_ms: int | None
+
+
+async def deliveries(connection: ReadConnection, environment: str, revisions: Sequence[int]) -> dict[int, Delivery]:
+    """By revision; a revision reused in several epochs answers with its latest."""
+    rows = await connection.execute(
+        text(
+            "SELECT * FROM fleet_convergence WHERE environment = :environment AND revision = ANY(:revisions)"
+            " ORDER BY epoch"
+        ),
+        {"environment": environment, "revisions": list(revisions)},
+    )
+    return {
+        row.revision: Delivery(
+            row.revision, row.published_at, row.live, row.took_50_ms, row.took_95_ms, row.took_100_ms
+        )
+        for row in rows
+    }
+
+
+def _instant(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)

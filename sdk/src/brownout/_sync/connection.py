@@ -1,0 +1,77 @@
+"""One NATS connection, used once: nats-py never reconnects it, we make a new one (nats.py #204, #671, #914, #1019)."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from nats.aio.client import Client
+
+from brownout import wire
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from brownout.config import Config
+
+_CONNECT_TIMEOUT_S = 2
+_CLOSE_TIMEOUT_S = 1.0
+_PENDING_BYTES = 64 * 1024 * 1024
+
+
+class Connection:
+    """`lost` is set once and for all when the connection ends, whoever ended it."""
+
+    def __init__(self, config: "Config", instance: str) -> None:
+        self._config = config
+        self._instance = instance
+        self.client = Client()
+        self.lost = asyncio.Event()
+        self.last_error = ""
+
+    async def open(self, url: str) -> None:
+        """Raises OSError, TimeoutError or nats.errors.Error."""
+        await self.client.connect(
+            [url],
+            name=self._instance,
+            token=self._config.key.secret if self._config.key else None,
+            tls=self._config.tls,
+            inbox_prefix=wire.Subjects(self._config.environment).inbox(self._instance),
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            ping_interval=15,
+            max_outstanding_pings=2,
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            disconnected_cb=self._on_closed,
+        )
+
+    async def subscribe(self, subject: str, callback: "Callable[[Msg], Awaitable[None]]") -> None:
+        await self.client.subscribe(subject, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=_PENDING_BYTES)
+
+    async def answers(self, timeout_s: int) -> bool:
+        """Whether the server still answers a ping; everything sent before is then known to have arrived."""
+        from nats.errors import Error
+
+        try:
+            await self.client.flush(timeout_s)
+        except (Error, OSError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Leaves no task and no socket, also when the peer hangs."""
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.client.close(), _CLOSE_TIMEOUT_S)
+        writer = getattr(self.client._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        self.lost.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        self.last_error = str(error) or type(error).__name__
+
+    async def _on_closed(self) -> None:
+        self.lost.set()

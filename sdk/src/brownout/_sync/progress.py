@@ -1,0 +1,44 @@
+"""What the sync thread writes and everybody else reads: single assignments, no locks."""
+
+from collections.abc import Callable
+
+from brownout.status import Counters, Source, SyncState, uptime
+
+
+class Progress:
+    """`changed` is called, from the thread that noticed, whenever somebody may want to look again."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.counters = Counters()
+        self.sync = SyncState.INIT
+        self.source = Source.DEFAULTS
+        self.last_error = ""
+        self.applied_at_ms = 0
+        """Unix ms at which the revision served was applied here."""
+        self.confirmed = False
+        """Whether the head was ever confirmed by this process, not only by a file."""
+        self._dated: float | None = None
+        self._changed = changed
+
+    @property
+    def age_s(self) -> float | None:
+        return None if self._dated is None else max(0.0, uptime() - self._dated)
+
+    def enter(self, sync: SyncState) -> None:
+        if sync is not self.sync:
+            self.sync = sync
+            self._changed()
+
+    def confirm(self) -> None:
+        """The control plane is known, by a signature received now, to have exactly the head that is served."""
+        self._dated = uptime()
+        if not self.confirmed:
+            self.confirmed = True
+            self._changed()
+
+    def date(self, age_s: float) -> None:
+        """A file that is `age_s` old is served from now on."""
+        self._dated = uptime() - age_s
+
+    def fail(self, error: BaseException | str) -> None:
+        self.last_error = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,0 +1,295 @@
+"""One connection's life: subscribe first, then catch up from the streams, then stay caught up until it is lost."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brownout import wire
+from brownout._sync.connection import Connection
+from brownout._sync.direct import DirectGet, NotAnsweredError, signed
+from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
+from brownout.bundle import Signed
+from brownout.status import Source, SyncState
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from brownout._sync.progress import Progress
+    from brownout.config import Config
+
+Collect = Callable[[bool], bytes | None]
+
+SILENCE = 3.5
+"""Heartbeat intervals without a heartbeat until we ask by ourselves."""
+
+_BATCH = 500
+_ANSWER_S = 2
+_RETRY_S = (0.05, 1.0)
+_KEYS_EVERY_S = 5.0
+_PRESENCE_EVERY_S = 10.0
+_PRESENCE_SPREAD_S = 0.1
+_TAIL = (200, 400)
+"""A newer snapshot replaces this many revisions of evidence; each instance picks a number, so that they do not act as one."""
+
+
+class BehindError(Exception):
+    """The streams do not have yet what we know to exist."""
+
+
+class Session:
+    """`collect` answers the telemetry to send now, if any; its argument says whether it is the last time."""
+
+    def __init__(
+        self, config: "Config", instance: str, replica: Replica, progress: "Progress", collect: Collect
+    ) -> None:
+        self._config = config
+        self._instance = instance
+        self._replica = replica
+        self._progress = progress
+        self._collect = collect
+        self._subjects = wire.Subjects(config.environment)
+        self._connection = Connection(config, instance)
+        self._direct = DirectGet(self._connection.client, config.domain, _ANSWER_S)
+        self._kick = asyncio.Event()
+        self._news = asyncio.Event()
+        self._heard_at = 0.0
+        self._keys_at = float("-inf")
+        self._keys_wanted = False
+        self._ahead = False
+        self._rebase_at = random.randint(*_TAIL)  # noqa: S311 - spreads load
+        self.was_live = False
+
+    async def run(self, url: str) -> None:
+        """Returns when the connection is lost. Raises what connecting raises."""
+        announcer: asyncio.Task[None] | None = None
+        try:
+            self._progress.enter(SyncState.CONNECTING)
+            await self._connection.open(url)
+            await self._connection.subscribe(self._subjects.log, self._on_log)
+            await self._connection.subscribe(self._subjects.heartbeat, self._on_heartbeat)
+            announcer = asyncio.create_task(self._announce())
+            await self._stay_caught_up()
+        finally:
+            if announcer is not None:
+                announcer.cancel()
+            if self._connection.last_error:
+                self._progress.fail(self._connection.last_error)
+            await self._connection.close()
+
+    async def _publish(self, suffix: str, payload: bytes) -> None:
+        """Best effort: what cannot be sent now is dropped."""
+        if not self._connection.lost.is_set() and self._connection.client.is_connected:
+            with contextlib.suppress(Exception):
+                await self._connection.client.publish(
+                    f"bot.{self._config.environment}.{self._instance}.{suffix}", payload
+                )
+
+    async def farewell(self) -> None:
+        """Tells the control plane that this instance ends on purpose."""
+        await self._report(closing=True)
+        await self._connection.answers(1)
+
+    async def _stay_caught_up(self) -> None:
+        self._heard_at = time.monotonic()
+        self._kick.set()
+        retry_s = _RETRY_S[0]
+        self._progress.enter(SyncState.SYNC)
+        while not self._connection.lost.is_set():
+            await self._wait()
+            silent = time.monotonic() - self._heard_at > self._patience_s
+            if self._connection.lost.is_set() or not (silent or self._kick.is_set()):
+                continue
+            self._kick.clear()
+            try:
+                await self._catch_up()
+                retry_s = _RETRY_S[0]
+                self._heard_at = time.monotonic()
+            except (NotAnsweredError, BehindError, SnapshotRefusedError, wire.UnknownKeyError, TimeoutError) as error:
+                self._progress.fail(error)
+                self._progress.enter(SyncState.SUSPECT if self._replica.revision >= 0 else SyncState.SYNC)
+                if isinstance(error, NotAnsweredError) and (silent or not await self._connection.answers(_ANSWER_S)):
+                    return
+                await self._pause(random.random() * retry_s)  # noqa: S311
+                retry_s = min(retry_s * 2, _RETRY_S[1])
+                self._kick.set()
+
+    @property
+    def _patience_s(self) -> float:
+        return SILENCE * self._replica.heartbeat_interval_s
+
+    async def _wait(self) -> None:
+        """Until something is to be done: a kick, the end of the connection, or too long a silence."""
+        left = self._heard_at + self._patience_s - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._kick.wait(), max(left, 0.01))
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connection.lost.wait(), seconds)
+
+    async def _catch_up(self) -> None:
+        """Raises NotAnsweredError, BehindError or SnapshotRefusedError while the streams cannot lead to the head."""
+        if self._keys_wanted:
+            await self._learn_keys()
+        if self._replica.need is Need.SNAPSHOT:
+            await self._snapshot()
+        confirmed = await self._fill()
+        if self._replica.need is not Need.NOTHING:
+            raise BehindError(f"revision {self._replica.revision} is held, and more is known to exist")
+        if confirmed:
+            self._confirm()
+        self.was_live = True
+        self._progress.enter(SyncState.LIVE)
+        if self._replica.tail_length > self._rebase_at:
+            await self._rebase()
+
+    async def _fill(self) -> bool:
+        """Reads the log from the head held to its end. Returns whether the log's end is the head held."""
+        while True:
+            start = max(self._replica.revision, 1)
+            stored, more = await self._direct.batch(self._subjects.log_stream, self._subjects.log_write, start, _BATCH)
+            if stored and stored[0].sequence > self._replica.revision + 1:
+                await self._snapshot()
+                continue
+            outcome = await self._take([item.message for item in stored])
+            if self._replica.need is Need.SNAPSHOT:
+                await self._snapshot()
+                continue
+            if not more:
+                self._replica.filled()
+                return outcome in {Outcome.APPLIED, Outcome.CONFIRMS}
+
+    async def _take(self, messages: list[Signed]) -> Outcome | None:
+        outcome: Outcome | None = None
+        for message in messages:
+            outcome = self._replica.offer(message, logged=True)
+            if outcome is Outcome.UNKNOWN_KEY and await self._learn_keys():
+                outcome = self._replica.offer(message, logged=True)
+            if outcome is Outcome.APPLIED:
+                self._replica.counters.fills += 1
+        if outcome is Outcome.APPLIED:
+            self._applied()
+        return outcome
+
+    async def _snapshot(self) -> None:
+        held = self._replica.chain
+        self._replica.restore(*await self._fetch_snapshot())
+        if self._replica.chain == held and self._replica.revision > 0:
+            raise BehindError(f"there is no snapshot newer than revision {self._replica.revision} yet")
+        self._applied()
+
+    async def _fetch_snapshot(self) -> tuple[Signed, list[bytes]]:
+        stream = self._subjects.snapshot_stream
+        message = await self._direct.last(stream, self._subjects.manifest)
+        if message is None:
+            raise BehindError("no snapshot has been published yet")
+        try:
+            manifest = self._replica.open_manifest(message)
+        except wire.UnknownKeyError:
+            await self._learn_keys()
+            manifest = self._replica.open_manifest(message)
+        chunks: list[bytes] = []
+        at, more = manifest.seq, 1
+        while more and len(chunks) < manifest.n:
+            subject = self._subjects.chunks_of(manifest.sid)
+            stored, more = await self._direct.batch(stream, subject, at, manifest.n - len(chunks))
+            if not stored:
+                break
+            chunks.extend(item.message.payload for item in stored)
+            at = stored[-1].sequence + 1
+        return message, chunks
+
+    async def _rebase(self) -> None:
+        self._rebase_at += self._replica.tail_length
+        with contextlib.suppress(NotAnsweredError, BehindError, SnapshotRefusedError, wire.UnknownKeyError):
+            self._replica.rebase(*await self._fetch_snapshot())
+            self._rebase_at = random.randint(*_TAIL)  # noqa: S311
+
+    async def _learn_keys(self) -> bool:
+        """Fetches the key chain, at most once in five seconds: anybody can name keys that do not exist."""
+        if time.monotonic() - self._keys_at < _KEYS_EVERY_S:
+            return False
+        self._keys_at = time.monotonic()
+        self._keys_wanted = False
+        message = await self._direct.last(self._subjects.snapshot_stream, self._subjects.keys)
+        return message is not None and self._replica.learn(message.payload) > 0
+
+    async def _on_log(self, msg: "Msg") -> None:
+        outcome = self._replica.offer(signed(msg))
+        if outcome is Outcome.APPLIED:
+            self._applied()
+            self._confirm()
+        else:
+            self._look_into(outcome)
+
+    async def _on_heartbeat(self, msg: "Msg") -> None:
+        outcome = self._replica.hear(signed(msg))
+        if outcome not in {Outcome.DROPPED, Outcome.UNKNOWN_KEY}:
+            self._heard_at = time.monotonic()
+        if outcome is Outcome.CONFIRMS:
+            self._confirm()
+            if self._progress.sync is not SyncState.LIVE:
+                self._kick.set()
+        elif outcome is Outcome.AHEAD:
+            self._ahead = True
+            self._news.set()
+        else:
+            self._look_into(outcome)
+
+    def _look_into(self, outcome: Outcome) -> None:
+        if outcome is Outcome.UNKNOWN_KEY and time.monotonic() - self._keys_at >= _KEYS_EVERY_S:
+            self._keys_wanted = True
+        if outcome is Outcome.BEHIND or self._keys_wanted:
+            self._kick.set()
+
+    def _confirm(self) -> None:
+        self._ahead = False
+        self._progress.confirm()
+
+    def _applied(self) -> None:
+        self._progress.source = Source.NATS
+        self._progress.applied_at_ms = int(time.time() * 1000)
+        self._news.set()
+
+    async def _announce(self) -> None:
+        """Reports this instance: soon after something changed, and every ten seconds; never all instances at once."""
+        while True:
+            await self._report()
+            spread = random.random()  # noqa: S311
+            await asyncio.sleep(_PRESENCE_SPREAD_S * (1 + spread))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _PRESENCE_EVERY_S * (0.8 + 0.4 * spread))
+                await asyncio.sleep(_PRESENCE_SPREAD_S * spread)
+            self._news.clear()
+
+    async def _report(self, *, closing: bool = False) -> None:
+        await self._publish("p", self._presence(closing))
+        if telemetry := self._collect(closing):
+            await self._publish("m", telemetry)
+
+    def _presence(self, closing: bool) -> bytes:
+        proof = self._replica.proof() if self._ahead else None
+        kind, message = proof or ("", Signed(b"", ""))
+        return msgspec.json.encode(
+            wire.Presence(
+                instance=self._instance,
+                service=self._config.service,
+                sdk_version=version("brownout"),
+                ep=self._replica.epoch,
+                rev=self._replica.revision,
+                state=self._progress.sync.value,
+                age_s=round(self._progress.age_s or 0.0, 3),
+                ts=int(time.time() * 1000),
+                applied_at=self._progress.applied_at_ms,
+                closing=closing,
+                proof=message.payload,
+                proof_kind=kind,
+                proof_sig=message.signature,
+            )
+        )

@@ -1,0 +1,125 @@
+"""The sync thread: one event loop, one connection at a time, and no way to end but being told to."""
+
+import asyncio
+import contextlib
+import os
+import random
+import selectors
+import time
+from typing import TYPE_CHECKING
+
+from nats.errors import Error as NatsError
+
+from brownout._sync import native
+from brownout._sync.direct import NotAnsweredError
+from brownout._sync.log import log
+from brownout._sync.session import Collect, Session
+from brownout.status import SyncState
+
+if TYPE_CHECKING:
+    from brownout._sync.progress import Progress
+    from brownout._sync.replica import Replica
+    from brownout.config import Config
+
+_PULSE_S = 1.0
+_BACKOFF_S = (0.1, 5.0)
+_GOOD_S = 5.0
+"""A connection that lasted this long ends a series of failures."""
+
+
+class Updater:
+    """One life of the sync thread. `pulse`: when its loop last turned (monotonic seconds)."""
+
+    def __init__(
+        self, config: "Config", instance: str, replica: "Replica", progress: "Progress", collect: Collect
+    ) -> None:
+        self.replica = replica
+        self.pulse = time.monotonic()
+        self._config = config
+        self._instance = instance
+        self._progress = progress
+        self._collect = collect
+        self._selector = selectors.DefaultSelector()
+        self._loop: asyncio.SelectorEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._session: Session | None = None
+        self._thread = native.start(self._run, "brownout-sync")
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Says goodbye and ends the thread; returns whether it ended in time."""
+        self.retire()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def retire(self) -> None:
+        """Ends the thread as soon as it turns again, if ever; nobody waits for it."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just closed
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def abandon(self) -> None:
+        """In a forked child: lets go of the parent's descriptors without a word to the parent's peer or its epoll.
+
+        The numbers stay taken (by /dev/null), because objects that nobody can finalise any more still name them.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        try:
+            held = [key.fd for key in (self._selector.get_map() or {}).values()]
+            if fileno := getattr(self._selector, "fileno", None):  # epoll and kqueue are descriptors themselves
+                held.append(fileno())
+            for number in held:
+                with contextlib.suppress(OSError):
+                    os.dup2(nowhere, number, inheritable=False)
+        finally:
+            os.close(nowhere)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._make_loop) as runner:
+                runner.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - whatever ended the thread is told, and the thread replaced
+            self._progress.fail(error)
+
+    def _make_loop(self) -> asyncio.SelectorEventLoop:
+        """Never the application's event loop policy: a uvloop could not be abandoned after a fork."""
+        self._loop = asyncio.SelectorEventLoop(self._selector)
+        return self._loop
+
+    async def _main(self) -> None:
+        self._beat()
+        syncing = asyncio.create_task(self._sync())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not syncing.done() and self._session:
+            await self._session.farewell()
+        syncing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await syncing
+
+    def _beat(self) -> None:
+        self.pulse = time.monotonic()
+        asyncio.get_running_loop().call_later(_PULSE_S, self._beat)
+
+    async def _sync(self) -> None:
+        urls = random.sample(self._config.urls, len(self._config.urls))
+        ceiling_s, attempt = _BACKOFF_S[0], 0
+        while True:
+            started = time.monotonic()
+            self._session = Session(self._config, self._instance, self.replica, self._progress, self._collect)
+            try:
+                await self._session.run(urls[attempt % len(urls)])
+            except (NatsError, NotAnsweredError, OSError, TimeoutError) as error:
+                self._progress.fail(error)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the updates
+                self._progress.fail(error)
+                log.exception("the connection was given up")
+            self._progress.enter(SyncState.DISCONNECTED)
+            self._progress.counters.reconnects += 1
+            if self._session.was_live and time.monotonic() - started > _GOOD_S:
+                ceiling_s = _BACKOFF_S[0]
+            await asyncio.sleep(random.random() * ceiling_s)  # noqa: S311 - spreads load
+            ceiling_s, attempt = min(ceiling_s * 2, _BACKOFF_S[1]), attempt + 1

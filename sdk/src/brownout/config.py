@@ -1,0 +1,106 @@
+"""What a client was told: by arguments first, by `BROWNOUT_*` environment variables else."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brownout.errors import ConfigurationError
+from brownout.wire import SdkKey
+
+if TYPE_CHECKING:
+    import ssl
+
+STALE_AFTER_S = 30.0
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_ENVIRONMENT = re.compile(r"[a-z0-9-]{1,40}")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a client needs to know before it starts."""
+
+    urls: tuple[str, ...]
+    """None: the client is offline."""
+    key: SdkKey | None
+    environment: str
+    service: str = ""
+    disk: Path | None = None
+    """The last-known-good file of this environment; None keeps none."""
+    bundle: Path | None = None
+    stale_after_s: float = STALE_AFTER_S
+    domain: str = ""
+    """The JetStream domain behind leaf nodes, or empty."""
+    tls: "ssl.SSLContext | None" = None
+
+
+def configure(
+    *,
+    urls: str | Sequence[str] | None,
+    key: str | None,
+    environment: str | None,
+    service: str | None,
+    disk: str | os.PathLike[str] | bool | None,
+    bundle: str | os.PathLike[str] | None,
+    stale_after_s: float | None,
+    domain: str | None,
+    tls: "ssl.SSLContext | None",
+    variables: Mapping[str, str],
+) -> Config:
+    """Raises ConfigurationError, naming the argument and its variable."""
+    given = _required(urls if isinstance(urls, str) or urls is None else ",".join(urls), "url", "NATS_URL", variables)
+    name = _required(environment, "environment", "ENVIRONMENT", variables)
+    if not _ENVIRONMENT.fullmatch(name):
+        raise ConfigurationError(f"environment {name!r} is not of the form [a-z0-9-]{{1,40}}")
+    try:
+        sdk_key = SdkKey.parse(_required(key, "key", "SDK_KEY", variables))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    path = bundle or variables.get("BROWNOUT_BUNDLE")
+    return Config(
+        urls=tuple(part.strip() for part in given.split(",") if part.strip()),
+        key=sdk_key,
+        environment=name,
+        service=service or variables.get("BROWNOUT_SERVICE") or "",
+        disk=_disk(disk, name, sdk_key, variables),
+        bundle=Path(path) if path else None,
+        stale_after_s=_seconds(stale_after_s, variables.get("BROWNOUT_STALE_AFTER_S")),
+        domain=domain or variables.get("BROWNOUT_JETSTREAM_DOMAIN") or "",
+        tls=tls,
+    )
+
+
+def _required(value: str | None, argument: str, variable: str, variables: Mapping[str, str]) -> str:
+    found = value or variables.get(f"BROWNOUT_{variable}")
+    if not found:
+        raise ConfigurationError(f"no {argument} given: pass {argument}= or set BROWNOUT_{variable}")
+    return found
+
+
+def _seconds(value: float | None, variable: str | None) -> float:
+    try:
+        seconds = float(variable or STALE_AFTER_S) if value is None else value
+    except ValueError:
+        raise ConfigurationError("BROWNOUT_STALE_AFTER_S is not a number of seconds") from None
+    if not seconds > 0:
+        raise ConfigurationError("stale_after_s must be above zero")
+    return seconds
+
+
+def _disk(
+    value: str | os.PathLike[str] | bool | None, environment: str, key: SdkKey, variables: Mapping[str, str]
+) -> Path | None:
+    """A directory of the user's cache unless told otherwise. The file is named by what it is worth nothing without."""
+    if value is None:
+        value = variables.get("BROWNOUT_DISK") or True
+    if value is False or value == "off":
+        return None
+    cache = variables.get("XDG_CACHE_HOME") or "~/.cache"
+    directory = Path(cache, "brownout") if value is True else Path(value)
+    try:
+        return directory.expanduser() / f"{environment}-{_UNSAFE.sub('_', key.kid)}.bundle"
+    except RuntimeError:  # a user without a home
+        return None

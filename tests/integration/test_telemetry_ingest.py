@@ -1,0 +1,179 @@
+"""Rollups equal what the instances counted, whatever was lost, repeated, reordered or killed on the way."""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from brownout.telemetry import Exposure, Report, Telemetry
+from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals, TelemetryMessage, decode, rollout_rule
+from controlplane.clock import SystemClock
+from controlplane.database import Database
+from controlplane.telemetry import series, tables
+from controlplane.telemetry.ingest import Ingest
+
+pytestmark = pytest.mark.anyio
+
+KEY = RequestKey("support-reply", "small", "haiku", "")
+RULE = rollout_rule("new-model", 1, 0)
+
+
+@pytest.fixture
+def replicas(database: Database) -> list[Ingest]:
+    return [Ingest(database, SystemClock()) for _ in range(3)]
+
+
+def sent(telemetry: Telemetry) -> TelemetryMessage:
+    data = telemetry.message(final=True)
+    assert data is not None
+    return decode(data)
+
+
+def count(telemetry: Telemetry, times: int) -> None:
+    for i in range(times):
+        telemetry.evaluated(EvaluationKey("web-search", "on", "SPLIT"))
+        telemetry.record(
+            KEY, Report(input_tokens=10, duration_ms=100.0 * (i + 1), error_class="timeout" if i % 3 == 0 else None)
+        )
+        telemetry.track("thumbs-up")
+
+
+async def totals(database: Database, step_s: int = series.FINE_S) -> RequestTotals:
+    """All requests of the environment, over all series and minutes."""
+    now = datetime.now(UTC)
+    async with database.reading() as connection:
+        rows = await tables.rollups_between(
+            connection, "production", "request", step_s=step_s, since=now - timedelta(days=1), until=now + timedelta(1)
+        )
+    total = RequestTotals()
+    for row in rows:
+        total = total.plus(series.decode_request(row.totals))
+    return total
+
+
+async def evaluations(database: Database) -> dict[EvaluationKey, int]:
+    now = datetime.now(UTC)
+    total: dict[EvaluationKey, int] = {}
+    async with database.reading() as connection:
+        rows = await tables.rollups_between(
+            connection,
+            "production",
+            "evaluation",
+            step_s=series.COARSE_S,
+            since=now - timedelta(1),
+            until=now + timedelta(1),
+        )
+    for row in rows:
+        for key, n in series.decode_evaluations(row.totals).items():
+            total[key] = total.get(key, 0) + n
+    return total
+
+
+async def test_totals_survive_loss_repetition_and_reordering_over_three_replicas(
+    database: Database, replicas: Sequence[Ingest]
+) -> None:
+    chance = random.Random(5)
+    fleet = [Telemetry(f"i-{n}", "support") for n in range(12)]
+    late: list[TelemetryMessage] = []
+    for _ in range(8):
+        for telemetry in fleet:
+            count(telemetry, chance.randrange(6))
+            message = sent(telemetry)
+            fate = chance.random()
+            if fate < 0.2:
+                late.append(message)
+            for _ in range(0 if fate < 0.4 else chance.randint(1, 2)):
+                chance.choice(replicas).add("production", message)
+        chance.shuffle(late)
+        for message in late[: len(late) // 2]:
+            chance.choice(replicas).add("production", message)
+        await chance.choice(replicas).flush()
+    for telemetry in fleet:
+        chance.choice(replicas).add("production", sent(telemetry))
+    for replica in replicas:
+        await replica.flush()
+
+    counted = RequestTotals()
+    for telemetry in fleet:
+        for totals_ in sent(telemetry).requests.values():
+            counted = counted.plus(totals_)
+    assert await totals(database) == counted
+    assert await totals(database, series.COARSE_S) == counted
+    assert await evaluations(database) == {EvaluationKey("web-search", "on", "SPLIT"): counted.requests}
+
+
+async def test_a_replica_that_dies_with_messages_in_hand_loses_nothing(
+    database: Database, replicas: Sequence[Ingest]
+) -> None:
+    telemetry = Telemetry("i-1", "support")
+    count(telemetry, 3)
+    replicas[0].add("production", sent(telemetry))
+    count(telemetry, 4)
+    replicas[1].add("production", sent(telemetry))
+    await replicas[1].flush()
+
+    assert (await totals(database)).requests == 7
+
+
+async def test_an_instance_that_restarts_counts_from_zero_again(database: Database, replicas: Sequence[Ingest]) -> None:
+    for start in (1_000.0, 2_000.0):
+        telemetry = Telemetry("i-1", "support", now=lambda start=start: start)  # type: ignore[misc]
+        count(telemetry, 5)
+        replicas[0].add("production", sent(telemetry))
+        await replicas[0].flush()
+
+    assert (await totals(database)).requests == 10
+
+
+async def test_a_unit_that_turns_bad_on_two_instances_is_one_bad_unit(
+    database: Database, replicas: Sequence[Ingest]
+) -> None:
+    for instance in ("i-1", "i-2"):
+        telemetry = Telemetry(instance, "support")
+        for unit in ("u-1", "u-2" if instance == "i-1" else "u-3"):
+            telemetry.record(KEY, Report(error_class="timeout"), [Exposure(RULE, "big", unit)])
+        replicas[0].add("production", sent(telemetry))
+        await replicas[0].flush()
+
+    now = datetime.now(UTC)
+    async with database.reading() as connection:
+        rows = await tables.rollups_between(
+            connection,
+            "production",
+            "arm",
+            step_s=series.FINE_S,
+            since=now - timedelta(1),
+            until=now + timedelta(1),
+            prefix=RULE,
+        )
+        sample = await tables.sample(connection, "production", RULE, 512)
+    assert sum(series.decode_arm(row.totals).bad[0] for row in rows) == 3
+    assert sum(series.decode_arm(row.totals).at_risk[0] for row in rows) == 4
+    assert sample == {"big": 3}
+
+
+async def test_what_postgres_cannot_take_now_is_folded_later(database: Database, database_url: str) -> None:
+    ingest = Ingest(database, SystemClock())
+    telemetry = Telemetry("i-1", "support")
+    count(telemetry, 5)
+    ingest.add("production", sent(telemetry))
+    async with database.transaction() as blocking:
+        await blocking.execute(text("SET LOCAL lock_timeout = 0"))
+        await blocking.execute(text("LOCK TABLE telemetry_cursor"))
+        await ingest.flush()
+        assert ingest.folded == 0
+    await ingest.flush()
+
+    assert (await totals(database)).requests == 5
+
+
+async def test_old_partitions_are_dropped(database: Database) -> None:
+    now = datetime.now(UTC)
+    async with database.transaction() as connection:
+        for days in (0, 3, 30):
+            await tables.make_partition(connection, now - timedelta(days=days))
+        dropped = await tables.drop_older(connection, now, retention_days=14)
+
+    assert dropped == [f"telemetry_rollup_{now - timedelta(days=30):%Y%m%d}"]

@@ -1,0 +1,130 @@
+"""Convergence as the fleet reports it, with time in our hands."""
+
+import pytest
+
+from controlplane.telemetry.fleet_state import LAGGING_S, LIVE_S, TRACKED, FleetState, Head, Seen
+
+
+def seen(name: str, revision: int, at: float, *, state: str = "READY", closed: bool = False, epoch: int = 1) -> Seen:
+    return Seen(name, "support", "0.1.0", Head(epoch, revision), state, 0.0, at, at, at, closed)
+
+
+@pytest.fixture
+def fleet() -> FleetState:
+    """Twenty instances at revision 1, which is the head."""
+    state = FleetState()
+    state.published(Head(1, 1), 0.0)
+    for i in range(20):
+        state.heard(seen(f"i-{i:02d}", 1, 1.0))
+    return state
+
+
+def test_thresholds_are_timed_from_the_publication(fleet: FleetState) -> None:
+    fleet.published(Head(1, 2), 10.0)
+    for i in range(20):
+        fleet.heard(seen(f"i-{i:02d}", 2, 10.0 + (i + 1) / 10))
+
+    found = fleet.convergence(2)
+
+    assert found is not None
+    assert (found.took_50_ms, found.took_95_ms, found.took_100_ms) == (1_000, 1_900, 2_000)
+    assert (found.live, found.applied, found.percent) == (20, 20, 100.0)
+
+
+def test_an_instance_that_skips_a_revision_has_applied_it(fleet: FleetState) -> None:
+    fleet.published(Head(1, 2), 10.0)
+    fleet.published(Head(1, 3), 10.5)
+    for i in range(20):
+        fleet.heard(seen(f"i-{i:02d}", 3, 11.0))
+
+    assert [c.took_100_ms for c in fleet.convergences()[-2:]] == [1_000, 500]
+
+
+def test_an_instance_faster_than_our_own_subscription_counts(fleet: FleetState) -> None:
+    for i in range(20):
+        fleet.heard(seen(f"i-{i:02d}", 2, 10.0))
+    fleet.published(Head(1, 2), 10.1)
+
+    found = fleet.convergence(2)
+    assert found is not None
+    assert found.took_100_ms == 0
+
+
+def test_laggards_are_named_furthest_behind_first_and_only_after_a_while(fleet: FleetState) -> None:
+    fleet.published(Head(1, 2), 10.0)
+    for i in range(18):
+        fleet.heard(seen(f"i-{i:02d}", 2, 10.1))
+
+    assert fleet.laggards(10.1) == []
+    assert [s.instance for s in fleet.laggards(10.0 + LAGGING_S)] == ["i-18", "i-19"]
+    assert [s.instance for s in fleet.laggards(10.1, Head(1, 2))] == ["i-18", "i-19"]
+    assert fleet.applied(Head(1, 2)) == 18
+
+
+def test_the_silent_and_the_closed_are_no_longer_waited_for(fleet: FleetState) -> None:
+    fleet.published(Head(1, 2), 10.0)
+    for i in range(18):
+        fleet.heard(seen(f"i-{i:02d}", 2, 11.0))
+    fleet.heard(seen("i-18", 1, 12.0, closed=True))
+    fleet.expire(1.0 + LIVE_S + 1)
+
+    found = fleet.convergence(2)
+    assert found is not None
+    assert (found.live, found.applied) == (18, 18)
+    assert found.took_100_ms == 22_000
+    assert fleet.live == 18
+
+
+def test_an_instance_that_joins_behind_is_waited_for(fleet: FleetState) -> None:
+    fleet.published(Head(1, 2), 10.0)
+    fleet.heard(seen("new", 1, 10.1))
+    for i in range(20):
+        fleet.heard(seen(f"i-{i:02d}", 2, 11.0))
+    found = fleet.convergence(2)
+    assert found is not None
+    assert (found.applied, found.live, found.took_100_ms) == (20, 21, None)
+
+    fleet.heard(seen("new", 2, 13.0))
+
+    assert found.took_100_ms == 3_000
+
+
+def test_without_instances_nothing_is_reached() -> None:
+    fleet = FleetState()
+    fleet.published(Head(1, 1), 0.0)
+
+    found = fleet.convergence()
+    assert found is not None
+    assert found.reached == 0
+    assert found.percent == 100.0
+
+
+def test_a_new_epoch_is_ahead_whatever_its_revision(fleet: FleetState) -> None:
+    fleet.published(Head(2, 1), 10.0)
+
+    assert fleet.applied(fleet.head) == 0
+    assert len(fleet.laggards(20.0)) == 20
+
+
+def test_repeated_presence_changes_nothing(fleet: FleetState) -> None:
+    before = fleet.version
+    for _ in range(3):
+        fleet.heard(seen("i-00", 1, 2.0))
+
+    assert fleet.version == before
+
+
+def test_a_burst_of_commits_is_bounded(fleet: FleetState) -> None:
+    for revision in range(2, TRACKED + 50):
+        fleet.published(Head(1, revision), 10.0)
+    fleet.forget_done(10)
+
+    assert len(fleet.convergences()) == TRACKED + 10
+    assert fleet.head == Head(1, TRACKED + 49)
+
+
+def test_what_was_heard_is_taken_once(fleet: FleetState) -> None:
+    assert len(fleet.take_touched()) == 20
+    assert fleet.take_touched() == []
+    assert fleet.revisions() == [(Head(1, 1), 20)]
+    assert fleet.states() == {"READY": 20}
