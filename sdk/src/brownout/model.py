@@ -1,6 +1,5 @@
 """The resources of an environment: one struct a kind; unknown fields are refused (docs/evaluation.md)."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -57,7 +56,7 @@ Operator = Literal[
 Criticality = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
 SensitiveAction = Literal["continue", "human_review", "stop"]
 
-VALUE_TYPES: Mapping[FlagType, Any] = {
+VALUE_TYPES: dict[FlagType, Any] = {
     "boolean": bool,
     "string": str,
     "integer": int,

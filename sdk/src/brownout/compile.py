@@ -1,0 +1,471 @@
+"""An environment made ready to decide: raw specs in, functions out, each compiled when first asked for.
+
+Evaluating threads take no lock: they find a compiled function in a dict and call it. Compiling (the first
+call) and applying a commit do take one, which fork waits for too, so a child never inherits half a commit.
+A compiled thing is never changed, only retired and replaced; why answers still carry the exact revision
+is in docs/adr/0012.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from brownout.attributes import Context
+from brownout.decision import ErrorCode, Outcome, Validity
+from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
+from brownout.model import (
+    VALUE_TYPES,
+    Cohort,
+    Flag,
+    FlagType,
+    RequestClass,
+    ResourceRef,
+    ResponseTemplate,
+    SafeModeActivation,
+    SafeModeProfile,
+    Spec,
+)
+from brownout.parse import decode
+from brownout.plan import Plan, PolicyOutcome, ScopedActivation
+from brownout.policy import Policy
+from brownout.program import CompiledCohort, Membership
+from brownout.safemode import Activation, Overlay
+
+if TYPE_CHECKING:
+    from brownout.wire import Operation
+
+_WRITING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, after_in_child=_WRITING.release)
+
+_SAFE_MODE_KINDS = {"safe_mode_activation", "safe_mode_profile"}
+_LLM_TYPES = {"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"}
+_GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
+
+
+_S = TypeVar("_S", bound=Spec)
+
+
+class FlagCount(NamedTuple):
+    flag: str
+    variant: str | None
+    reason: str
+
+
+class PolicyCount(NamedTuple):
+    request_class: str
+    target: str | None
+    safe_mode: bool
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How often each answer was given since the last `drain_counts`."""
+
+    flags: dict[FlagCount, int]
+    policies: dict[PolicyCount, int]
+
+
+class Table(dict[str, Evaluate]):
+    """Functions by flag key, for callers who ask for one type; compiles what it lacks."""
+
+    def __init__(self, find: Callable[["Table", str], Evaluate], wanted: FlagType | None) -> None:
+        super().__init__()
+        self._find = find
+        self.wanted = wanted
+
+    def __missing__(self, key: str) -> Evaluate:
+        return self._find(self, key)
+
+
+class _TablesByClass(dict[type, Table]):
+    """The table for the class of a caller's default; a class that no flag has gives the table of any type."""
+
+    def __init__(self, tables: Mapping[FlagType | None, Table]) -> None:
+        classes: Mapping[FlagType, type] = VALUE_TYPES | {"object": dict}
+        super().__init__({kind: tables[name] for name, kind in classes.items()})
+        self._any = tables[None]
+
+    def __missing__(self, kind: type) -> Table:
+        return self._any
+
+
+class View:
+    """What one service sees: activations scoped to other services are compiled away."""
+
+    def __init__(self, compiled: "Compiled", service: str) -> None:
+        self.service = service
+        self.plans: dict[str, Plan] = {}
+        self.policies = _Policies(compiled, self)
+        self.tables: dict[FlagType | None, Table] = {
+            wanted: Table(lambda table, key: compiled.find(self, table, key), wanted) for wanted in (*VALUE_TYPES, None)
+        }
+
+    def forget(self, ref: ResourceRef) -> None:
+        if ref.kind == "flag":
+            for table in self.tables.values():
+                table.pop(ref.key, None)
+        elif ref.kind == "request_class":
+            self.policies.pop(ref.key, None)
+            self.plans.pop(ref.key, None)
+
+
+class _Policies(dict[str, Callable[[Context], PolicyOutcome]]):
+    def __init__(self, compiled: "Compiled", view: View) -> None:
+        super().__init__()
+        self._compiled = compiled
+        self._view = view
+
+    def __missing__(self, key: str) -> Callable[[Context], PolicyOutcome]:
+        return self._compiled.find_policy(self._view, key)
+
+
+class Compiled:
+    """One environment at one revision, for one service (others by `service=`); see the module's docstring."""
+
+    def __init__(
+        self,
+        environment: str,
+        revision: int,
+        resources: Mapping[ResourceRef, bytes],
+        *,
+        service: str = "",
+        previous: "Compiled | None" = None,
+    ) -> None:
+        self.environment = environment
+        self.revision = revision
+        self.service = service
+        self._resources = dict(resources)
+        self.resources: Mapping[ResourceRef, bytes] = MappingProxyType(self._resources)
+        self._flags: dict[str, CompiledFlag | None] = {}
+        self._cohorts: dict[str, CompiledCohort] = {}
+        self._used_by: dict[ResourceRef, set[ResourceRef]] = {}
+        self._now: datetime | None = None
+        self._activations: dict[str, Activation] = {}
+        self._active: tuple[Activation, ...] = ()
+        self._retired: list[CompiledFlag | Plan] = previous.everything_compiled() if previous else []
+        self._leaving: list[CompiledFlag | Plan] = []
+        self._views = {service: View(self, service)}
+        tables = self._views[service].tables
+        self.any = tables[None]
+        self.boolean = tables["boolean"]
+        self.string = tables["string"]
+        self.integer = tables["integer"]
+        self.number = tables["float"]
+        self.object = tables["object"]
+        self.by_class = _TablesByClass(tables)
+        self.policies = self._views[service].policies
+        self._unknown = Outcome("", error=ErrorCode.FLAG_NOT_FOUND, validity=Validity())
+        self.failed = Outcome("", error=ErrorCode.GENERAL, validity=Validity())
+        self._load_activations()
+
+    @classmethod
+    def load(
+        cls,
+        environment: str,
+        revision: int,
+        resources: Mapping[ResourceRef, bytes],
+        *,
+        service: str = "",
+        previous: "Compiled | None" = None,
+    ) -> "Compiled":
+        """`resources` as `encode` wrote them; nothing but safe mode is decoded now.
+
+        `previous` is what this replaces after a snapshot: its undrained counts are taken over.
+        """
+        return cls(environment, revision, resources, service=service, previous=previous)
+
+    # Changing
+
+    def apply(self, ops: "Sequence[Operation]", revision: int) -> None:
+        """Makes one commit true; its cost depends on what it touches, not on how much there is.
+
+        A policy or flag evaluated meanwhile sees all of the commit or nothing of it.
+
+        Raises:
+            ValueError: `reset` asks for a snapshot, or a put has no spec; nothing was changed.
+        """
+        changes: dict[ResourceRef, bytes | None] = {}
+        for op in ops:
+            if op.op == "reset" or (op.op == "put" and op.spec is None):
+                raise ValueError(f"cannot apply {op.op} {op.kind} {op.key}")
+            changes[ResourceRef(op.kind, op.key)] = bytes(op.spec) if op.op == "put" and op.spec is not None else None
+        with _WRITING:
+            for ref, spec in changes.items():
+                if spec is None:
+                    self._resources.pop(ref, None)
+                else:
+                    self._resources[ref] = spec
+            stale = self._dependants(changes)
+            before = self._active
+            if any(ref.kind in _SAFE_MODE_KINDS for ref in changes):
+                self._load_activations()
+                stale |= self._touched_by_safe_mode(before)
+            self._retire(stale, revision, revision)
+
+    def set_now(self, now: datetime) -> datetime | None:
+        """Lets activations expire by `now`; answers when to call again, None for never.
+
+        Until it is called every activation is in force. `on_expiry: hold` stays in force past its expiry.
+        """
+        with _WRITING:
+            self._now = now
+            before = self._active
+            self._choose_active()
+            if self._active != before:
+                self._retire(self._touched_by_safe_mode(before), self.revision, self.revision + 1)
+            return min((a.spec.expires_at for a in self._activations.values() if a.spec.expires_at > now), default=None)
+
+    @property
+    def active(self) -> tuple[Activation, ...]:
+        """The activations in force, by key."""
+        return self._active
+
+    def overdue(self) -> tuple[Activation, ...]:
+        """Held activations past their expiry, as of the last `set_now`."""
+        now = self._now
+        return tuple(a for a in self._active if now is not None and a.spec.expires_at <= now)
+
+    def _dependants(self, refs: Iterable[ResourceRef]) -> set[ResourceRef]:
+        stale = set(refs)
+        pending = list(stale)
+        while pending:
+            fresh = self._used_by.pop(pending.pop(), set()) - stale
+            stale |= fresh
+            pending += fresh
+        return stale
+
+    def _touched_by_safe_mode(self, before: Sequence[Activation]) -> set[ResourceRef]:
+        """What may decide differently now that `before` has become `self._active`."""
+        changed = [a for a in (*before, *self._active) if (a in before) != (a in self._active)]
+        stale = {ResourceRef("request_class", key) for view in self._views.values() for key in view.plans}
+        for key, flag in self._flags.items():
+            if flag is not None and flag.safe_variant is not None and any(a.covers(key) for a in changed):
+                stale.add(ResourceRef("flag", key))
+        return stale if changed else set()
+
+    def _retire(self, stale: set[ResourceRef], revision: int, ends: int) -> None:
+        """The order matters: an old answer must carry `ends` before anyone can read the new revision."""
+        for ref in stale:
+            for compiled in self._compiled_from(ref):
+                compiled.validity.retired = ends
+                self._retired.append(compiled)
+        self.revision = revision
+        for ref in stale:
+            if ref.kind == "flag":
+                self._flags.pop(ref.key, None)
+            elif ref.kind == "cohort":
+                self._cohorts.pop(ref.key, None)
+            for view in self._views.values():
+                view.forget(ref)
+
+    def _compiled_from(self, ref: ResourceRef) -> "list[CompiledFlag | Plan]":
+        if ref.kind == "flag":
+            flag = self._flags.get(ref.key)
+            return [] if flag is None else [flag]
+        if ref.kind == "request_class":
+            return [view.plans[ref.key] for view in self._views.values() if ref.key in view.plans]
+        return []
+
+    def _load_activations(self) -> None:
+        found = {}
+        for ref in self._resources:
+            if ref.kind == "safe_mode_activation":
+                spec = self._spec(ref, SafeModeActivation)
+                if spec is None:
+                    continue
+                profile = self._spec(ResourceRef("safe_mode_profile", spec.profile), SafeModeProfile)
+                if profile is not None:
+                    found[ref.key] = Activation(ref.key, spec, profile, Overlay.of(profile))
+        self._activations = found
+        self._choose_active()
+
+    def _choose_active(self) -> None:
+        now = self._now
+        self._active = tuple(
+            activation
+            for _, activation in sorted(self._activations.items())
+            if now is None or activation.spec.on_expiry == "hold" or activation.spec.expires_at > now
+        )
+
+    # Compiling, on first use
+
+    def view(self, service: str | None) -> View:
+        """What `service` sees; None is the service that this was loaded for."""
+        name = self.service if service is None else service
+        found = self._views.get(name)
+        if found is None:
+            with _WRITING:
+                found = self._views.setdefault(name, View(self, name))
+        return found
+
+    def find(self, view: View, table: Table, key: str) -> Evaluate:
+        """Compiles what `table` lacks. An unknown key is not remembered: keys may come from anywhere."""
+        with _WRITING:
+            if ResourceRef("flag", key) not in self._resources:
+                return self._answer_unknown
+            flag = self._flag(key)
+            if flag is None:
+                broken = Outcome(key, error=ErrorCode.PARSE_ERROR, validity=Validity())
+                run: Evaluate = lambda context: broken  # noqa: ARG005, E731
+            elif table.wanted not in {None, flag.spec_type}:
+                as_object = table.wanted == "object" and flag.spec_type in _LLM_TYPES
+                run = flag.as_object(self._serving(view, flag)) if as_object else flag.mismatch()
+            else:
+                run = self._serving(view, flag)
+            table[key] = run
+            return run
+
+    def _answer_unknown(self, context: Context) -> Outcome:  # noqa: ARG002
+        return self._unknown
+
+    def _serving(self, view: View, flag: CompiledFlag) -> Evaluate:
+        cases = []
+        for activation in self._active:
+            alone = activation.for_every_request() and activation.in_service(view.service)
+            if flag.safe_variant is not None and alone and activation.covers(flag.key):
+                cases.append(SafeCase(activation.key, self._scope(activation, ResourceRef("flag", flag.key))))
+        return flag.serving(cases)
+
+    def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
+        """Compiles a request class that has not been asked for yet."""
+        with _WRITING:
+            ref = ResourceRef("request_class", key)
+            spec = self._spec(ref, RequestClass)
+            if spec is None:
+                code = ErrorCode.PARSE_ERROR if ref in self._resources else ErrorCode.FLAG_NOT_FOUND
+                unknown = PolicyOutcome(Policy(key, error_code=code), {}, Validity())
+                return lambda context: unknown  # noqa: ARG005
+            flags: dict[str, CompiledFlag] = {}
+            for field in _GOVERNORS:
+                name = getattr(spec, field)
+                flag = self._flag(name) if name else None
+                if flag is not None:
+                    flags[field] = flag
+                    self._uses(ref, ResourceRef("flag", name))
+            scoped = [
+                ScopedActivation(activation, self._scope(activation, ref))
+                for activation in self._active
+                if activation.in_service(view.service) and activation.in_request_class(key)
+            ]
+            templates = self._templates(ref, flags.get("ladder"))
+            plan = Plan(key, spec, flags=flags, templates=templates, activations=scoped, validity=Validity())
+            view.plans[key] = plan
+            view.policies[key] = plan.run
+            return plan.run
+
+    def _flag(self, key: str) -> CompiledFlag | None:
+        if key not in self._flags:
+            ref = ResourceRef("flag", key)
+            spec = self._spec(ref, Flag)
+            self._flags[key] = None
+            if spec is not None:
+                with suppress(LookupError):  # a cohort that is missing or not understood
+                    self._flags[key] = CompiledFlag(key, spec, lambda cohort: self._cohort(cohort, ref), Validity())
+        return self._flags[key]
+
+    def cohort(self, key: str) -> CompiledCohort:
+        """Compiles a cohort.
+
+        Raises:
+            LookupError: there is none, or a newer control plane wrote it.
+        """
+        with _WRITING:
+            return self._cohort(key, ResourceRef("cohort", key))
+
+    def _cohort(self, key: str, user: ResourceRef) -> CompiledCohort:
+        self._uses(user, ResourceRef("cohort", key))
+        found = self._cohorts.get(key)
+        if found is None:
+            spec = self._spec(ResourceRef("cohort", key), Cohort)
+            if spec is None:
+                raise LookupError(key)
+            found = CompiledCohort(spec.by, frozenset(spec.include), frozenset(spec.exclude), spec.any_of)
+            self._cohorts[key] = found
+        return found
+
+    def _scope(self, activation: Activation, user: ResourceRef) -> tuple[Membership, ...]:
+        return tuple(self._cohort(key, user).contains for key in activation.spec.scope.cohorts)
+
+    def _templates(self, user: ResourceRef, ladder: CompiledFlag | None) -> dict[str, str]:
+        found = {}
+        for value in ladder.values.values() if ladder else ():
+            for rung in getattr(value, "rungs", ()):
+                if rung.template is not None:
+                    ref = ResourceRef("response_template", rung.template)
+                    self._uses(user, ref)
+                    spec = self._spec(ref, ResponseTemplate)
+                    if spec is not None:
+                        found[rung.template] = spec.text
+        return found
+
+    def _uses(self, user: ResourceRef, used: ResourceRef) -> None:
+        self._used_by.setdefault(used, set()).add(user)
+
+    def _spec(self, ref: ResourceRef, struct: type[_S]) -> _S | None:
+        """The decoded spec; None when there is none, or it was written by a newer control plane."""
+        raw = self._resources.get(ref)
+        if raw is None:
+            return None
+        try:
+            spec = decode(ref.kind, raw)
+        except (msgspec.MsgspecError, KeyError, ValueError):
+            return None
+        return spec if isinstance(spec, struct) else None
+
+    # Deciding
+
+    def policy(self, request_class: str, context: Context | None = None, *, service: str | None = None) -> Policy:
+        """See brownout.policy.policy."""
+        try:
+            policies = self.policies if service is None else self.view(service).policies
+            found = policies[request_class](NOTHING if context is None else context)
+        except Exception:  # noqa: BLE001 - an unhashable key, a stack without room: a service must still get an answer
+            return Policy("", revision=self.revision, error_code=ErrorCode.GENERAL)
+        found.count += 1
+        policy = found.policy
+        return policy if policy.revision == self.revision else found.at(self.revision)
+
+    # Counting
+
+    def everything_compiled(self) -> "list[CompiledFlag | Plan]":
+        """Everything that may still have counts to report, retired or not."""
+        with _WRITING:
+            flags = [flag for flag in self._flags.values() if flag is not None]
+            plans = [plan for view in self._views.values() for plan in view.plans.values()]
+            return [*self._leaving, *self._retired, *flags, *plans]
+
+    def drain_counts(self) -> Counts:
+        """What was answered since the last call. For one caller at a time; evaluation goes on meanwhile.
+
+        What is retired is read once more in the next call, for threads that were still inside it.
+        """
+        flags: dict[FlagCount, int] = {}
+        policies: dict[PolicyCount, int] = {}
+        for compiled in self.everything_compiled():
+            if isinstance(compiled, CompiledFlag):
+                for outcome in list(compiled.outcomes):
+                    _add(flags, FlagCount(outcome.flag, outcome.variant, outcome.reason), outcome.take_count())
+                continue
+            for found in compiled.outcomes():
+                fresh = found.take_count()
+                made = found.made
+                target = made.model.name if made.model else None
+                _add(policies, PolicyCount(made.request_class, target, made.safe_mode.active), fresh)
+                for outcome in found.outcomes.values():
+                    _add(flags, FlagCount(outcome.flag, outcome.variant, outcome.reason), fresh)
+        for outcome in (self._unknown, self.failed):
+            _add(flags, FlagCount("", None, outcome.reason), outcome.take_count())
+        with _WRITING:
+            self._leaving, self._retired = self._retired, []
+        return Counts(flags, policies)
+
+
+def _add(counts: dict[Any, int], key: NamedTuple, fresh: int) -> None:
+    if fresh:
+        counts[key] = counts.get(key, 0) + fresh

@@ -1,0 +1,172 @@
+"""One request class, compiled: its flags are evaluated, and their outcomes looked up in a memo of policies.
+
+A plan holds its flags' functions themselves, so a policy never mixes two revisions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from brownout.attributes import Context, unit
+from brownout.bucketing import bucket
+from brownout.decision import ErrorCode, Outcome, Validity
+from brownout.flags import NOTHING, CompiledFlag
+from brownout.frozen import FrozenDict
+from brownout.model import RequestClass
+from brownout.policy import Policy, assemble, safe_mode_of, tighten
+from brownout.program import Membership, Program
+from brownout.safemode import Activation, join
+from brownout.values import ModelRoute
+
+MAX_REMEMBERED = 4_096
+_INVALID = -1
+
+
+class PolicyOutcome:
+    """One way in which a policy can turn out; counted like brownout.decision.Outcome."""
+
+    __slots__ = ("count", "made", "outcomes", "policy", "reported", "shed", "validity")
+
+    def __init__(self, made: Policy, outcomes: Mapping[str, Outcome], validity: Validity) -> None:
+        self.made = made
+        self.outcomes = outcomes
+        self.validity = validity
+        self.count = 0
+        self.reported = 0
+        self.policy = UNSTAMPED
+        self.shed: PolicyOutcome | None = None
+
+    def at(self, revision: int) -> Policy:
+        """The policy at `revision`, the environment's as read after this outcome was found."""
+        policy = self.policy
+        if policy.revision == revision:
+            return policy
+        at = self.validity.revision(revision)
+        provenance = {
+            field: outcome.decide(revision) if outcome.error is None else outcome.fail(outcome.flag, None, at)
+            for field, outcome in self.outcomes.items()
+        }
+        self.policy = msgspec.structs.replace(self.made, revision=at, provenance=FrozenDict(provenance))
+        return self.policy
+
+    def take_count(self) -> int:
+        """How often it was answered since this was asked last."""
+        fresh = self.count - self.reported
+        self.reported += fresh
+        return fresh
+
+
+UNSTAMPED = Policy("", revision=-1)
+
+
+class ScopedActivation(msgspec.Struct, frozen=True):
+    """An activation that applies to the request class, for everyone or for the members of `cohorts`."""
+
+    activation: Activation
+    cohorts: tuple[Membership, ...]
+
+
+class Plan:
+    """`run(context)` answers with a PolicyOutcome. `flags` are by the class's field, in a fixed order."""
+
+    def __init__(
+        self,
+        key: str,
+        spec: RequestClass,
+        *,
+        flags: Mapping[str, CompiledFlag],
+        templates: Mapping[str, str],
+        activations: Sequence[ScopedActivation],
+        validity: Validity,
+    ) -> None:
+        self.key = key
+        self.validity = validity
+        self._spec = spec
+        self._flags = flags
+        self._templates = templates
+        self._activations = activations
+        self._always = sum(1 << n for n, scoped in enumerate(activations) if not scoped.cohorts)
+        self._memo = _Memo(self._compose)
+        self.run: Callable[[Context], PolicyOutcome] = self._program().build(self._recover)
+
+    def outcomes(self) -> list[PolicyOutcome]:
+        """Every policy made so far."""
+        found = list(self._memo.values()) + self._memo.dropped
+        return found + [outcome.shed for outcome in found if outcome.shed is not None]
+
+    def _program(self) -> Program:
+        """Bit n of `active` says whether the n-th activation applies."""
+        program = Program()
+        program.line(f"active = {program.constant(self._always)}")
+        for n, scoped in enumerate(self._activations):
+            if scoped.cohorts:
+                tests = [f"{program.constant(contains)}(context) is True" for contains in scoped.cohorts]
+                program.line(f"if {' or '.join(tests)}: active |= {program.constant(1 << n)}")
+        calls = "".join(f"{program.constant(flag.run)}(context), " for flag in self._flags.values())
+        program.line(f"found = {program.constant(self._memo)}[{calls}active]")
+        program.line("if found.shed is None: return found")
+        program.line(f"return {program.constant(self._shed)}(context, found)")
+        return program
+
+    def _shed(self, context: Context, found: PolicyOutcome) -> PolicyOutcome:
+        """Sheds by the unit's bucket: the same units all through an incident, and more of them as the share grows."""
+        assert found.shed is not None
+        name = unit(context.get("targeting_key"))
+        shed_bp = found.made.shed_bp
+        shed = shed_bp == 10_000 if name is None else bucket(f"shed:{self.key}", name) < shed_bp
+        return found.shed if shed else found
+
+    def _recover(self, run: Callable[[Context], PolicyOutcome], context: Context | None) -> PolicyOutcome:
+        if context is None:
+            return run(NOTHING)
+        return self._memo[(*(flag.run(NOTHING) for flag in self._flags.values()), _INVALID)]
+
+    def _compose(self, key: tuple[Any, ...]) -> PolicyOutcome:
+        *found, active = key
+        error = ErrorCode.INVALID_CONTEXT if active == _INVALID else None
+        plain: dict[str, Outcome] = {}
+        for (field, flag), outcome in zip(self._flags.items(), found, strict=True):
+            error = error or outcome.error
+            plain[field] = flag.run(NOTHING) if outcome.error is ErrorCode.INVALID_CONTEXT else outcome
+        applied = self._applied(self._always if active == _INVALID else active, plain)
+        served = {field: self._safe(field, outcome, applied) for field, outcome in plain.items()}
+        values = {field: outcome.value for field, outcome in served.items() if outcome.error is None}
+        overlay = join(activation.overlay for activation in applied)
+        made = tighten(assemble(self.key, self._spec, values, self._templates), overlay, sensitive=self._spec.sensitive)
+        made = msgspec.structs.replace(made, safe_mode=safe_mode_of(applied), error_code=error)
+        outcome = PolicyOutcome(made, served, self.validity)
+        if made.shed_bp:
+            outcome.shed = PolicyOutcome(msgspec.structs.replace(made, shed=True), served, self.validity)
+        return outcome
+
+    def _applied(self, active: int, plain: Mapping[str, Outcome]) -> tuple[Activation, ...]:
+        """Those of the `active` bits whose scope also fits the provider that the flags alone would choose."""
+        route = plain["model"].value if "model" in plain else None
+        primary = route.targets.get(route.primary) if isinstance(route, ModelRoute) else None
+        provider = primary.provider if primary else None
+        return tuple(
+            scoped.activation
+            for n, scoped in enumerate(self._activations)
+            if active >> n & 1 and scoped.activation.at_provider(provider)
+        )
+
+    def _safe(self, field: str, outcome: Outcome, applied: Sequence[Activation]) -> Outcome:
+        flag = self._flags[field]
+        cause = next((activation.key for activation in applied if activation.covers(flag.key)), None)
+        return outcome if cause is None or flag.safe_variant is None else flag.safe_outcome(cause)
+
+
+class _Memo(dict[tuple[Any, ...], PolicyOutcome]):
+    """Composes what it lacks. When full it starts anew, keeping what was counted until it is reported."""
+
+    def __init__(self, compose: Callable[[tuple[Any, ...]], PolicyOutcome]) -> None:
+        super().__init__()
+        self._compose = compose
+        self.dropped: list[PolicyOutcome] = []
+
+    def __missing__(self, key: tuple[Any, ...]) -> PolicyOutcome:
+        if len(self) >= MAX_REMEMBERED:
+            self.dropped = [outcome for outcome in self.values() if outcome.count > outcome.reported]
+            self.clear()
+        return self.setdefault(key, self._compose(key))
