@@ -192,9 +192,9 @@ class Compiled:
         """
         changes: dict[ResourceRef, bytes | None] = {}
         for op in ops:
-            if op.op == "reset" or (op.op == "put" and op.spec is None):
+            if op.op == "reset" or (op.op == "put" and isinstance(op.spec, msgspec.UnsetType)):
                 raise ValueError(f"cannot apply {op.op} {op.kind} {op.key}")
-            changes[ResourceRef(op.kind, op.key)] = bytes(op.spec) if op.op == "put" and op.spec is not None else None
+            changes[ResourceRef(op.kind, op.key)] = None if isinstance(op.spec, msgspec.UnsetType) else bytes(op.spec)
         with _WRITING:
             for ref, spec in changes.items():
                 if spec is None:
