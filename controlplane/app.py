@@ -23,6 +23,8 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
+from controlplane.link import Link
+from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.expiry import Expiry
@@ -51,8 +53,14 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await check_schema(database)
         signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
         store = Store(database, clock, signing_keys)
-        changes = Changes(store, wake=_nobody)
+        link = Link(settings.nats_servers, user=settings.nats_user, password=settings.nats_password.reveal())
+        publisher = PublisherService(
+            Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
+        )
+        changes = Changes(store, publisher.wake)
         longest = timedelta(hours=settings.max_activation_hours)
+        await stack.enter_async_context(background("link", link.run()))
+        await stack.enter_async_context(background("publisher", publisher.run()))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
         yield Services(
             settings=settings,
@@ -60,6 +68,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             database=database,
             store=store,
             signing_keys=signing_keys,
+            link=link,
+            publisher=publisher,
             changes=changes,
             reads=Reads(store),
             environments=EnvironmentService(store, changes),
@@ -87,10 +97,6 @@ async def background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterato
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def _nobody(_environment: str) -> None:
-    """Wakes no publisher."""
 
 
 def create_app(services: Services) -> Litestar:

@@ -1,45 +1,42 @@
-"""The one table from errors to what people get: problem title, HTTP status, exit code (RFC 9457)."""
+"""The one table from errors to what people get: HTTP status, problem title, exit code (RFC 9457).
+
+Keyed by code, so that the CLI can read it without loading the control plane.
+"""
 
 from collections.abc import Mapping
 
 import msgspec
 
-from controlplane import errors
+from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
-from controlplane.secret_box import SecretKeyError
-from controlplane.store import IdempotencyKeyReusedError, StaleRevisionError
-from controlplane.store.migrate import SchemaError
 
 OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """The CLI's exit codes."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
+    status: int
     title: str
     exit_code: int = REFUSED
 
 
-OUTCOMES: Mapping[type[BrownoutError], Outcome] = {
-    errors.InvalidInputError: Outcome("The input is not acceptable"),
-    errors.UnauthenticatedError: Outcome("Who are you?"),
-    errors.ForbiddenError: Outcome("Not allowed"),
-    errors.NotFoundError: Outcome("Not found"),
-    errors.ConflictError: Outcome("It has changed meanwhile"),
-    errors.TooLargeError: Outcome("Too large"),
-    errors.RateLimitedError: Outcome("Too many requests"),
-    errors.UnavailableError: Outcome("Not available now", UNREACHABLE),
-    StaleRevisionError: Outcome("Somebody committed meanwhile"),
-    IdempotencyKeyReusedError: Outcome("This idempotency key belongs to another request"),
-    SecretKeyError: Outcome("The secret key does not fit the database", UNREACHABLE),
-    SchemaError: Outcome("The database is of another version", UNREACHABLE),
+OUTCOMES: Mapping[str, Outcome] = {
+    "invalid": Outcome(422, "The input is not acceptable"),
+    "unauthenticated": Outcome(401, "Who are you?"),
+    "forbidden": Outcome(403, "Not allowed"),
+    "not_found": Outcome(404, "Not found"),
+    "conflict": Outcome(409, "It is not as you think"),
+    "stale_revision": Outcome(409, "Somebody committed meanwhile"),
+    "idempotency_key_reused": Outcome(409, "This idempotency key belongs to another request"),
+    "too_large": Outcome(413, "Too large"),
+    "rate_limited": Outcome(429, "Too many requests"),
+    "unavailable": Outcome(503, "Not available now", UNREACHABLE),
+    "secret_key": Outcome(503, "The secret key does not fit the database", UNREACHABLE),
+    "schema": Outcome(503, "The database is of another version", UNREACHABLE),
+    "method_not_allowed": Outcome(405, "Method not allowed"),
+    "internal": Outcome(500, "Something broke here", UNREACHABLE),
 }
-"""Every subclass, or its nearest parent, stands here; tests/unit/test_problems.py sees to it."""
-
-TITLES = {error.code: outcome.title for error, outcome in OUTCOMES.items()} | {
-    "method_not_allowed": "Method not allowed",
-    "internal": "Something broke here",
-}
-EXIT_CODES = {error.code: outcome.exit_code for error, outcome in OUTCOMES.items()} | {"internal": UNREACHABLE}
+"""Closed: every BrownoutError's code stands here; tests/unit/test_problems.py sees to it."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,13 +49,16 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = "about:blank"
     instance: str = ""
     faults: tuple[Fault, ...] = ()
+    conflict: ConflictOutput | None = None
+    """With `stale_revision`: what was committed since, and what you would have changed."""
 
 
-def problem(status: int, code: str, detail: str, instance: str = "", faults: tuple[Fault, ...] = ()) -> Problem:
+def problem(code: str, detail: str, instance: str = "", *, status: int = 0, faults: tuple[Fault, ...] = ()) -> Problem:
+    outcome = OUTCOMES[code]
     return Problem(
-        status=status,
+        status=status or outcome.status,
         code=code,
-        title=TITLES[code],
+        title=outcome.title,
         detail=detail,
         type=f"urn:brownout:problem:{code}",
         instance=instance,
@@ -67,4 +67,4 @@ def problem(status: int, code: str, detail: str, instance: str = "", faults: tup
 
 
 def problem_of(error: BrownoutError, instance: str = "") -> Problem:
-    return problem(error.status, error.code, error.message, instance, error.faults)
+    return problem(error.code, error.message, instance, faults=error.faults)

@@ -11,6 +11,8 @@ from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.errors import UnavailableError
+from controlplane.link import Link
+from controlplane.publish import PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.history import SafeModeHistory
@@ -28,6 +30,8 @@ class Services:
     database: Database
     store: Store
     signing_keys: SigningKeys
+    link: Link
+    publisher: PublisherService
     changes: Changes
     reads: Reads
     environments: EnvironmentService

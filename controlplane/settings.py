@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """OTLP/HTTP collector; empty = no OpenTelemetry."""
 
     @property
+    def nats_servers(self) -> tuple[str, ...]:
+        return tuple(server.strip() for server in self.nats_url.split(",") if server.strip())
+
+    @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
 

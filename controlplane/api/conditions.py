@@ -5,7 +5,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.store.values import Commit, Head
@@ -15,11 +15,11 @@ _ETAG = re.compile(r'(?:W/)?"(\d{1,18})"', re.ASCII)
 
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", description='The revision this change is based on, as `ETag` said it: `"912"`.'),
+    HeaderParameter(name="If-Match", description='The revision this change is based on, as `ETag` said it: `"912"`.'),
 ]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(header="Idempotency-Key", description="A repeated request answers as the first did, for 24 hours."),
+    HeaderParameter(name="Idempotency-Key", description="A repeated request answers as the first did, for 24 hours."),
 ]
 
 

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
-from controlplane.api.dto import ImportOutput
 from controlplane.documents import Document
+from controlplane.dto import ImportOutput
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.services import Services
 from controlplane.strict_yaml import dump_yaml, load_yaml
@@ -28,7 +28,7 @@ class DocumentController(Controller):
         environment: str,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        form: Annotated[Literal["json", "yaml"], Parameter(query="format")] = "json",
+        form: Annotated[Literal["json", "yaml"], QueryParameter(name="format")] = "json",
         revision: int | None = None,
     ) -> Response[bytes]:
         """Everything but activations, at the head or at an earlier revision."""
@@ -53,8 +53,8 @@ class DocumentController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
-        dry_run: Annotated[bool, Parameter(description="Say what would happen; write nothing.")] = False,
-        prune: Annotated[bool, Parameter(description="Delete what the document does not have.")] = False,
+        dry_run: Annotated[bool, QueryParameter(description="Say what would happen; write nothing.")] = False,
+        prune: Annotated[bool, QueryParameter(description="Delete what the document does not have.")] = False,
         message: str = "",
     ) -> ImportOutput:
         """Brings the environment to the document, as one commit. YAML with `Content-Type: application/yaml`."""

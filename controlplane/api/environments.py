@@ -4,11 +4,11 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Tagged, tagged
-from controlplane.api.dto import EnvironmentInput, EnvironmentOutput, Environments, StateOutput
+from controlplane.dto import EnvironmentInput, EnvironmentOutput, Environments, StateOutput
 from controlplane.services import Services
 from controlplane.store.values import Environment
 
@@ -45,7 +45,9 @@ class EnvironmentController(Controller):
         environment: str,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        revision: Annotated[int | None, Parameter(description="An earlier revision; the head when absent.")] = None,
+        revision: Annotated[
+            int | None, QueryParameter(description="An earlier revision; the head when absent.")
+        ] = None,
     ) -> Tagged[StateOutput]:
         """Every resource, at the head or at any earlier revision."""
         state = await services.reads.state(actor, environment, revision)

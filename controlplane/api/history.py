@@ -5,11 +5,12 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
-from controlplane.api.dto import (
+from controlplane.api.resources import Limit
+from controlplane.dto import (
     CommitInput,
     CommitOutput,
     DiffOutput,
@@ -17,10 +18,9 @@ from controlplane.api.dto import (
     LoggedCommitOutput,
     PreviewOutput,
     RestoreInput,
+    VerificationOutput,
 )
-from controlplane.api.resources import Limit
 from controlplane.services import Services
-from controlplane.store.values import VerifiedHistory
 
 
 class CommitController(Controller):
@@ -71,7 +71,7 @@ class HistoryController(Controller):
         environment: str,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
+        before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
         limit: Limit = 50,
         author: str | None = None,
         kind: str | None = None,
@@ -97,9 +97,9 @@ class HistoryController(Controller):
     @get("/verify", operation_id="verify_history", opt={"action": Action.READ})
     async def verify(
         self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
-    ) -> VerifiedHistory:
+    ) -> VerificationOutput:
         """Recomputes the hash chain and every signature from the first revision to the head."""
-        return await services.reads.verify(actor, environment)
+        return VerificationOutput.of(await services.reads.verify(actor, environment))
 
     @get("/diff", operation_id="diff", opt={"action": Action.READ})
     async def diff(
@@ -107,8 +107,8 @@ class HistoryController(Controller):
         environment: str,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        start: Annotated[int, Parameter(ge=0, query="from", description="One revision.")],
-        end: Annotated[int, Parameter(ge=0, query="to", description="The other, which may lie before it.")],
+        start: Annotated[int, QueryParameter(ge=0, name="from", description="One revision.")],
+        end: Annotated[int, QueryParameter(ge=0, name="to", description="The other, which may lie before it.")],
     ) -> DiffOutput:
         """Every resource that differs between two revisions, in either direction."""
         return DiffOutput.of(await services.reads.diff(actor, environment, start, end))

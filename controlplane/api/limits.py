@@ -22,7 +22,7 @@ class LimitHeaders(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         response: Response[Any] = problem_response(
-            problem(431, "too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+            problem("too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes", status=431)
         )
         await response.to_asgi_response(None, Request(scope))(scope, receive, send)
 

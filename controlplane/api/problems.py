@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
 from controlplane.problems import Problem, problem, problem_of
+from controlplane.store import StaleRevisionError
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +25,10 @@ def problem_response(what: Problem, headers: dict[str, str] | None = None) -> Re
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Problem]:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return problem_response(problem_of(error, request.url.path), headers)
+    made = problem_of(error, request.url.path)
+    if isinstance(error, StaleRevisionError):
+        made = msgspec.structs.replace(made, conflict=ConflictOutput.of(error))
+    return problem_response(made, headers)
 
 
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
@@ -31,14 +37,14 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
         return broke(request, error)
     code = _CODES.get(error.status_code, "invalid")
     return problem_response(
-        problem(error.status_code, code, error.detail, request.url.path, _parameter_faults(error)), error.headers
+        problem(code, error.detail, request.url.path, faults=_parameter_faults(error)), error.headers
     )
 
 
 def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
     return problem_response(
-        problem(500, "internal", "this is our fault; the log of the control plane has more", request.url.path)
+        problem("internal", "this is our fault; the log of the control plane has more", request.url.path)
     )
 
 

@@ -5,21 +5,21 @@ from typing import Annotated
 import msgspec
 from litestar import Controller, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from brownout.model import KINDS
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
-from controlplane.api.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
+from controlplane.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
 from controlplane.kinds import PATHS, words
 from controlplane.services import Services
 from controlplane.store.values import Commit
 
 MAX_PAGE = 500
 
-Message = Annotated[str, Parameter(description="Why; history shows it.", max_length=2000)]
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="How many at most.")]
+Message = Annotated[str, QueryParameter(description="Why; history shows it.", max_length=2000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="How many at most.")]
 
 
 def resource_controller(kind: str, segment: str) -> type[Controller]:
@@ -37,10 +37,10 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
             environment: str,
             services: NamedDependency[Services],
             actor: NamedDependency[Actor],
-            search: Annotated[str, Parameter(description="Words of the key, description, owner or tags.")] = "",
+            search: Annotated[str, QueryParameter(description="Words of the key, description, owner or tags.")] = "",
             tag: list[str] | None = None,
-            type_: Annotated[str, Parameter(query="type", description="Of flags only.")] = "",
-            after: Annotated[str, Parameter(description="`next` of the page before.")] = "",
+            type_: Annotated[str, QueryParameter(name="type", description="Of flags only.")] = "",
+            after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
             limit: Limit = 100,
         ) -> ResourcePage:
             """A page in order of keys."""

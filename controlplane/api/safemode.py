@@ -4,11 +4,11 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
-from controlplane.api.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
 from controlplane.safemode.values import ActiveActivation
 from controlplane.services import Services
@@ -46,8 +46,8 @@ class SafeModeController(Controller):
         environment: str,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
-        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
+        before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> SafeModeHistory:
         """Every switch that was made, the newest first, derived from commits."""
         items, following = await services.safe_mode_history.list(actor, environment, before=before, limit=limit)

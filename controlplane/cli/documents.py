@@ -7,11 +7,11 @@ import msgspec
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.api.dto import ImportOutput
 from controlplane.cli.resources import MessageOption, read_file
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
 from controlplane.cli.verb import Call, verb
+from controlplane.dto import ImportOutput
 from controlplane.problems import USAGE
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.api.dto import EnvironmentOutput, Environments
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, verb
+from controlplane.dto import EnvironmentOutput, Environments
 
 app = typer.Typer(name="env", help="Environments: production, staging, …", no_args_is_help=True)
 

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.api.dto import CommitOutput, DiffOutput, History
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text, commit_text, table, when
 from controlplane.cli.verb import Call, verb
+from controlplane.dto import CommitOutput, DiffOutput, History, VerificationOutput
 from controlplane.problems import USAGE
-from controlplane.store.values import VerifiedHistory
 
 app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", no_args_is_help=True)
 
@@ -88,7 +87,7 @@ def restore(
 @verb(app, "verify", action=Action.READ)
 def verify(call: Call) -> None:
     """Recompute the hash chain and every signature."""
-    found = call.session.get(call.session.path("history", "verify"), VerifiedHistory)
+    found = call.session.get(call.session.path("history", "verify"), VerificationOutput)
     call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold")
     if found.broken:
         raise CliError(f"revision {found.broken.revision} does not hold: {found.broken.message}")

@@ -9,10 +9,10 @@ import msgspec
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.api.dto import CommitOutput, ResourceOutput, ResourcePage
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import commit_text, json_text, table, when
 from controlplane.cli.verb import Call, verb
+from controlplane.dto import CommitOutput, ResourceOutput, ResourcePage
 from controlplane.errors import InvalidInputError
 from controlplane.kinds import PATHS
 from controlplane.problems import USAGE, problem_of

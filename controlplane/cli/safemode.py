@@ -5,15 +5,14 @@ from typing import Annotated
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.api.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import left, table, when
 from controlplane.cli.verb import Call, verb
+from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.errors import InvalidInputError
 from controlplane.problems import USAGE
 from controlplane.safemode.request import parse_duration
-from controlplane.safemode.service import describe_scope
-from controlplane.safemode.values import ActiveActivation
+from controlplane.safemode.values import ActiveActivation, describe_scope
 
 app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
 

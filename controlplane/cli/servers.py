@@ -6,22 +6,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from controlplane.cli.session import DATA_DIR
-from controlplane.database import Database
 from controlplane.embedded.data_dir import DataDir
 from controlplane.embedded.processes import StartError
-from controlplane.embedded.up import Asked, Up, bring_up
 from controlplane.errors import BrownoutError
-from controlplane.logs import configure_logging
 from controlplane.problems import REFUSED
-from controlplane.server import listen, serve
 from controlplane.settings import Secret, SettingsError, load_settings, read_value
-from controlplane.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from controlplane.embedded.up import Up
+
+# The servers' own code is imported when one starts: `brownout safe-mode on` must not wait for it.
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +43,9 @@ def up(
     log_format: Annotated[Literal["console", "json"], typer.Option(help="How our own log lines look.")] = "console",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
+    from controlplane.embedded.up import Asked, bring_up
+    from controlplane.logs import configure_logging
+
     configure_logging(log_format, "warning")
     directory = DataDir(data_dir)
     with refusing():
@@ -55,6 +58,9 @@ def up(
 
 def serve_() -> None:
     """Run the control plane on external servers: BROWNOUT_DATABASE_URL, BROWNOUT_NATS_URL, BROWNOUT_SECRET_KEY."""
+    from controlplane.logs import configure_logging
+    from controlplane.server import listen, serve
+
     with refusing():
         settings = load_settings(os.environ)
         configure_logging(settings.log_format, settings.log_level)
@@ -64,6 +70,8 @@ def serve_() -> None:
 
 def migrate_() -> None:
     """Bring the database at BROWNOUT_DATABASE_URL to this version's schema."""
+    from controlplane.logs import configure_logging
+
     with refusing():
         url = read_value("DATABASE_URL", Secret, os.environ)
         configure_logging("console", "warning")
@@ -72,6 +80,9 @@ def migrate_() -> None:
 
 
 async def _migrate(url: str) -> str:
+    from controlplane.database import Database
+    from controlplane.store.migrate import migrate
+
     database = Database(url, pool_size=1)
     try:
         return await migrate(database)
@@ -79,7 +90,7 @@ async def _migrate(url: str) -> str:
         await database.close()
 
 
-def greet(up: Up) -> None:
+def greet(up: "Up") -> None:
     out = Console(highlight=False, soft_wrap=True)
     out.print("[bold green]Brownout is up.[/] Ctrl-C ends it.\n")
     for what, where in (

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from controlplane.problems import EXIT_CODES, REFUSED, UNREACHABLE, Problem
+from controlplane.problems import OUTCOMES, REFUSED, UNREACHABLE, Problem
 
 T = TypeVar("T")
 
@@ -105,4 +105,5 @@ def _refusal(response: httpx.Response) -> CliError:
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.DecodeError:
         return CliError(f"HTTP {response.status_code} from {response.url}: not a Brownout control plane?", UNREACHABLE)
-    return CliError(problem.detail, EXIT_CODES.get(problem.code, REFUSED), problem)
+    outcome = OUTCOMES.get(problem.code)
+    return CliError(problem.detail, outcome.exit_code if outcome else REFUSED, problem)

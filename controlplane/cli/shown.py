@@ -9,7 +9,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from controlplane.api.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
+from controlplane.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

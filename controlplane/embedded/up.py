@@ -63,7 +63,7 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
         async def prepare(services: Services) -> None:
             await _seed(services)
             keys = await _sdk_keys(services, kept)
-            greet(_written(directory, settings, keys))
+            greet(_written(directory, settings, stack.nats_url, keys))
 
         serve(settings, listener, prepare)
 
@@ -81,8 +81,7 @@ def _settings(asked: Asked, http_port: int, stack: Stack, kept: Secrets) -> Sett
     return Settings(
         database_url=Secret(stack.database_url),
         secret_key=Secret(kept.secret_key),
-        nats_url=stack.nats_url,
-        nats_password=Secret(kept.nats_token),
+        nats_url=stack.nats_url.replace("://", f"://{kept.nats_token}@"),
         admin_token=Secret(kept.admin_token),
         host=asked.host,
         port=http_port,
@@ -107,11 +106,11 @@ async def _sdk_keys(services: Services, kept: Secrets) -> dict[str, str]:
     return keys
 
 
-def _written(directory: DataDir, settings: Settings, keys: dict[str, str]) -> Up:
-    target = {"url": settings.url, "token": settings.admin_token.reveal(), "nats_url": settings.nats_url}
+def _written(directory: DataDir, settings: Settings, nats_url: str, keys: dict[str, str]) -> Up:
+    target = {"url": settings.url, "token": settings.admin_token.reveal(), "nats_url": nats_url}
     return Up(
         url=settings.url,
-        nats_url=settings.nats_url,
+        nats_url=nats_url,
         data_dir=directory.path,
         cli_file=directory.write_private("cli.json", msgspec.json.format(msgspec.json.encode(target))),
         sdk_keys_file=directory.write_private("sdk-keys.json", msgspec.json.format(msgspec.json.encode(keys))),

@@ -12,8 +12,8 @@ from controlplane.access.actor import Action, system_actor
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
-from controlplane.safemode.service import describe_scope, find_all
-from controlplane.safemode.values import ActiveActivation
+from controlplane.safemode.service import find_all
+from controlplane.safemode.values import ActiveActivation, describe_scope
 from controlplane.store import Store
 
 log = structlog.get_logger(__name__)

@@ -2,36 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from brownout.model import SafeModeActivation, Scope
+from brownout.model import SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION
 from controlplane.safemode.expiry import AUTHOR
+from controlplane.safemode.values import Switch
 from controlplane.store import Store
 from controlplane.store.values import Commit
 
 PARALLEL = 4
-
-
-class Switch(msgspec.Struct, frozen=True):
-    """One activation put on, moved or taken off by one commit. `profile` to `expires_at` are the activation's own."""
-
-    what: Literal["on", "changed", "off", "expired"]
-    revision: int
-    at: datetime
-    by: str
-    key: str
-    profile: str
-    scope: Scope
-    reason: str
-    incident: str | None
-    activated_at: datetime
-    expires_at: datetime
-    message: str
 
 
 class SafeModeHistory:

@@ -1,11 +1,12 @@
 """Flip safe mode: on, longer, off. Each is one commit, and history is derived from those commits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
-from brownout.model import SafeModeActivation, Scope
+from brownout.model import SafeModeActivation
 from brownout.parse import encode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
@@ -13,11 +14,18 @@ from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
 from controlplane.errors import Fault, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
-from controlplane.safemode.values import ActiveActivation, Switched
+from controlplane.safemode.values import ActiveActivation, describe_scope
 from controlplane.store import Store
 from controlplane.store.values import Commit, Resource
 
 _decode: Callable[[bytes], SafeModeActivation] = msgspec.json.Decoder(SafeModeActivation).decode
+
+
+class Switched(NamedTuple):
+    """An activation was put or lifted by `commit`."""
+
+    key: str
+    commit: Commit
 
 
 class SafeMode:
@@ -133,18 +141,6 @@ async def find_all(store: Store, environment: str, now: datetime) -> tuple[Activ
             break
         after = page.next
     return tuple(ActiveActivation.of(resource.key, _decode(resource.spec), now) for resource in found)
-
-
-def describe_scope(scope: Scope) -> str:
-    """`everything`, or `cohorts beta; request classes support-reply`."""
-    parts: Mapping[str, tuple[str, ...]] = {
-        "services": scope.services,
-        "request classes": scope.request_classes,
-        "cohorts": scope.cohorts,
-        "providers": scope.providers,
-    }
-    said = "; ".join(f"{name} {', '.join(values)}" for name, values in parts.items() if values)
-    return said or "everything"
 
 
 def _into_request(faults: tuple[Fault, ...], key: str) -> tuple[Fault, ...]:

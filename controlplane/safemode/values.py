@@ -1,12 +1,12 @@
 """What safe mode answers with."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from brownout.model import SafeModeActivation, Scope
-from controlplane.store.values import Commit
 
 
 class ActiveActivation(msgspec.Struct, frozen=True):
@@ -46,8 +46,30 @@ class ActiveActivation(msgspec.Struct, frozen=True):
         )
 
 
-class Switched(msgspec.Struct, frozen=True):
-    """An activation was put or lifted by `commit`."""
+class Switch(msgspec.Struct, frozen=True):
+    """One activation put on, moved or taken off by one commit. `profile` to `expires_at` are the activation's own."""
 
+    what: Literal["on", "changed", "off", "expired"]
+    revision: int
+    at: datetime
+    by: str
     key: str
-    commit: Commit
+    profile: str
+    scope: Scope
+    reason: str
+    incident: str | None
+    activated_at: datetime
+    expires_at: datetime
+    message: str
+
+
+def describe_scope(scope: Scope) -> str:
+    """`everything`, or `cohorts beta; request classes support-reply`."""
+    parts: Mapping[str, tuple[str, ...]] = {
+        "services": scope.services,
+        "request classes": scope.request_classes,
+        "cohorts": scope.cohorts,
+        "providers": scope.providers,
+    }
+    said = "; ".join(f"{name} {', '.join(values)}" for name, values in parts.items() if values)
+    return said or "everything"

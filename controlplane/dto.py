@@ -1,17 +1,19 @@
 """What the API takes and gives. Specs travel as the exact JSON that is stored."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from brownout.model import ResourceRef
 from brownout.wire import Operation
-from controlplane.documents import Imported
 from controlplane.errors import Fault
-from controlplane.safemode.history import Switch
-from controlplane.safemode.values import ActiveActivation, Switched
-from controlplane.store import values
+from controlplane.safemode.values import ActiveActivation, Switch
+
+if TYPE_CHECKING:  # the CLI reads these structs without loading the store
+    from controlplane.documents import Imported
+    from controlplane.safemode.service import Switched
+    from controlplane.store import StaleRevisionError, values
 
 Json = msgspec.Raw
 Key = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -49,7 +51,7 @@ class ResourceOutput(msgspec.Struct, frozen=True):
     spec: Json
 
     @classmethod
-    def of(cls, found: values.Resource) -> "ResourceOutput":
+    def of(cls, found: "values.Resource") -> "ResourceOutput":
         return cls(found.kind, found.key, found.revision, found.changed_at, found.changed_by, Json(found.spec))
 
 
@@ -99,7 +101,7 @@ class ChangeOutput(msgspec.Struct, frozen=True):
     after: Json
 
     @classmethod
-    def of(cls, change: values.Change) -> "ChangeOutput":
+    def of(cls, change: "values.Change") -> "ChangeOutput":
         return cls(change.kind, change.key, _json(change.before), _json(change.after))
 
 
@@ -109,7 +111,7 @@ class FieldChangeOutput(msgspec.Struct, frozen=True):
     after: Json
 
     @classmethod
-    def of(cls, change: values.FieldChange) -> "FieldChangeOutput":
+    def of(cls, change: "values.FieldChange") -> "FieldChangeOutput":
         return cls(change.pointer, _json(change.before), _json(change.after))
 
 
@@ -121,7 +123,7 @@ class ResourceDiffOutput(msgspec.Struct, frozen=True):
     fields: tuple[FieldChangeOutput, ...]
 
     @classmethod
-    def of(cls, diff: values.ResourceDiff) -> "ResourceDiffOutput":
+    def of(cls, diff: "values.ResourceDiff") -> "ResourceDiffOutput":
         return cls(
             diff.kind, diff.key, _json(diff.before), _json(diff.after), tuple(map(FieldChangeOutput.of, diff.fields))
         )
@@ -143,7 +145,7 @@ class CommitOutput(msgspec.Struct, frozen=True):
     replayed: bool = False
 
     @classmethod
-    def of(cls, commit: values.Commit) -> "CommitOutput":
+    def of(cls, commit: "values.Commit") -> "CommitOutput":
         return cls(
             environment=commit.environment,
             revision=commit.revision,
@@ -159,6 +161,26 @@ class CommitOutput(msgspec.Struct, frozen=True):
         )
 
 
+class ConflictOutput(msgspec.Struct, frozen=True):
+    """Both sides of a stale edit: who committed what since `expected`, and what you would have changed."""
+
+    expected: int
+    head: int
+    authors: tuple[str, ...]
+    theirs: tuple[ChangeOutput, ...]
+    mine: tuple[ChangeOutput, ...]
+
+    @classmethod
+    def of(cls, error: "StaleRevisionError") -> "ConflictOutput":
+        return cls(
+            expected=error.expected,
+            head=error.head,
+            authors=tuple(sorted({commit.author for commit in error.commits})),
+            theirs=tuple(map(ChangeOutput.of, error.theirs)),
+            mine=tuple(map(ChangeOutput.of, error.mine)),
+        )
+
+
 class PreviewOutput(msgspec.Struct, frozen=True):
     """What a commit would do at `revision`; with faults it would be refused."""
 
@@ -168,7 +190,7 @@ class PreviewOutput(msgspec.Struct, frozen=True):
     changes: tuple[ChangeOutput, ...]
 
     @classmethod
-    def of(cls, preview: values.Preview) -> "PreviewOutput":
+    def of(cls, preview: "values.Preview") -> "PreviewOutput":
         changes = tuple(map(ChangeOutput.of, preview.changes))
         return cls(preview.head.revision, preview.faults, preview.effective, changes)
 
@@ -186,7 +208,7 @@ class LoggedCommitOutput(msgspec.Struct, frozen=True):
     refs: tuple[Ref, ...]
 
     @classmethod
-    def of(cls, commit: values.LoggedCommit) -> "LoggedCommitOutput":
+    def of(cls, commit: "values.LoggedCommit") -> "LoggedCommitOutput":
         return cls(
             revision=commit.revision,
             epoch=commit.epoch,
@@ -214,7 +236,7 @@ class DiffOutput(msgspec.Struct, frozen=True):
     resources: tuple[ResourceDiffOutput, ...]
 
     @classmethod
-    def of(cls, diff: values.Diff) -> "DiffOutput":
+    def of(cls, diff: "values.Diff") -> "DiffOutput":
         return cls(diff.start, diff.end, tuple(map(ResourceDiffOutput.of, diff.resources)))
 
 
@@ -238,9 +260,30 @@ class ImportOutput(msgspec.Struct, frozen=True):
     changes: tuple[ChangeOutput, ...]
 
     @classmethod
-    def of(cls, done: Imported) -> "ImportOutput":
+    def of(cls, done: "Imported") -> "ImportOutput":
         changes = tuple(map(ChangeOutput.of, done.changes))
         return cls(done.applied, done.revision, done.faults, done.effective, changes)
+
+
+class BrokenOutput(msgspec.Struct, frozen=True):
+    """The first revision that does not hold, and how."""
+
+    revision: int
+    code: str
+    message: str
+
+
+class VerificationOutput(msgspec.Struct, frozen=True):
+    """`revisions` hold; `broken` is null when that is all of them."""
+
+    revisions: int
+    broken: BrokenOutput | None
+
+    @classmethod
+    def of(cls, found: "values.VerifiedHistory") -> "VerificationOutput":
+        broken = found.broken
+        shown = BrokenOutput(broken.revision, broken.code, broken.message) if broken else None
+        return cls(found.revisions, shown)
 
 
 class StateOutput(msgspec.Struct, frozen=True):
@@ -253,7 +296,7 @@ class StateOutput(msgspec.Struct, frozen=True):
     resources: dict[str, dict[str, Json]]
 
     @classmethod
-    def of(cls, state: values.State) -> "StateOutput":
+    def of(cls, state: "values.State") -> "StateOutput":
         grouped: dict[str, dict[str, Json]] = {}
         for ref, spec in sorted(state.resources.items()):
             grouped.setdefault(ref.kind, {})[ref.key] = Json(spec)
@@ -280,7 +323,7 @@ class SwitchedOutput(msgspec.Struct, frozen=True):
     commit: CommitOutput
 
     @classmethod
-    def of(cls, done: Switched) -> "SwitchedOutput":
+    def of(cls, done: "Switched") -> "SwitchedOutput":
         return cls(done.key, CommitOutput.of(done.commit))
 
 
