@@ -94,7 +94,7 @@ class Committer:
         changes, faults = settle(drafted, loaded.present, at)
         if faults:
             return Preview(loaded.head, faults, (), ())
-        return Preview(loaded.head, (), effective(changes), changes)
+        return Preview(loaded.head, (), effective(loaded.present, changes), changes)
 
     async def _attempt(self, connection: WriteConnection, request: Request) -> Commit | Stale | Replay | None:
         at = now_ms(self._clock)
@@ -108,7 +108,7 @@ class Committer:
         if request.expected_revision not in {None, loaded.head.revision}:
             return Stale(loaded.head, changes)
         refuse(faults)
-        entry = Entry(request.author, request.message, at, changes, effective(changes))
+        entry = Entry(request.author, request.message, at, changes, effective(loaded.present, changes))
         if not changes:
             return _commit(loaded.head, entry, unchanged=True)
         key = await self._keys.get(connection, request.environment, loaded.kid)

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET
 
 from brownout.check import check, references
 from brownout.faults import InvalidResource
 from brownout.model import KINDS, ResourceRef, Spec
-from brownout.parse import encode, parse
+from brownout.parse import decode, encode, parse
 from brownout.wire import Operation
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
 from controlplane.store.values import Change
@@ -105,9 +106,9 @@ def settle(
         if ref in drafted.entries:
             continue
         try:
-            outcome[ref] = parse(ref.kind, ref.key, encoded)
-        except InvalidResource as error:
-            faults += [Fault(f.code, f.message, pointer(ref, f.pointer)) for f in error.faults]
+            outcome[ref] = decode(ref.kind, encoded)
+        except (msgspec.ValidationError, KeyError) as error:
+            faults.append(Fault("invalid_value", f"this version cannot read it: {error}", pointer(ref, "")))
     for ref, entry in drafted.entries.items():
         before = present.get(ref)
         if entry.spec is not None:

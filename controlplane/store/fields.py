@@ -13,7 +13,12 @@ _ABSENT = object()
 def field_changes(change: Change) -> tuple[FieldChange, ...]:
     """The smallest parts that differ, by JSON pointer, in order of the document; one at "" when the resource is new
     or gone. List items that carry an `id` are followed by it, wherever they moved."""
-    return tuple(_compare("", _decoded(change.before), _decoded(change.after)))
+    return compare(change.before, change.after)
+
+
+def compare(before: bytes | None, after: bytes | None) -> tuple[FieldChange, ...]:
+    """`field_changes` of any two JSON texts."""
+    return tuple(_compare("", _decoded(before), _decoded(after)))
 
 
 def _compare(at: str, before: Any, after: Any) -> Iterator[FieldChange]:
