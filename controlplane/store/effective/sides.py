@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
+
+from brownout.check import references
 from brownout.compile import Compiled
 from brownout.decision import Decision, Reason
 from brownout.evaluate import evaluate
-
-from brownout.check import references
 from brownout.model import Cohort, Flag, RequestClass, ResourceRef, SafeModeActivation, Spec
 from brownout.parse import decode
 from controlplane.store.effective.words import served
