@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from controlplane.api import CONTROLLERS
@@ -34,6 +35,7 @@ from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
+from controlplane.web.console import console
 
 log = structlog.get_logger(__name__)
 
@@ -105,8 +107,10 @@ def create_app(services: Services) -> Litestar:
     def provide_services() -> Services:
         return services
 
+    router, templates = console()
     return Litestar(
-        route_handlers=[*CONTROLLERS],
+        route_handlers=[*CONTROLLERS, router],
+        state=State({"templates": templates}),
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "actor": Provide(provide_actor),
