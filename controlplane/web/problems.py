@@ -35,8 +35,8 @@ ADVICE = {
 
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
-    title = OUTCOMES[type(error)].title if type(error) in OUTCOMES else "Refused"
-    return _page(request, error.status, title, error.message, error.faults)
+    outcome = OUTCOMES[error.code]
+    return _page(request, outcome.status, outcome.title, error.message, error.faults)
 
 
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
