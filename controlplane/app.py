@@ -24,12 +24,14 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
+from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.history import SafeModeHistory
+from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
@@ -60,6 +62,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
         )
         changes = Changes(store, publisher.wake)
+        evaluations = Evaluations(store, clock)
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run()))
         await stack.enter_async_context(background("publisher", publisher.run()))
@@ -74,10 +77,12 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             publisher=publisher,
             changes=changes,
             reads=Reads(store),
+            evaluations=evaluations,
             environments=EnvironmentService(store, changes),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
+            safe_mode_preview=SafeModePreview(evaluations, clock),
             safe_mode_history=SafeModeHistory(store),
         )
 

@@ -9,6 +9,7 @@ from litestar import Controller
 
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
+from controlplane.api.evaluate import EvaluationController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
 from controlplane.api.safemode import SafeModeController
@@ -22,4 +23,5 @@ CONTROLLERS: Sequence[type[Controller]] = (
     HistoryController,
     DocumentController,
     SafeModeController,
+    EvaluationController,
 )
