@@ -1,6 +1,7 @@
 """The composed answer for one kind of LLM call: what the flags say, tightened by safe mode. Pure data to data."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,8 +24,6 @@ from brownout.values import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from brownout.attributes import Context
     from brownout.compile import Compiled
 
@@ -67,7 +66,7 @@ class SafeMode(msgspec.Struct, frozen=True):
     activations: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     incidents: tuple[str, ...] = ()
-    until: "datetime | None" = None
+    until: datetime | None = None
 
     @property
     def active(self) -> bool:

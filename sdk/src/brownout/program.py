@@ -212,7 +212,7 @@ class CompiledCohort:
         self.by = by
         self.include = include
         self.exclude = exclude
-        self.units_only = not any_of
+        self.units_only = not any_of and bool(include or exclude)
         self.contains: Membership = self._program(any_of)
 
     def _program(self, any_of: Sequence[Sequence[Clause]]) -> Membership:
