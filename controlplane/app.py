@@ -13,31 +13,32 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
+from controlplane.access.responder import authd_of, open_authd
+from controlplane.access.service import open_access
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
+from controlplane.api.guard import audit_denial, guard
 from controlplane.api.limits import LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.problems import EXCEPTION_HANDLERS
+from controlplane.api.security import SecurityHeaders
 from controlplane.changes import Changes
 from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
-from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.history import SafeModeHistory
-from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
-from controlplane.web.console import console
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +63,11 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
         )
         changes = Changes(store, publisher.wake)
-        evaluations = Evaluations(store, clock)
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run()))
         await stack.enter_async_context(background("publisher", publisher.run()))
+        if (authd := authd_of(settings)) is not None:
+            await stack.enter_async_context(background("authd", open_authd(authd, clock).run()))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
         yield Services(
             settings=settings,
@@ -75,14 +77,13 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             signing_keys=signing_keys,
             link=link,
             publisher=publisher,
+            access=open_access(settings, database, clock, signing_keys),
             changes=changes,
             reads=Reads(store),
-            evaluations=evaluations,
             environments=EnvironmentService(store, changes),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
-            safe_mode_preview=SafeModePreview(evaluations, clock),
             safe_mode_history=SafeModeHistory(store),
         )
 
@@ -112,10 +113,8 @@ def create_app(services: Services) -> Litestar:
     def provide_services() -> Services:
         return services
 
-    router, templates = console()
     return Litestar(
-        route_handlers=[*CONTROLLERS, router],
-        state=State({"templates": templates}),
+        route_handlers=[*CONTROLLERS],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "actor": Provide(provide_actor),
@@ -123,7 +122,10 @@ def create_app(services: Services) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,
-        middleware=[LimitHeaders()],
+        middleware=[SecurityHeaders(https=services.settings.url.startswith("https://")), LimitHeaders()],
+        guards=[guard],
+        after_exception=[audit_denial],
+        state=State({"services": services}),
         openapi_config=OPENAPI,
         request_max_body_size=services.settings.max_body_bytes,
         logging_config=None,

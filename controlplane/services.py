@@ -5,19 +5,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from controlplane.access.service import Access
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.errors import UnavailableError
-from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.publish import PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.history import SafeModeHistory
-from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
@@ -34,14 +33,13 @@ class Services:
     signing_keys: SigningKeys
     link: Link
     publisher: PublisherService
+    access: Access
     changes: Changes
     reads: Reads
-    evaluations: Evaluations
     environments: EnvironmentService
     restores: Restores
     documents: Documents
     safe_mode: SafeMode
-    safe_mode_preview: SafeModePreview
     safe_mode_history: SafeModeHistory
 
     async def ready(self, timeout_s: float = 2) -> bool:

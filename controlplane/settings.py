@@ -9,6 +9,8 @@ from typing import Literal, TypeVar, get_type_hints
 
 import msgspec
 
+from controlplane.access.addresses import Network, parse_networks
+
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
 T = TypeVar("T")
@@ -47,14 +49,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One or several, separated by commas."""
     nats_user: str = ""
     nats_password: Secret = Secret("")
+    nats_issuer_seed: Secret = Secret("")
+    """The account key that signs for SDKs. With it and the two passwords below a replica answers NATS's auth callout
+    itself; without, `brownout authd` does."""
+    nats_authd_password: Secret = Secret("")
+    nats_system_password: Secret = Secret("")
+    authd_copy: str = ""
+    """The file that keeps the key table for when Postgres is away; empty = none."""
     nats_replicas: int = 1
     """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
-    admin_token: Secret = Secret("")
-    """A bearer token with every role; empty = none."""
     host: str = "127.0.0.1"
     port: int = 8321
     public_url: str = ""
     """Where people reach the console, when not at host:port."""
+    trusted_proxies: str = ""
+    """Addresses or networks, separated by commas, whose X-Forwarded-For is believed; empty = nobody's."""
+    requests_per_principal_s: float = 100
+    """What one person or token may ask of one replica, on average; four times that at once."""
+    requests_per_address_s: float = 400
     database_pool: int = 20
     max_body_bytes: int = 1_500_000
     """Of one request, unless the route says otherwise (commits, imports)."""
@@ -71,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(server.strip() for server in self.nats_url.split(",") if server.strip())
 
     @property
+    def proxies(self) -> tuple[Network, ...]:
+        return parse_networks(self.trusted_proxies)
+
+    @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
 
@@ -84,6 +100,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+    try:
+        parse_networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"BROWNOUT_TRUSTED_PROXIES: {error}") from None
     return settings
 
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -45,12 +44,11 @@ FROM sdk_key WHERE revoked_at IS NULL
 
 
 class AuthdOptions(msgspec.Struct, frozen=True):
-    """Where everything is. The URLs carry their credentials; `copy` is the key table's file, None for no copy."""
+    """Where everything is. The URLs carry their credentials."""
 
     auth_url: str
     system_url: str
     database_url: str
-    copy: Path | None = None
     tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:

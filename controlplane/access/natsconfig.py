@@ -3,12 +3,14 @@
 import json
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from controlplane.access.callout import APP_ACCOUNT, AUTH_ACCOUNT
 from controlplane.access.nkeys import KeyPair
 
+CONTROL_USER = "control"
 _TIMEOUT_S = 10
 """How long a connection may wait for its answer: a thousand at once wait for each other."""
 
@@ -38,11 +40,15 @@ class NatsSecrets(msgspec.Struct, frozen=True):
             path.write_bytes(msgspec.json.encode(cls.generate()))
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
-    def url(self, server: str, user: str) -> str:
-        """`server` (`nats://host:port`) with the credentials of `control`, `authd` or `system` in it."""
-        password = {"control": self.app_password, "authd": self.auth_password, "system": self.system_password}[user]
-        scheme, _, rest = server.partition("://")
-        return f"{scheme}://{user}:{password}@{rest}"
+
+def with_credentials(servers: str, user: str, password: str) -> str:
+    """`nats://a:4222,nats://b:4222` → the same with user and password in each, replacing any."""
+    return ",".join(_with_credentials(server.strip(), user, password) for server in servers.split(","))
+
+
+def _with_credentials(server: str, user: str, password: str) -> str:
+    scheme, _, rest = server.rpartition("://")
+    return f"{scheme or 'nats'}://{user}:{quote(password, safe='')}@{rest.rpartition('@')[2]}"
 
 
 def accounts_config(nats: NatsSecrets) -> str:

@@ -1,18 +1,22 @@
 """JSON controllers: thin, no SQL, no rules. Each capability adds its own to CONTROLLERS.
 
-Every handler declares what it needs: `opt={"action": Action.EDIT}`, or `opt={"public": True}`.
+Every handler declares what it needs, or lets nobody in (api/guard.py): `opt={"action": Action.EDIT}`,
+`opt={"signed_in": True}` for whoever is somebody, or `opt={"public": True}`.
 """
 
 from collections.abc import Sequence
 
 from litestar import Controller
 
+from controlplane.api.audit import AuditController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
-from controlplane.api.evaluate import EvaluationController
 from controlplane.api.history import CommitController, HistoryController
+from controlplane.api.keys import SdkKeyController, TokenController
+from controlplane.api.people import PeopleController, SessionsController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
 from controlplane.api.safemode import SafeModeController
+from controlplane.api.session import SessionController
 from controlplane.api.system import SystemController
 
 CONTROLLERS: Sequence[type[Controller]] = (
@@ -23,5 +27,10 @@ CONTROLLERS: Sequence[type[Controller]] = (
     HistoryController,
     DocumentController,
     SafeModeController,
-    EvaluationController,
+    SessionController,
+    SessionsController,
+    PeopleController,
+    SdkKeyController,
+    TokenController,
+    AuditController,
 )

@@ -102,6 +102,9 @@ def greet(up: "Up") -> None:
         ("data", str(up.data_dir)),
     ):
         out.print(f"  [dim]{what:<9}[/]{where}")
+    if up.setup_url:
+        out.print("\n  Set up the first account (this link works once, for a day):")
+        out.print(f"  [bold]{up.setup_url}[/]")
     out.print('\n  Try: [bold]brownout safe-mode on strict --for 10m --reason "trying it"[/]\n')
     sys.stdout.flush()
 

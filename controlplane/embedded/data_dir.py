@@ -24,8 +24,6 @@ class Secrets(msgspec.Struct, frozen=True):
     """Made once, on the first start."""
 
     secret_key: str
-    admin_token: str
-    nats_token: str
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -75,8 +73,6 @@ class DataDir:
         if not file.exists():
             made = Secrets(
                 secret_key=secrets.token_urlsafe(32),
-                admin_token="bo_adm_" + secrets.token_urlsafe(32),
-                nats_token="bo_sdk_" + secrets.token_urlsafe(32),
             )
             self.write_private("secrets.json", msgspec.json.encode(made))
         return self._read(file, Secrets)

@@ -1,12 +1,12 @@
 """Postgres, NATS and everything they need to be found again, for `brownout up`."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import asyncpg
 import msgspec
 
+from controlplane.access.natsconfig import NatsSecrets, accounts_config
 from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
@@ -20,6 +20,7 @@ class Stack(msgspec.Struct, frozen=True):
 
     database_url: str
     nats_url: str
+    nats_secrets: NatsSecrets
     ports: Ports
 
 
@@ -40,24 +41,21 @@ def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
 
 
 @contextmanager
-def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0, nats_extra: str = "") -> Iterator[Stack]:
-    """Starts both servers and ends them on leaving. `nats_extra` replaces the default accounts of NATS."""
-    kept, secrets = data_dir.ports(), data_dir.secrets()
+def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) -> Iterator[Stack]:
+    """Starts both servers and ends them on leaving. Whoever connects to NATS is asked about at the auth callout."""
+    kept = data_dir.ports()
     ports = Ports(
         http=kept.http,
         postgres=choose_port(postgres_port, kept.postgres),
         nats=choose_port(nats_port, kept.nats),
     )
-    accounts = nats_extra or static_accounts(secrets.nats_token)
+    nats_secrets = NatsSecrets.load(data_dir.path / "nats-secrets.json")
     with ExitStack() as stack:
         postgres = stack.enter_context(EmbeddedPostgres(data_dir.path / "postgres", port=ports.postgres))
-        nats = stack.enter_context(EmbeddedNats(data_dir.path / "nats", port=ports.nats, extra=accounts))
-        yield Stack(postgres.dsn(DATABASE), nats.url, ports)
-
-
-def static_accounts(token: str) -> str:
-    """Nobody connects without the token; until the auth callout answers, SDKs share it with the control plane."""
-    return f"authorization {{ token: {json.dumps(token)} }}"
+        nats = stack.enter_context(
+            EmbeddedNats(data_dir.path / "nats", port=ports.nats, extra=accounts_config(nats_secrets))
+        )
+        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, ports)
 
 
 async def create_database(postgres_url: str) -> None:

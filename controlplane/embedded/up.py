@@ -8,10 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from brownout.wire import SdkKey
 from controlplane.access.actor import system_actor
+from controlplane.access.natsconfig import CONTROL_USER
+from controlplane.access.people import welcome_url
+from controlplane.cli.session import Target
 from controlplane.database import Database
-from controlplane.embedded.data_dir import DataDir, Ports, Secrets
+from controlplane.embedded.data_dir import DataDir, Ports
+from controlplane.embedded.local_access import local_sdk_keys, local_token
 from controlplane.embedded.stack import Stack, choose_port, create_database, running
 from controlplane.server import listen, serve
 from controlplane.services import Services
@@ -21,6 +24,8 @@ from controlplane.store.migrate import migrate
 HTTP_PORT = 8321
 ENVIRONMENTS = {"production": "Production", "staging": "Staging"}
 SETUP = system_actor("system:setup")
+CLI_FILE = "cli.json"
+SDK_KEYS_FILE = "sdk-keys.json"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ class Up(msgspec.Struct, frozen=True):
     data_dir: Path
     cli_file: Path
     sdk_keys_file: Path
+    setup_url: str
+    """Where the first person sets a password; works once. Empty when there is somebody already."""
 
 
 def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> None:
@@ -51,19 +58,20 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
         StartError: one sentence about what is in the way.
     """
     http_port = choose_port(asked.http_port, directory.ports().http, HTTP_PORT)
-    kept = directory.secrets()
     with (
         closing(listen(asked.host, http_port)) as listener,
         running(directory, postgres_port=asked.postgres_port, nats_port=asked.nats_port) as stack,
     ):
         directory.keep_ports(Ports(http_port, stack.ports.postgres, stack.ports.nats))
         asyncio.run(_database(stack.database_url))
-        settings = _settings(asked, http_port, stack, kept)
+        settings = _settings(directory, asked, http_port, stack)
 
         async def prepare(services: Services) -> None:
             await _seed(services)
-            keys = await _sdk_keys(services, kept)
-            greet(_written(directory, settings, stack.nats_url, keys))
+            token = await local_token(services, SETUP, directory.path / CLI_FILE)
+            keys = await local_sdk_keys(services, SETUP, directory.path / SDK_KEYS_FILE)
+            setup = await services.access.people.setup_secret(SETUP)
+            greet(_written(directory, Target(settings.url, token, stack.nats_url), keys, setup))
 
         serve(settings, listener, prepare)
 
@@ -77,12 +85,17 @@ async def _database(url: str) -> None:
         await database.close()
 
 
-def _settings(asked: Asked, http_port: int, stack: Stack, kept: Secrets) -> Settings:
+def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) -> Settings:
     return Settings(
         database_url=Secret(stack.database_url),
-        secret_key=Secret(kept.secret_key),
-        nats_url=stack.nats_url.replace("://", f"://{kept.nats_token}@"),
-        admin_token=Secret(kept.admin_token),
+        secret_key=Secret(directory.secrets().secret_key),
+        nats_url=stack.nats_url,
+        nats_user=CONTROL_USER,
+        nats_password=Secret(stack.nats_secrets.app_password),
+        nats_issuer_seed=Secret(stack.nats_secrets.issuer_seed),
+        nats_authd_password=Secret(stack.nats_secrets.auth_password),
+        nats_system_password=Secret(stack.nats_secrets.system_password),
+        authd_copy=str(directory.path / "sdk-key-table.json"),
         host=asked.host,
         port=http_port,
         log_format=asked.log_format,
@@ -97,21 +110,12 @@ async def _seed(services: Services) -> None:
             await services.environments.create(SETUP, key, name)
 
 
-async def _sdk_keys(services: Services, kept: Secrets) -> dict[str, str]:
-    """One key an environment, pinning its present signing key."""
-    keys: dict[str, str] = {}
-    for environment in await services.store.list_environments():
-        signing = await services.signing_keys.current(environment.key)
-        keys[environment.key] = SdkKey.format(kept.nats_token, signing.kid, signing.public)
-    return keys
-
-
-def _written(directory: DataDir, settings: Settings, nats_url: str, keys: dict[str, str]) -> Up:
-    target = {"url": settings.url, "token": settings.admin_token.reveal(), "nats_url": nats_url}
+def _written(directory: DataDir, target: Target, keys: dict[str, str], setup: str | None) -> Up:
     return Up(
-        url=settings.url,
-        nats_url=nats_url,
+        url=target.url,
+        nats_url=target.nats_url,
         data_dir=directory.path,
-        cli_file=directory.write_private("cli.json", msgspec.json.format(msgspec.json.encode(target))),
-        sdk_keys_file=directory.write_private("sdk-keys.json", msgspec.json.format(msgspec.json.encode(keys))),
+        cli_file=directory.write_private(CLI_FILE, msgspec.json.format(msgspec.json.encode(target))),
+        sdk_keys_file=directory.write_private(SDK_KEYS_FILE, msgspec.json.format(msgspec.json.encode(keys))),
+        setup_url=welcome_url(target.url, setup) if setup else "",
     )

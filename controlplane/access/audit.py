@@ -1,0 +1,211 @@
+"""Everything that somebody might have to account for: who, from where, what, why. Append-only and hash-chained.
+
+Commits are chained in the revision log of their environment already; the audit log says who made them from where, and
+holds what is no commit: sign-ins, keys, roles, denials, approvals, exports.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
+from controlplane.access.queries import audit as queries
+from controlplane.clock import Clock
+from controlplane.database import Database, WriteConnection
+from controlplane.errors import ForbiddenError
+
+_PAGE = 500
+_LATEST = 2**62
+
+
+class Event(StrEnum):
+    """What the audit log can say happened."""
+
+    SETUP = "setup"
+    SIGN_IN = "sign_in"
+    SIGN_OUT = "sign_out"
+    SESSION_ENDED = "session_ended"
+    PASSWORD_SET = "password_set"  # noqa: S105 - the name of an event
+    PERSON_INVITED = "person_invited"
+    PERSON_DISABLED = "person_disabled"
+    PERSON_ENABLED = "person_enabled"
+    ROLE_GRANTED = "role_granted"
+    ROLE_REVOKED = "role_revoked"
+    KEY_CREATED = "key_created"
+    KEY_ROTATED = "key_rotated"
+    KEY_REVOKED = "key_revoked"
+    TOKEN_CREATED = "token_created"  # noqa: S105 - the name of an event
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an event
+    SIGNING_KEY_ANNOUNCED = "signing_key_announced"
+    SIGNING_KEY_SWITCHED = "signing_key_switched"
+    COMMIT = "commit"
+    RULE_CHANGED = "rule_changed"
+    PROPOSED = "proposed"
+    PROPOSAL_EDITED = "proposal_edited"
+    PROPOSAL_WITHDRAWN = "proposal_withdrawn"
+    APPROVED = "approved"
+    BREAK_GLASS = "break_glass"
+    BREAK_GLASS_ENDED = "break_glass_ended"
+    BREAK_GLASS_REVIEWED = "break_glass_reviewed"
+    DENIED = "denied"
+    EXPORTED = "exported"
+
+
+Outcome = Literal["ok", "refused"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One event. `environment` is empty for what belongs to none; `at_ms` is Unix ms."""
+
+    at_ms: int
+    event: Event
+    outcome: Outcome
+    actor: str
+    kind: str
+    credential: str
+    address: str
+    environment: str = ""
+    target: str = ""
+    reason: str = ""
+    detail: dict[str, str | int] = {}
+
+
+class AuditLine(msgspec.Struct, frozen=True):
+    """An entry with its place in the chain."""
+
+    sequence: int
+    entry: Entry
+    chain: str
+
+
+class AuditProof(msgspec.Struct, frozen=True):
+    """What verification found: `broken_at` is the first line that does not follow, None when all do."""
+
+    entries: int
+    head: str
+    broken_at: int | None = None
+
+
+class Audit:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def record(
+        self,
+        connection: WriteConnection,
+        event: Event,
+        actor: Actor,
+        *,
+        environment: str = "",
+        target: str = "",
+        reason: str = "",
+        outcome: Outcome = "ok",
+        detail: dict[str, str | int] | None = None,
+    ) -> None:
+        """Writes within the transaction that made it true; call it last."""
+        entry = Entry(
+            at_ms=int(self._clock.now().timestamp() * 1000),
+            event=event,
+            outcome=outcome,
+            actor=actor.name,
+            kind=actor.kind,
+            credential=actor.credential,
+            address=actor.address,
+            environment="" if environment == ANY_ENVIRONMENT else environment,
+            target=target,
+            reason=reason,
+            detail=detail or {},
+        )
+        await queries.append(connection, msgspec.json.encode(entry).decode())
+
+    async def note(
+        self,
+        event: Event,
+        actor: Actor,
+        *,
+        environment: str = "",
+        target: str = "",
+        reason: str = "",
+        outcome: Outcome = "ok",
+        detail: dict[str, str | int] | None = None,
+    ) -> None:
+        """Writes what no transaction of ours made true: a denial, a failed sign-in, an export."""
+        async with self._database.transaction() as connection:
+            await self.record(
+                connection, event, actor,
+                environment=environment, target=target, reason=reason, outcome=outcome, detail=detail,
+            )  # fmt: skip
+
+    async def list_events(
+        self,
+        actor: Actor,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        event: Event | None = None,
+        who: str = "",
+        environment: str = "",
+    ) -> list[AuditLine]:
+        """Newest first; what belongs to no environment is shown to those who may read every environment's."""
+        environments = self._visible(actor, environment)
+        async with self._database.reading() as connection:
+            lines = await queries.page(
+                connection, before=before or _LATEST, limit=min(limit, _PAGE), event=event or "", who=who,
+                environments=environments,
+            )  # fmt: skip
+        return [_parsed(line) for line in lines]
+
+    async def export(self, actor: Actor, *, after: int = 0) -> AsyncIterator[bytes]:
+        """JSON lines, oldest first, each with its place in the chain, so that a copy can be verified on its own.
+
+        Raises:
+            ForbiddenError: before the first line, unless the actor may read every environment's audit.
+        """
+        authorize(actor, Action.READ_AUDIT, ANY_ENVIRONMENT)
+        await self.note(Event.EXPORTED, actor, target="audit", detail={"after": after})
+        return self._lines(after)
+
+    async def _lines(self, after: int) -> AsyncIterator[bytes]:
+        while True:
+            async with self._database.reading() as connection:
+                lines = await queries.after(connection, after, _PAGE)
+            for line in lines:
+                yield msgspec.json.encode(line) + b"\n"
+            if len(lines) < _PAGE:
+                return
+            after = lines[-1].sequence
+
+    async def verify(self, actor: Actor) -> AuditProof:
+        """Reads the whole log and computes its chain again."""
+        authorize(actor, Action.READ_AUDIT, ANY_ENVIRONMENT)
+        head, expected = "", 1
+        async for raw in self._lines(0):
+            line = msgspec.json.decode(raw, type=queries.Line)
+            if (line.sequence, line.previous_chain, line.chain) != (expected, head, chained(head, line.entry)):
+                return AuditProof(expected - 1, head, line.sequence)
+            head, expected = line.chain, expected + 1
+        return AuditProof(expected - 1, head)
+
+    def _visible(self, actor: Actor, environment: str) -> list[str] | None:
+        if environment:
+            authorize(actor, Action.READ_AUDIT, environment)
+            return [environment]
+        if allows(actor.grants, Action.READ_AUDIT, ANY_ENVIRONMENT):
+            return None
+        mine = [key for key in actor.grants if allows(actor.grants, Action.READ_AUDIT, key)]
+        if not mine:
+            raise ForbiddenError(f"{actor.name} may not read audit")
+        return mine
+
+
+def chained(previous: str, entry: str) -> str:
+    """The chain value after `entry`, as the database's trigger computes it: 32 hex digits of SHA-256."""
+    return hashlib.sha256((previous + entry).encode()).hexdigest()[:32]
+
+
+def _parsed(line: queries.Line) -> AuditLine:
+    return AuditLine(line.sequence, msgspec.json.decode(line.entry, type=Entry), line.chain)

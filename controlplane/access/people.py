@@ -1,0 +1,257 @@
+"""People and their roles: invite, grant, revoke, disable. Every change is audited in its own transaction."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from controlplane.access import tokens
+from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, Grants, Role, allows, authorize
+from controlplane.access.audit import Audit, Event
+from controlplane.access.grants import collect, parse, plain, require_covered
+from controlplane.access.memory import ActorMemory
+from controlplane.access.queries import credentials, people
+from controlplane.access.queries.people import GrantRow, PersonRow
+from controlplane.clock import Clock
+from controlplane.database import Database, ReadConnection, WriteConnection
+from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
+
+INVITE_LASTS = timedelta(hours=72)
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A role somewhere. `source` `sso`: the identity provider gives and takes it."""
+
+    environment: str
+    role: Role
+    source: str
+
+
+class Person(msgspec.Struct, frozen=True):
+    id: str
+    email: str
+    name: str
+    grants: tuple[Grant, ...]
+    has_password: bool
+    has_sso: bool
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """`secret` goes into a link that works once; it is shown now and never again."""
+
+    person: str
+    email: str
+    secret: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Invitation({self.email})"
+
+
+class People:
+    """Whatever changes what somebody may do forgets at once who is remembered here."""
+
+    def __init__(
+        self, database: Database, clock: Clock, audit: Audit, memory: ActorMemory, new_id: Callable[[], str]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._audit = audit
+        self._memory = memory
+        self._new_id = new_id
+
+    async def list_people(self, actor: Actor) -> list[Person]:
+        """Everybody, with the roles that the actor may see."""
+        self._authorize_somewhere(actor)
+        async with self._database.snapshot() as connection:
+            rows, grants = await people.everybody(connection), await people.grants(connection)
+        return [_person(row, grants) for row in rows]
+
+    async def get(self, actor: Actor, person: str) -> Person:
+        """Oneself, or anybody for who manages people. Raises NotFoundError."""
+        if actor.person != person:
+            self._authorize_somewhere(actor)
+        async with self._database.snapshot() as connection:
+            row = await people.by_id(connection, person)
+            if row is None:
+                raise NotFoundError("there is no such person")
+            return _person(row, await people.grants(connection, person))
+
+    async def invite(self, actor: Actor, email: str, name: str, grants: Mapping[str, Iterable[str]]) -> Invitation:
+        """Adds somebody who can sign in once they have followed the link.
+
+        Raises:
+            ForbiddenError: the actor manages no people there, or does not hold a role it would give.
+            ConflictError: somebody has that address.
+        """
+        wanted = parse(grants)
+        if not wanted:
+            authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
+        for environment in wanted:
+            authorize(actor, Action.MANAGE_PEOPLE, environment)
+        require_covered(actor.grants, wanted)
+        address, now = normalized(email), self._clock.now()
+        row = PersonRow(self._new_id(), address, checked_name(name, address), None, None, None, now, None)
+        async with self._database.transaction() as connection:
+            if not await people.insert(connection, row):
+                raise ConflictError(f"{address} is here already")
+            for environment, roles in wanted.items():
+                for role in roles:
+                    await people.grant(connection, row.id, environment, role, source="local", by=actor.name, at=now)
+            link = await self._link(connection, "invite", row.id, actor.name, INVITE_LASTS)
+            await self._audit.record(
+                connection, Event.PERSON_INVITED, actor, target=address, detail=_words(wanted)
+            )  # fmt: skip
+        return Invitation(row.id, address, link.text, now + INVITE_LASTS)
+
+    async def reset(self, actor: Actor, person: str) -> Invitation:
+        """A link with which somebody who lost their password, or their invitation, gets in again."""
+        authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
+        async with self._database.transaction() as connection:
+            row = await self._found(connection, person)
+            if row.disabled_at is not None:
+                raise ConflictError(f"{row.email} is disabled; enable them first")
+            link = await self._link(connection, "reset", person, actor.name, INVITE_LASTS)
+            await self._audit.record(connection, Event.PERSON_INVITED, actor, target=row.email, reason="reset")
+        return Invitation(person, row.email, link.text, self._clock.now() + INVITE_LASTS)
+
+    async def setup_secret(self, actor: Actor) -> str | None:
+        """The secret of the link by which the first person gets in; None once there is anybody."""
+        async with self._database.transaction() as connection:
+            if await people.anybody(connection):
+                return None
+            return (await self._link(connection, "setup", None, actor.name, timedelta(hours=24))).text
+
+    async def grant(self, actor: Actor, person: str, environment: str, role: str) -> Person:
+        """Raises ForbiddenError unless the actor manages people there and holds what it gives."""
+        authorize(actor, Action.MANAGE_PEOPLE, environment)
+        wanted = parse({environment: [role]})
+        require_covered(actor.grants, wanted)
+        async with self._database.transaction() as connection:
+            row = await self._found(connection, person)
+            now = self._clock.now()
+            if await people.grant(connection, person, environment, role, source="local", by=actor.name, at=now):
+                await self._audit.record(
+                    connection, Event.ROLE_GRANTED, actor, environment=environment, target=row.email,
+                    detail={"role": role, "where": environment},
+                )  # fmt: skip
+        self._memory.forget()
+        return await self._read(person)
+
+    async def revoke(self, actor: Actor, person: str, environment: str, role: str) -> Person:
+        """Raises ConflictError for a role that the identity provider gives, and for the last administrator's."""
+        authorize(actor, Action.MANAGE_PEOPLE, environment)
+        async with self._database.transaction() as connection:
+            await people.lock_grants(connection)
+            row = await self._found(connection, person)
+            if not await people.revoke(connection, person, environment, role):
+                held = any(
+                    (g.environment, g.role) == (environment, role) for g in await people.grants(connection, person)
+                )
+                raise ConflictError(
+                    "the identity provider gives that role" if held else f"{row.email} has no such role"
+                )
+            await self._keep_an_administrator(connection)
+            await self._audit.record(
+                connection, Event.ROLE_REVOKED, actor, environment=environment, target=row.email,
+                detail={"role": role, "where": environment},
+            )  # fmt: skip
+        self._memory.forget()
+        return await self._read(person)
+
+    async def disable(self, actor: Actor, person: str) -> Person:
+        """Ends everything they could act with at once: sessions, tokens, devices. Keys of services stay."""
+        authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            await people.lock_grants(connection)
+            row = await self._found(connection, person)
+            await people.set_disabled(connection, person, now)
+            await self._keep_an_administrator(connection)
+            await credentials.end_sessions_of(connection, person, now)
+            await credentials.revoke_tokens_of(connection, person, now)
+            await credentials.forget_devices(connection, person)
+            await self._audit.record(connection, Event.PERSON_DISABLED, actor, target=row.email)
+        self._memory.forget()
+        return await self._read(person)
+
+    async def enable(self, actor: Actor, person: str) -> Person:
+        authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
+        async with self._database.transaction() as connection:
+            row = await self._found(connection, person)
+            await people.set_disabled(connection, person, None)
+            await self._audit.record(connection, Event.PERSON_ENABLED, actor, target=row.email)
+        self._memory.forget()
+        return await self._read(person)
+
+    async def _read(self, person: str) -> Person:
+        async with self._database.snapshot() as connection:
+            return _person(await self._found(connection, person), await people.grants(connection, person))
+
+    @staticmethod
+    async def _found(connection: ReadConnection, person: str) -> PersonRow:
+        row = await people.by_id(connection, person)
+        if row is None:
+            raise NotFoundError("there is no such person")
+        return row
+
+    @staticmethod
+    async def _keep_an_administrator(connection: WriteConnection) -> None:
+        if await people.administrators(connection) == 0:
+            raise ConflictError("that would leave nobody who may manage everything; make somebody else admin first")
+
+    async def _link(
+        self, connection: WriteConnection, purpose: str, person: str | None, by: str, lasts: timedelta
+    ) -> tokens.Secret:
+        secret, now = tokens.mint("bo_one_"), self._clock.now()
+        await people.insert_link(
+            connection, digest=secret.digest, purpose=purpose, person=person, by=by, at=now, expires_at=now + lasts
+        )
+        return secret
+
+    @staticmethod
+    def _authorize_somewhere(actor: Actor) -> None:
+        if not any(allows(actor.grants, Action.MANAGE_PEOPLE, environment) for environment in actor.grants):
+            raise ForbiddenError(f"{actor.name} may not manage people")
+
+
+def welcome_url(url: str, secret: str) -> str:
+    """Where a one-time link leads. The secret is in the fragment: no server log, proxy or Referer ever sees it."""
+    return f"{url}/welcome#{secret}"
+
+
+def normalized(email: str) -> str:
+    """Raises InvalidInputError when it is no address."""
+    address = email.strip().lower()
+    if not _EMAIL.fullmatch(address):
+        fault = Fault("invalid_email", "that is not an e-mail address", "/email")
+        raise InvalidInputError(fault.message, (fault,))
+    return address
+
+
+def checked_name(name: str, otherwise: str) -> str:
+    clean = " ".join(name.split()) or otherwise
+    if len(clean) > 255 or not clean.isprintable():
+        fault = Fault("invalid_name", "a name has at most 255 printable characters", "/name")
+        raise InvalidInputError(fault.message, (fault,))
+    return clean
+
+
+def grants_of(rows: Iterable[GrantRow]) -> Grants:
+    return collect((row.environment, row.role) for row in rows)
+
+
+def _person(row: PersonRow, grants: Iterable[GrantRow]) -> Person:
+    return Person(
+        row.id, row.email, row.name,
+        tuple(Grant(g.environment, Role(g.role), g.source) for g in grants if g.person == row.id),
+        row.password is not None, row.subject is not None, row.created_at, row.disabled_at,
+    )  # fmt: skip
+
+
+def _words(grants: Grants) -> dict[str, str | int]:
+    return {environment: ", ".join(roles) for environment, roles in plain(grants).items()}

@@ -1,0 +1,1 @@
+"""The SQL of access, one module a subject: rows in and out as structs, no rules."""

@@ -1,0 +1,49 @@
+"""The audit log's rows. A trigger numbers and chains them; another refuses to change them."""
+
+import msgspec
+
+from controlplane.access.queries.base import fetch, run
+from controlplane.database import ReadConnection, WriteConnection
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One row as it is kept: `entry` is the exact text that `chain` covers."""
+
+    sequence: int
+    entry: str
+    previous_chain: str
+    chain: str
+
+
+async def append(connection: WriteConnection, entry: str) -> None:
+    """Last in its transaction: it holds the log's lock until that ends."""
+    await run(connection, "INSERT INTO audit (entry) VALUES (:entry)", entry=entry)
+
+
+async def page(
+    connection: ReadConnection, *, before: int, limit: int, event: str, who: str, environments: list[str] | None
+) -> list[Line]:
+    """Newest first. `environments` None: all of them."""
+    return await fetch(
+        connection,
+        Line,
+        """
+        SELECT sequence, entry, previous_chain, chain FROM audit
+        WHERE sequence < :before
+          AND (:event = '' OR event = :event)
+          AND (:who = '' OR actor = :who)
+          AND (CAST(:environments AS text[]) IS NULL OR environment = ANY(CAST(:environments AS text[])))
+        ORDER BY sequence DESC LIMIT :limit
+        """,
+        before=before, limit=limit, event=event, who=who, environments=environments,
+    )  # fmt: skip
+
+
+async def after(connection: ReadConnection, sequence: int, limit: int) -> list[Line]:
+    """Oldest first."""
+    return await fetch(
+        connection,
+        Line,
+        "SELECT sequence, entry, previous_chain, chain FROM audit WHERE sequence > :after ORDER BY sequence LIMIT :limit",
+        after=sequence, limit=limit,
+    )  # fmt: skip

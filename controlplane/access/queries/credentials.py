@@ -1,0 +1,200 @@
+"""Sessions, known devices, API tokens and SDK keys: digests in, never a secret."""
+
+from datetime import datetime
+
+import msgspec
+
+from controlplane.access.queries.base import fetch, fetch_one, run
+from controlplane.database import ReadConnection, WriteConnection
+
+_TOKEN = "id, hint, name, owner, made_by, person, grants, created_at, expires_at, used_at, revoked_at"  # noqa: S105
+_KEY = "id, hint, environment, name, made_by, created_at, expires_at, revoked_at"
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    id: str
+    person: str
+    method: str
+    address: str
+    agent: str
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+
+
+class TokenRow(msgspec.Struct, frozen=True):
+    id: str
+    hint: str
+    name: str
+    owner: str | None
+    made_by: str
+    person: str | None
+    grants: dict[str, list[str]]
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    id: str
+    hint: str
+    environment: str
+    name: str
+    made_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+async def insert_session(connection: WriteConnection, row: SessionRow, digest: str) -> None:
+    await run(
+        connection,
+        """
+        INSERT INTO session (id, digest, person, method, address, agent, created_at, seen_at, expires_at)
+        VALUES (:id, :digest, :person, :method, :address, :agent, :created_at, :seen_at, :expires_at)
+        """,
+        digest=digest, **msgspec.structs.asdict(row),
+    )  # fmt: skip
+
+
+async def find_session(connection: ReadConnection, digest: str) -> SessionRow | None:
+    """Only one that has not been ended."""
+    return await fetch_one(
+        connection,
+        SessionRow,
+        """
+        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
+        WHERE digest = :digest AND ended_at IS NULL
+        """,
+        digest=digest,
+    )
+
+
+async def sessions(connection: ReadConnection, person: str | None, now: datetime) -> list[SessionRow]:
+    """Live ones of one person, or of all."""
+    return await fetch(
+        connection,
+        SessionRow,
+        """
+        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
+        WHERE ended_at IS NULL AND expires_at > :now AND (CAST(:person AS text) IS NULL OR person = :person)
+        ORDER BY seen_at DESC LIMIT 500
+        """,
+        person=person, now=now,
+    )  # fmt: skip
+
+
+async def touch_session(connection: WriteConnection, session: str, at: datetime, expires_at: datetime) -> None:
+    sql = "UPDATE session SET seen_at = :at, expires_at = :expires_at WHERE id = :id"
+    await run(connection, sql, id=session, at=at, expires_at=expires_at)
+
+
+async def end_session(connection: WriteConnection, session: str, at: datetime) -> bool:
+    return (
+        await run(
+            connection, "UPDATE session SET ended_at = :at WHERE id = :id AND ended_at IS NULL", id=session, at=at
+        )
+        == 1
+    )
+
+
+async def end_sessions_of(connection: WriteConnection, person: str, at: datetime, but: str = "") -> int:
+    sql = "UPDATE session SET ended_at = :at WHERE person = :person AND ended_at IS NULL AND id <> :but"
+    return await run(connection, sql, person=person, at=at, but=but)
+
+
+async def insert_device(connection: WriteConnection, digest: str, person: str, at: datetime) -> None:
+    sql = "INSERT INTO known_device (digest, person, created_at) VALUES (:digest, :person, :at)"
+    await run(connection, sql, digest=digest, person=person, at=at)
+
+
+async def device_belongs(connection: ReadConnection, digest: str, person: str) -> bool:
+    sql = "SELECT 1 FROM known_device WHERE digest = :digest AND person = :person"
+    result = await fetch(connection, dict[str, int], sql, digest=digest, person=person)
+    return bool(result)
+
+
+async def forget_devices(connection: WriteConnection, person: str) -> None:
+    await run(connection, "DELETE FROM known_device WHERE person = :person", person=person)
+
+
+async def insert_token(connection: WriteConnection, row: TokenRow, digest: str) -> None:
+    await run(
+        connection,
+        """
+        INSERT INTO api_token (id, digest, hint, name, owner, made_by, person, grants, created_at, expires_at)
+        VALUES (:id, :digest, :hint, :name, :owner, :made_by, :person, CAST(:grants AS jsonb), :created_at, :expires_at)
+        """,
+        id=row.id, digest=digest, hint=row.hint, name=row.name, owner=row.owner, made_by=row.made_by, person=row.person,
+        grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at, expires_at=row.expires_at,
+    )  # fmt: skip
+
+
+async def find_token(connection: ReadConnection, digest: str) -> TokenRow | None:
+    sql = f"SELECT {_TOKEN} FROM api_token WHERE digest = :digest AND revoked_at IS NULL"  # noqa: S608
+    return await fetch_one(connection, TokenRow, sql, digest=digest)
+
+
+async def token(connection: ReadConnection, token_id: str) -> TokenRow | None:
+    return await fetch_one(connection, TokenRow, f"SELECT {_TOKEN} FROM api_token WHERE id = :id", id=token_id)  # noqa: S608
+
+
+async def tokens(connection: ReadConnection, owner: str | None) -> list[TokenRow]:
+    """Those of one owner, or all."""
+    sql = f"""
+    SELECT {_TOKEN} FROM api_token
+    WHERE CAST(:owner AS text) IS NULL OR owner = :owner ORDER BY created_at DESC LIMIT 500
+    """  # noqa: S608
+    return await fetch(connection, TokenRow, sql, owner=owner)
+
+
+async def touch_token(connection: WriteConnection, token_id: str, at: datetime) -> None:
+    await run(connection, "UPDATE api_token SET used_at = :at WHERE id = :id", id=token_id, at=at)
+
+
+async def revoke_token(connection: WriteConnection, token_id: str, at: datetime) -> bool:
+    sql = "UPDATE api_token SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+    return await run(connection, sql, id=token_id, at=at) == 1
+
+
+async def revoke_tokens_of(connection: WriteConnection, owner: str, at: datetime) -> int:
+    sql = "UPDATE api_token SET revoked_at = :at WHERE owner = :owner AND revoked_at IS NULL"
+    return await run(connection, sql, owner=owner, at=at)
+
+
+async def insert_key(connection: WriteConnection, row: KeyRow, digest: str) -> None:
+    await run(
+        connection,
+        """
+        INSERT INTO sdk_key (id, digest, hint, environment, name, made_by, created_at, expires_at)
+        VALUES (:id, :digest, :hint, :environment, :name, :made_by, :created_at, :expires_at)
+        """,
+        id=row.id, digest=digest, hint=row.hint, environment=row.environment, name=row.name, made_by=row.made_by,
+        created_at=row.created_at, expires_at=row.expires_at,
+    )  # fmt: skip
+
+
+async def find_key(connection: ReadConnection, digest: str) -> KeyRow | None:
+    sql = f"SELECT {_KEY} FROM sdk_key WHERE digest = :digest AND revoked_at IS NULL"  # noqa: S608
+    return await fetch_one(connection, KeyRow, sql, digest=digest)
+
+
+async def key(connection: ReadConnection, key_id: str) -> KeyRow | None:
+    return await fetch_one(connection, KeyRow, f"SELECT {_KEY} FROM sdk_key WHERE id = :id", id=key_id)  # noqa: S608
+
+
+async def keys(connection: ReadConnection, environment: str) -> list[KeyRow]:
+    sql = f"SELECT {_KEY} FROM sdk_key WHERE environment = :environment ORDER BY created_at DESC LIMIT 500"  # noqa: S608
+    return await fetch(connection, KeyRow, sql, environment=environment)
+
+
+async def expire_key(connection: WriteConnection, key_id: str, at: datetime) -> None:
+    """Brings the end forward; never puts it off."""
+    sql = "UPDATE sdk_key SET expires_at = least(coalesce(expires_at, :at), :at) WHERE id = :id"
+    await run(connection, sql, id=key_id, at=at)
+
+
+async def revoke_key(connection: WriteConnection, key_id: str, at: datetime) -> bool:
+    sql = "UPDATE sdk_key SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+    return await run(connection, sql, id=key_id, at=at) == 1

@@ -1,0 +1,175 @@
+"""People, their roles, the links that let them in the first time."""
+
+from datetime import datetime
+
+import msgspec
+
+from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
+from controlplane.database import ReadConnection, WriteConnection
+
+_PERSON = "id, email, name, password, issuer, subject, created_at, disabled_at"
+
+
+class PersonRow(msgspec.Struct, frozen=True):
+    id: str
+    email: str
+    name: str
+    password: str | None
+    issuer: str | None
+    subject: str | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class GrantRow(msgspec.Struct, frozen=True):
+    person: str
+    environment: str
+    role: str
+    source: str
+
+
+class LinkRow(msgspec.Struct, frozen=True):
+    purpose: str
+    person: str | None
+    expires_at: datetime
+    used_at: datetime | None
+
+
+async def by_id(connection: ReadConnection, person: str) -> PersonRow | None:
+    return await fetch_one(connection, PersonRow, f"SELECT {_PERSON} FROM person WHERE id = :id", id=person)  # noqa: S608
+
+
+async def by_email(connection: ReadConnection, email: str) -> PersonRow | None:
+    sql = f"SELECT {_PERSON} FROM person WHERE email = :email"  # noqa: S608
+    return await fetch_one(connection, PersonRow, sql, email=email)
+
+
+async def by_subject(connection: ReadConnection, issuer: str, subject: str) -> PersonRow | None:
+    sql = f"SELECT {_PERSON} FROM person WHERE issuer = :issuer AND subject = :subject"  # noqa: S608
+    return await fetch_one(connection, PersonRow, sql, issuer=issuer, subject=subject)
+
+
+async def everybody(connection: ReadConnection) -> list[PersonRow]:
+    return await fetch(connection, PersonRow, f"SELECT {_PERSON} FROM person ORDER BY email")  # noqa: S608
+
+
+async def anybody(connection: ReadConnection) -> bool:
+    return bool(await fetch_value(connection, "SELECT EXISTS (SELECT FROM person)"))
+
+
+async def insert(connection: WriteConnection, row: PersonRow) -> bool:
+    """False when the address is taken."""
+    return await run(
+        connection,
+        """
+        INSERT INTO person (id, email, name, password, issuer, subject, created_at)
+        VALUES (:id, :email, :name, :password, :issuer, :subject, :created_at) ON CONFLICT DO NOTHING
+        """,
+        id=row.id, email=row.email, name=row.name, password=row.password, issuer=row.issuer, subject=row.subject,
+        created_at=row.created_at,
+    ) == 1  # fmt: skip
+
+
+async def set_password(connection: WriteConnection, person: str, password: str) -> None:
+    await run(connection, "UPDATE person SET password = :password WHERE id = :id", id=person, password=password)
+
+
+async def set_name(connection: WriteConnection, person: str, name: str) -> None:
+    await run(connection, "UPDATE person SET name = :name WHERE id = :id", id=person, name=name)
+
+
+async def link_subject(connection: WriteConnection, person: str, issuer: str, subject: str) -> None:
+    sql = "UPDATE person SET issuer = :issuer, subject = :subject WHERE id = :id"
+    await run(connection, sql, id=person, issuer=issuer, subject=subject)
+
+
+async def set_disabled(connection: WriteConnection, person: str, at: datetime | None) -> None:
+    await run(connection, "UPDATE person SET disabled_at = :at WHERE id = :id", id=person, at=at)
+
+
+async def grants(connection: ReadConnection, person: str | None = None) -> list[GrantRow]:
+    """Of one person, or of all."""
+    return await fetch(
+        connection,
+        GrantRow,
+        """
+        SELECT person, environment, role, source FROM role_grant
+        WHERE CAST(:person AS text) IS NULL OR person = :person ORDER BY person, environment, role
+        """,
+        person=person,
+    )
+
+
+async def grant(
+    connection: WriteConnection, person: str, environment: str, role: str, *, source: str, by: str, at: datetime
+) -> bool:
+    """False when it was granted already."""
+    return await run(
+        connection,
+        """
+        INSERT INTO role_grant (person, environment, role, source, granted_by, granted_at)
+        VALUES (:person, :environment, :role, :source, :by, :at) ON CONFLICT DO NOTHING
+        """,
+        person=person, environment=environment, role=role, source=source, by=by, at=at,
+    ) == 1  # fmt: skip
+
+
+async def revoke(connection: WriteConnection, person: str, environment: str, role: str) -> bool:
+    """Local grants only: what the identity provider gives, it takes. False when there was none."""
+    return await run(
+        connection,
+        """
+        DELETE FROM role_grant
+        WHERE person = :person AND environment = :environment AND role = :role AND source = 'local'
+        """,
+        person=person, environment=environment, role=role,
+    ) == 1  # fmt: skip
+
+
+async def drop_sso_grants(connection: WriteConnection, person: str) -> None:
+    await run(connection, "DELETE FROM role_grant WHERE person = :person AND source = 'sso'", person=person)
+
+
+async def lock_grants(connection: WriteConnection) -> None:
+    """Until the transaction ends nobody else changes who is an administrator."""
+    await run(connection, "LOCK TABLE role_grant IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def administrators(connection: ReadConnection) -> int:
+    """How many people who may sign in hold every permission everywhere."""
+    sql = """
+    SELECT count(DISTINCT p.id) FROM person p JOIN role_grant g ON g.person = p.id
+    WHERE p.disabled_at IS NULL AND g.environment = '*' AND g.role = 'admin'
+    """
+    return int(await fetch_value(connection, sql))
+
+
+async def insert_link(
+    connection: WriteConnection,
+    *, digest: str, purpose: str, person: str | None, by: str, at: datetime, expires_at: datetime,
+) -> None:  # fmt: skip
+    """One usable link for each purpose and person: an older one stops working."""
+    await run(
+        connection,
+        "DELETE FROM one_time_link WHERE purpose = :purpose AND person IS NOT DISTINCT FROM :person AND used_at IS NULL",
+        purpose=purpose, person=person,
+    )  # fmt: skip
+    await run(
+        connection,
+        """
+        INSERT INTO one_time_link (digest, purpose, person, created_by, created_at, expires_at)
+        VALUES (:digest, :purpose, :person, :by, :at, :expires_at)
+        """,
+        digest=digest, purpose=purpose, person=person, by=by, at=at, expires_at=expires_at,
+    )  # fmt: skip
+
+
+async def find_link(connection: ReadConnection, digest: str) -> LinkRow | None:
+    sql = "SELECT purpose, person, expires_at, used_at FROM one_time_link WHERE digest = :digest"
+    return await fetch_one(connection, LinkRow, sql, digest=digest)
+
+
+async def use_link(connection: WriteConnection, digest: str, at: datetime) -> bool:
+    """False when somebody was faster, or it has expired."""
+    sql = "UPDATE one_time_link SET used_at = :at WHERE digest = :digest AND used_at IS NULL AND expires_at > :at"
+    return await run(connection, sql, digest=digest, at=at) == 1

@@ -1,0 +1,71 @@
+"""All of access, wired. Edges get it as `services.access`."""
+
+import secrets
+from dataclasses import dataclass
+
+from controlplane.access.audit import Audit
+from controlplane.access.authenticate import Authenticator
+from controlplane.access.csrf import Csrf
+from controlplane.access.keys import ApiTokens, SdkKeys
+from controlplane.access.memory import ActorMemory
+from controlplane.access.passwords import Passwords
+from controlplane.access.people import People
+from controlplane.access.sessions import Sessions
+from controlplane.access.signin import SignIn
+from controlplane.access.throttle import LoginThrottle, RequestRates
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.settings import Settings
+from controlplane.store import SigningKeys
+
+
+@dataclass(frozen=True)
+class Access:
+    audit: Audit
+    people: People
+    sessions: Sessions
+    sign_in: SignIn
+    authenticator: Authenticator
+    keys: SdkKeys
+    tokens: ApiTokens
+    csrf: Csrf
+    rates: RequestRates
+
+
+def open_access(
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    signing_keys: SigningKeys,
+    *,
+    passwords: Passwords | None = None,
+) -> Access:
+    audit, memory = Audit(database, clock), ActorMemory(clock)
+    sessions = Sessions(database, clock, audit, memory, new_id)
+    return Access(
+        audit=audit,
+        people=People(database, clock, audit, memory, new_id),
+        sessions=sessions,
+        sign_in=SignIn(
+            database=database,
+            clock=clock,
+            audit=audit,
+            sessions=sessions,
+            memory=memory,
+            passwords=passwords or Passwords(),
+            throttle=LoginThrottle(clock),
+            new_id=new_id,
+        ),
+        authenticator=Authenticator(database, clock, sessions, memory),
+        keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
+        tokens=ApiTokens(database, clock, audit, memory, new_id),
+        csrf=Csrf(settings.secret_key.reveal(), settings.url),
+        rates=RequestRates(
+            clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
+        ),
+    )
+
+
+def new_id() -> str:
+    """Names a row in URLs and in the audit log; 80 random bits, no secret."""
+    return secrets.token_hex(10)

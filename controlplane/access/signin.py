@@ -1,0 +1,167 @@
+"""Getting in: by password, by a one-time link. What an attacker learns is the same whatever was wrong."""
+
+from collections.abc import Callable
+
+from controlplane.access import tokens
+from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
+from controlplane.access.audit import Audit, Event
+from controlplane.access.memory import ActorMemory
+from controlplane.access.passwords import Passwords, check_password
+from controlplane.access.people import checked_name, normalized
+from controlplane.access.queries import credentials, people
+from controlplane.access.queries.people import LinkRow, PersonRow
+from controlplane.access.sessions import Origin, Sessions, SignedIn
+from controlplane.access.throttle import LoginThrottle
+from controlplane.clock import Clock
+from controlplane.database import Database, WriteConnection
+from controlplane.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+
+NOBODY = "nobody"
+"""The actor of a sign-in that failed for an unknown account: what was typed there may be a password."""
+
+
+class SignIn:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        audit: Audit,
+        sessions: Sessions,
+        memory: ActorMemory,
+        passwords: Passwords,
+        throttle: LoginThrottle,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._audit = audit
+        self._sessions = sessions
+        self._memory = memory
+        self._passwords = passwords
+        self._throttle = throttle
+        self._new_id = new_id
+
+    async def with_password(self, email: str, password: str, origin: Origin) -> SignedIn:
+        """A new session.
+
+        Raises:
+            UnauthenticatedError: wrong, unknown, disabled or without a password: always the same words.
+            RateLimitedError: too many failures for this account from here.
+        """
+        account = email.strip().lower()
+        person, device = await self._lookup(account, origin)
+        self._throttle.check(account, origin.address, device)
+        stored = person.password if person and person.disabled_at is None else None
+        if not await self._passwords.matches(stored, password):
+            self._throttle.failed(account, origin.address, device)
+            await self._refused(person, origin)
+            raise UnauthenticatedError("the address or the password is wrong")
+        assert person is not None
+        assert stored is not None
+        self._throttle.succeeded(account, origin.address, device)
+        async with self._database.transaction() as connection:
+            if self._passwords.outdated(stored):
+                await people.set_password(connection, person.id, await self._passwords.hash(password))
+            return await self.open(connection, person, "password", origin)
+
+    async def peek(self, link: str) -> str | None:
+        """What a one-time link is for (`setup`, `invite`, `reset`), or None when it no longer works."""
+        row = await self._link(link)
+        return row.purpose if row else None
+
+    async def with_link(self, link: str, password: str, origin: Origin, *, email: str = "", name: str = "") -> SignedIn:
+        """Sets the password and signs in; `email` and `name` matter for `setup`, which makes the first administrator.
+
+        Raises:
+            NotFoundError: the link was used, has expired or never was.
+            InvalidInputError: the password is too weak.
+        """
+        row = await self._link(link)
+        if row is None:
+            raise NotFoundError("this link does not work any more; ask for another one")
+        if row.purpose == "setup":
+            return await self._set_up(link, password, origin, normalized(email), name)
+        assert row.person is not None
+        async with self._database.reading() as connection:
+            person = await people.by_id(connection, row.person)
+        if person is None or person.disabled_at is not None:
+            raise NotFoundError("this link does not work any more; ask for another one")
+        check_password(password, about=(person.email, person.name))
+        hashed = await self._passwords.hash(password)
+        async with self._database.transaction() as connection:
+            await self._use(connection, link)
+            if name:
+                await people.set_name(connection, person.id, checked_name(name, person.email))
+            await people.set_password(connection, person.id, hashed)
+            await credentials.end_sessions_of(connection, person.id, self._clock.now())
+            await credentials.forget_devices(connection, person.id)
+            return await self.open(connection, person, "link", origin)
+
+    async def change_password(self, actor: Actor, old: str, new: str) -> None:
+        """Ends every other session of the person.
+
+        Raises:
+            UnauthenticatedError: the old one is wrong.
+            InvalidInputError: the new one is too weak.
+        """
+        async with self._database.reading() as connection:
+            person = await people.by_id(connection, actor.person)
+        if person is None or actor.kind != "person":
+            raise UnauthenticatedError("sign in with your password first")
+        self._throttle.check(person.email, actor.address, actor.credential)
+        if not await self._passwords.matches(person.password, old):
+            self._throttle.failed(person.email, actor.address, actor.credential)
+            raise InvalidInputError("the present password is wrong")
+        check_password(new, about=(person.email, person.name))
+        hashed = await self._passwords.hash(new)
+        async with self._database.transaction() as connection:
+            await people.set_password(connection, person.id, hashed)
+            await credentials.end_sessions_of(connection, person.id, self._clock.now(), but=actor.credential)
+            await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
+        self._memory.forget()
+
+    async def open(self, connection: WriteConnection, person: PersonRow, method: str, origin: Origin) -> SignedIn:
+        """The session of somebody who has proven who they are, and its line in the audit log."""
+        signed_in = await self._sessions.open(connection, person.id, person.email, method, origin)
+        actor = Actor("person", person.email, {}, origin.address, person.id, signed_in.session)
+        await self._audit.record(connection, Event.SIGN_IN, actor, target=person.email, reason=method)
+        return signed_in
+
+    async def _set_up(self, link: str, password: str, origin: Origin, email: str, name: str) -> SignedIn:
+        check_password(password, about=(email, name))
+        now, hashed = self._clock.now(), await self._passwords.hash(password)
+        person = PersonRow(self._new_id(), email, checked_name(name, email), hashed, None, None, now, None)
+        async with self._database.transaction() as connection:
+            await self._use(connection, link)
+            if await people.anybody(connection):
+                raise ConflictError("somebody has set this up already; ask them for an invitation")
+            await people.insert(connection, person)
+            await people.grant(connection, person.id, ANY_ENVIRONMENT, Role.ADMIN, source="local", by="setup", at=now)
+            return await self.open(connection, person, "link", origin)
+
+    async def _use(self, connection: WriteConnection, link: str) -> None:
+        if not await people.use_link(connection, tokens.digest(link), self._clock.now()):
+            raise NotFoundError("this link does not work any more; ask for another one")
+
+    async def _link(self, link: str) -> LinkRow | None:
+        if not tokens.well_formed(link, "bo_one_"):
+            return None
+        async with self._database.reading() as connection:
+            row = await people.find_link(connection, tokens.digest(link))
+        usable = row is not None and row.used_at is None and row.expires_at > self._clock.now()
+        return row if usable else None
+
+    async def _lookup(self, account: str, origin: Origin) -> tuple[PersonRow | None, str]:
+        """(the person, the digest of their device when this is one of theirs)."""
+        async with self._database.reading() as connection:
+            person = await people.by_email(connection, account)
+            device = tokens.digest(origin.device) if tokens.well_formed(origin.device, "bo_ses_") else ""
+            if not (person and device and await credentials.device_belongs(connection, device, person.id)):
+                device = ""
+        return person, device
+
+    async def _refused(self, person: PersonRow | None, origin: Origin) -> None:
+        actor = Actor("person", person.email if person else NOBODY, {}, origin.address, person.id if person else "")
+        why = "disabled" if person and person.disabled_at else "wrong password" if person else "unknown account"
+        await self._audit.note(Event.SIGN_IN, actor, reason=why, outcome="refused")

@@ -1,0 +1,120 @@
+"""Limits that slow an attacker down and cannot be used to lock anybody out.
+
+A failed sign-in delays the next one *for that account from that address*, at most a minute. No number of failures from
+elsewhere touches the account's owner, and a device that has signed in before has a count of its own.
+"""
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from controlplane.clock import Clock
+from controlplane.errors import RateLimitedError
+
+_FREE_TRIES = 5
+_MAX_DELAY_S = 60.0
+_FORGET_S = 3600.0
+_REMEMBERED = 100_000
+"""Entries kept at most, least recently used first out: memory is no target either."""
+
+
+class Rate:
+    """A generic cell rate algorithm (GCRA, ITU-T I.371): `per_s` on average, `burst` at once, for each key."""
+
+    def __init__(self, clock: Clock, *, per_s: float, burst: int) -> None:
+        self._clock = clock
+        self._step = 1 / per_s
+        self._slack = self._step * (burst - 1)
+        self._due: OrderedDict[Hashable, float] = OrderedDict()
+
+    def wait_s(self, key: Hashable) -> float:
+        """Takes one and returns 0, or takes nothing and returns how long until there is one."""
+        now = self._clock.now().timestamp()
+        due = max(self._due.get(key, 0.0), now)
+        if due - now > self._slack:
+            return due - now - self._slack
+        self._due[key] = due + self._step
+        self._due.move_to_end(key)
+        if len(self._due) > _REMEMBERED:
+            self._due.popitem(last=False)
+        return 0.0
+
+    def take(self, key: Hashable) -> None:
+        """Raises RateLimitedError when there is none left."""
+        wait = self.wait_s(key)
+        if wait > 0:
+            raise RateLimitedError(f"too many requests; try again in {_in_words(wait)}")
+
+
+class LoginThrottle:
+    """Asked before a password is checked, told when it was wrong."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._addresses = Rate(clock, per_s=1, burst=30)
+
+    def check(self, account: str, address: str, device: str) -> None:
+        """`device`: the digest of a known device's cookie, or empty.
+
+        Raises:
+            RateLimitedError: wait before trying again.
+        """
+        count, last = self._failures.get(_key(account, address, device), (0, 0.0))
+        wait = last + _delay_s(count) - self._clock.now().timestamp()
+        if not device and wait <= 0:
+            wait = self._addresses.wait_s(network(address))
+        if wait > 0:
+            raise RateLimitedError(f"too many attempts from here; try again in {_in_words(wait)}")
+
+    def failed(self, account: str, address: str, device: str) -> None:
+        key, now = _key(account, address, device), self._clock.now().timestamp()
+        count, last = self._failures.get(key, (0, now))
+        self._failures[key] = (1 if now - last > _FORGET_S else count + 1, now)
+        self._failures.move_to_end(key)
+        if len(self._failures) > _REMEMBERED:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, account: str, address: str, device: str) -> None:
+        self._failures.pop(_key(account, address, device), None)
+
+
+def network(address: str) -> str:
+    """What one attacker cannot change cheaply: an IPv4 address, an IPv6 /64."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def _key(account: str, address: str, device: str) -> tuple[str, str]:
+    return account, device or network(address)
+
+
+def _delay_s(failures: int) -> float:
+    return 0.0 if failures < _FREE_TRIES else min(2.0 ** (failures - _FREE_TRIES), _MAX_DELAY_S)
+
+
+def _in_words(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} second{'s' if whole > 1 else ''}"
+
+
+class RequestRates:
+    """How fast the API may be asked, in this replica: generous for people and pipelines, tight for guessing."""
+
+    def __init__(self, clock: Clock, *, per_principal_s: float, per_address_s: float) -> None:
+        self._principals = Rate(clock, per_s=per_principal_s, burst=int(per_principal_s * 4))
+        self._addresses = Rate(clock, per_s=per_address_s, burst=int(per_address_s * 4))
+        self._failures = Rate(clock, per_s=1, burst=50)
+
+    def by_address(self, address: str) -> None:
+        self._addresses.take(network(address))
+
+    def by_principal(self, principal: str) -> None:
+        self._principals.take(principal)
+
+    def failed(self, address: str) -> None:
+        """Counts a credential that did not hold."""
+        self._failures.take(network(address))

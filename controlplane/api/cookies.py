@@ -1,0 +1,45 @@
+"""The two cookies of a browser: its session, and that it has signed in before."""
+
+from collections.abc import Mapping
+
+from litestar.datastructures import Cookie
+
+from controlplane.access.sessions import SignedIn
+
+_YEAR_S = 365 * 24 * 3600
+_WEEK_S = 7 * 24 * 3600
+
+
+class Cookies:
+    """Behind TLS the names carry `__Host-`: no other host or path can set them (RFC 6265bis §4.1.3.2)."""
+
+    def __init__(self, public_url: str) -> None:
+        self._secure = public_url.startswith("https://")
+        prefix = "__Host-" if self._secure else ""
+        self.session = f"{prefix}brownout-session"
+        self.device = f"{prefix}brownout-device"
+        self.state = f"{prefix}brownout-sso"
+
+    def signed_in(self, who: SignedIn) -> list[Cookie]:
+        return [
+            self._cookie(self.session, who.secret, _WEEK_S),
+            self._cookie(self.device, who.device, _YEAR_S),
+        ]
+
+    def signed_out(self) -> list[Cookie]:
+        return [self._cookie(self.session, "", 0)]
+
+    def sso_state(self, sealed: str, lasts_s: int) -> Cookie:
+        return self._cookie(self.state, sealed, lasts_s)
+
+    def session_of(self, cookies: Mapping[str, str]) -> str:
+        return cookies.get(self.session, "")
+
+    def device_of(self, cookies: Mapping[str, str]) -> str:
+        return cookies.get(self.device, "")
+
+    def _cookie(self, name: str, value: str, max_age_s: int) -> Cookie:
+        # Lax, not Strict: an identity provider sends people back to us from its own site.
+        return Cookie(
+            key=name, value=value, max_age=max_age_s, path="/", secure=self._secure, httponly=True, samesite="lax"
+        )

@@ -1,0 +1,114 @@
+"""The door of every route: who is it, may they, are they too fast. A route that declares nothing lets nobody in.
+
+Services authorise again, precisely; this is the first of two locks, and what makes the declaration true.
+"""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
+
+from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.addresses import client_address
+from controlplane.access.audit import Event
+from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
+from controlplane.api.cookies import Cookies
+from controlplane.errors import ForbiddenError, UnauthenticatedError
+from controlplane.services import Services
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+_OPENAPI = "/api"
+_ACTOR = "actor"
+_FORM = "application/x-www-form-urlencoded"
+
+
+async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Raises UnauthenticatedError, ForbiddenError or RateLimitedError."""
+    services: Services = connection.app.state.services
+    opt = handler.opt
+    services.access.rates.by_address(address_of(connection, services))
+    if opt.get("public") or _describes_the_api(connection):
+        return
+    actor = await find_actor(connection, services)
+    if actor is None:
+        raise UnauthenticatedError("send a token: Authorization: Bearer …")
+    connection.state[_ACTOR] = actor
+    services.access.rates.by_principal(actor.principal)
+    if opt.get("signed_in"):
+        return
+    action = opt.get("action")
+    if not isinstance(action, Action):
+        raise ForbiddenError("this route declares no permission")
+    environment = connection.path_params.get("environment")
+    if environment is not None:
+        authorize(actor, action, environment)
+    elif not any(allows(actor.grants, action, each) for each in actor.grants):
+        raise ForbiddenError(f"{actor.name} may not {action.value.replace('_', ' ')} anywhere")
+
+
+async def find_actor(connection: Connection, services: Services) -> Actor | None:
+    """Who sends this; None for nobody.
+
+    Raises:
+        UnauthenticatedError: a bearer token that does not hold.
+        ForbiddenError: a browser's session used by another site, or without the page's token.
+    """
+    address = address_of(connection, services)
+    header = connection.headers.get("authorization", "")
+    if header:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError("send a token: Authorization: Bearer …")
+        try:
+            return await services.access.authenticator.by_bearer(token.strip(), address)
+        except UnauthenticatedError:
+            services.access.rates.failed(address)
+            raise
+    cookie = Cookies(services.settings.url).session_of(connection.cookies)
+    actor = await services.access.authenticator.by_session(cookie, address) if cookie else None
+    if actor is not None and connection.scope.get("method") not in SAFE_METHODS:
+        await _check_forgery(connection, services, actor)
+    return actor
+
+
+def address_of(connection: Connection, services: Services) -> str:
+    peer = connection.client.host if connection.client else ""
+    return client_address(peer, connection.headers.get("x-forwarded-for", ""), services.settings.proxies)
+
+
+def check_origin(connection: Connection, services: Services) -> None:
+    """For forms that nobody is signed in to yet. Raises ForbiddenError."""
+    headers = connection.headers
+    services.access.csrf.check_origin(
+        headers.get("sec-fetch-site", ""), headers.get("origin", ""), headers.get("host", "")
+    )
+
+
+async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
+    check_origin(connection, services)
+    token = connection.headers.get(HEADER.lower(), "")
+    if not token and connection.headers.get("content-type", "").startswith(_FORM):
+        request = connection.app.request_class(connection.scope, connection.receive)
+        token = str((await request.form()).get(FIELD, ""))
+    services.access.csrf.check_token(actor.credential, token)
+
+
+def _describes_the_api(connection: Connection) -> bool:
+    return connection.scope["path"] in {f"{_OPENAPI}/openapi.json", _OPENAPI}
+
+
+async def audit_denial(error: Exception, scope: Scope) -> None:
+    """`after_exception`: whoever is refused stands in the audit log."""
+    if not isinstance(error, ForbiddenError):
+        return
+    services: Services = scope["litestar_app"].state.services
+    actor = scope.get("state", {}).get(_ACTOR)
+    if actor is None:
+        return
+    environment = scope.get("path_params", {}).get("environment", "")
+    await services.access.audit.note(
+        Event.DENIED, actor, environment=environment, target=f"{scope.get('method', '')} {scope['path']}"[:300],
+        reason=error.message[:300], outcome="refused",
+    )  # fmt: skip

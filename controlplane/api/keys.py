@@ -1,0 +1,108 @@
+"""SDK keys and API tokens."""
+
+from datetime import timedelta
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+
+from controlplane.access.actor import Action, Actor
+from controlplane.access.dto import (
+    KeyInput,
+    KeyList,
+    KeyOutput,
+    RotateInput,
+    ServiceTokenInput,
+    TokenInput,
+    TokenList,
+    TokenOutput,
+)
+from controlplane.access.keys import NewKey, NewToken
+from controlplane.services import Services
+
+
+class SdkKeyController(Controller):
+    path = "/api/v1/environments/{environment:str}/sdk-keys"
+    tags = ("keys",)
+
+    @get("/", operation_id="list_sdk_keys", opt={"action": Action.MANAGE_KEYS})
+    async def list_keys(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> KeyList:
+        """The environment's keys, without their secrets."""
+        return KeyList(await services.access.keys.list_keys(actor, environment))
+
+    @post("/", operation_id="create_sdk_key", opt={"action": Action.MANAGE_KEYS})
+    async def create(
+        self, environment: str, data: KeyInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> KeyOutput:
+        """A key that reads this environment and reports to it."""
+        made = await services.access.keys.create(actor, environment, data.name, expires_at=data.expires_at)
+        return _key(made)
+
+    @post("/{key:str}/rotate", operation_id="rotate_sdk_key", opt={"action": Action.MANAGE_KEYS})
+    async def rotate(
+        self,
+        environment: str,
+        key: str,
+        data: RotateInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> KeyOutput:
+        """A new key of the same name; the old one ends when the overlap is over."""
+        overlap = timedelta(seconds=data.overlap_s)
+        return _key(await services.access.keys.rotate(actor, environment, key, overlap=overlap))
+
+    @delete("/{key:str}", operation_id="revoke_sdk_key", opt={"action": Action.MANAGE_KEYS}, status_code=204)
+    async def revoke(
+        self,
+        environment: str,
+        key: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        reason: str = "",
+    ) -> None:
+        """Ends the key: whoever is connected with it is disconnected within a second."""
+        await services.access.keys.revoke(actor, environment, key, reason[:500])
+
+
+class TokenController(Controller):
+    path = "/api/v1/tokens"
+    tags = ("keys",)
+
+    @get("/", operation_id="list_tokens", opt={"signed_in": True})
+    async def list_tokens(
+        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: bool = False
+    ) -> TokenList:
+        """Your personal tokens; all tokens for administrators."""
+        return TokenList(await services.access.tokens.list_tokens(actor, everybody=everybody))
+
+    @post("/", operation_id="create_token", opt={"signed_in": True})
+    async def create(
+        self, data: TokenInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> TokenOutput:
+        """A personal token: never more than you may do yourself."""
+        lasts = timedelta(seconds=data.lasts_s)
+        return _token(await services.access.tokens.create_personal(actor, data.name, scope=data.scope, lasts=lasts))
+
+    @post("/service", operation_id="create_service_token", opt={"action": Action.MANAGE_KEYS})
+    async def create_service(
+        self, data: ServiceTokenInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> TokenOutput:
+        """A token for a machine, with roles of its own."""
+        lasts = None if data.lasts_s is None else timedelta(seconds=data.lasts_s)
+        return _token(await services.access.tokens.create_service(actor, data.name, data.grants, lasts=lasts))
+
+    @delete("/{token:str}", operation_id="revoke_token", opt={"signed_in": True}, status_code=204)
+    async def revoke(
+        self, token: str, services: NamedDependency[Services], actor: NamedDependency[Actor], reason: str = ""
+    ) -> None:
+        """Ends one of yours; administrators end any."""
+        await services.access.tokens.revoke(actor, token, reason[:500])
+
+
+def _key(made: NewKey) -> KeyOutput:
+    return KeyOutput(made.id, made.environment, made.name, made.key, made.expires_at)
+
+
+def _token(made: NewToken) -> TokenOutput:
+    return TokenOutput(made.id, made.name, made.token, made.expires_at)

@@ -1,0 +1,96 @@
+"""People, their roles and their sessions."""
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+
+from controlplane.access.actor import Action, Actor
+from controlplane.access.dto import GrantInput, InvitationOutput, InviteInput, People, SessionList
+from controlplane.access.people import Invitation, Person, welcome_url
+from controlplane.services import Services
+
+
+class PeopleController(Controller):
+    path = "/api/v1/people"
+    tags = ("people",)
+
+    @get("/", operation_id="list_people", opt={"action": Action.MANAGE_PEOPLE})
+    async def list_people(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> People:
+        """Everybody, with their roles."""
+        return People(await services.access.people.list_people(actor))
+
+    @post("/", operation_id="invite_person", opt={"action": Action.MANAGE_PEOPLE})
+    async def invite(
+        self, data: InviteInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> InvitationOutput:
+        """Adds somebody; they get in by the link, once."""
+        made = await services.access.people.invite(actor, data.email, data.name, data.grants)
+        return invitation_output(services, made)
+
+    @get("/{person:str}", operation_id="get_person", opt={"action": Action.MANAGE_PEOPLE})
+    async def get_person(
+        self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Person:
+        """One person, with their roles."""
+        return await services.access.people.get(actor, person)
+
+    @post("/{person:str}/grants", operation_id="grant_role", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
+    async def grant(
+        self, person: str, data: GrantInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Person:
+        """Gives a role that you hold yourself."""
+        return await services.access.people.grant(actor, person, data.environment, data.role)
+
+    @delete(
+        "/{person:str}/grants/{environment:str}/{role:str}",
+        operation_id="revoke_role",
+        opt={"action": Action.MANAGE_PEOPLE},
+        status_code=200,
+    )
+    async def revoke(
+        self,
+        person: str,
+        environment: str,
+        role: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> Person:
+        """Takes a role; the last administrator keeps theirs."""
+        return await services.access.people.revoke(actor, person, environment, role)
+
+    @post("/{person:str}/reset", operation_id="reset_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
+    async def reset(
+        self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> InvitationOutput:
+        """A new link for somebody who cannot get in."""
+        return invitation_output(services, await services.access.people.reset(actor, person))
+
+    @post("/{person:str}/disable", operation_id="disable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
+    async def disable(self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Person:
+        """Ends their sessions and tokens, and lets them in no more."""
+        return await services.access.people.disable(actor, person)
+
+    @post("/{person:str}/enable", operation_id="enable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
+    async def enable(self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Person:
+        """Lets them sign in again."""
+        return await services.access.people.enable(actor, person)
+
+
+class SessionsController(Controller):
+    path = "/api/v1/sessions"
+    tags = ("session",)
+
+    @get("/", operation_id="list_sessions", opt={"signed_in": True})
+    async def list_sessions(
+        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: bool = False
+    ) -> SessionList:
+        """Your own; everybody's for administrators."""
+        return SessionList(await services.access.sessions.list_sessions(actor, everybody=everybody))
+
+    @delete("/{session:str}", operation_id="end_session", opt={"signed_in": True}, status_code=204)
+    async def end(self, session: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> None:
+        """Signs that browser out."""
+        await services.access.sessions.end(actor, session)
+
+
+def invitation_output(services: Services, made: Invitation) -> InvitationOutput:
+    return InvitationOutput(made.person, made.email, welcome_url(services.settings.url, made.secret), made.expires_at)

@@ -1,0 +1,76 @@
+"""Signing in and out, by JSON. The console's pages use the same services."""
+
+from typing import Any
+
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+
+from controlplane.access.actor import Actor
+from controlplane.access.dto import LinkInput, PasswordInput, SignInInput, WhoAmI
+from controlplane.access.grants import plain
+from controlplane.access.sessions import Origin, SignedIn
+from controlplane.api.cookies import Cookies
+from controlplane.api.guard import address_of, check_origin
+from controlplane.services import Services
+
+
+class SessionController(Controller):
+    path = "/api/v1/session"
+    tags = ("session",)
+
+    @get("/", operation_id="who_am_i", opt={"signed_in": True})
+    async def who_am_i(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> WhoAmI:
+        """Who you are, what you may do where, and the token that a browser's forms carry."""
+        return _who(services, actor)
+
+    @post("/", operation_id="sign_in", opt={"public": True}, security=[])
+    async def sign_in(
+        self, request: Request[Any, Any, Any], data: SignInInput, services: NamedDependency[Services]
+    ) -> Response[WhoAmI]:
+        """Opens a session, in a cookie."""
+        check_origin(request, services)
+        return await _enter(
+            services,
+            await services.access.sign_in.with_password(data.email, data.password, origin_of(request, services)),
+        )
+
+    @post("/link", operation_id="use_link", opt={"public": True}, security=[])
+    async def use_link(
+        self, request: Request[Any, Any, Any], data: LinkInput, services: NamedDependency[Services]
+    ) -> Response[WhoAmI]:
+        """Sets a password by a one-time link (setup, invitation, reset) and opens a session."""
+        check_origin(request, services)
+        signed_in = await services.access.sign_in.with_link(
+            data.link, data.password, origin_of(request, services), email=data.email, name=data.name
+        )
+        return await _enter(services, signed_in)
+
+    @post("/password", operation_id="change_password", opt={"signed_in": True}, status_code=204)
+    async def change_password(
+        self, data: PasswordInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> None:
+        """Replaces your password and ends your other sessions."""
+        await services.access.sign_in.change_password(actor, data.old, data.new)
+
+    @delete("/", operation_id="sign_out", opt={"signed_in": True}, status_code=204)
+    async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[None]:
+        """Ends this session; with a token it does nothing."""
+        if actor.kind == "person":
+            await services.access.sessions.end(actor, actor.credential)
+        return Response(None, status_code=204, cookies=Cookies(services.settings.url).signed_out())
+
+
+def origin_of(request: Request[Any, Any, Any], services: Services) -> Origin:
+    device = Cookies(services.settings.url).device_of(request.cookies)
+    return Origin(address_of(request, services), request.headers.get("user-agent", ""), device)
+
+
+async def _enter(services: Services, signed_in: SignedIn) -> Response[WhoAmI]:
+    actor = await services.access.authenticator.by_session(signed_in.secret, "")
+    assert actor is not None
+    return Response(_who(services, actor), cookies=Cookies(services.settings.url).signed_in(signed_in))
+
+
+def _who(services: Services, actor: Actor) -> WhoAmI:
+    token = services.access.csrf.token(actor.credential) if actor.kind == "person" else ""
+    return WhoAmI(actor.kind, actor.name, actor.person, plain(actor.grants), token)
