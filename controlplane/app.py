@@ -28,17 +28,20 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
+from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.history import SafeModeHistory
+from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
+from controlplane.web.console import console
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
         )
         changes = Changes(store, publisher.wake)
+        evaluations = Evaluations(store, clock)
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run()))
         await stack.enter_async_context(background("publisher", publisher.run()))
@@ -80,10 +84,12 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             access=open_access(settings, database, clock, signing_keys),
             changes=changes,
             reads=Reads(store),
+            evaluations=evaluations,
             environments=EnvironmentService(store, changes),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
+            safe_mode_preview=SafeModePreview(evaluations, clock),
             safe_mode_history=SafeModeHistory(store),
         )
 
@@ -113,8 +119,10 @@ def create_app(services: Services) -> Litestar:
     def provide_services() -> Services:
         return services
 
+    router, templates = console()
     return Litestar(
-        route_handlers=[*CONTROLLERS],
+        route_handlers=[*CONTROLLERS, router],
+        state=State({"services": services, "templates": templates}),
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "actor": Provide(provide_actor),
@@ -125,7 +133,6 @@ def create_app(services: Services) -> Litestar:
         middleware=[SecurityHeaders(https=services.settings.url.startswith("https://")), LimitHeaders()],
         guards=[guard],
         after_exception=[audit_denial],
-        state=State({"services": services}),
         openapi_config=OPENAPI,
         request_max_body_size=services.settings.max_body_bytes,
         logging_config=None,

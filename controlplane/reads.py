@@ -46,6 +46,16 @@ class Reads:
         authorize(actor, Action.READ, environment)
         return await self._store.get_resource(environment, kind, key)
 
+    async def find(self, actor: Actor, environment: str, kind: str, key: str) -> Resource | None:
+        """None when there is no such resource."""
+        authorize(actor, Action.READ, environment)
+        return await self._store.find_resource(environment, kind, key)
+
+    async def counts(self, actor: Actor, environment: str) -> dict[str, int]:
+        """How many resources there are of each kind that has any."""
+        authorize(actor, Action.READ, environment)
+        return await self._store.count_resources(environment)
+
     async def resources(
         self,
         actor: Actor,

@@ -12,11 +12,13 @@ from controlplane.database import Database
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.errors import UnavailableError
+from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.publish import PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
 from controlplane.safemode.history import SafeModeHistory
+from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
@@ -36,10 +38,12 @@ class Services:
     access: Access
     changes: Changes
     reads: Reads
+    evaluations: Evaluations
     environments: EnvironmentService
     restores: Restores
     documents: Documents
     safe_mode: SafeMode
+    safe_mode_preview: SafeModePreview
     safe_mode_history: SafeModeHistory
 
     async def ready(self, timeout_s: float = 2) -> bool:

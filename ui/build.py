@@ -44,7 +44,7 @@ STYLES = [
     "notice",
     "dialog",
     "palette",
-    "access",
+    "form",
     "gallery",
 ]
 """One stylesheet per block, in cascade order: what is later may refine what is earlier."""

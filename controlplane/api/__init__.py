@@ -11,6 +11,7 @@ from litestar import Controller
 from controlplane.api.audit import AuditController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
+from controlplane.api.evaluate import EvaluationController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, TokenController
 from controlplane.api.people import PeopleController, SessionsController
@@ -27,6 +28,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     HistoryController,
     DocumentController,
     SafeModeController,
+    EvaluationController,
     SessionController,
     SessionsController,
     PeopleController,

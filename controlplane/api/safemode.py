@@ -10,7 +10,7 @@ from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
 from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
-from controlplane.safemode.values import ActiveActivation
+from controlplane.safemode.values import ActiveActivation, BlastRadius
 from controlplane.services import Services
 
 
@@ -39,6 +39,17 @@ class SafeModeController(Controller):
         """Switches a profile on. One commit; SDKs have it milliseconds later."""
         done = await services.safe_mode.activate(actor, environment, data, idempotency_key=conditions.idempotency_key)
         return SwitchedOutput.of(done)
+
+    @post("/preview", operation_id="preview_safe_mode", status_code=200, opt={"action": Action.READ})
+    async def preview(
+        self,
+        environment: str,
+        data: ActivationRequest,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> BlastRadius:
+        """The blast radius: who is touched, and each policy now → then. Reason and end may be left out."""
+        return await services.safe_mode_preview.preview(actor, environment, data)
 
     @get("/history", operation_id="list_safe_mode_history", opt={"action": Action.READ})
     async def history(

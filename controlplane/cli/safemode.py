@@ -12,7 +12,7 @@ from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.errors import InvalidInputError
 from controlplane.problems import USAGE
 from controlplane.safemode.request import parse_duration
-from controlplane.safemode.values import ActiveActivation, describe_scope
+from controlplane.safemode.values import ActiveActivation, BlastRadius, describe_scope
 
 app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
 
@@ -91,6 +91,33 @@ def status(call: Call) -> None:
     """What is on, and for how long."""
     found = _status(call)
     call.answer(found, lambda: _active(found.active) if found.on else "[green]safe mode is off[/]")
+
+
+@verb(app, "preview", action=Action.READ)
+def preview(
+    call: Call,
+    profile: ProfileArgument,
+    *,
+    service: Services = None,
+    request_class: Classes = None,
+    cohort: Cohorts = None,
+    provider: Providers = None,
+) -> None:
+    """The blast radius: what each policy is now, and what it would be then. Switches nothing."""
+    body = {"profile": profile, "scope": scope(service, request_class, cohort, provider)}
+    found = call.session.send("POST", call.session.path("safe-mode", "preview"), body, BlastRadius)
+    rows = [
+        (row.request_class, row.cohort or "anyone", effect.what, effect.now or "-", effect.then or "-")
+        for row in found.request_classes
+        for effect in row.effects
+    ] + [("flag " + flag.flag, "anyone", "variant", flag.now, flag.then) for flag in found.flags]
+
+    def human() -> object:
+        if found.untouched:
+            call.console.print(f"[dim]untouched: {', '.join(found.untouched)}[/]")
+        return table(("request class", "for", "what", "now", "then"), rows) if rows else "[dim]nothing would change[/]"
+
+    call.answer(found, human)
 
 
 @verb(app, "history", action=Action.READ)

@@ -63,6 +63,43 @@ class Switch(msgspec.Struct, frozen=True):
     message: str
 
 
+class Effect(msgspec.Struct, frozen=True):
+    """One part of a policy that becomes different, in words; empty = nothing is said about it."""
+
+    what: str
+    now: str
+    then: str
+
+
+class TouchedClass(msgspec.Struct, frozen=True):
+    """A request class as `cohort` (empty = a request of nobody in particular) would find it."""
+
+    request_class: str
+    cohort: str
+    effects: tuple[Effect, ...]
+
+
+class TouchedFlag(msgspec.Struct, frozen=True):
+    """A flag that would serve its safe variant, and what it serves now to nobody in particular."""
+
+    flag: str
+    now: str
+    then: str
+
+
+class BlastRadius(msgspec.Struct, frozen=True):
+    """`untouched` request classes lie outside the scope, or are as tight already; `unknown` cohorts have no
+    member that we could make up."""
+
+    revision: int
+    profile: str
+    scope: Scope
+    request_classes: tuple[TouchedClass, ...]
+    flags: tuple[TouchedFlag, ...]
+    untouched: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
 def describe_scope(scope: Scope) -> str:
     """`everything`, or `cohorts beta; request classes support-reply`."""
     parts: Mapping[str, tuple[str, ...]] = {

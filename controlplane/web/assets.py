@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 
 CONTENT_TYPES = {
@@ -69,7 +70,7 @@ class Assets:
     opt={"public": True},
     include_in_schema=False,
 )
-async def serve_asset(request: Request[Any, Any, Any], assets: Assets, file: str) -> Response[bytes]:
+async def serve_asset(request: Request[Any, Any, Any], assets: NamedDependency[Assets], file: str) -> Response[bytes]:
     asset = assets.find(file)
     if asset is None:
         raise NotFoundException(f"no such file: {file}")

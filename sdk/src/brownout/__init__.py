@@ -1,0 +1,16 @@
+"""Ask locally and instantly what your LLM-backed service should do now: flags, policies and safe mode."""
+
+from brownout.client import Brownout
+from brownout.errors import BundleError, ConfigurationError
+from brownout.status import Counters, Source, State, Status, SyncState
+
+__all__ = [
+    "Brownout",
+    "BundleError",
+    "ConfigurationError",
+    "Counters",
+    "Source",
+    "State",
+    "Status",
+    "SyncState",
+]

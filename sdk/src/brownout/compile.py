@@ -160,7 +160,9 @@ class Compiled:
         self.object = tables["object"]
         self.by_class = _TablesByClass(tables)
         self.policies = self._views[service].policies
-        self._unknown = Outcome("", error=ErrorCode.FLAG_NOT_FOUND, validity=Validity())
+        nothing_held = revision < 0
+        unknown = ErrorCode.PROVIDER_NOT_READY if nothing_held else ErrorCode.FLAG_NOT_FOUND
+        self._unknown = Outcome("", error=unknown, validity=Validity())
         self.failed = Outcome("", error=ErrorCode.GENERAL, validity=Validity())
         self._load_activations()
 

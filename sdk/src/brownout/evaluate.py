@@ -4,6 +4,7 @@ from typing import Any, TypeVar, cast
 
 from brownout.attributes import Context
 from brownout.compile import Compiled
+from brownout.context import ambient, merged
 from brownout.decision import MISSING, Decision, Outcome
 from brownout.flags import NOTHING
 from brownout.model import FlagType
@@ -39,6 +40,8 @@ def evaluate(
 class Evaluator:
     """The deciding half of every client: subclasses put a `Compiled` in `_compiled` and replace it at will.
 
+    What `brownout.context` holds for the request is merged under each call's own context.
+
     The value methods repeat one body, each with its own table: a shared helper would double their cost
     (docs/adr/0010). `default` is what the caller gets when the flag cannot be decided.
     """
@@ -47,6 +50,8 @@ class Evaluator:
 
     def boolean(self, key: str, context: Context = NOTHING, default: bool = False) -> bool:
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = self._compiled.boolean[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
@@ -56,6 +61,8 @@ class Evaluator:
 
     def string(self, key: str, context: Context = NOTHING, default: str = "") -> str:
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = self._compiled.string[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
@@ -65,6 +72,8 @@ class Evaluator:
 
     def integer(self, key: str, context: Context = NOTHING, default: int = 0) -> int:
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = self._compiled.integer[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
@@ -75,6 +84,8 @@ class Evaluator:
     def number(self, key: str, context: Context = NOTHING, default: float = 0.0) -> float:
         """The value of a `float` flag."""
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = self._compiled.number[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
@@ -85,6 +96,8 @@ class Evaluator:
     def object(self, key: str, context: Context = NOTHING, default: T = None) -> dict[str, Any] | T:  # type: ignore[assignment]
         """The value of an `object` flag, or of an LLM flag as JSON; it cannot be changed, its copies can."""
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = self._compiled.object[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
@@ -96,6 +109,8 @@ class Evaluator:
         """The value with its reason. The flag must be of `default`'s type; the default None takes any type."""
         compiled = self._compiled
         try:
+            if around := ambient():
+                context = merged(around, context)
             outcome = compiled.by_class[default.__class__][key](context)
         except Exception:  # noqa: BLE001
             outcome = compiled.failed
@@ -110,6 +125,8 @@ class Evaluator:
 
     def policy(self, request_class: str, context: Context = NOTHING) -> Policy:
         """What to do now with one request of this class; see brownout.policy.Policy."""
+        if around := ambient():
+            context = merged(around, context)
         return self._compiled.policy(request_class, context)
 
     def _defaulted(self, key: str, outcome: Outcome, default: T) -> T:  # noqa: ARG002 - for who wants to say so

@@ -52,6 +52,20 @@ addEventListener("change", (event) => {
   balance(row.closest(".split"), row);
 }, true);
 
+// the JSON pane speaks for itself: its text must not be overwritten by the controls beside it
+addEventListener("change", (event) => {
+  if (event.target.id !== "json" || !event.target.closest("#editor")) return;
+  event.stopImmediatePropagation();
+  event.target.closest(".json-pane").querySelector("button[value=json]").click();
+}, true);
+
+// Enter in a field means "take this", not "press the first button"
+addEventListener("submit", (event) => {
+  if (event.target.id !== "editor" || !event.submitter?.matches(".vh:not(#move-rule)")) return;
+  event.preventDefault();
+  htmx.trigger(event.target, "change");
+}, true);
+
 // drag a rule by its grip; the form says the new order and the server answers with the rules in it
 let dragged = null;
 
@@ -76,7 +90,7 @@ addEventListener("drop", (event) => {
   if (!dragged || !over || over === dragged) return;
   event.preventDefault();
   const button = document.getElementById("move-rule");
-  button.value = `rule.${dragged.dataset.rule}.to.${over.dataset.rule}`;
+  button.value = `to.${over.dataset.rule}:/rules/[${dragged.dataset.rule}]`;
   button.click();
 });
 

@@ -22,9 +22,10 @@ _PENDING_BYTES = 64 * 1024 * 1024
 class Connection:
     """`lost` is set once and for all when the connection ends, whoever ended it."""
 
-    def __init__(self, config: "Config", instance: str) -> None:
+    def __init__(self, config: "Config", instance: str, on_lost: Callable[[], None]) -> None:
         self._config = config
         self._instance = instance
+        self._on_lost = on_lost
         self.client = Client()
         self.lost = asyncio.Event()
         self.last_error = ""
@@ -75,3 +76,4 @@ class Connection:
 
     async def _on_closed(self) -> None:
         self.lost.set()
+        self._on_lost()

@@ -54,9 +54,9 @@ class Session:
         self._progress = progress
         self._collect = collect
         self._subjects = wire.Subjects(config.environment)
-        self._connection = Connection(config, instance)
-        self._direct = DirectGet(self._connection.client, config.domain, _ANSWER_S)
         self._kick = asyncio.Event()
+        self._connection = Connection(config, instance, self._kick.set)
+        self._direct = DirectGet(self._connection.client, config.domain, _ANSWER_S)
         self._news = asyncio.Event()
         self._heard_at = 0.0
         self._keys_at = float("-inf")
@@ -84,7 +84,7 @@ class Session:
 
     async def _publish(self, suffix: str, payload: bytes) -> None:
         """Best effort: what cannot be sent now is dropped."""
-        if not self._connection.lost.is_set() and self._connection.client.is_connected:
+        if self._is_open:
             with contextlib.suppress(Exception):
                 await self._connection.client.publish(
                     f"bot.{self._config.environment}.{self._instance}.{suffix}", payload
@@ -92,8 +92,13 @@ class Session:
 
     async def farewell(self) -> None:
         """Tells the control plane that this instance ends on purpose."""
-        await self._report(closing=True)
-        await self._connection.answers(1)
+        if self._is_open:
+            await self._report(closing=True)
+            await self._connection.answers(1)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._connection.client.is_connected and not self._connection.lost.is_set()
 
     async def _stay_caught_up(self) -> None:
         self._heard_at = time.monotonic()
@@ -229,7 +234,10 @@ class Session:
             self._look_into(outcome)
 
     async def _on_heartbeat(self, msg: "Msg") -> None:
+        interval_s = self._replica.heartbeat_interval_s
         outcome = self._replica.hear(signed(msg))
+        if self._replica.heartbeat_interval_s != interval_s:
+            self._kick.set()  # whoever waits has the wrong patience
         if outcome not in {Outcome.DROPPED, Outcome.UNKNOWN_KEY}:
             self._heard_at = time.monotonic()
         if outcome is Outcome.CONFIRMS:

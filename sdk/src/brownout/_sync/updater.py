@@ -41,6 +41,7 @@ class Updater:
         self._collect = collect
         self._selector = selectors.DefaultSelector()
         self._loop: asyncio.SelectorEventLoop | None = None
+        self._retired = False
         self._stopping = asyncio.Event()
         self._session: Session | None = None
         self._thread = native.start(self._run, "brownout-sync")
@@ -56,6 +57,7 @@ class Updater:
 
     def retire(self) -> None:
         """Ends the thread as soon as it turns again, if ever; nobody waits for it."""
+        self._retired = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just closed
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -89,6 +91,8 @@ class Updater:
         return self._loop
 
     async def _main(self) -> None:
+        if self._retired:  # before there was a loop to tell it
+            return
         self._beat()
         syncing = asyncio.create_task(self._sync())
         stopping = asyncio.create_task(self._stopping.wait())

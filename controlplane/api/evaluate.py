@@ -1,0 +1,48 @@
+"""Asking what a context gets: a flag, its explanation, or a whole policy; now or at any revision."""
+
+from litestar import Controller, post
+from litestar.di import NamedDependency
+
+from brownout.policy import Policy
+from controlplane.access.actor import Action, Actor
+from controlplane.dto import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
+from controlplane.services import Services
+
+
+class EvaluationController(Controller):
+    path = "/api/v1/environments/{environment:str}"
+    tags = ("evaluation",)
+
+    @post("/evaluate", operation_id="evaluate", status_code=200, opt={"action": Action.EVALUATE})
+    async def evaluate(
+        self,
+        environment: str,
+        data: EvaluateInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> DecisionOutput:
+        """One flag for one context. A flag that is not there is an error inside the decision, as in the SDK."""
+        decision = await services.evaluations.decide(actor, environment, data.flag, data.situation())
+        return DecisionOutput.of(decision)
+
+    @post("/explain", operation_id="explain", status_code=200, opt={"action": Action.EVALUATE})
+    async def explain(
+        self,
+        environment: str,
+        data: EvaluateInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> ExplanationOutput:
+        """The decision, and every rule that was tried with the result of each clause."""
+        return ExplanationOutput.of(await services.evaluations.explain(actor, environment, data.flag, data.situation()))
+
+    @post("/policy", operation_id="policy", status_code=200, opt={"action": Action.EVALUATE})
+    async def policy(
+        self,
+        environment: str,
+        data: PolicyInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> Policy:
+        """What to do with one request of this class: model, ladder, budget, tools, retries, under safe mode."""
+        return await services.evaluations.policy(actor, environment, data.request_class, data.situation())

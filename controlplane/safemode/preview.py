@@ -1,0 +1,52 @@
+"""Asking what an activation would do, before anybody confirms it."""
+
+from collections.abc import Collection, Iterator
+
+from brownout.model import ResourceRef, SafeModeActivation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.clock import Clock
+from controlplane.errors import Fault, InvalidInputError
+from controlplane.evaluations import Evaluations
+from controlplane.kinds import words
+from controlplane.safemode.blast import blast_radius
+from controlplane.safemode.request import MIN_DURATION, ActivationRequest
+from controlplane.safemode.values import BlastRadius
+
+
+class SafeModePreview:
+    def __init__(self, evaluations: Evaluations, clock: Clock) -> None:
+        self._evaluations = evaluations
+        self._clock = clock
+
+    async def preview(self, actor: Actor, environment: str, request: ActivationRequest) -> BlastRadius:
+        """The blast radius of `request` now. Its reason and end do not matter yet.
+
+        Raises:
+            InvalidInputError: there is no such profile, request class or cohort.
+        """
+        authorize(actor, Action.READ, environment)
+        compiled = await self._evaluations.compiled(environment)
+        faults = tuple(_unknown(request, compiled.resources.keys()))
+        if faults:
+            raise InvalidInputError(faults[0].message, faults)
+        now = self._clock.now()
+        spec = SafeModeActivation(
+            profile=request.profile,
+            reason="preview",
+            actor=actor.name,
+            activated_at=now,
+            expires_at=now + MIN_DURATION,
+            scope=request.scope,
+        )
+        return blast_radius(compiled.resources, compiled.revision, spec, now)
+
+
+def _unknown(request: ActivationRequest, present: Collection[ResourceRef]) -> Iterator[Fault]:
+    named = [("safe_mode_profile", request.profile, "/profile")]
+    named += [("cohort", key, f"/scope/cohorts/{i}") for i, key in enumerate(request.scope.cohorts)]
+    named += [
+        ("request_class", key, f"/scope/request_classes/{i}") for i, key in enumerate(request.scope.request_classes)
+    ]
+    for kind, key, pointer in named:
+        if ResourceRef(kind, key) not in present:
+            yield Fault("unknown_reference", f"there is no {words(kind)} {key!r}", pointer)

@@ -1,0 +1,60 @@
+"""The console as one router: its pages, its files, its errors. `app.create_app` mounts it."""
+
+from typing import Any
+
+from litestar import Request, Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.response import Redirect
+
+from controlplane.access.actor import Actor
+from controlplane.services import Services
+from controlplane.web.assets import Assets, serve_asset
+from controlplane.web.flag import FlagController
+from controlplane.web.flags import FlagsController
+from controlplane.web.history import HistoryController
+from controlplane.web.problems import HTML_EXCEPTION_HANDLERS
+from controlplane.web.render import UI, Templates
+from controlplane.web.restore import RestoreController
+from controlplane.web.review import ReviewController
+from controlplane.web.security import add_headers
+from controlplane.web.visit import Visit, url
+
+
+async def provide_visit(
+    request: Request[Any, Any, Any], services: Services, actor: Actor, templates: Templates
+) -> Visit:
+    return Visit(request, services, actor, templates)
+
+
+@get("/", opt={"public": False}, include_in_schema=False)
+async def home(visit: NamedDependency[Visit]) -> Redirect:
+    """The first environment there is: production, when there is one of that name."""
+    found = await visit.services.reads.environments(visit.actor)
+    keys = [environment.key for environment in found]
+    return Redirect(url("production" if "production" in keys or not keys else keys[0]))
+
+
+def console() -> tuple[Router, Templates]:
+    """The router, and the templates that its error pages need too."""
+    assets = Assets.load(UI / "dist")
+    templates = Templates(assets)
+    router = Router(
+        "/",
+        route_handlers=[
+            serve_asset,
+            home,
+            FlagsController,
+            FlagController,
+            ReviewController,
+            RestoreController,
+            HistoryController,
+        ],
+        dependencies={
+            "assets": Provide(lambda: assets, sync_to_thread=False),
+            "templates": Provide(lambda: templates, sync_to_thread=False),
+            "visit": Provide(provide_visit),
+        },
+        exception_handlers=HTML_EXCEPTION_HANDLERS,
+        after_request=add_headers,
+    )
+    return router, templates

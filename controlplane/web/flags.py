@@ -1,0 +1,131 @@
+"""The list of flags: searched and paged in the database."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from brownout.model import FlagType
+from controlplane.access.actor import Action
+from controlplane.store.values import Resource
+from controlplane.web.frame import Frame
+from controlplane.web.parts import Option
+from controlplane.web.render import View
+from controlplane.web.visit import Visit, url
+from controlplane.web.words import basis_points, plural, words
+
+PAGE = 50
+
+
+class FlagRow(msgspec.Struct, frozen=True):
+    key: str
+    href: str
+    description: str
+    owner: str
+    tags: tuple[str, ...]
+    type: str
+    enabled: bool
+    serves: str
+    """What everyone gets, and how many rules say otherwise."""
+    revision: int
+    changed_at: datetime
+    changed_by: str
+
+
+class FlagsPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/flags.html"
+
+    frame: Frame
+    rows: tuple[FlagRow, ...]
+    search: str
+    type: str
+    tag: str
+    types: tuple[Option, ...]
+    total: int
+    next_href: str
+    first_href: str
+    new_href: str
+
+
+class _FlagLine(msgspec.Struct):
+    """What a row needs of a spec; the rest is not decoded."""
+
+    type: str
+    default: Any
+    description: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    off_variant: str = ""
+    rules: tuple[msgspec.Raw, ...] = ()
+
+
+class FlagsController(Controller):
+    path = "/e/{environment:str}/flags"
+    include_in_schema = False
+
+    @get(opt={"action": Action.READ})
+    async def list_flags(
+        self,
+        visit: NamedDependency[Visit],
+        environment: str,
+        *,
+        q: str = "",
+        type: str = "",  # noqa: A002 - the name in the address
+        tag: str = "",
+        after: str = "",
+    ) -> Response[Any]:
+        frame = await visit.frame(environment, "flags")
+        page = await visit.services.reads.resources(
+            visit.actor, environment, "flag", search=q, type=type, tags=(tag,) if tag else (), after=after, limit=PAGE
+        )
+        asked = {"q": q, "type": type, "tag": tag}
+        counts = await visit.services.reads.counts(visit.actor, environment)
+        return visit.page(
+            FlagsPage(
+                frame=frame,
+                rows=tuple(_row(environment, item) for item in page.items),
+                search=q,
+                type=type,
+                tag=tag,
+                types=(Option("", "all types"), *(Option(name, words(name)) for name in FlagType.__args__)),  # type: ignore[attr-defined]
+                total=counts.get("flag", 0),
+                next_href=url(environment, "flags", **asked, after=page.next) if page.next else "",
+                first_href=url(environment, "flags", **asked) if after else "",
+                new_href=url(environment, "flags", "new") if visit.may(Action.EDIT, environment) else "",
+            )
+        )
+
+
+def _row(environment: str, item: Resource) -> FlagRow:
+    flag = msgspec.json.decode(item.spec, type=_FlagLine)
+    return FlagRow(
+        key=item.key,
+        href=url(environment, "flags", item.key),
+        description=flag.description,
+        owner=flag.owner,
+        tags=flag.tags,
+        type=words(flag.type),
+        enabled=flag.enabled,
+        serves=_serves(flag),
+        revision=item.revision,
+        changed_at=item.changed_at,
+        changed_by=item.changed_by,
+    )
+
+
+def _serves(flag: _FlagLine) -> str:
+    if not flag.enabled:
+        return f"off: {flag.off_variant}"
+    served = serve_words(flag.default)
+    return f"{served}, {plural(len(flag.rules), 'rule')}" if flag.rules else served
+
+
+def serve_words(serve: Any) -> str:
+    """big; small 95 % · big 5 %."""
+    if isinstance(serve, str):
+        return serve
+    shares = serve.get("split", ()) if isinstance(serve, dict) else ()
+    return " · ".join(f"{share['variant']} {basis_points(share['weight_bp'])}" for share in shares)

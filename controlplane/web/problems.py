@@ -1,0 +1,75 @@
+"""Errors as people see them: what happened, whether anything was saved, what to do."""
+
+from typing import Any, ClassVar
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from controlplane.errors import BrownoutError, Fault
+from controlplane.problems import OUTCOMES
+from controlplane.web.render import Templates, View
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/problem.html"
+
+    title: str
+    detail: str
+    advice: str
+    faults: tuple[Fault, ...]
+    back: str
+
+
+ADVICE = {
+    401: "Sign in, then try again.",
+    403: "Ask an administrator of the environment for the role that you need.",
+    404: "It may have been deleted: its history is still there.",
+    409: "Look at what changed meanwhile, then try again.",
+    429: "Wait a moment, then try again.",
+    503: "Services keep deciding with what they have. Try again in a moment.",
+}
+
+
+def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
+    outcome = OUTCOMES[error.code]
+    return _page(request, outcome.status, outcome.title, error.message, error.faults)
+
+
+def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    if error.status_code >= 500:
+        return broke(request, error)
+    return _page(
+        request, error.status_code, "Not found" if error.status_code == 404 else "Not understood", error.detail
+    )
+
+
+def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    log.error("page failed", method=request.method, path=request.url.path, exc_info=error)
+    return _page(request, 500, "Something broke here", "This is our fault; the log of the control plane says more.")
+
+
+def _page(
+    request: Request[Any, Any, Any], status: int, title: str, detail: str, faults: tuple[Fault, ...] = ()
+) -> Response[Any]:
+    templates: Templates = request.app.state.templates
+    saved = "" if request.method in {"GET", "HEAD"} else "Nothing was saved. "
+    back = request.headers.get("referer", "/")
+    page = ProblemPage(
+        title=title,
+        detail=detail,
+        advice=saved + ADVICE.get(status, ""),
+        faults=faults,
+        back=back if back.startswith(("/", str(request.base_url))) else "/",
+    )
+    return templates.response(page, status)
+
+
+HTML_EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    BrownoutError: refused,
+    HTTPException: refused_by_framework,
+    Exception: broke,
+}

@@ -1,0 +1,80 @@
+"""Starting a client. What a sync needs is imported here and nowhere earlier.
+
+The imports happen in the caller's thread on purpose: a fork while another thread imports leaves the child with a
+module lock that nobody will ever release.
+"""
+
+import atexit
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brownout import bundle, wire
+from brownout._sync.engine import Engine
+from brownout.config import Config
+from brownout.errors import BundleError, ConfigurationError
+
+if TYPE_CHECKING:
+    from brownout.client import Brownout
+
+_EXIT_S = 1.0
+
+
+def connect(config: Config, client: "Brownout") -> Engine:
+    assert config.key
+    verifier = wire.Verifier(config.environment, {config.key.kid: config.key.public})
+    engine = _engine(config, verifier, client)
+    engine.start()
+    return engine
+
+
+def open_file(path: Path, key: str | None, service: str, client: "Brownout") -> Engine:
+    """Raises OSError, BundleError or ConfigurationError."""
+    content = bundle.read(path)
+    verifier = wire.Verifier(content.environment, _trusted(content, key))
+    config = Config(urls=(), key=None, environment=content.environment, service=service)
+    engine = _engine(config, verifier, client)
+    engine.start_offline(content)
+    return engine
+
+
+def _engine(config: Config, verifier: wire.Verifier, client: "Brownout") -> Engine:
+    engine = Engine(
+        config,
+        verifier,
+        compiled=client._compiled,
+        install=client._install,
+        collect=client._collect,
+        on_reborn=client._reborn,
+    )
+    _at_exit(engine)
+    return engine
+
+
+def _trusted(content: bundle.Bundle, key: str | None) -> dict[str, bytes]:
+    if key:
+        try:
+            parsed = wire.SdkKey.parse(key)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        return {parsed.kid: parsed.public}
+    try:
+        links = msgspec.json.decode(content.keys, type=wire.KeyChain).links
+    except msgspec.MsgspecError:
+        links = ()
+    if not links:
+        raise BundleError("the bundle names no key of its own: pass key= to verify it")
+    return {links[0].kid: wire.public_key(links[0].pub)}
+
+
+def _at_exit(engine: Engine) -> None:
+    """Ends the threads before the interpreter does, without keeping a client alive that nobody uses any more."""
+    found = weakref.ref(engine)
+
+    def close() -> None:
+        if (left := found()) is not None:
+            left.close(_EXIT_S)
+
+    atexit.register(close)

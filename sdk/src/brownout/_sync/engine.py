@@ -1,0 +1,280 @@
+"""Everything behind a client that moves: its threads, their supervision, and starting again after a fork."""
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from copy import copy
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import uuid4
+
+from brownout import bundle, wire
+from brownout._sync import fork
+from brownout._sync.log import log
+from brownout._sync.progress import Progress
+from brownout._sync.replica import Replica
+from brownout._sync.serving import Change, Serving
+from brownout._sync.session import Collect
+from brownout._sync.updater import Updater
+from brownout._sync.watch import TICK_S, Watch
+from brownout.bundle import Bundle
+from brownout.compile import Compiled
+from brownout.config import Config
+from brownout.disk import DiskCopy
+from brownout.errors import BundleError
+from brownout.status import Source, State, Status, SyncState
+
+_T = TypeVar("_T")
+
+_STALLED_S = 15.0
+_STALLED_TICKS = 3
+"""How often in a row the sync thread must be found late: a process that did not run at all is not a stalled thread."""
+
+
+def new_instance() -> str:
+    """A name unlike any other's that tells a person where to look. NATS permissions allow no other characters."""
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
+    return f"{host}-{os.getpid()}-{uuid4().hex[:12]}"
+
+
+class Engine:
+    """`install` puts what is to be evaluated in place; `collect` as in Session; `reborn` is called in a forked child."""
+
+    def __init__(
+        self,
+        config: Config,
+        verifier: wire.Verifier,
+        *,
+        compiled: Compiled,
+        install: Callable[[Compiled], None],
+        collect: Collect,
+        on_reborn: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self.instance = new_instance()
+        self.progress = Progress(self._changed)
+        self.on_change: list[Callable[[Change], None]] = []
+        self.on_status: list[Callable[[Status], None]] = []
+        self._verifier = verifier
+        self._collect = collect
+        self._on_reborn = on_reborn
+        self._serving = Serving(config.environment, compiled, install, self._announce)
+        self._replica = self._make_replica()
+        self._disk = DiskCopy(config.disk) if config.disk else None
+        self._ready = threading.Event()
+        self._watch: Watch | None = None
+        self._updater: Updater | None = None
+        self._told: tuple[State, SyncState, Source] | None = None
+        self._late = 0
+        self._pid = os.getpid()
+        self._closed = False
+
+    def start(self) -> None:
+        """Loads what is on disk and starts the threads. Raises nothing; what went wrong is in `status`."""
+        if not self._start_from(Source.DISK, self._disk.load if self._disk else None):
+            path = self.config.bundle
+            self._start_from(Source.BUNDLE, (lambda: bundle.read(path)) if path else None)
+        fork.register(self)
+        if not fork.must_wait():
+            self._launch()
+
+    def start_offline(self, content: Bundle) -> None:
+        """Serves a file for good. Raises BundleError."""
+        self._replica.adopt(content)
+        self._date(Source.BUNDLE)
+        self.progress.enter(SyncState.OFFLINE)
+        fork.register(self)
+        self._launch()
+
+    @property
+    def status(self) -> Status:
+        self.check_process()
+        progress = self.progress
+        return Status(
+            state=self._state(),
+            sync=progress.sync,
+            source=progress.source,
+            environment=self.config.environment,
+            service=self.config.service,
+            instance=self.instance,
+            revision=self._replica.revision,
+            epoch=self._replica.epoch,
+            age_s=progress.age_s,
+            last_error=progress.last_error,
+            counters=copy(progress.counters),
+        )
+
+    def wait_ready(self, timeout_s: float | None) -> bool:
+        """In uWSGI's master the threads run only until this returns: they must not be there when it forks."""
+        self.check_process()
+        if self._updater is None and not self._closed and fork.must_wait():
+            self._launch()
+            ready = self._ready.wait(timeout_s)
+            self._halt(2.0)
+            return ready
+        return self._state() is State.READY or self._ready.wait(timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._pid == os.getpid():
+            self._halt(timeout_s)
+            self._save(last=True)
+        if self._disk:
+            self._disk.release()
+        self.progress.enter(SyncState.CLOSED)
+
+    def check_process(self) -> None:
+        """Catches a fork that no hook told us of (one made in C)."""
+        if self._pid != os.getpid():
+            self.reborn()
+
+    def hold_still(self, timeout_s: float) -> bool:
+        """Before a fork: the state must be whole in the copy."""
+        return self._replica.lock.acquire(timeout=timeout_s)
+
+    def move_on(self) -> None:
+        self._replica.lock.release()
+
+    def reborn(self) -> None:
+        """In a forked child: goes on under a name of its own, from the inherited state, with new threads."""
+        self._pid = os.getpid()
+        if self._updater:
+            self._updater.abandon()
+        if self._disk:
+            self._disk.release()
+        self.instance = new_instance()
+        inherited, self._replica = self._replica, self._make_replica()
+        self._replica.inherit(inherited)
+        ready, self._ready = self._ready.is_set(), threading.Event()
+        if ready:
+            self._ready.set()
+        self._updater = self._watch = None
+        self._on_reborn()
+        if not self._closed:
+            if self.config.urls:
+                self.progress.sync = SyncState.INIT
+            self._launch()
+
+    def post(self, job: Callable[[], None]) -> None:
+        if self._watch:
+            self._watch.post(job)
+
+    def _launch(self) -> None:
+        self._watch = Watch(self._tick)
+        if self.config.urls:
+            self._updater = self._make_updater()
+
+    def _halt(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        if self._updater and not self._updater.stop(timeout_s):
+            log.warning("the sync thread did not end within %s s", timeout_s)
+        if self._watch:
+            self._watch.stop(max(0.1, deadline - time.monotonic()))
+        self._updater = self._watch = None
+
+    def _make_replica(self) -> Replica:
+        keep = self.config.disk is not None
+        return Replica(self.config.environment, self._verifier, self._serving, self.progress.counters, keep=keep)
+
+    def _make_updater(self) -> Updater:
+        return Updater(self.config, self.instance, self._replica, self.progress, self._collect)
+
+    def _start_from(self, source: Source, read: Callable[[], Bundle | None] | None) -> bool:
+        try:
+            content = read() if read else None
+            if content is None:
+                return False
+            self._replica.adopt(content)
+        except (OSError, BundleError) as error:
+            self.progress.counters.refused_files += isinstance(error, BundleError)
+            self.progress.fail(error)
+            log.warning("the %s is not used: %s", "disk copy" if source is Source.DISK else "bundle", error)
+            return False
+        self._date(source)
+        return True
+
+    def _date(self, source: Source) -> None:
+        self.progress.source = source
+        if self._replica.as_of:
+            self.progress.date(max(0.0, time.time() - self._replica.as_of / 1000))
+
+    def _state(self) -> State:
+        if self._replica.revision < 0:
+            return State.NOT_READY
+        if self.progress.sync is SyncState.OFFLINE:
+            return State.READY
+        age = self.progress.age_s
+        fresh = self.progress.confirmed and age is not None and age <= self.config.stale_after_s
+        return State.READY if fresh else State.STALE
+
+    def _changed(self) -> None:
+        if self.progress.confirmed and self._replica.revision >= 0:
+            self._ready.set()
+        self.post(_look)
+
+    def _announce(self, change: Change) -> None:
+        self.post(lambda: self._call(self.on_change, change))
+
+    def _tick(self) -> float:
+        """On the watch thread. Answers the seconds until it wants to be called again."""
+        self._supervise()
+        now = datetime.now(UTC)
+        expires_at = self._serving.expires_at
+        if expires_at is not None and now >= expires_at:
+            with self._replica.lock:
+                self._serving.expire(now)
+            expires_at = self._serving.expires_at
+        status = self.status
+        told = (status.state, status.sync, status.source)
+        if told != self._told:
+            self._told = told
+            self._call(self.on_status, status)
+        self._save()
+        return TICK_S if expires_at is None else min(TICK_S, (expires_at - now).total_seconds())
+
+    def _call(self, callbacks: list[Callable[[_T], None]], argument: _T) -> None:
+        for callback in list(callbacks):
+            try:
+                callback(argument)
+            except Exception:  # noqa: BLE001 - a callback's fault is its author's
+                log.exception("a callback failed")
+
+    def _save(self, *, last: bool = False) -> None:
+        if self._disk is None or (self.progress.source is not Source.NATS and not last):
+            return
+        if self.progress.source is Source.NATS:
+            try:
+                self._disk.keep(self._replica, last=last)
+            except OSError as error:
+                self.progress.fail(error)
+
+    def _supervise(self) -> None:
+        updater = self._updater
+        if updater is None:
+            return
+        stalled = time.monotonic() - updater.pulse > _STALLED_S
+        self._late = self._late + 1 if stalled else 0
+        if not updater.is_alive():
+            self._replace(updater, "the sync thread died: " + self.progress.last_error)
+        elif self._late >= _STALLED_TICKS:
+            self._replace(updater, f"the sync thread made no progress for {_STALLED_S:g} s")
+
+    def _replace(self, updater: Updater, why: str) -> None:
+        log.error("%s; another one takes over", why)
+        self._late = 0
+        self.progress.counters.restarts += 1
+        self.progress.fail(why)
+        updater.retire()
+        self._serving = self._serving.heir()
+        inherited, self._replica = self._replica, self._make_replica()
+        self._replica.inherit(inherited)
+        self._updater = self._make_updater()
+
+
+def _look() -> None:
+    """A job that does nothing: the tick after it looks."""

@@ -1,0 +1,86 @@
+"""The sink that evaluation reads from."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from brownout.compile import Compiled
+from brownout.model import ResourceRef
+from brownout.wire import Operation
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Something that may change decisions. No `resources`: any of them may have changed."""
+
+    revision: int
+    cause: Literal["commit", "snapshot", "expiry"]
+    resources: frozenset[ResourceRef] = frozenset()
+
+
+class RetiredError(Exception):
+    """Another sync thread has taken over."""
+
+
+class Serving:
+    """Installs what was verified. Callers hold the replica's lock; readers hold nothing and see whole revisions."""
+
+    def __init__(
+        self,
+        environment: str,
+        compiled: Compiled,
+        install: Callable[[Compiled], None],
+        changed: Callable[[Change], None],
+    ) -> None:
+        self.compiled = compiled
+        self.expires_at: datetime | None = None
+        """When the next activation runs out."""
+        self.retired = False
+        self._environment = environment
+        self._install = install
+        self._changed = changed
+
+    def load(self, revision: int, batches: Iterable[list[tuple[str, str, bytes]]]) -> None:
+        resources: dict[ResourceRef, bytes] = {}
+        for batch in batches:
+            resources.update((ResourceRef(kind, key), spec) for kind, key, spec in batch)
+            time.sleep(0)  # whoever waits to evaluate goes first
+        compiled = Compiled.load(
+            self._environment, revision, resources, service=self.compiled.service, previous=self.compiled
+        )
+        self.expires_at = compiled.set_now(datetime.now(UTC))
+        self._check_in_office()
+        self.compiled = compiled
+        self._install(compiled)
+        self._changed(Change(revision, "snapshot"))
+
+    def apply(self, operations: Sequence[Operation], revision: int) -> None:
+        self._check_in_office()
+        self.compiled.apply(operations, revision)
+        self.expires_at = self.compiled.set_now(datetime.now(UTC))
+        touched = frozenset(ResourceRef(operation.kind, operation.key) for operation in operations)
+        self._changed(Change(revision, "commit", touched))
+
+    def expire(self, now: datetime) -> None:
+        """Activations that have run out by `now` stop applying."""
+        if self.expires_at is not None and now >= self.expires_at:
+            self.expires_at = self.compiled.set_now(now)
+            self._changed(Change(self.compiled.revision, "expiry"))
+
+    def heir(self) -> "Serving":
+        """Serves the same from a copy that no other thread can reach; this one is never to change anything again."""
+        self.retired = True
+        before = self.compiled
+        compiled = Compiled.load(
+            self._environment, before.revision, before.resources, service=before.service, previous=before
+        )
+        heir = Serving(self._environment, compiled, self._install, self._changed)
+        heir.expires_at = compiled.set_now(datetime.now(UTC))
+        self._install(compiled)
+        return heir
+
+    def _check_in_office(self) -> None:
+        if self.retired:
+            raise RetiredError

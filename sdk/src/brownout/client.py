@@ -1,0 +1,151 @@
+"""The client: connects once in a process, then answers from memory."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from brownout._sync.log import warn_once
+from brownout.compile import Compiled
+from brownout.config import configure
+from brownout.decision import Outcome
+from brownout.evaluate import Evaluator
+
+if TYPE_CHECKING:
+    import ssl
+
+    from brownout._sync.engine import Engine
+    from brownout._sync.serving import Change
+    from brownout.status import Status
+
+_T = TypeVar("_T")
+
+_CLOSE_S = 2.0
+
+
+class Brownout(Evaluator):
+    """Feature flags, policies and safe mode of one environment.
+
+    Make one with `connect` or `offline` and keep it for the life of the process; it works on in forked children.
+    Evaluation is local: it never blocks and never raises.
+    """
+
+    _engine: "Engine"
+
+    def __init__(self, compiled: Compiled) -> None:
+        self._compiled = compiled
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | Sequence[str] | None = None,
+        *,
+        key: str | None = None,
+        environment: str | None = None,
+        service: str | None = None,
+        disk: str | os.PathLike[str] | bool | None = None,
+        bundle: str | os.PathLike[str] | None = None,
+        stale_after_s: float | None = None,
+        domain: str | None = None,
+        tls: "ssl.SSLContext | None" = None,
+    ) -> Self:
+        """Starts following an environment, and returns at once: with what the disk copy or the bundle holds, if any.
+
+        Every argument can come from the environment instead: `BROWNOUT_NATS_URL` (several: comma-separated),
+        `BROWNOUT_SDK_KEY`, `BROWNOUT_ENVIRONMENT`, `BROWNOUT_SERVICE`, `BROWNOUT_DISK` (a directory, or `off`),
+        `BROWNOUT_BUNDLE`, `BROWNOUT_STALE_AFTER_S` (default 30), `BROWNOUT_JETSTREAM_DOMAIN`.
+
+        Raises:
+            ConfigurationError: something necessary is missing or malformed.
+        """
+        config = configure(
+            urls=url,
+            key=key,
+            environment=environment,
+            service=service,
+            disk=disk,
+            bundle=bundle,
+            stale_after_s=stale_after_s,
+            domain=domain,
+            tls=tls,
+            variables=os.environ,
+        )
+        from brownout._sync.boot import connect
+
+        client = cls(Compiled.load(config.environment, -1, {}, service=config.service))
+        client._engine = connect(config, client)
+        return client
+
+    @classmethod
+    def offline(cls, path: str | os.PathLike[str], *, key: str | None = None, service: str = "") -> Self:
+        """Serves a file written by `brownout export --bundle`, and nothing else, for good.
+
+        `key` (or `BROWNOUT_SDK_KEY`) pins who must have signed it; without one, damage is noticed and forgery is not.
+
+        Raises:
+            BundleError: the file is damaged, foreign, or not signed by the key's owner.
+            OSError: it cannot be read.
+        """
+        from brownout._sync.boot import open_file
+
+        client = cls(Compiled.load("", -1, {}, service=service))
+        client._engine = open_file(Path(path), key or os.environ.get("BROWNOUT_SDK_KEY"), service, client)
+        return client
+
+    @property
+    def status(self) -> "Status":
+        """Whether it answers, from what, and how old that is."""
+        return self._engine.status
+
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
+        """Blocks until the head is confirmed by the control plane; returns whether it is."""
+        return self._engine.wait_ready(timeout_s)
+
+    def on_change(self, callback: "Callable[[Change], None]") -> Callable[[], None]:
+        """Calls `callback` after every change that may change decisions; returns what ends that.
+
+        Callbacks run one after another on a thread of the client's; a slow one delays others, never the updates.
+        """
+        return _subscribe(self._engine.on_change, callback)
+
+    def on_status(self, callback: "Callable[[Status], None]") -> Callable[[], None]:
+        """Calls `callback` whenever the state, the sync state or the source has changed; returns what ends that."""
+        return _subscribe(self._engine.on_status, callback)
+
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Says goodbye and ends every thread and connection. Evaluation goes on from what is held. Idempotent."""
+        self._engine.close(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _defaulted(self, key: str, outcome: Outcome, default: _T) -> _T:
+        """Says once in a process why a key gets its default."""
+        if outcome.error is not None:
+            warn_once(
+                str(key)[:200], outcome.error, f"flag {key!r:.200}: the caller's default is served: {outcome.error}"
+            )
+        return default
+
+    def _collect(self, final: bool) -> bytes | None:  # noqa: ARG002
+        """What to send as telemetry now. Called on the sync thread, every ten seconds and when closing."""
+        return None
+
+    def _reborn(self) -> None:
+        """Called in a forked child, before its threads start."""
+
+    def _install(self, compiled: Compiled) -> None:
+        self._compiled = compiled
+
+
+def _subscribe(callbacks: list[Callable[[_T], None]], callback: Callable[[_T], None]) -> Callable[[], None]:
+    callbacks.append(callback)
+
+    def end() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return end
