@@ -10,15 +10,18 @@ import structlog
 from nats.errors import Error as NatsError
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
-from controlplane.errors import UnavailableError
+from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Link, LinkDownError
 from controlplane.store import Store, StoredEnvelope
+from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 
 REBROADCAST_S = 0.5
 """For SDKs that were reconnecting when a revision went out."""
 PAGE = 256
+UNKNOWN_TAIL = 100
+"""How far back to begin when nobody knows where the log ends."""
 PACE_PER_S = 2_000
 """A long tail is sent again no faster than this."""
 
@@ -34,18 +37,18 @@ class Fallback:
         self._on_sent = on_sent
         self._active = asyncio.Event()
         self._more = asyncio.Event()
-        self._logged = 0
+        self._logged: int | None = None
         self.sent = 0
 
     @property
     def active(self) -> bool:
         return self._active.is_set()
 
-    def start(self, logged: int) -> None:
-        """`logged`: the last revision that the log is known to have."""
+    def start(self, logged: int | None) -> None:
+        """`logged`: the last revision that the log is known to have; None when that is not known."""
         if not self.active:
             log.warning("fallback_started", environment=self._environment, logged=logged)
-        self._logged = logged
+            self._logged = logged
         self._active.set()
 
     def stop(self) -> None:
@@ -71,15 +74,19 @@ class Fallback:
                 client = self._link.client
                 if again:
                     await self._link.suspect(client)
-                count = await self._broadcast(self._logged if again else max(self.sent, self._logged))
+                logged = await self._last_logged()
+                count = await self._broadcast(logged if again else max(self.sent, logged))
                 if again:
                     rebroadcast_at = loop.time() + max(REBROADCAST_S, count / PACE_PER_S)
-            except (LinkDownError, NatsError, OSError, UnavailableError) as error:
+            except (LinkDownError, NatsError, OSError, UnavailableError, NotFoundError) as error:
                 log.debug("fallback_failed", environment=self._environment, error=str(error))
-            try:
-                await asyncio.wait_for(self._more.wait(), REBROADCAST_S / 2)
-            except TimeoutError:
-                pass
+            await wait_set(self._more, REBROADCAST_S / 2)
+
+    async def _last_logged(self) -> int:
+        if self._logged is None:
+            head = await self._store.head(self._environment)
+            self._logged = max(0, head.revision - UNKNOWN_TAIL)
+        return self._logged
 
     async def _broadcast(self, after: int) -> int:
         """Sends what follows `after`, up to a revision that only a snapshot can bring; returns how many."""

@@ -18,6 +18,7 @@ from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import LinkDownError
 from controlplane.publish.parts import Parts, Position
 from controlplane.store import SigningKey
+from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +62,7 @@ class Heartbeats:
         loop = asyncio.get_running_loop()
         while (left_s := self._due - loop.time()) > 0:
             self._soon.clear()
-            try:
-                await asyncio.wait_for(self._soon.wait(), left_s)
-            except TimeoutError:
-                pass
+            await wait_set(self._soon, left_s)
 
     async def _beat(self) -> None:
         self._postpone(1)

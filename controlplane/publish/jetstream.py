@@ -151,7 +151,7 @@ class JetStream:
                     reply = f"{inbox}.{index}"
                     await client.publish(message.subject, message.payload, reply=reply, headers=dict(message.headers))
                 for answer in answers:
-                    yield _outcome(await asyncio.wait_for(answer, timeout_s))
+                    yield _outcome(await _within(answer, timeout_s))
             finally:
                 await subscription.unsubscribe()
         except (NatsError, OSError, TimeoutError) as error:
@@ -183,6 +183,11 @@ class JetStream:
             return self._link.client
         except LinkDownError as error:
             raise JetStreamUnavailableError(str(error)) from error
+
+
+async def _within(answer: asyncio.Future[Msg], timeout_s: float) -> Msg:
+    async with asyncio.timeout(timeout_s):
+        return await answer
 
 
 def _outcome(answer: Msg) -> Outcome:

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from controlplane.store import NOTIFY_CHANNEL
+from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,7 @@ async def _listen_once(url: str, on_notify: Callable[[str], None], on_connected:
         connection.add_termination_listener(lambda _connection: ended.set())
         on_connected()
         while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), CHECK_EVERY_S)
+            await wait_set(ended, CHECK_EVERY_S)
             await connection.execute("SELECT 1")
     finally:
         with contextlib.suppress(Exception):

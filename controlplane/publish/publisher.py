@@ -24,6 +24,7 @@ from controlplane.publish.parts import Pace, Parts, Position
 from controlplane.publish.sightings import Sightings
 from controlplane.publish.snapshots import Snapshots
 from controlplane.store import StoredEnvelope
+from controlplane.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
 
@@ -117,14 +118,15 @@ class Publisher:
         """Publishes until cancelled. Outages are ridden out here; anything else is raised."""
         await self._sightings.subscribe()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._fallback.run())
-                tasks.create_task(self._heartbeats.run())
-                tasks.create_task(self._keep_snapshot_fresh())
-                while True:
-                    await self._wait(await self._round())
+            await run_together(
+                self._publish_forever(), self._keep_snapshot_fresh(), self._fallback.run(), self._heartbeats.run()
+            )
         finally:
             self._sightings.unsubscribe()
+
+    async def _publish_forever(self) -> None:
+        while True:
+            await wait_set(self._wake, await self._round())
 
     async def _round(self) -> float:
         """Does what there is to do; returns how long to wait for more."""
@@ -148,18 +150,12 @@ class Publisher:
         self._fallback.stop()
         return self._pace.poll_s
 
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout_s)
-        except TimeoutError:
-            pass
-
     def _degrade(self, error: JetStreamUnavailableError) -> None:
         if not self._fallback.active:
             self._counters.degradations += 1
             log.warning("jetstream_unavailable", environment=self.environment, error=str(error))
         self._audit_at = 0
-        self._fallback.start(self._logged.revision if self._logged else self._head)
+        self._fallback.start(self._logged.revision if self._logged else None)
 
     async def _reconcile(self) -> None:
         if self._sightings.pending or asyncio.get_running_loop().time() >= self._audit_at:
@@ -198,7 +194,6 @@ class Publisher:
         self._counters.recreated += mended.recreated
         if mended.fenced:
             self._fallback.forget()
-            self._heartbeats.hasten()
         await self._key_chain.refresh()
 
     async def _publish(self, rows: Sequence[StoredEnvelope]) -> None:
@@ -218,6 +213,8 @@ class Publisher:
                 if ours:
                     self._counters.appended += 1
                     self._announce(envelope)
+        if batch[0].reset:
+            self._heartbeats.hasten()
 
     async def _keep_snapshot_fresh(self) -> None:
         """Beside the publishing, which a large snapshot must not hold up."""

@@ -9,6 +9,7 @@ from controlplane.errors import UnavailableError
 from controlplane.publish.listen import listen
 from controlplane.publish.parts import Pace, Parts
 from controlplane.publish.publisher import Published, Publisher, PublisherHealth
+from controlplane.tasks import end, wait_set
 
 log = structlog.get_logger(__name__)
 
@@ -51,19 +52,10 @@ class PublisherService:
         try:
             while True:
                 await self._follow_environments()
-                await self._wait()
+                await wait_set(self._discover, DISCOVER_S)
+                self._discover.clear()
         finally:
-            tasks = [listening, *self._tasks.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._discover.wait(), DISCOVER_S)
-        except TimeoutError:
-            pass
-        self._discover.clear()
+            await end(listening, *self._tasks.values())
 
     async def _follow_environments(self) -> None:
         try:
@@ -77,7 +69,7 @@ class PublisherService:
             # Its streams stay: if this is a restored Postgres, they still serve its SDKs.
             log.warning("environment_gone", environment=key)
             del self._publishers[key]
-            self._tasks.pop(key).cancel()
+            await end(self._tasks.pop(key))
 
     async def _supervise(self, key: str) -> None:
         """A publisher that crashes is a bug; it is reported, and started again from nothing."""

@@ -14,9 +14,19 @@ LOG_MESSAGES = 10_000
 DUPLICATE_WINDOW_NS = 120 * 1_000_000_000
 
 
+_NO_LIMITS: Mapping[str, Any] = {
+    "max_age": 0,
+    "max_bytes": -1,
+    "max_msg_size": -1,
+    "sealed": False,
+    "deny_purge": False,
+}
+
+
 def log_config(subjects: Subjects, replicas: int) -> dict[str, Any]:
     """The revision log: what the publisher appends to `bow.` the server sends on to SDKs on `bo.`."""
     return {
+        **_NO_LIMITS,
         "name": subjects.log_stream,
         "subjects": [subjects.log_write],
         "retention": "limits",
@@ -34,6 +44,7 @@ def log_config(subjects: Subjects, replicas: int) -> dict[str, Any]:
 def snapshot_config(subjects: Subjects, replicas: int) -> dict[str, Any]:
     """Snapshots: no age limit, for an environment that nobody changes must stay bootable forever."""
     return {
+        **_NO_LIMITS,
         "name": subjects.snapshot_stream,
         "subjects": [subjects.snapshot_all],
         "retention": "limits",
@@ -79,7 +90,5 @@ async def create(jetstream: JetStream, config: Mapping[str, Any], first_sequence
 
 
 def drift(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of settings that are not as wanted, and of limits set that ours would not have."""
-    defaults = {"max_age": 0, "max_bytes": -1, "max_msg_size": -1, "sealed": False, "deny_purge": False}
-    expected = {**defaults, **wanted}
-    return tuple(name for name, value in expected.items() if found.get(name, defaults.get(name)) != value)
+    """The names of settings that are not as wanted. What the server leaves out is its default, as are `_NO_LIMITS`."""
+    return tuple(name for name, value in wanted.items() if found.get(name, _NO_LIMITS.get(name)) != value)

@@ -17,6 +17,7 @@ from controlplane.database import Database
 from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.store import SigningKeys, Store
+from controlplane.tasks import end
 from tests.support import SECRET_KEY
 
 PATIENT = Pace(poll_s=60, heartbeat_s=60)
@@ -52,9 +53,7 @@ async def replica(database_url: str, nats_url: str, pace: Pace = QUICK) -> Async
         await asyncio.wait_for(link.wait_up(), 10)
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         await database.close()
 
 
