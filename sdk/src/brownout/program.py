@@ -23,7 +23,7 @@ Membership = Callable[[attributes.Context], bool | None]
 _GLOBALS = {
     "contains": attributes.contains,
     "dotted": attributes.dotted,
-    "hash32": mmh3.hash,
+    "hash32": mmh3.mmh3_32_uintdigest,
     "member": attributes.member,
     "moment": attributes.moment,
     "number": attributes.number,
@@ -169,7 +169,7 @@ class Program:
         name = self.load("unit", by)
         with self.when(f"{name} is None"):
             self.line(f"return {self.constant(outcome(shares[0].variant, True))}")
-        self.line(f"hashed = hash32({self.constant(seed + ':')} + {name}, 0, False)")
+        self.line(f"hashed = hash32(({self.constant(seed + ':')} + {name}).encode(), 0)")
         edge = 0
         for share in shares:
             edge += share.weight_bp
