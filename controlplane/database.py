@@ -18,6 +18,10 @@ STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
 
+POINTED = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+"""For the writing pool, whose statements look rows up by key: planned once and by index, however the values are
+distributed. Planning a commit anew cost more than running it, and one cohort named by every flag made it scan them."""
+
 UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03", "53300"})
 """Lock or statement timeout, the server going away or coming up, no connection left."""
 
@@ -40,7 +44,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
         self.url = url
-        self.engine = _engine(url, pool_size, {"lock_timeout": str(lock_timeout_ms)})
+        self.engine = _engine(url, pool_size, {**POINTED, "lock_timeout": str(lock_timeout_ms)})
         self._reader = _engine(url, pool_size, {"default_transaction_read_only": "on"})
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._read_autocommit = self._reader.execution_options(isolation_level="AUTOCOMMIT")

@@ -25,6 +25,9 @@ from controlplane.store.values import Change, Commit, Head, Preview
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
+DEPENDANTS_TOLD = 20
+"""How many dependants the words of a commit can speak of, where no fault can lie with them."""
+
 
 class Request(NamedTuple):
     """A commit as asked for, already drafted."""
@@ -127,6 +130,8 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
             "environment": request.environment,
             "kinds": [ref.kind for ref in touched],
             "keys": [ref.key for ref in touched],
+            "looked_into": [request.draft.looked_into(ref) for ref in touched],
+            "told": DEPENDANTS_TOLD,
             "named_kinds": [ref.kind for ref in named],
             "named_keys": [ref.key for ref in named],
             "idempotency_key": request.idempotency_key,
@@ -196,6 +201,8 @@ def _change_columns(changes: Sequence[Change]) -> dict[str, list[Any]]:
         "types": [shown.type if shown else None for shown in lists],
         "tags": [shown.tags if shown else None for shown in lists],
         "searches": [shown.search if shown else None for shown in lists],
+        "gone_kinds": [change.kind for change in changes if change.after is None],
+        "gone_keys": [change.key for change in changes if change.after is None],
     }
 
 

@@ -28,6 +28,9 @@ MAX_IDEMPOTENCY_KEY = 200
 
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
+CONTENT_MATTERS = frozenset({"flag"})
+"""Kinds of which brownout.check asks more than that they exist: a flag's type, variants and safe variant."""
+
 
 class Drafted(NamedTuple):
     """One operation, read; `place` is where it stood. `spec` and `encoded` are None for a delete."""
@@ -44,6 +47,10 @@ class Draft(NamedTuple):
     def specs(self) -> list[tuple[ResourceRef, Spec]]:
         """What is put."""
         return [(ref, entry.spec) for ref, entry in self.entries.items() if entry.spec is not None]
+
+    def looked_into(self, ref: ResourceRef) -> bool:
+        """Whether what names `ref` can be at fault: it is deleted, or of a kind whose content others build on."""
+        return self.entries[ref].spec is None or ref.kind in CONTENT_MATTERS
 
     @property
     def named(self) -> frozenset[ResourceRef]:

@@ -18,36 +18,54 @@ def _typed(sql: str, **types: object) -> TextClause:
 LOAD = _typed(
     """
 WITH touched AS (
-    SELECT * FROM unnest(:kinds, :keys) AS t(kind, key)
+    SELECT * FROM unnest(:kinds, :keys, :looked_into) AS t(kind, key, looked_into)
 ), affected AS (
     SELECT kind, key FROM touched
     UNION
-    SELECT r.from_kind, r.from_key
-    FROM reference r JOIN touched t ON r.environment = :environment AND r.to_kind = t.kind AND r.to_key = t.key
+    SELECT d.* FROM touched t CROSS JOIN LATERAL (
+        SELECT from_kind, from_key FROM reference
+        WHERE t.looked_into AND environment = :environment AND to_kind = t.kind AND to_key = t.key OFFSET 0
+    ) d
+    UNION
+    SELECT d.* FROM touched t CROSS JOIN LATERAL (
+        SELECT from_kind, from_key FROM reference
+        WHERE environment = :environment AND to_kind = t.kind AND to_key = t.key ORDER BY 1, 2 LIMIT :told
+    ) d
 ), needed AS (
     SELECT kind, key FROM affected
     UNION
     SELECT * FROM unnest(:named_kinds, :named_keys)
     UNION
-    SELECT r.to_kind, r.to_key
-    FROM reference r JOIN affected a ON r.environment = :environment AND r.from_kind = a.kind AND r.from_key = a.key
+    SELECT d.* FROM affected a CROSS JOIN LATERAL (
+        SELECT to_kind, to_key FROM reference
+        WHERE environment = :environment AND from_kind = a.kind AND from_key = a.key OFFSET 0
+    ) d
 )
 SELECT e.epoch, e.revision, e.chain, e.signing_kid, i.body, i.revision AS answered, r.kind, r.key, r.spec
 FROM environment e
 LEFT JOIN idempotency i ON i.environment = e.key AND i.key = :idempotency_key AND i.created_at > :horizon
-LEFT JOIN (needed n JOIN resource r ON r.environment = :environment AND r.kind = n.kind AND r.key = n.key) ON true
+LEFT JOIN (needed n CROSS JOIN LATERAL (
+    SELECT kind, key, spec FROM resource
+    WHERE environment = :environment AND kind = n.kind AND key = n.key OFFSET 0
+) r) ON true
 WHERE e.key = :environment
 """,
     environment=Text,
     kinds=_TEXTS,
     keys=_TEXTS,
+    looked_into=ARRAY(Boolean),
+    told=Integer,
     named_kinds=_TEXTS,
     named_keys=_TEXTS,
     idempotency_key=Text,
     horizon=DateTime(timezone=True),
 )
 """The head, the idempotency key's earlier answer, and the resources that a change to `kinds`/`keys` touches:
-themselves, what names them, and what all these (and the new specs: `named_*`) name. A row each."""
+themselves, what names them, and what all these (and the new specs: `named_*`) name. A row each.
+
+Of those that name a resource all are loaded where it is `looked_into`, else the first `told`. LATERAL with OFFSET 0
+makes every look an index probe: joined freely, the planner takes thousands of dependants for likely and scans the
+whole environment, for every commit."""
 
 WRITE = _typed(
     f"""
@@ -75,16 +93,16 @@ WITH head AS (
     SET spec = excluded.spec, revision = excluded.revision, type = excluded.type, tags = excluded.tags,
         search = excluded.search
 ), deleted AS (
-    DELETE FROM resource r
-    USING logged l, unnest(:kinds, :keys, :afters) AS d(kind, key, after)
-    WHERE d.after IS NULL AND r.environment = l.environment AND r.kind = d.kind AND r.key = d.key
+    DELETE FROM resource
+    WHERE environment = (SELECT environment FROM logged) AND kind = ANY(:gone_kinds) AND key = ANY(:gone_keys)
+      AND (kind, key) IN (SELECT * FROM unnest(:gone_kinds, :gone_keys))
 ), named AS (
     SELECT * FROM unnest(:from_kinds, :from_keys, :to_kinds, :to_keys) AS n(from_kind, from_key, to_kind, to_key)
 ), unlinked AS (
-    DELETE FROM reference r
-    USING logged l, unnest(:kinds, :keys) AS t(kind, key)
-    WHERE r.environment = l.environment AND r.from_kind = t.kind AND r.from_key = t.key
-      AND (r.from_kind, r.from_key, r.to_kind, r.to_key) NOT IN (SELECT * FROM named)
+    DELETE FROM reference
+    WHERE environment = (SELECT environment FROM logged) AND from_kind = ANY(:kinds) AND from_key = ANY(:keys)
+      AND (from_kind, from_key) IN (SELECT * FROM unnest(:kinds, :keys))
+      AND (from_kind, from_key, to_kind, to_key) NOT IN (SELECT * FROM named)
 ), linked AS (
     INSERT INTO reference (environment, from_kind, from_key, to_kind, to_key)
     SELECT l.environment, n.* FROM logged l, named n
@@ -125,6 +143,8 @@ SELECT revision, pg_notify('{NOTIFY_CHANNEL}', environment) FROM logged
     types=_TEXTS,
     tags=_TEXTS,
     searches=_TEXTS,
+    gone_kinds=_TEXTS,
+    gone_keys=_TEXTS,
     from_kinds=_TEXTS,
     from_keys=_TEXTS,
     to_kinds=_TEXTS,

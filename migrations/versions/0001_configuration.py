@@ -38,7 +38,7 @@ CREATE TABLE reference (
     to_key text NOT NULL,
     PRIMARY KEY (environment, from_kind, from_key, to_kind, to_key)
 );
-CREATE INDEX reference_to ON reference (environment, to_kind, to_key);
+CREATE INDEX reference_to ON reference (environment, to_kind, to_key, from_kind, from_key);
 
 CREATE TABLE revision (
     environment text NOT NULL REFERENCES environment,

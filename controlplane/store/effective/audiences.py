@@ -100,14 +100,22 @@ def _fitting(op: str, operand: str | float | bool) -> Any:
         case "lt" | "gt":
             return float(operand) + (1 if op == "gt" else -1)
         case "before" | "after":
-            at = instant(str(operand))
-            return None if at is None else (at + timedelta(days=1 if op == "after" else -1)).isoformat()
+            return _beside(str(operand), 1 if op == "after" else -1)
         case "semver_gt":
-            return f"{int(str(operand).lstrip('v').split('.')[0]) + 1}.0.0"
+            return f"{int(str(operand).split('.')[0].split('-')[0].split('+')[0]) + 1}.0.0"
         case "semver_lt":
             return "0.0.0-0"
         case _:
             return operand
+
+
+def _beside(operand: str, days: int) -> str:
+    """An instant so many days from `operand`, if the calendar has one."""
+    at = instant(operand)
+    try:
+        return operand if at is None else (at + timedelta(days=days)).isoformat()
+    except OverflowError:
+        return operand
 
 
 def _another(op: str, values: tuple[str | int | float | bool, ...]) -> Any:
@@ -117,7 +125,9 @@ def _another(op: str, values: tuple[str | int | float | bool, ...]) -> Any:
         return "9999.0.0"
     if isinstance(first, bool):
         return not first
-    return SOMEBODY if isinstance(first, str) else max(float(value) for value in values) + 1
+    if isinstance(first, str):
+        return SOMEBODY
+    return max(value for value in values if not isinstance(value, str)) + 1
 
 
 def _set(context: dict[str, Any], path: str, value: Any) -> None:

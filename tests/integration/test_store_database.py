@@ -1,0 +1,95 @@
+"""What the database itself refuses, and what verification finds when somebody gets around that."""
+
+import asyncpg
+import pytest
+
+from controlplane.store import Store
+from tests.integration.resources import cohort, put
+
+pytestmark = pytest.mark.anyio
+
+
+async def commit(store: Store, key: str = "beta") -> None:
+    await store.commit("production", [put(cohort(key, "u-1"))], author="mara", message="because")
+
+
+@pytest.mark.parametrize("table", ["revision", "change"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET environment = 'x'", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_the_database_refuses_to_rewrite_history(
+    store: Store, database_url: str, table: str, statement: str
+) -> None:
+    await commit(store)
+    connection = await asyncpg.connect(database_url)
+    with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+        await connection.execute(statement.format(table))
+    await connection.close()
+
+
+FORGE = """
+INSERT INTO revision (environment, revision, epoch, previous_chain, chain, payload, signature, reset, author, message,
+                      created_at, effective, changes, seal)
+SELECT environment, $1, epoch + $2, coalesce($3, chain), coalesce($4, left(encode(sha256(convert_to(chain, 'UTF8')
+    || payload), 'hex'), 32)), payload, signature, reset, author, message, created_at, effective, 0, seal
+FROM revision WHERE revision = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [
+        ((3, 0, None, None), "not the next one"),
+        ((1, 0, None, None), "not the next one"),
+        ((2, -1, None, None), "not the next one"),
+        ((2, 0, "elsewhere", None), "does not follow"),
+        ((2, 0, None, "elsewhere"), "not that of its payload"),
+    ],
+)
+async def test_the_database_refuses_a_revision_that_does_not_follow(
+    store: Store, database_url: str, forged: tuple[object, ...], said: str
+) -> None:
+    await commit(store)
+    connection = await asyncpg.connect(database_url)
+    with pytest.raises(asyncpg.RestrictViolationError, match=said):
+        await connection.execute(FORGE, *forged)
+    await connection.execute(FORGE, 2, 0, None, None)
+    await connection.close()
+
+
+async def test_the_database_refuses_changes_added_to_the_past(store: Store, database_url: str) -> None:
+    await commit(store)
+    connection = await asyncpg.connect(database_url)
+    with pytest.raises(asyncpg.RestrictViolationError, match="with the revision that made it"):
+        await connection.execute("INSERT INTO change VALUES ('production', 1, 'cohort', 'other', NULL, '{}')")
+    await connection.close()
+
+
+TAMPER = {
+    "seal": "UPDATE revision SET author = 'nobody' WHERE revision = 2",
+    "chain": "UPDATE revision SET payload = payload || ' '::bytea WHERE revision = 2",
+    "signature": "UPDATE revision SET signature = (SELECT signature FROM revision WHERE revision = 1) WHERE revision = 2",
+    "gap": "DELETE FROM revision WHERE revision = 2",
+}
+
+
+@pytest.mark.parametrize("code", TAMPER)
+async def test_verification_names_the_first_broken_revision(store: Store, database_url: str, code: str) -> None:
+    for name in ("a", "b", "c"):
+        await commit(store, name)
+    assert (await store.verify_history("production")).revisions == 3
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("ALTER TABLE revision DISABLE TRIGGER append_only")
+    await connection.execute(TAMPER[code])
+    await connection.close()
+    verified = await store.verify_history("production")
+    assert verified.broken is not None
+    assert (verified.broken.code, verified.broken.revision) == (code, 3 if code == "gap" else 2)
+
+
+async def test_verification_sees_a_head_state_that_the_log_does_not_lead_to(store: Store, database_url: str) -> None:
+    await commit(store)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE resource SET spec = '{}'")
+    await connection.close()
+    broken = (await store.verify_history("production")).broken
+    assert broken is not None
+    assert broken.code == "state"
