@@ -5,10 +5,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from sdk.tests.history import History
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess
+
+settings.register_profile("brownout", deadline=None)  # a busy machine is no failure
+settings.load_profile("brownout")
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,16 @@ A compiled thing is never changed, only retired and replaced; why answers still 
 is in docs/adr/0012.
 """
 
-import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from brownout.attributes import Context
+from brownout.counts import Counts
 from brownout.decision import ErrorCode, Outcome, Validity
 from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
 from brownout.model import (
@@ -36,13 +35,10 @@ from brownout.plan import Plan, PolicyOutcome, ScopedActivation
 from brownout.policy import Policy
 from brownout.program import CompiledCohort, Membership
 from brownout.safemode import Activation, Overlay
+from brownout.writing import WRITING
 
 if TYPE_CHECKING:
     from brownout.wire import Operation
-
-_WRITING = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, after_in_child=_WRITING.release)
 
 _SAFE_MODE_KINDS = {"safe_mode_activation", "safe_mode_profile"}
 _LLM_TYPES = {"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"}
@@ -50,25 +46,6 @@ _GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
 
 
 _S = TypeVar("_S", bound=Spec)
-
-
-class FlagCount(NamedTuple):
-    flag: str
-    variant: str | None
-    reason: str
-
-
-class PolicyCount(NamedTuple):
-    request_class: str
-    target: str | None
-    safe_mode: bool
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """How often each answer was given since the last `drain_counts`."""
-
-    flags: dict[FlagCount, int]
-    policies: dict[PolicyCount, int]
 
 
 class Table(dict[str, Evaluate]):
@@ -197,7 +174,7 @@ class Compiled:
             if op.op == "reset" or (op.op == "put" and isinstance(op.spec, msgspec.UnsetType)):
                 raise ValueError(f"cannot apply {op.op} {op.kind} {op.key}")
             changes[ResourceRef(op.kind, op.key)] = None if isinstance(op.spec, msgspec.UnsetType) else bytes(op.spec)
-        with _WRITING:
+        with WRITING:
             for ref, spec in changes.items():
                 if spec is None:
                     self._resources.pop(ref, None)
@@ -215,7 +192,7 @@ class Compiled:
 
         Until it is called every activation is in force. `on_expiry: hold` stays in force past its expiry.
         """
-        with _WRITING:
+        with WRITING:
             self._now = now
             before = self._active
             self._choose_active()
@@ -302,13 +279,13 @@ class Compiled:
         name = self.service if service is None else service
         found = self._views.get(name)
         if found is None:
-            with _WRITING:
+            with WRITING:
                 found = self._views.setdefault(name, View(self, name))
         return found
 
     def find(self, view: View, table: Table, key: str) -> Evaluate:
         """Compiles what `table` lacks. An unknown key is not remembered: keys may come from anywhere."""
-        with _WRITING:
+        with WRITING:
             if ResourceRef("flag", key) not in self._resources:
                 return self._answer_unknown
             flag = self._flag(key)
@@ -336,7 +313,7 @@ class Compiled:
 
     def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
         """Compiles a request class that has not been asked for yet."""
-        with _WRITING:
+        with WRITING:
             ref = ResourceRef("request_class", key)
             spec = self._spec(ref, RequestClass)
             if spec is None:
@@ -377,7 +354,7 @@ class Compiled:
         Raises:
             LookupError: there is none, or a newer control plane wrote it.
         """
-        with _WRITING:
+        with WRITING:
             return self._cohort(key, ResourceRef("cohort", key))
 
     def _cohort(self, key: str, user: ResourceRef) -> CompiledCohort:
@@ -437,7 +414,7 @@ class Compiled:
 
     def everything_compiled(self) -> "list[CompiledFlag | Plan]":
         """Everything that may still have counts to report, retired or not."""
-        with _WRITING:
+        with WRITING:
             flags = [flag for flag in self._flags.values() if flag is not None]
             plans = [plan for view in self._views.values() for plan in view.plans.values()]
             return [*self._leaving, *self._retired, *flags, *plans]
@@ -447,27 +424,11 @@ class Compiled:
 
         What is retired is read once more in the next call, for threads that were still inside it.
         """
-        flags: dict[FlagCount, int] = {}
-        policies: dict[PolicyCount, int] = {}
-        for compiled in self.everything_compiled():
-            if isinstance(compiled, CompiledFlag):
-                for outcome in list(compiled.outcomes):
-                    _add(flags, FlagCount(outcome.flag, outcome.variant, outcome.reason), outcome.take_count())
-                continue
-            for found in compiled.outcomes():
-                fresh = found.take_count()
-                made = found.made
-                target = made.model.name if made.model else None
-                _add(policies, PolicyCount(made.request_class, target, made.safe_mode.active), fresh)
-                for outcome in found.outcomes.values():
-                    _add(flags, FlagCount(outcome.flag, outcome.variant, outcome.reason), fresh)
-        for outcome in (self._unknown, self.failed):
-            _add(flags, FlagCount("", None, outcome.reason), outcome.take_count())
-        with _WRITING:
+        found = Counts()
+        with WRITING:
+            for compiled in self.everything_compiled():
+                compiled.count_into(found)
+            for outcome in (self._unknown, self.failed):
+                outcome.count_into(found)
             self._leaving, self._retired = self._retired, []
-        return Counts(flags, policies)
-
-
-def _add(counts: dict[Any, int], key: NamedTuple, fresh: int) -> None:
-    if fresh:
-        counts[key] = counts.get(key, 0) + fresh
+        return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from brownout.counts import Counts, FlagCount, add
 from brownout.frozen import FrozenDict
 
 if TYPE_CHECKING:
@@ -141,11 +142,11 @@ class Outcome:
         """The decision that gives the caller's default back, with the reason why."""
         return Decision(flag, default, None, Reason.ERROR, None, revision, self.error, self.metadata)
 
-    def take_count(self) -> int:
-        """How often it was answered since this was asked last."""
+    def count_into(self, counts: Counts, besides: int = 0) -> None:
+        """Adds how often it was answered since this was asked last, and `besides` as part of policies."""
         fresh = self.count - self.reported
         self.reported += fresh
-        return fresh
+        add(counts.flags, FlagCount(self.flag, self.variant, self.reason.value), fresh + besides)
 
 
 NEVER: "Decision[FlagValue]" = Decision("", None, revision=-1)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from brownout.attributes import Context
+from brownout.counts import Counts
 from brownout.decision import NO_METADATA, ErrorCode, Metadata, Outcome, Reason, Validity
 from brownout.frozen import FrozenDict, freeze
 from brownout.model import Flag, FlagType, FlagValue, Serve, Split
@@ -85,6 +86,10 @@ class CompiledFlag:
             return plain[outcome]
 
         return convert
+
+    def count_into(self, counts: Counts) -> None:
+        for outcome in list(self.outcomes):
+            outcome.count_into(counts)
 
     def _program(self, spec: Flag, cohorts: Callable[[str], CompiledCohort]) -> Program:
         program = Program()

@@ -10,6 +10,7 @@ import msgspec
 
 from brownout.attributes import Context, unit
 from brownout.bucketing import bucket
+from brownout.counts import Counts, PolicyCount, add
 from brownout.decision import ErrorCode, Outcome, Validity
 from brownout.flags import NOTHING, CompiledFlag
 from brownout.frozen import FrozenDict
@@ -18,6 +19,7 @@ from brownout.policy import Policy, assemble, safe_mode_of, tighten
 from brownout.program import Membership, Program
 from brownout.safemode import Activation, join
 from brownout.values import ModelRoute
+from brownout.writing import WRITING
 
 MAX_REMEMBERED = 4_096
 _INVALID = -1
@@ -50,11 +52,16 @@ class PolicyOutcome:
         self.policy = msgspec.structs.replace(self.made, revision=at, provenance=FrozenDict(provenance))
         return self.policy
 
-    def take_count(self) -> int:
-        """How often it was answered since this was asked last."""
+    def count_into(self, counts: Counts) -> None:
+        """Adds how often it was answered since this was asked last, for the policy and for the flags behind it."""
         fresh = self.count - self.reported
         self.reported += fresh
-        return fresh
+        target = self.made.model.name if self.made.model else None
+        add(counts.policies, PolicyCount(self.made.request_class, target, self.made.safe_mode.active), fresh)
+        for outcome in self.outcomes.values():
+            outcome.count_into(counts, besides=fresh)
+        if self.shed is not None:
+            self.shed.count_into(counts)
 
 
 UNSTAMPED = Policy("", revision=-1)
@@ -90,10 +97,10 @@ class Plan:
         self._memo = _Memo(self._compose)
         self.run: Callable[[Context], PolicyOutcome] = self._program().build(self._recover)
 
-    def outcomes(self) -> list[PolicyOutcome]:
-        """Every policy made so far."""
-        found = list(self._memo.values()) + self._memo.dropped
-        return found + [outcome.shed for outcome in found if outcome.shed is not None]
+    def count_into(self, counts: Counts) -> None:
+        self._memo.folded.move_to(counts)
+        for outcome in list(self._memo.values()):
+            outcome.count_into(counts)
 
     def _program(self) -> Program:
         """Bit n of `active` says whether the n-th activation applies."""
@@ -158,15 +165,17 @@ class Plan:
 
 
 class _Memo(dict[tuple[Any, ...], PolicyOutcome]):
-    """Composes what it lacks. When full it starts anew, keeping what was counted until it is reported."""
+    """Composes what it lacks. When full it starts anew, having folded what was counted."""
 
     def __init__(self, compose: Callable[[tuple[Any, ...]], PolicyOutcome]) -> None:
         super().__init__()
         self._compose = compose
-        self.dropped: list[PolicyOutcome] = []
+        self.folded = Counts()
 
     def __missing__(self, key: tuple[Any, ...]) -> PolicyOutcome:
         if len(self) >= MAX_REMEMBERED:
-            self.dropped = [outcome for outcome in self.values() if outcome.count > outcome.reported]
-            self.clear()
+            with WRITING:
+                for outcome in list(self.values()):
+                    outcome.count_into(self.folded)
+                self.clear()
         return self.setdefault(key, self._compose(key))
