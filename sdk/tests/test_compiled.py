@@ -408,7 +408,7 @@ def test_plain_questions_have_plain_answers() -> None:
         },
     )
     client = Client(compiled)
-    assert (client.integer("integer"), client.number("float"), client.string("string")) == (3, 3.0, "x")
-    assert (client.integer("float", default=7), client.number("integer", default=7.5)) == (7, 7.5)
-    assert type(client.number("float")) is float
+    assert (client.integer("integer"), client.float("float"), client.string("string")) == (3, 3.0, "x")
+    assert (client.integer("float", default=7), client.float("integer", default=7.5)) == (7, 7.5)
+    assert type(client.float("float")) is float
     assert client.object("string", default=None) is None

@@ -1,7 +1,9 @@
 """Ask locally and instantly what your LLM-backed service should do now: flags, policies and safe mode."""
 
 from brownout.client import Brownout
+from brownout.decision import Decision, ErrorCode, Reason
 from brownout.errors import BundleError, ConfigurationError
+from brownout.policy import Policy
 from brownout.status import Counters, Source, State, Status, SyncState
 
 __all__ = [
@@ -9,6 +11,10 @@ __all__ = [
     "BundleError",
     "ConfigurationError",
     "Counters",
+    "Decision",
+    "ErrorCode",
+    "Policy",
+    "Reason",
     "Source",
     "State",
     "Status",

@@ -149,4 +149,5 @@ class Outcome:
         add(counts.flags, FlagCount(self.flag, self.variant, self.reason.value), fresh + besides)
 
 
-NEVER: "Decision[FlagValue]" = Decision("", None, revision=-1)
+NEVER: "Decision[FlagValue]" = Decision("", None, revision=-2)
+"""Of no revision, not even that of a client which holds nothing yet (-1)."""

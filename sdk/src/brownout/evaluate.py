@@ -11,6 +11,8 @@ from brownout.model import FlagType
 from brownout.policy import Policy
 
 T = TypeVar("T")
+Real = float
+"""`float` itself, where a method takes the name."""
 
 
 def evaluate(
@@ -81,24 +83,24 @@ class Evaluator:
         value = outcome.value
         return self._defaulted(key, outcome, default) if value is MISSING else value  # type: ignore[return-value]
 
-    def number(self, key: str, context: Context = NOTHING, default: float = 0.0) -> float:
-        """The value of a `float` flag."""
-        try:
-            if around := ambient():
-                context = merged(around, context)
-            outcome = self._compiled.number[key](context)
-        except Exception:  # noqa: BLE001
-            outcome = self._compiled.failed
-        outcome.count += 1
-        value = outcome.value
-        return self._defaulted(key, outcome, default) if value is MISSING else value  # type: ignore[return-value]
-
     def object(self, key: str, context: Context = NOTHING, default: T = None) -> dict[str, Any] | T:  # type: ignore[assignment]
         """The value of an `object` flag, or of an LLM flag as JSON; it cannot be changed, its copies can."""
         try:
             if around := ambient():
                 context = merged(around, context)
             outcome = self._compiled.object[key](context)
+        except Exception:  # noqa: BLE001
+            outcome = self._compiled.failed
+        outcome.count += 1
+        value = outcome.value
+        return self._defaulted(key, outcome, default) if value is MISSING else value  # type: ignore[return-value]
+
+    def float(self, key: str, context: Context = NOTHING, default: Real = 0.0) -> Real:
+        """The value of a flag of type float."""
+        try:
+            if around := ambient():
+                context = merged(around, context)
+            outcome = self._compiled.number[key](context)
         except Exception:  # noqa: BLE001
             outcome = self._compiled.failed
         outcome.count += 1
