@@ -3,11 +3,13 @@
 Domain-free: every capability's own queries run on what this gives out.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import event, make_url
+import asyncpg
+from sqlalchemy import TextClause, event, make_url
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,6 +26,21 @@ distributed. Planning a commit anew cost more than running it, and one cohort na
 
 UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03", "53300"})
 """Lock or statement timeout, the server going away or coming up, no connection left."""
+CONNECTION_EXCEPTION = "08"
+UNAVAILABLE = "the database does not answer; try again"
+
+
+class Prepared:
+    """A statement whose every parameter is typed, compiled once for the driver."""
+
+    def __init__(self, statement: TextClause) -> None:
+        compiled = statement.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
+        self.sql = str(compiled)
+        self._names = compiled.positiontup or []
+
+    def arguments(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """In the order of the placeholders."""
+        return [parameters[name] for name in self._names]
 
 
 class ReadConnection:
@@ -32,6 +49,15 @@ class ReadConnection:
     def __init__(self, connection: AsyncConnection) -> None:
         self.execute = connection.execute
         self.sql = connection
+
+    async def fetch(self, statement: Prepared, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Straight to the driver, at half the cost of `execute`: for the statements that every commit runs.
+
+        In a `transaction` some statement must have gone through `execute` before: that is what begins it.
+        """
+        driver = (await self.sql.get_raw_connection()).driver_connection
+        rows: Sequence[Mapping[str, Any]] = await driver.fetch(statement.sql, *statement.arguments(parameters))  # type: ignore[union-attr]
+        return rows
 
 
 class WriteConnection(ReadConnection):
@@ -81,13 +107,19 @@ class Database:
 async def _available() -> AsyncIterator[None]:
     try:
         yield
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None)
-        if error.connection_invalidated or state in UNAVAILABLE_STATES:
-            raise UnavailableError("the database does not answer; try again") from error
-        raise
-    except (OSError, TimeoutError, PoolTimeoutError) as error:
-        raise UnavailableError("the database does not answer; try again") from error
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        if not _unavailable(error):
+            raise
+        raise UnavailableError(UNAVAILABLE) from error
+    except (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError) as error:
+        raise UnavailableError(UNAVAILABLE) from error
+
+
+def _unavailable(error: DBAPIError | asyncpg.PostgresError) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
+    return state in UNAVAILABLE_STATES or state.startswith(CONNECTION_EXCEPTION)
 
 
 def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:

@@ -124,7 +124,7 @@ class Committer:
 async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
     """Raises NotFoundError when there is no such environment."""
     touched, named = list(request.draft.entries), list(request.draft.named)
-    result = await connection.execute(
+    rows = await connection.fetch(
         LOAD,
         {
             "environment": request.environment,
@@ -138,14 +138,13 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
             "horizon": at - IDEMPOTENCY_LIFETIME,
         },
     )
-    rows = result.all()
     if not rows:
         raise NotFoundError(f"there is no environment {request.environment}")
     first = rows[0]
-    head = Head(request.environment, first.epoch, first.revision, first.chain)
-    answer = None if first.body is None else (first.body, first.answered)
-    present = {ResourceRef(row.kind, row.key): row.spec for row in rows if row.kind is not None}
-    return Loaded(head, first.signing_kid, answer, present)
+    head = Head(request.environment, first["epoch"], first["revision"], first["chain"])
+    answer = None if first["body"] is None else (first["body"], first["answered"])
+    present = {ResourceRef(row["kind"], row["key"]): row["spec"] for row in rows if row["kind"] is not None}
+    return Loaded(head, first["signing_kid"], answer, present)
 
 
 async def write(
@@ -169,7 +168,7 @@ async def write(
         **_change_columns(entry.changes),
         **_reference_columns(request.draft if request else Draft({})),
     }
-    return (await connection.execute(WRITE, parameters)).first() is not None
+    return bool(await connection.fetch(WRITE, parameters))
 
 
 def body_of(what: object, author: str, message: str, expected_revision: int | None) -> bytes:

@@ -1,8 +1,8 @@
 """The two statements of a commit: load what it could break, and write it. One round trip each (ADR 0021)."""
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, LargeBinary, Text, bindparam, text
-from sqlalchemy.sql.elements import TextClause
 
+from controlplane.database import Prepared
 from controlplane.store.values import NOTIFY_CHANNEL
 
 _TEXTS = ARRAY(Text)
@@ -11,8 +11,8 @@ _BLOBS = ARRAY(LargeBinary)
 LOCK = text("SELECT FROM environment WHERE key = :environment FOR UPDATE")
 
 
-def _typed(sql: str, **types: object) -> TextClause:
-    return text(sql).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items()))  # type: ignore[arg-type]
+def _typed(sql: str, **types: object) -> Prepared:
+    return Prepared(text(sql).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items())))  # type: ignore[arg-type]
 
 
 LOAD = _typed(
