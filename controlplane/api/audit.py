@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromQuery, Parameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
@@ -25,13 +25,13 @@ class AuditController(Controller):
         actor: NamedDependency[Actor],
         before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
         limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
-        event: Event | None = None,
-        who: str = "",
-        within: Annotated[str, Parameter(query="environment", description="Only this environment's.")] = "",
+        event: FromQuery[Event | None] = None,
+        who: FromQuery[str] = "",
+        environment: FromQuery[str] = "",
     ) -> AuditPage:
         """Who did what, from where and why; the newest first."""
         items = await services.access.audit.list_events(
-            actor, before=before, limit=limit, event=event, who=who, environment=within
+            actor, before=before, limit=limit, event=event, who=who, environment=environment
         )
         return AuditPage(items, items[-1].sequence if len(items) == limit else None)
 

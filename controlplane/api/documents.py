@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
@@ -25,11 +25,11 @@ class DocumentController(Controller):
     @get("/export", operation_id="export", opt={"action": Action.EXPORT, "answer": Document})
     async def export(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         form: Annotated[Literal["json", "yaml"], QueryParameter(name="format")] = "json",
-        revision: int | None = None,
+        revision: FromQuery[int | None] = None,
     ) -> Response[bytes]:
         """Everything but activations, at the head or at an earlier revision."""
         document = await services.documents.export(actor, environment, revision)
@@ -47,15 +47,15 @@ class DocumentController(Controller):
     async def import_(
         self,
         *,
-        environment: str,
-        body: bytes,
+        environment: FromPath[str],
+        body: RawBody,
         request: Request[Any, Any, Any],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen; write nothing.")] = False,
         prune: Annotated[bool, QueryParameter(description="Delete what the document does not have.")] = False,
-        message: str = "",
+        message: FromQuery[str] = "",
     ) -> ImportOutput:
         """Brings the environment to the document, as one commit. YAML with `Content-Type: application/yaml`."""
         document = read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))

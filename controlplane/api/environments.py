@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Tagged, tagged
@@ -26,14 +26,14 @@ class EnvironmentController(Controller):
 
     @post("/", operation_id="create_environment", opt={"action": Action.MANAGE_ENVIRONMENT})
     async def create_environment(
-        self, data: EnvironmentInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[EnvironmentInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> EnvironmentOutput:
         """A new environment, with the standard safe-mode profiles in it."""
         return _output(await services.environments.create(actor, data.key, data.name or data.key))
 
     @get("/{environment:str}", operation_id="get_environment", opt={"action": Action.READ})
     async def get_environment(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Tagged[EnvironmentOutput]:
         """One environment; its ETag is its revision."""
         found = await services.reads.environment(actor, environment)
@@ -42,7 +42,7 @@ class EnvironmentController(Controller):
     @get("/{environment:str}/state", operation_id="get_state", opt={"action": Action.READ})
     async def get_state(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         revision: Annotated[

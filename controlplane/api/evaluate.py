@@ -2,6 +2,7 @@
 
 from litestar import Controller, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from brownout.policy import Policy
 from controlplane.access.actor import Action, Actor
@@ -16,8 +17,8 @@ class EvaluationController(Controller):
     @post("/evaluate", operation_id="evaluate", status_code=200, opt={"action": Action.EVALUATE})
     async def evaluate(
         self,
-        environment: str,
-        data: EvaluateInput,
+        environment: FromPath[str],
+        data: JSONBody[EvaluateInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> DecisionOutput:
@@ -28,8 +29,8 @@ class EvaluationController(Controller):
     @post("/explain", operation_id="explain", status_code=200, opt={"action": Action.EVALUATE})
     async def explain(
         self,
-        environment: str,
-        data: EvaluateInput,
+        environment: FromPath[str],
+        data: JSONBody[EvaluateInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ExplanationOutput:
@@ -39,8 +40,8 @@ class EvaluationController(Controller):
     @post("/policy", operation_id="policy", status_code=200, opt={"action": Action.EVALUATE})
     async def policy(
         self,
-        environment: str,
-        data: PolicyInput,
+        environment: FromPath[str],
+        data: JSONBody[PolicyInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> Policy:

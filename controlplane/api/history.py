@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
@@ -30,8 +30,8 @@ class CommitController(Controller):
     @post("/", operation_id="commit", opt={"action": Action.EDIT, "large_body": True})
     async def commit(
         self,
-        environment: str,
-        data: CommitInput,
+        environment: FromPath[str],
+        data: JSONBody[CommitInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
@@ -50,8 +50,8 @@ class CommitController(Controller):
     @post("/preview", operation_id="preview_commit", status_code=200, opt={"action": Action.EDIT, "large_body": True})
     async def preview(
         self,
-        environment: str,
-        data: CommitInput,
+        environment: FromPath[str],
+        data: JSONBody[CommitInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> PreviewOutput:
@@ -68,16 +68,16 @@ class HistoryController(Controller):
     async def list_history(
         self,
         *,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
-        limit: Limit = 50,
-        author: str | None = None,
-        kind: str | None = None,
-        key: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        limit: FromQuery[Limit] = 50,
+        author: FromQuery[str | None] = None,
+        kind: FromQuery[str | None] = None,
+        key: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
     ) -> History:
         """Commits, the newest first; all filters hold."""
         found = await services.reads.commits(
@@ -96,7 +96,7 @@ class HistoryController(Controller):
 
     @get("/verify", operation_id="verify_history", opt={"action": Action.READ})
     async def verify(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> VerificationOutput:
         """Recomputes the hash chain and every signature from the first revision to the head."""
         return VerificationOutput.of(await services.reads.verify(actor, environment))
@@ -104,7 +104,7 @@ class HistoryController(Controller):
     @get("/diff", operation_id="diff", opt={"action": Action.READ})
     async def diff(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         start: Annotated[int, QueryParameter(ge=0, name="from", description="One revision.")],
@@ -115,7 +115,11 @@ class HistoryController(Controller):
 
     @get("/{revision:int}", operation_id="get_commit", opt={"action": Action.READ})
     async def get_commit(
-        self, environment: str, revision: int, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        environment: FromPath[str],
+        revision: FromPath[int],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> CommitOutput:
         """A commit with every resource before and after."""
         return CommitOutput.of(await services.reads.commit(actor, environment, revision))
@@ -124,9 +128,9 @@ class HistoryController(Controller):
     async def restore(
         self,
         *,
-        environment: str,
-        revision: int,
-        data: RestoreInput,
+        environment: FromPath[str],
+        revision: FromPath[int],
+        data: JSONBody[RestoreInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.dto import (
@@ -26,14 +27,18 @@ class SdkKeyController(Controller):
 
     @get("/", operation_id="list_sdk_keys", opt={"action": Action.MANAGE_KEYS})
     async def list_keys(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> KeyList:
         """The environment's keys, without their secrets."""
         return KeyList(await services.access.keys.list_keys(actor, environment))
 
     @post("/", operation_id="create_sdk_key", opt={"action": Action.MANAGE_KEYS})
     async def create(
-        self, environment: str, data: KeyInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        environment: FromPath[str],
+        data: JSONBody[KeyInput],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> KeyOutput:
         """A key that reads this environment and reports to it."""
         made = await services.access.keys.create(actor, environment, data.name, expires_at=data.expires_at)
@@ -42,9 +47,9 @@ class SdkKeyController(Controller):
     @post("/{key:str}/rotate", operation_id="rotate_sdk_key", opt={"action": Action.MANAGE_KEYS})
     async def rotate(
         self,
-        environment: str,
-        key: str,
-        data: RotateInput,
+        environment: FromPath[str],
+        key: FromPath[str],
+        data: JSONBody[RotateInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> KeyOutput:
@@ -55,11 +60,11 @@ class SdkKeyController(Controller):
     @delete("/{key:str}", operation_id="revoke_sdk_key", opt={"action": Action.MANAGE_KEYS}, status_code=204)
     async def revoke(
         self,
-        environment: str,
-        key: str,
+        environment: FromPath[str],
+        key: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        reason: str = "",
+        reason: FromQuery[str] = "",
     ) -> None:
         """Ends the key: whoever is connected with it is disconnected within a second."""
         await services.access.keys.revoke(actor, environment, key, reason[:500])
@@ -71,14 +76,14 @@ class TokenController(Controller):
 
     @get("/", operation_id="list_tokens", opt={"signed_in": True})
     async def list_tokens(
-        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: bool = False
+        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: FromQuery[bool] = False
     ) -> TokenList:
         """Your personal tokens; all tokens for administrators."""
         return TokenList(await services.access.tokens.list_tokens(actor, everybody=everybody))
 
     @post("/", operation_id="create_token", opt={"signed_in": True})
     async def create(
-        self, data: TokenInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[TokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A personal token: never more than you may do yourself."""
         lasts = timedelta(seconds=data.lasts_s)
@@ -86,7 +91,7 @@ class TokenController(Controller):
 
     @post("/service", operation_id="create_service_token", opt={"action": Action.MANAGE_KEYS})
     async def create_service(
-        self, data: ServiceTokenInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[ServiceTokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A token for a machine, with roles of its own."""
         lasts = None if data.lasts_s is None else timedelta(seconds=data.lasts_s)
@@ -94,7 +99,11 @@ class TokenController(Controller):
 
     @delete("/{token:str}", operation_id="revoke_token", opt={"signed_in": True}, status_code=204)
     async def revoke(
-        self, token: str, services: NamedDependency[Services], actor: NamedDependency[Actor], reason: str = ""
+        self,
+        token: FromPath[str],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        reason: FromQuery[str] = "",
     ) -> None:
         """Ends one of yours; administrators end any."""
         await services.access.tokens.revoke(actor, token, reason[:500])

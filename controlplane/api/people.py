@@ -2,6 +2,7 @@
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.dto import GrantInput, InvitationOutput, InviteInput, People, SessionList
@@ -20,7 +21,7 @@ class PeopleController(Controller):
 
     @post("/", operation_id="invite_person", opt={"action": Action.MANAGE_PEOPLE})
     async def invite(
-        self, data: InviteInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[InviteInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> InvitationOutput:
         """Adds somebody; they get in by the link, once."""
         made = await services.access.people.invite(actor, data.email, data.name, data.grants)
@@ -28,14 +29,18 @@ class PeopleController(Controller):
 
     @get("/{person:str}", operation_id="get_person", opt={"action": Action.MANAGE_PEOPLE})
     async def get_person(
-        self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Person:
         """One person, with their roles."""
         return await services.access.people.get(actor, person)
 
     @post("/{person:str}/grants", operation_id="grant_role", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
     async def grant(
-        self, person: str, data: GrantInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        person: FromPath[str],
+        data: JSONBody[GrantInput],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> Person:
         """Gives a role that you hold yourself."""
         return await services.access.people.grant(actor, person, data.environment, data.role)
@@ -48,9 +53,9 @@ class PeopleController(Controller):
     )
     async def revoke(
         self,
-        person: str,
-        environment: str,
-        role: str,
+        person: FromPath[str],
+        environment: FromPath[str],
+        role: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> Person:
@@ -59,18 +64,22 @@ class PeopleController(Controller):
 
     @post("/{person:str}/reset", operation_id="reset_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
     async def reset(
-        self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> InvitationOutput:
         """A new link for somebody who cannot get in."""
         return invitation_output(services, await services.access.people.reset(actor, person))
 
     @post("/{person:str}/disable", operation_id="disable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
-    async def disable(self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Person:
+    async def disable(
+        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Person:
         """Ends their sessions and tokens, and lets them in no more."""
         return await services.access.people.disable(actor, person)
 
     @post("/{person:str}/enable", operation_id="enable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
-    async def enable(self, person: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Person:
+    async def enable(
+        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Person:
         """Lets them sign in again."""
         return await services.access.people.enable(actor, person)
 
@@ -81,13 +90,15 @@ class SessionsController(Controller):
 
     @get("/", operation_id="list_sessions", opt={"signed_in": True})
     async def list_sessions(
-        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: bool = False
+        self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: FromQuery[bool] = False
     ) -> SessionList:
         """Your own; everybody's for administrators."""
         return SessionList(await services.access.sessions.list_sessions(actor, everybody=everybody))
 
     @delete("/{session:str}", operation_id="end_session", opt={"signed_in": True}, status_code=204)
-    async def end(self, session: str, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> None:
+    async def end(
+        self, session: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> None:
         """Signs that browser out."""
         await services.access.sessions.end(actor, session)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar import Controller, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from brownout.model import KINDS
 from brownout.wire import Operation
@@ -34,14 +34,14 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
         async def list_resources(
             self,
             *,
-            environment: str,
+            environment: FromPath[str],
             services: NamedDependency[Services],
             actor: NamedDependency[Actor],
             search: Annotated[str, QueryParameter(description="Words of the key, description, owner or tags.")] = "",
-            tag: list[str] | None = None,
+            tag: FromQuery[list[str] | None] = None,
             type_: Annotated[str, QueryParameter(name="type", description="Of flags only.")] = "",
             after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
-            limit: Limit = 100,
+            limit: FromQuery[Limit] = 100,
         ) -> ResourcePage:
             """A page in order of keys."""
             page = await services.reads.resources(
@@ -51,7 +51,11 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
 
         @get("/{key:str}", operation_id=f"get_{kind}", opt={"action": Action.READ})
         async def get_resource(
-            self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+            self,
+            environment: FromPath[str],
+            key: FromPath[str],
+            services: NamedDependency[Services],
+            actor: NamedDependency[Actor],
         ) -> Tagged[ResourceOutput]:
             """One resource; the ETag is the environment's revision: send it back as If-Match."""
             head = await services.reads.head(actor, environment)
@@ -60,7 +64,11 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
 
         @get("/{key:str}/dependants", operation_id=f"list_{kind}_dependants", opt={"action": Action.READ})
         async def list_dependants(
-            self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+            self,
+            environment: FromPath[str],
+            key: FromPath[str],
+            services: NamedDependency[Services],
+            actor: NamedDependency[Actor],
         ) -> Refs:
             """Who names it: deleting it is refused until nobody does."""
             return Refs(tuple(map(Ref.of, await services.reads.dependants(actor, environment, kind, key))))
@@ -69,13 +77,13 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
         async def put_resource(
             self,
             *,
-            environment: str,
-            key: str,
-            body: bytes,
+            environment: FromPath[str],
+            key: FromPath[str],
+            body: RawBody,
             services: NamedDependency[Services],
             actor: NamedDependency[Actor],
             conditions: NamedDependency[Conditions],
-            message: Message = "",
+            message: FromQuery[Message] = "",
         ) -> Tagged[CommitOutput]:
             """Creates or replaces it, as one commit. The answer says what becomes different."""
             op = Operation("put", kind, key, msgspec.Raw(body))
@@ -92,12 +100,12 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
         async def delete_resource(
             self,
             *,
-            environment: str,
-            key: str,
+            environment: FromPath[str],
+            key: FromPath[str],
             services: NamedDependency[Services],
             actor: NamedDependency[Actor],
             conditions: NamedDependency[Conditions],
-            message: Message = "",
+            message: FromQuery[Message] = "",
         ) -> Tagged[CommitOutput]:
             """Deletes it, as one commit; refused while anything names it."""
             await services.reads.resource(actor, environment, kind, key)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
@@ -20,7 +20,7 @@ class SafeModeController(Controller):
 
     @get("/", operation_id="get_safe_mode", opt={"action": Action.READ})
     async def status(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> SafeModeStatus:
         """What is switched on, the soonest to end first."""
         head = await services.reads.head(actor, environment)
@@ -30,8 +30,8 @@ class SafeModeController(Controller):
     @post("/activations", operation_id="activate_safe_mode", opt={"action": Action.SAFE_MODE})
     async def activate(
         self,
-        environment: str,
-        data: ActivationRequest,
+        environment: FromPath[str],
+        data: JSONBody[ActivationRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
@@ -43,8 +43,8 @@ class SafeModeController(Controller):
     @post("/preview", operation_id="preview_safe_mode", status_code=200, opt={"action": Action.READ})
     async def preview(
         self,
-        environment: str,
-        data: ActivationRequest,
+        environment: FromPath[str],
+        data: JSONBody[ActivationRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> BlastRadius:
@@ -54,7 +54,7 @@ class SafeModeController(Controller):
     @get("/history", operation_id="list_safe_mode_history", opt={"action": Action.READ})
     async def history(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
@@ -66,7 +66,11 @@ class SafeModeController(Controller):
 
     @get("/activations/{key:str}", operation_id="get_activation", opt={"action": Action.READ})
     async def get_activation(
-        self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        environment: FromPath[str],
+        key: FromPath[str],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> ActiveActivation:
         """One activation that is on."""
         return await services.safe_mode.get(actor, environment, key)
@@ -79,9 +83,9 @@ class SafeModeController(Controller):
     )
     async def extend(
         self,
-        environment: str,
-        key: str,
-        data: ExtensionRequest,
+        environment: FromPath[str],
+        key: FromPath[str],
+        data: JSONBody[ExtensionRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> SwitchedOutput:
@@ -93,9 +97,9 @@ class SafeModeController(Controller):
     )
     async def lift(
         self,
-        environment: str,
-        key: str,
-        data: LiftRequest,
+        environment: FromPath[str],
+        key: FromPath[str],
+        data: JSONBody[LiftRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> SwitchedOutput:

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from controlplane.access.actor import Actor
 from controlplane.access.dto import LinkInput, PasswordInput, SignInInput, WhoAmI
@@ -25,7 +26,7 @@ class SessionController(Controller):
 
     @post("/", operation_id="sign_in", opt={"public": True}, security=[])
     async def sign_in(
-        self, request: Request[Any, Any, Any], data: SignInInput, services: NamedDependency[Services]
+        self, request: Request[Any, Any, Any], data: JSONBody[SignInInput], services: NamedDependency[Services]
     ) -> Response[WhoAmI]:
         """Opens a session, in a cookie."""
         check_origin(request, services)
@@ -36,7 +37,7 @@ class SessionController(Controller):
 
     @post("/link", operation_id="use_link", opt={"public": True}, security=[])
     async def use_link(
-        self, request: Request[Any, Any, Any], data: LinkInput, services: NamedDependency[Services]
+        self, request: Request[Any, Any, Any], data: JSONBody[LinkInput], services: NamedDependency[Services]
     ) -> Response[WhoAmI]:
         """Sets a password by a one-time link (setup, invitation, reset) and opens a session."""
         check_origin(request, services)
@@ -47,7 +48,7 @@ class SessionController(Controller):
 
     @post("/password", operation_id="change_password", opt={"signed_in": True}, status_code=204)
     async def change_password(
-        self, data: PasswordInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[PasswordInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> None:
         """Replaces your password and ends your other sessions."""
         await services.access.sign_in.change_password(actor, data.old, data.new)

@@ -21,12 +21,15 @@ from controlplane.web.visit import Visit, url
 
 
 async def provide_visit(
-    request: Request[Any, Any, Any], services: Services, actor: Actor, templates: Templates
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],
+    actor: NamedDependency[Actor],
+    templates: NamedDependency[Templates],
 ) -> Visit:
     return Visit(request, services, actor, templates)
 
 
-@get("/", opt={"public": False}, include_in_schema=False)
+@get("/", opt={"signed_in": True}, include_in_schema=False)
 async def home(visit: NamedDependency[Visit]) -> Redirect:
     """The first environment there is: production, when there is one of that name."""
     found = await visit.services.reads.environments(visit.actor)

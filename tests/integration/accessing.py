@@ -1,0 +1,88 @@
+"""A control plane without sockets: real services on a real database, a clock that tests move, clients by role."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from argon2 import PasswordHasher
+from litestar import Litestar
+
+from controlplane.access.actor import Actor, system_actor
+from controlplane.access.passwords import Passwords
+from controlplane.access.service import Access, open_access
+from controlplane.app import create_app, open_services
+from controlplane.services import Services
+from controlplane.settings import Secret, Settings
+from tests.support import SECRET_KEY
+
+ROOT = system_actor("system:test")
+PASSWORD = "a long enough password"
+URL = "https://brownout.example"
+
+
+class MovableClock:
+    def __init__(self) -> None:
+        self.instant = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def move(self, by: timedelta) -> None:
+        self.instant += by
+
+
+class World:
+    """`client()` sends as nobody; `bearer(token)` as its holder; both keep their cookies."""
+
+    def __init__(self, services: Services, app: Litestar, clock: MovableClock) -> None:
+        self.services = services
+        self.app = app
+        self.clock = clock
+
+    @property
+    def access(self) -> Access:
+        return self.services.access
+
+    def client(self, token: str = "", address: str = "198.51.100.7") -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 4711))  # type: ignore[arg-type]
+        return httpx.AsyncClient(transport=transport, base_url=URL, headers=headers)
+
+    async def token(self, grants: Mapping[str, list[str]], name: str = "machine") -> str:
+        return (await self.access.tokens.create_service(ROOT, name, grants)).token
+
+    async def person(self, email: str, grants: Mapping[str, list[str]]) -> Actor:
+        """Somebody with a password, as a session of theirs acts."""
+        invited = await self.access.people.invite(ROOT, email, email.partition("@")[0], grants)
+        from controlplane.access.sessions import Origin
+
+        signed_in = await self.access.sign_in.with_link(invited.secret, PASSWORD, Origin("198.51.100.7"))
+        actor = await self.access.authenticator.by_session(signed_in.secret, "198.51.100.7")
+        assert actor is not None
+        return actor
+
+
+@asynccontextmanager
+async def open_world(
+    database_url: str, *environments: str, rates: float = 1e6, proxies: str = ""
+) -> AsyncIterator[World]:
+    clock = MovableClock()
+    settings = Settings(
+        database_url=Secret(database_url),
+        secret_key=Secret(SECRET_KEY),
+        nats_url="nats://127.0.0.1:9",
+        public_url=URL,
+        trusted_proxies=proxies,
+        requests_per_principal_s=rates,
+        requests_per_address_s=rates,
+        database_pool=5,
+    )
+    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    async with open_services(settings, clock) as opened:
+        access = open_access(settings, opened.database, clock, opened.signing_keys, passwords=quick)
+        services = dataclasses.replace(opened, access=access)
+        for environment in environments or ("production", "staging"):
+            await services.environments.create(ROOT, environment, environment)
+        yield World(services, create_app(services), clock)
