@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -43,6 +44,18 @@ class Evaluations:
         compiled, at = await self._at(actor, environment, situation)
         compiled.set_now(at)
         return evaluate(compiled, flag, situation.context, default=None, service=situation.service)
+
+    async def decide_all(
+        self, actor: Actor, environment: str, situation: Situation
+    ) -> tuple[int, tuple[Decision[Any], ...]]:
+        """The revision, and the decision of every flag in order of keys."""
+        compiled, at = await self._at(actor, environment, situation)
+        compiled.set_now(at)
+        keys = sorted(ref.key for ref in compiled.resources if ref.kind == "flag")
+        decisions = (
+            evaluate(compiled, key, situation.context, default=None, service=situation.service) for key in keys
+        )
+        return compiled.revision, tuple(decisions)
 
     async def explain(self, actor: Actor, environment: str, flag: str, situation: Situation) -> Trace:
         """The decision and the rules that were tried."""

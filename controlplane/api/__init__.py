@@ -14,6 +14,7 @@ from controlplane.api.environments import EnvironmentController
 from controlplane.api.evaluate import EvaluationController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, TokenController
+from controlplane.api.ofrep import OfrepController
 from controlplane.api.people import PeopleController, SessionsController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
 from controlplane.api.safemode import SafeModeController
@@ -29,6 +30,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     DocumentController,
     SafeModeController,
     EvaluationController,
+    OfrepController,
     SessionController,
     SessionsController,
     PeopleController,

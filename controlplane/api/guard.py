@@ -57,6 +57,8 @@ async def find_actor(connection: Connection, services: Services) -> Actor | None
     """
     address = address_of(connection, services)
     header = connection.headers.get("authorization", "")
+    if not header and (key := connection.headers.get("x-api-key")):  # OFREP's other way of showing a key
+        header = f"Bearer {key}"
     if header:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
