@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from brownout.decision import ErrorCode
 from controlplane.access.actor import Action, Actor
@@ -33,7 +34,7 @@ class OfrepController(Controller):
     @post("/{key:str}", operation_id="ofrepEvaluateFlag", status_code=200, opt={"action": Action.EVALUATE})
     async def one(
         self,
-        key: str,
+        key: FromPath[str],
         request: Request[Any, Any, Any],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
