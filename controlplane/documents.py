@@ -13,6 +13,7 @@ from controlplane.errors import Fault, InvalidInputError
 from controlplane.kinds import PATHS
 from controlplane.store import Store
 from controlplane.store.values import Change, State
+from controlplane.strict_yaml import load_yaml
 
 FORMAT: Literal["brownout/1"] = "brownout/1"
 
@@ -25,6 +26,20 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: str = ""
     revision: int = 0
     exported_at: datetime | None = None
+
+
+def read_json(raw: bytes) -> Document:
+    """Raises InvalidInputError when it is no document of ours. Strictness (duplicate keys, …) is the caller's."""
+    try:
+        return msgspec.json.decode(raw, type=Document)
+    except msgspec.DecodeError as error:
+        fault = Fault("invalid_document", str(error))
+        raise InvalidInputError(f"not an exported environment: {error}", (fault,)) from None
+
+
+def read_yaml(raw: bytes) -> Document:
+    """Raises InvalidInputError when it is not YAML as we accept it, or no document of ours."""
+    return read_json(msgspec.json.encode(load_yaml(raw)))
 
 
 class Imported(msgspec.Struct, frozen=True):

@@ -9,11 +9,10 @@ from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
-from controlplane.documents import Document
+from controlplane.documents import Document, read_json, read_yaml
 from controlplane.dto import ImportOutput
-from controlplane.errors import Fault, InvalidInputError
 from controlplane.services import Services
-from controlplane.strict_yaml import dump_yaml, load_yaml
+from controlplane.strict_yaml import dump_yaml
 
 YAML = "application/yaml"
 
@@ -58,7 +57,8 @@ class DocumentController(Controller):
         message: FromQuery[str] = "",
     ) -> ImportOutput:
         """Brings the environment to the document, as one commit. YAML with `Content-Type: application/yaml`."""
-        document = read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))
+        is_yaml = "yaml" in request.headers.get("content-type", "")
+        document = read_yaml(body) if is_yaml else read_json(body)
         done = await services.documents.import_(
             actor,
             environment,
@@ -69,14 +69,3 @@ class DocumentController(Controller):
             expected_revision=conditions.expected_revision,
         )
         return ImportOutput.of(done)
-
-
-def read_document(raw: bytes, *, is_yaml: bool) -> Document:
-    """Raises InvalidInputError when it is no document of ours. JSON was checked before us."""
-    text = msgspec.json.encode(load_yaml(raw)) if is_yaml else raw
-    try:
-        return msgspec.json.decode(text, type=Document)
-    except msgspec.DecodeError as error:
-        raise InvalidInputError(
-            f"not an exported environment: {error}", (Fault("invalid_document", str(error)),)
-        ) from None

@@ -5,7 +5,7 @@ Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 
 import typer
 
-from controlplane.cli import documents, environments, explain, history, resources, safemode, servers
+from controlplane.cli import documents, environments, explain, history, resources, safemode, servers, watch
 
 app = typer.Typer(
     name="brownout",
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (servers, explain, documents):
+for module in (servers, watch, explain, documents):
     module.register(app)
 for group in (safemode.app, environments.app, *resources.GROUPS, history.app):
     app.add_typer(group)

@@ -16,7 +16,7 @@ from controlplane.safemode.values import ActiveActivation, BlastRadius, describe
 
 app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
 
-ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. strict.")]
+ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. contain.")]
 ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everybody sees it.")]
 Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]

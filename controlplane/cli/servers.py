@@ -105,7 +105,7 @@ def greet(up: "Up") -> None:
     if up.setup_url:
         out.print("\n  Set up the first account (this link works once, for a day):")
         out.print(f"  [bold]{up.setup_url}[/]")
-    out.print('\n  Try: [bold]brownout safe-mode on strict --for 10m --reason "trying it"[/]\n')
+    out.print('\n  Try: [bold]brownout safe-mode on contain --for 10m --reason "trying it"[/]\n')
     sys.stdout.flush()
 
 

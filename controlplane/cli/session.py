@@ -38,7 +38,7 @@ def find_target(url: str, token: str, data_dir: str) -> Target:
     token = token or os.environ.get("BROWNOUT_TOKEN", "")
     if url:
         return Target(url.rstrip("/"), token)
-    for folder in _data_dirs(data_dir or os.environ.get("BROWNOUT_DATA_DIR", "")):
+    for folder in data_dirs(data_dir or os.environ.get("BROWNOUT_DATA_DIR", "")):
         file = folder / "cli.json"
         try:
             found = msgspec.json.decode(file.read_bytes(), type=Target)
@@ -53,7 +53,7 @@ def find_target(url: str, token: str, data_dir: str) -> Target:
     )
 
 
-def _data_dirs(given: str) -> list[Path]:
+def data_dirs(given: str) -> list[Path]:
     if given:
         return [Path(given)]
     here = Path.cwd()

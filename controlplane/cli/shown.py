@@ -14,8 +14,8 @@ from controlplane.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        made.add_column(column, overflow="fold", no_wrap=index == 0 or column in {"at", "left", "revision"})
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made

@@ -72,7 +72,7 @@ def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[.
                     find_target(shared["url"], shared["token"], shared["data_dir"]), shared["environment"]
                 )
                 try:
-                    function(Call(session, as_json, Console()), **given)
+                    function(Call(session, as_json, terminal()), **given)
                 finally:
                     session.close()
 
@@ -90,6 +90,11 @@ def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[.
         return function
 
     return register
+
+
+def terminal() -> Console:
+    """As wide as the terminal; wide enough for tables when there is none."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 class reporting:  # noqa: N801 - reads as a statement

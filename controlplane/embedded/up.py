@@ -13,6 +13,7 @@ from controlplane.access.natsconfig import CONTROL_USER
 from controlplane.access.people import welcome_url
 from controlplane.cli.session import Target
 from controlplane.database import Database
+from controlplane.demo import load_demo
 from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.local_access import local_sdk_keys, local_token
 from controlplane.embedded.stack import Stack, choose_port, create_database, running
@@ -24,6 +25,7 @@ from controlplane.store.migrate import migrate
 HTTP_PORT = 8321
 ENVIRONMENTS = {"production": "Production", "staging": "Staging"}
 SETUP = system_actor("system:setup")
+DEMO = system_actor("system:demo")
 CLI_FILE = "cli.json"
 SDK_KEYS_FILE = "sdk-keys.json"
 
@@ -67,7 +69,7 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
         settings = _settings(directory, asked, http_port, stack)
 
         async def prepare(services: Services) -> None:
-            await _seed(services)
+            await _seed(services, demo=asked.demo)
             token = await local_token(services, SETUP, directory.path / CLI_FILE)
             keys = await local_sdk_keys(services, SETUP, directory.path / SDK_KEYS_FILE)
             setup = await services.access.people.setup_secret(SETUP)
@@ -103,11 +105,15 @@ def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) ->
     )
 
 
-async def _seed(services: Services) -> None:
+async def _seed(services: Services, *, demo: bool) -> None:
+    """The environments, and the demo inside: once, so that what was changed since stays changed."""
     present = {environment.key for environment in await services.store.list_environments()}
     for key, name in ENVIRONMENTS.items():
         if key not in present:
             await services.environments.create(SETUP, key, name)
+        commits = await services.store.list_commits(key, author=DEMO.name, limit=1)
+        if demo and not commits:
+            await load_demo(services.documents, DEMO, key)
 
 
 def _written(directory: DataDir, target: Target, keys: dict[str, str], setup: str | None) -> Up:

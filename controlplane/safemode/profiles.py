@@ -9,26 +9,25 @@ from brownout.parse import encode
 from brownout.wire import Operation
 
 STANDARD: Mapping[str, SafeModeProfile] = {
-    "cautious": SafeModeProfile(
-        description="Predictable answers, fewer attempts: when quality looks wrong and nobody knows why yet.",
-        max_temperature=0.2,
-        max_output_tokens=1024,
-        max_attempts=2,
-        serve_safe_variant=("*",),
-    ),
-    "strict": SafeModeProfile(
-        description="No tools, short answers, people for what is sensitive: when a model misbehaves.",
+    "contain": SafeModeProfile(
+        description="No tools, cold and short answers, people for what is sensitive: when a model misbehaves.",
         exclude_tools=("*",),
         max_temperature=0.1,
         max_context_tokens=8_000,
-        max_output_tokens=512,
-        max_attempts=1,
         sensitive="human_review",
         serve_safe_variant=("*",),
-        banner=Banner(text="We are running with reduced features while we fix a problem.", level="warning"),
+        banner=Banner(
+            text="Some actions are paused while we look into a problem. A colleague will check your request.",
+            level="warning",
+        ),
     ),
-    "lockdown": SafeModeProfile(
-        description="Only what must work: sheddable traffic is turned away, sensitive requests stop.",
+    "shed-load": SafeModeProfile(
+        description="Sheddable requests are turned away, nothing is tried twice: when capacity is short.",
+        max_attempts=1,
+        shed_bp={"sheddable": 10_000, "sheddable_plus": 5_000},
+    ),
+    "humans-only": SafeModeProfile(
+        description="What is sensitive stops, the rest gets small cold answers without tools: when trust is gone.",
         exclude_tools=("*",),
         max_temperature=0.0,
         max_context_tokens=4_000,
@@ -36,8 +35,7 @@ STANDARD: Mapping[str, SafeModeProfile] = {
         max_attempts=1,
         sensitive="stop",
         serve_safe_variant=("*",),
-        shed_bp={"sheddable": 10_000, "sheddable_plus": 5_000},
-        banner=Banner(text="Most of our assistant is switched off while we fix a problem.", level="critical"),
+        banner=Banner(text="Our assistant is mostly switched off while we fix a problem.", level="critical"),
     ),
 }
 
