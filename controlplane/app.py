@@ -33,6 +33,9 @@ from controlplane.link import Link
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
+from controlplane.rollouts.engine import Engine
+from controlplane.rollouts.facts import FactReader
+from controlplane.rollouts.service import Rollouts
 from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.history import SafeModeHistory
 from controlplane.safemode.preview import SafeModePreview
@@ -41,6 +44,8 @@ from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
+from controlplane.telemetry.prices import read_prices
+from controlplane.telemetry.service import Telemetry
 from controlplane.web.console import console
 
 log = structlog.get_logger(__name__)
@@ -67,12 +72,17 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         )
         changes = Changes(store, publisher.wake)
         evaluations = Evaluations(store, clock)
+        telemetry = Telemetry(database, store, clock, read_prices(settings.prices), settings.telemetry_days)
+        await telemetry.attach(link)
+        facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run()))
         await stack.enter_async_context(background("publisher", publisher.run()))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run()))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
+        await stack.enter_async_context(background("telemetry", telemetry.run()))
+        await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run()))
         yield Services(
             settings=settings,
             clock=clock,
@@ -91,6 +101,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
             safe_mode_preview=SafeModePreview(evaluations, clock),
             safe_mode_history=SafeModeHistory(store),
+            telemetry=telemetry,
+            rollouts=Rollouts(store, changes, database, facts, clock),
         )
 
 

@@ -17,11 +17,13 @@ from controlplane.link import Link
 from controlplane.publish import PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
+from controlplane.rollouts.service import Rollouts
 from controlplane.safemode.history import SafeModeHistory
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
+from controlplane.telemetry.service import Telemetry
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Services:
     safe_mode: SafeMode
     safe_mode_preview: SafeModePreview
     safe_mode_history: SafeModeHistory
+    telemetry: Telemetry
+    rollouts: Rollouts
 
     async def ready(self, timeout_s: float = 2) -> bool:
         """Whether Postgres answers in time."""

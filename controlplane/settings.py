@@ -75,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest time for which safe mode can be switched on or extended."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    telemetry_days: int = 14
+    """How long rollups are kept; a rollout's stage cannot look back further."""
+    prices: str = ""
+    """What models cost, as JSON (docs/signals.md); empty = no cost is shown."""
     otlp_endpoint: str = ""
     """OTLP/HTTP collector; empty = no OpenTelemetry."""
 

@@ -12,13 +12,16 @@ from controlplane.api.audit import AuditController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
 from controlplane.api.evaluate import EvaluationController
+from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, TokenController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.people import PeopleController, SessionsController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
+from controlplane.api.rollouts import RolloutController
 from controlplane.api.safemode import SafeModeController
 from controlplane.api.session import SessionController
+from controlplane.api.signals import SignalsController
 from controlplane.api.system import SystemController
 
 CONTROLLERS: Sequence[type[Controller]] = (
@@ -37,4 +40,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     SdkKeyController,
     TokenController,
     AuditController,
+    FleetController,
+    SignalsController,
+    RolloutController,
 )

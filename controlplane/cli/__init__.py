@@ -5,7 +5,19 @@ Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 
 import typer
 
-from controlplane.cli import documents, environments, explain, history, resources, safemode, servers, watch
+from controlplane.cli import (
+    documents,
+    environments,
+    explain,
+    fleet,
+    history,
+    resources,
+    rollouts,
+    safemode,
+    servers,
+    signals,
+    watch,
+)
 
 app = typer.Typer(
     name="brownout",
@@ -15,9 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (servers, watch, explain, documents):
+for module in (servers, watch, explain, documents, signals):
     module.register(app)
-for group in (safemode.app, environments.app, *resources.GROUPS, history.app):
+for group in (safemode.app, environments.app, *resources.GROUPS, history.app, fleet.app, rollouts.app):
     app.add_typer(group)
 
 

@@ -13,11 +13,13 @@ import structlog
 from nats.aio.msg import Msg
 
 from brownout.wire import Presence
+from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.telemetry import presence as tables
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen
+from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
 
@@ -31,60 +33,6 @@ DEBOUNCE_S = 0.1
 
 MAX_NAMED = 20
 """Laggards named in a summary; all of them are in the list of instances."""
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """How far one commit is: `applied` of `live` instances after `elapsed_ms`."""
-
-    epoch: int
-    revision: int
-    published_at: datetime
-    live: int
-    applied: int
-    percent: float
-    elapsed_ms: int
-    took_50_ms: int | None
-    took_95_ms: int | None
-    took_100_ms: int | None
-    laggards: tuple[str, ...]
-
-
-class RevisionCount(msgspec.Struct, frozen=True):
-    epoch: int
-    revision: int
-    instances: int
-
-
-class FleetSummary(msgspec.Struct, frozen=True):
-    """What a page's head shows; `lagging` names at most MAX_NAMED, `behind` counts all."""
-
-    environment: str
-    epoch: int
-    revision: int
-    live: int
-    applied: int
-    behind: int
-    lagging: tuple[str, ...]
-    states: dict[str, int]
-    revisions: tuple[RevisionCount, ...]
-    convergence: Spread | None
-
-
-class InstanceView(msgspec.Struct, frozen=True):
-    """One instance as a list shows it. `age_s` is the age of the configuration that it serves, as it said itself."""
-
-    instance: str
-    service: str
-    sdk_version: str
-    epoch: int
-    revision: int
-    behind: int
-    state: str
-    age_s: float
-    first_seen_at: datetime
-    last_seen_at: datetime
-    live: bool
-    lagging: bool
 
 
 class _Presence(msgspec.Struct):
@@ -119,7 +67,7 @@ class Fleet:
         self._clock = clock
         self._states: dict[str, FleetState] = {}
         self._changed: dict[str, asyncio.Event] = {}
-        self._events: dict[str, tuple[int, int, bytes]] = {}
+        self._events: dict[str, tuple[int, bytes]] = {}
         self._lagging: dict[str, frozenset[str]] = {}
         self._written: dict[tuple[str, int, int], tuple[int, int]] = {}
 
@@ -231,7 +179,11 @@ class Fleet:
     def environments(self) -> Sequence[str]:
         return tuple(self._states)
 
-    def summary(self, environment: str) -> FleetSummary:
+    def summary(self, actor: Actor, environment: str) -> FleetSummary:
+        authorize(actor, Action.READ, environment)
+        return self._summary(environment)
+
+    def _summary(self, environment: str) -> FleetSummary:
         state = self._state(environment)
         now = self._now()
         laggards = state.laggards(now)
@@ -249,12 +201,13 @@ class Fleet:
             self._spread(state, found, now) if found else None,
         )
 
-    def spread(self, environment: str, revision: int) -> Spread:
+    def spread(self, actor: Actor, environment: str, revision: int) -> Spread:
         """Of a commit of late; `delivery` knows older ones.
 
         Raises:
             NotFoundError: nobody here saw that revision being published, nor an instance that has it.
         """
+        authorize(actor, Action.READ, environment)
         state = self._state(environment)
         found = state.convergence(revision)
         if found is not None:
@@ -263,13 +216,15 @@ class Fleet:
             raise NotFoundError(f"revision {revision} of {environment} has not been published")
         return self._spread(state, Convergence(state.head.epoch, revision, state.head_published), self._now())
 
-    async def deliveries(self, environment: str, revisions: Sequence[int]) -> dict[int, tables.Delivery]:
+    async def deliveries(self, actor: Actor, environment: str, revisions: Sequence[int]) -> dict[int, Delivery]:
         """How commits reached the fleet, from the table; those never published are missing."""
+        authorize(actor, Action.READ, environment)
         async with self._database.reading() as connection:
             return await tables.deliveries(connection, environment, revisions)
 
-    def instances(self, environment: str, *, after: str = "", limit: int = 200) -> list[InstanceView]:
+    def instances(self, actor: Actor, environment: str, *, after: str = "", limit: int = 200) -> list[InstanceView]:
         """Laggards first, then the live, then the gone; `after` is the last instance of the page before."""
+        authorize(actor, Action.READ, environment)
         state = self._state(environment)
         views = sorted(
             (self._view(environment, state, seen) for seen in state.instances.values()),
@@ -278,27 +233,28 @@ class Fleet:
         start = next((i + 1 for i, view in enumerate(views) if view.instance == after), 0) if after else 0
         return views[start : start + limit]
 
-    async def wait(self, environment: str, revision: int, percent: float, timeout_s: float) -> Spread:
+    async def wait(self, actor: Actor, environment: str, revision: int, *, percent: float, timeout_s: float) -> Spread:
         """Returns when `percent` of the live instances have applied `revision`, or time is up; the caller compares."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             changed = self._changed_event(environment)
             with contextlib.suppress(NotFoundError):
-                spread = self.spread(environment, revision)
+                spread = self.spread(actor, environment, revision)
                 if spread.live and spread.percent >= percent:
                     return spread
             try:
                 async with asyncio.timeout_at(deadline):
                     await changed.wait()
             except TimeoutError:
-                return self.spread(environment, revision)
+                return self.spread(actor, environment, revision)
 
-    async def events(self, environment: str) -> AsyncIterator[bytes]:
+    async def events(self, actor: Actor, environment: str) -> AsyncIterator[bytes]:
         """The summary, encoded as JSON, now and after each change; nothing in between. Ends never."""
+        authorize(actor, Action.READ, environment)
         last = -1
         while True:
             changed = self._changed_event(environment)
-            version, _, event = self._event(environment)
+            version, event = self._event(environment)
             if version != last:
                 last = version
                 yield event
@@ -306,12 +262,11 @@ class Fleet:
             else:
                 await changed.wait()
 
-    def _event(self, environment: str) -> tuple[int, int, bytes]:
+    def _event(self, environment: str) -> tuple[int, bytes]:
         state = self._apply(environment)
-        second = int(self._now())
         cached = self._events.get(environment)
         if cached is None or cached[0] != state.version:
-            cached = (state.version, second, msgspec.json.encode(self.summary(environment)))
+            cached = (state.version, msgspec.json.encode(self._summary(environment)))
             self._events[environment] = cached
         return cached
 

@@ -7,7 +7,6 @@ last message of an instance that ends has no next one, so that one asks for an a
 import asyncio
 import contextlib
 from collections import defaultdict
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -30,12 +29,6 @@ MAX_WAITING = 20_000
 
 SUBJECT = "bot.*.*.m"
 QUEUE = "telemetry"
-
-
-class Subscriber(Protocol):
-    """What ingestion needs of the link to NATS."""
-
-    async def subscribe(self, subject: str, handler: object, *, queue: str = "") -> object: ...
 
 
 class Ingest:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
 from sqlalchemy import text
 
 from controlplane.database import ReadConnection, WriteConnection
 from controlplane.telemetry.fleet_state import Convergence, Head, Seen
+from controlplane.telemetry.values import Delivery
 
 REWRITE_S = 60
 """An instance whose news is only that it is still there is written this seldom."""
@@ -93,17 +93,6 @@ async def known_instances(connection: ReadConnection, since: datetime) -> list[t
         )
         for row in rows
     ]
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """How one commit reached the fleet, as kept. None = that share was never reached."""
-
-    revision: int
-    published_at: datetime
-    live: int
-    took_50_ms: int | None
-    took_95_ms: int | None
-    took_100_ms: int | None
 
 
 async def deliveries(connection: ReadConnection, environment: str, revisions: Sequence[int]) -> dict[int, Delivery]:

@@ -1,13 +1,12 @@
 """What an instance counts: exact totals, bounded memory, each unit once."""
 
 import math
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.telemetry import MAX_REQUEST_SERIES, Exposure, Report, Tally, Telemetry
+from brownout.telemetry import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Report, Telemetry
 from brownout.telemetry_sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
 from brownout.telemetry_units import MAX_RULES, RECENT_BAD, SAMPLE
 from brownout.telemetry_wire import (
@@ -65,44 +64,20 @@ def test_an_empty_sketch_has_no_quantile() -> None:
     assert quantile({}, 0.5) is None
 
 
-def test_no_increment_is_lost_between_threads_while_totals_are_read() -> None:
-    tally = Tally(10, EvaluationKey(OTHER, "", ""))
-    keys = [EvaluationKey(f"flag-{i}", "on", "STATIC") for i in range(4)]
-    done = threading.Event()
+def test_evaluations_without_room_count_under_other() -> None:
+    subject = telemetry()
+    for i in range(MAX_EVALUATION_SERIES + 10):
+        subject.count_evaluation(EvaluationKey(f"flag-{i}", "on", "STATIC"), 2)
 
-    def reader() -> None:
-        while not done.is_set():
-            tally.totals()
-
-    def writer() -> None:
-        for i in range(20_000):
-            tally.add(keys[i % 4])
-
-    threads = [threading.Thread(target=writer) for _ in range(4)]
-    reading = threading.Thread(target=reader)
-    for thread in [reading, *threads]:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done.set()
-    reading.join()
-
-    assert tally.totals() == dict.fromkeys(keys, 20_000)
-
-
-def test_a_tally_without_room_counts_under_other() -> None:
-    tally = Tally(3, EvaluationKey(OTHER, "", ""))
-    for i in range(10):
-        tally.add(EvaluationKey(f"flag-{i}", "on", "STATIC"))
-
-    assert sum(tally.totals().values()) == 10
-    assert tally.totals()[EvaluationKey(OTHER, "", "")] == 7
+    evaluations = sent(subject).evaluations
+    assert sum(evaluations.values()) == 2 * (MAX_EVALUATION_SERIES + 10)
+    assert evaluations[EvaluationKey(OTHER, "", "")] == 20
 
 
 def test_a_message_tells_everything_counted_since_the_start() -> None:
     subject = telemetry()
-    subject.evaluated(EvaluationKey("web-search", "on", "SPLIT"))
-    subject.policy_given(KEY)
+    subject.count_evaluation(EvaluationKey("web-search", "on", "SPLIT"), 1)
+    subject.count_policy(KEY, 1)
     subject.record(KEY, Report(input_tokens=100, output_tokens=20, duration_ms=800.0, quality=0.9, completed=True))
     subject.record(KEY, Report(error_class="timeout", rung="cache", format_ok=False, retrieval_hit=False))
     subject.record(KEY, Report(refused=True, escalated=True))

@@ -33,7 +33,7 @@ def sent(telemetry: Telemetry) -> TelemetryMessage:
 
 def count(telemetry: Telemetry, times: int) -> None:
     for i in range(times):
-        telemetry.evaluated(EvaluationKey("web-search", "on", "SPLIT"))
+        telemetry.count_evaluation(EvaluationKey("web-search", "on", "SPLIT"), 1)
         telemetry.record(
             KEY, Report(input_tokens=10, duration_ms=100.0 * (i + 1), error_class="timeout" if i % 3 == 0 else None)
         )

@@ -250,6 +250,13 @@ RolloutState = Literal["draft", "running", "paused", "completed", "rolled_back",
 PausedBy = Literal["person", "safe_mode", "guardrail"]
 
 
+class Muted(Spec, frozen=True):
+    """A stretch of time whose evidence does not count; `until` is None while it lasts."""
+
+    since: Instant
+    until: Instant | None = None
+
+
 class Progress(Spec, frozen=True):
     """Where a rollout is. It changes in the commit that changes the flag, so the two can never disagree."""
 
@@ -260,6 +267,8 @@ class Progress(Spec, frozen=True):
     started_at: Instant | None = None
     """When the present stage began."""
     paused_by: PausedBy | None = None
+    muted: tuple[Muted, ...] = ()
+    """Pauses within the present stage."""
     why: Annotated[str, Meta(max_length=2_000)] = ""
 
 

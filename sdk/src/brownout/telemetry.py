@@ -8,8 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
-from typing import Generic, NamedTuple, TypeVar, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 from brownout.telemetry_sketch import bucket_of
 from brownout.telemetry_units import MAX_RULES, Outcome, StageUnits
@@ -43,47 +42,7 @@ MAX_LABEL = 100
 RUNGS = frozenset({"model", "cache", "template", "human_review"})
 ERROR_CLASSES = frozenset(get_args(ErrorClass))
 
-_Key = TypeVar("_Key", bound=tuple[str, ...])
-
-
-class Tally(Generic[_Key]):
-    """Counts per key without a lock on the counting path.
-
-    `next()` on an itertools.count is one step of the interpreter, so no increment is ever lost between threads. Reading
-    it takes a ticket too; the tickets taken are subtracted.
-    """
-
-    def __init__(self, limit: int, other: _Key) -> None:
-        self._limit = limit
-        self._other = other
-        self._opening = threading.Lock()
-        self._counts: dict[_Key, count[int]] = {other: count()}
-        self._reads: dict[_Key, int] = {}
-
-    def add(self, key: _Key) -> None:
-        try:
-            next(self._counts[key])
-        except KeyError:
-            self._add_new(key)
-
-    def totals(self) -> dict[_Key, int]:
-        """Only one thread may read."""
-        found = {}
-        for key, ticks in self._counts.copy().items():
-            reads = self._reads.get(key, 0)
-            if total := next(ticks) - reads:
-                found[key] = total
-            self._reads[key] = reads + 1
-        return found
-
-    def _add_new(self, key: _Key) -> None:
-        with self._opening:
-            if key not in self._counts:
-                if len(self._counts) > self._limit:
-                    key = self._other
-                else:
-                    self._counts[key] = count()
-        next(self._counts[key])
+_Key = TypeVar("_Key", EvaluationKey, RequestKey)
 
 
 class Exposure(NamedTuple):
@@ -138,24 +97,34 @@ class Report(NamedTuple):
 class Telemetry:
     """One process's counters. `now` answers Unix seconds."""
 
-    def __init__(self, instance: str, service: str, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, instance: str = "", service: str = "", *, now: Callable[[], float] = time.time) -> None:
         self._instance = instance
         self._service = service
         self._now = now
         self._start = int(now() * 1000)
         self._sequence = 0
-        self._evaluations = Tally(MAX_EVALUATION_SERIES, EvaluationKey(OTHER, "", ""))
-        self._policies = Tally(MAX_REQUEST_SERIES, RequestKey(OTHER, "", "", ""))
         self._lock = threading.Lock()
+        self._evaluations: dict[EvaluationKey, int] = {}
+        self._policies: dict[RequestKey, int] = {}
         self._requests: dict[RequestKey, RequestTotals] = {}
         self._custom: dict[CustomKey, CustomTotals] = {}
         self._stages: dict[str, StageUnits] = {}
         self._dropped = 0
         self._forgotten = 0
         self._fingerprint: tuple[int, ...] = ()
-        self.evaluated = self._evaluations.add
-        """Counts one evaluation; called on every one, hence bound once."""
-        self.policy_given = self._policies.add
+
+    def identify(self, instance: str, service: str) -> None:
+        """Says who counts; before the first message."""
+        self._instance, self._service = instance, service
+
+    def count_evaluation(self, key: EvaluationKey, times: int) -> None:
+        """Evaluations are counted where they happen (brownout.decision.Outcome), and brought here now and then."""
+        with self._lock:
+            self._count(self._evaluations, key, times, MAX_EVALUATION_SERIES, EvaluationKey(OTHER, "", ""))
+
+    def count_policy(self, key: RequestKey, times: int) -> None:
+        with self._lock:
+            self._count(self._policies, key, times, MAX_REQUEST_SERIES, RequestKey(OTHER, "", "", ""))
 
     def record(self, key: RequestKey, report: Report, exposures: Sequence[Exposure] = ()) -> None:
         """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
@@ -194,11 +163,10 @@ class Telemetry:
 
     def message(self, *, final: bool = False) -> bytes | None:
         """The next message, encoded; None when nothing changed since the last one and this is not the final one."""
-        evaluations, policies = self._evaluations.totals(), self._policies.totals()
         with self._lock:
             fingerprint = (
-                sum(evaluations.values()),
-                sum(policies.values()),
+                sum(self._evaluations.values()),
+                sum(self._policies.values()),
                 sum(totals.requests for totals in self._requests.values()),
                 sum(totals.n for totals in self._custom.values()),
                 self.dropped,
@@ -218,14 +186,20 @@ class Telemetry:
                     self._sequence,
                     self._service,
                     int(self._now() * 1000),
-                    evaluations,
-                    policies,
+                    self._evaluations,
+                    self._policies,
                     self._requests,
                     self._custom,
                     arms,
                     self.dropped,
                 )
             )
+
+    def _count(self, counts: dict[_Key, int], key: _Key, times: int, limit: int, other: _Key) -> None:
+        if key not in counts and len(counts) >= limit:
+            self.drop()
+            key = other
+        counts[key] = counts.get(key, 0) + times
 
     def _count_request(self, key: RequestKey, report: Report) -> None:
         totals = self._requests.get(key)

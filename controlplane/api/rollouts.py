@@ -1,0 +1,67 @@
+"""Rollouts over HTTP: see them, start them, move them by hand."""
+
+from litestar import Controller, get, post, put
+from litestar.di import NamedDependency
+
+from controlplane.access.actor import Action, Actor
+from controlplane.dto import CommitOutput, Input, Json
+from controlplane.rollouts.values import Moved, RolloutList, RolloutView
+from controlplane.services import Services
+
+
+class RolloutInput(Input, frozen=True):
+    """`spec` is a rollout without its progress."""
+
+    spec: Json
+    reason: str = ""
+
+
+class MoveInput(Input, frozen=True):
+    """Why, for the next person who asks."""
+
+    reason: str
+
+
+class RolloutController(Controller):
+    path = "/api/v1/environments/{environment:str}/rollouts"
+    tags = ("rollouts",)
+
+    @get("/", operation_id="list_rollouts", opt={"action": Action.READ})
+    async def list_rollouts(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> RolloutList:
+        """Every rollout, the running ones first."""
+        return await services.rollouts.list(actor, environment)
+
+    @get("/{key:str}", operation_id="get_rollout", opt={"action": Action.READ})
+    async def get_rollout(
+        self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> RolloutView:
+        """Stages, evidence against thresholds over time, what happens next and why it waits."""
+        return await services.rollouts.get(actor, environment, key)
+
+    @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT})
+    async def create_rollout(
+        self,
+        environment: str,
+        key: str,
+        data: RolloutInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> CommitOutput:
+        """A draft: nothing is served differently before it starts."""
+        return CommitOutput.of(await services.rollouts.create(actor, environment, key, bytes(data.spec), data.reason))
+
+    @post("/{key:str}/{step:str}", operation_id="move_rollout", opt={"action": Action.ROLLOUT})
+    async def move_rollout(
+        self,
+        environment: str,
+        key: str,
+        step: str,
+        *,
+        data: MoveInput,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> Moved:
+        """`start`, `pause`, `resume`, `advance`, `roll-back` or `abort`, with a reason."""
+        return await services.rollouts.move(actor, environment, key, step, data.reason)

@@ -1,0 +1,87 @@
+"""Signals over HTTP: charts, the overview's summary, how flags are used."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from controlplane.access.actor import Action, Actor
+from controlplane.services import Services
+from controlplane.telemetry.signals import Filter, parse_labels
+from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary
+
+Since = Annotated[datetime | None, Parameter(description="RFC 3339; an hour before `until` when absent.")]
+Until = Annotated[datetime | None, Parameter(description="RFC 3339; now when absent.")]
+
+
+class SignalsController(Controller):
+    path = "/api/v1/environments/{environment:str}/signals"
+    tags = ("signals",)
+
+    @get("/", operation_id="get_signals", opt={"action": Action.READ})
+    async def get_signals(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        *,
+        since: Since = None,
+        until: Until = None,
+        by: Annotated[str, Parameter(description="Labels that make a line, comma-separated.")] = "request_class",
+        request_class: str | None = None,
+        model: str | None = None,
+        variant: str | None = None,
+        safe_mode: str | None = None,
+    ) -> Chart:
+        """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
+        start, end = _range(services, since, until)
+        return await services.telemetry.signals.chart(
+            actor,
+            environment,
+            since=start,
+            until=end,
+            only=Filter(request_class, model, variant, safe_mode),
+            by=parse_labels(name.strip() for name in by.split(",") if name.strip()),
+        )
+
+    @get("/summary", operation_id="get_signals_summary", opt={"action": Action.READ})
+    async def get_summary(
+        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> SignalsSummary:
+        """Each request class now, with the last hour as a value a minute."""
+        return await services.telemetry.signals.summary(actor, environment)
+
+    @get("/custom", operation_id="get_custom_signals", opt={"action": Action.READ})
+    async def get_custom(
+        self,
+        environment: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        *,
+        since: Since = None,
+        until: Until = None,
+        name: str = "",
+    ) -> Chart:
+        """What services track themselves (`client.track`)."""
+        start, end = _range(services, since, until)
+        return await services.telemetry.signals.custom(actor, environment, since=start, until=end, name=name)
+
+    @get("/flags/{flag:str}", operation_id="get_flag_use", opt={"action": Action.READ})
+    async def get_flag_use(
+        self,
+        environment: str,
+        flag: str,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        *,
+        hours: Annotated[int, Parameter(ge=1, le=24 * 31)] = 24,
+    ) -> FlagUse:
+        """How often a flag was evaluated, by variant and reason, and when last."""
+        return await services.telemetry.signals.flag_use(actor, environment, flag, hours)
+
+
+def _range(services: Services, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    end = (until or services.clock.now()).astimezone()
+    return (since.astimezone() if since else end - timedelta(hours=1)), end

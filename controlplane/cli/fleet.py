@@ -1,0 +1,92 @@
+"""`brownout fleet`: who runs what, and waiting until a change is everywhere."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from controlplane.access.actor import Action
+from controlplane.cli.session import CliError
+from controlplane.cli.verb import Call, verb
+from controlplane.telemetry.values import FleetSummary, Instances, Spread
+
+app = typer.Typer(name="fleet", help="The running instances, and how changes reach them.", no_args_is_help=True)
+
+
+@verb(app, "status", action=Action.READ)
+def status(call: Call) -> None:
+    """How many are live, at which revisions, and who lags."""
+    found = call.session.get(call.session.path("fleet"), FleetSummary)
+    call.answer(found, lambda: _summary(found))
+
+
+@verb(app, "list", action=Action.READ)
+def list_(call: Call, *, limit: Annotated[int, typer.Option(help="At most so many.")] = 200) -> None:
+    """Every instance, laggards first."""
+    found = call.session.get(call.session.path("fleet", "instances"), Instances, limit=limit)
+    call.answer(found, lambda: _instances(found))
+
+
+@verb(app, "wait", action=Action.READ)
+def wait(
+    call: Call,
+    *,
+    revision: Annotated[int, typer.Option(help="Which revision.")],
+    percent: Annotated[float, typer.Option(help="Of the live instances.", min=0, max=100)] = 100.0,
+    timeout: Annotated[float, typer.Option(help="Seconds.", min=0, max=3600)] = 10.0,
+) -> None:
+    """Wait until a revision has reached the fleet; exit code 1 when it has not in time."""
+    path = call.session.path("fleet", "convergence", str(revision))
+    left = timeout
+    while True:
+        step = min(left, 20.0)
+        found = call.session.get(path, Spread, percent=percent, timeout_s=step)
+        left -= step
+        if (found.live and found.percent >= percent) or left <= 0:
+            break
+    call.answer(found, lambda: _spread(found))
+    if not found.live or found.percent < percent:
+        raise CliError(
+            f"r{revision} is on {found.applied} of {found.live} live instances after {timeout:g} s"
+            + (f"; behind: {', '.join(found.laggards)}" if found.laggards else "")
+        )
+
+
+def _spread(found: Spread) -> str:
+    times = [
+        f"{share} % in {took / 1000:.2f} s"
+        for share, took in ((50, found.took_50_ms), (95, found.took_95_ms), (100, found.took_100_ms))
+        if took is not None
+    ]
+    return f"r{found.revision} on {found.applied} of {found.live} instances" + (
+        f" ({', '.join(times)})" if times else ""
+    )
+
+
+def _summary(found: FleetSummary) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("head", f"r{found.revision}")
+    table.add_row("live", f"{found.live}, {found.applied} of them at the head")
+    if found.convergence:
+        table.add_row("last commit", _spread(found.convergence))
+    table.add_row("states", ", ".join(f"{n} {state}" for state, n in sorted(found.states.items())) or "none")
+    table.add_row("revisions", ", ".join(f"r{r.revision}: {r.instances}" for r in found.revisions) or "none")
+    if found.behind:
+        table.add_row("[yellow]lagging[/]", f"{found.behind}: {', '.join(found.lagging)}")
+    return table
+
+
+def _instances(found: Instances) -> Table:
+    table = Table("instance", "service", "SDK", "revision", "state", "age", "last seen", box=None, pad_edge=False)
+    for one in found.items:
+        behind = f" [yellow]({one.behind} behind)[/]" if one.lagging else ""
+        table.add_row(
+            one.instance,
+            one.service,
+            one.sdk_version,
+            f"r{one.revision}{behind}",
+            one.state if one.live else f"[dim]{one.state}, gone[/]",
+            f"{one.age_s:.0f} s",
+            f"{one.last_seen_at:%H:%M:%S}",
+        )
+    return table

@@ -1,0 +1,192 @@
+"""`brownout rollout`: create, watch and move a rollout."""
+
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from controlplane.access.actor import Action
+from controlplane.cli.charts import spark
+from controlplane.cli.resources import read_spec
+from controlplane.cli.shown import table, when
+from controlplane.cli.verb import Call, verb
+from controlplane.dto import CommitOutput
+from controlplane.rollouts.values import Moved, RolloutList, RolloutView
+
+app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", no_args_is_help=True)
+
+KeyArgument = Annotated[str, typer.Argument(help="The rollout.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the history.")]
+
+
+@verb(app, "list", action=Action.READ)
+def list_(call: Call) -> None:
+    """Every rollout, the running ones first."""
+    found = call.session.get(call.session.path("rollouts"), RolloutList)
+    rows = [
+        (one.key, one.flag, f"{one.control} → {one.treatment}", one.state, f"{one.stage + 1}/{one.stages}",
+         f"{one.share_bp / 100:g} % of {one.cohort or 'everyone'}", one.why)
+        for one in found.items
+    ]  # fmt: skip
+    call.answer(found, lambda: table(("rollout", "flag", "moves", "state", "stage", "share", "why"), rows))
+
+
+@verb(app, "create", action=Action.ROLLOUT)
+def create(
+    call: Call,
+    key: KeyArgument,
+    file: Annotated[str, typer.Argument(help="Its definition, JSON or YAML; - for standard input.")],
+    *,
+    start: Annotated[bool, typer.Option("--start", help="Run it at once.")] = False,
+    reason: ReasonOption = "",
+) -> None:
+    """Define a rollout; it changes nothing before it is started."""
+    body = {"spec": msgspec.Raw(read_spec(file)), "reason": reason}
+    commit = call.session.send("PUT", call.session.path("rollouts", key), body, CommitOutput)
+    if not start:
+        call.answer(
+            commit, lambda: f"r{commit.revision}: {key} is a draft; `brownout rollout start {key} -m …` runs it"
+        )
+        return
+    _move(call, key, "start", reason or f"start {key}")
+
+
+@verb(app, "show", action=Action.READ)
+def show(call: Call, key: KeyArgument) -> None:
+    """Stages, evidence, what happens next and why it waits."""
+    found = _get(call, key)
+    call.answer(found, lambda: picture(found))
+
+
+@verb(app, "watch", action=Action.READ)
+def watch(
+    call: Call,
+    key: KeyArgument,
+    *,
+    interval: Annotated[float, typer.Option(help="Seconds.", min=0.5)] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Stop after; 0 = when the rollout ends.", min=0)] = 0,
+) -> None:
+    """Draw the evidence live until the rollout ends."""
+    until = time.monotonic() + seconds if seconds else float("inf")
+    found = _get(call, key)
+    with Live(picture(found), console=call.console, auto_refresh=False) as live:
+        while found.summary.state in {"running", "paused"} and time.monotonic() < until:
+            time.sleep(interval)
+            found = _get(call, key)
+            live.update(picture(found), refresh=True)
+
+
+@verb(app, "start", action=Action.ROLLOUT)
+def start(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Begin (again) at the first stage."""
+    _move(call, key, "start", reason)
+
+
+@verb(app, "pause", action=Action.ROLLOUT)
+def pause(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Stay at the present share; evidence stops counting."""
+    _move(call, key, "pause", reason)
+
+
+@verb(app, "resume", action=Action.ROLLOUT)
+def resume(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Go on where it was paused."""
+    _move(call, key, "resume", reason)
+
+
+@verb(app, "advance", action=Action.ROLLOUT)
+def advance(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Go to the next stage without waiting for it to be proven."""
+    _move(call, key, "advance", reason)
+
+
+@verb(app, "roll-back", action=Action.ROLLOUT)
+def roll_back(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Serve the control to everyone again."""
+    _move(call, key, "roll-back", reason)
+
+
+@verb(app, "abort", action=Action.ROLLOUT)
+def abort(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Give up without a verdict; everyone gets the control."""
+    _move(call, key, "abort", reason)
+
+
+def _get(call: Call, key: str) -> RolloutView:
+    return call.session.get(call.session.path("rollouts", key), RolloutView)
+
+
+def _move(call: Call, key: str, step: str, reason: str) -> None:
+    done = call.session.send("POST", call.session.path("rollouts", key, step), {"reason": reason}, Moved)
+    call.answer(done, lambda: f"r{done.revision}: {key} is {done.state.replace('_', ' ')}, stage {done.stage + 1}")
+
+
+def picture(view: RolloutView) -> Group:
+    """The whole rollout in the terminal."""
+    summary = view.summary
+    head = Text.assemble(
+        (summary.key, "bold"), f"  moves {summary.flag} from {summary.control} to {summary.treatment}  ",
+        (summary.state.replace("_", " "), "yellow" if summary.state in {"paused", "rolled_back"} else "cyan"),
+    )  # fmt: skip
+    stages = table(
+        ("", "stage", "share", "at least", "units", "out of it"),
+        [
+            ("▶" if stage.state == "current" else "✓" if stage.state == "passed" else " ", str(stage.index + 1),
+             f"{stage.weight_bp / 100:g} % of {stage.cohort or 'everyone'}", f"{stage.min_duration_s} s",
+             str(stage.min_units), "a person" if stage.approval else "by itself")
+            for stage in view.stages
+        ],
+    )  # fmt: skip
+    what = Text.assemble(
+        ("next: ", "bold"), view.next.act.replace("_", " "), "  ", view.next.why,
+        f"  ({view.treatment_units} treatment and {view.control_units} control units,"
+        f" since {when(summary.started_at) if summary.started_at else 'never'})",
+    )  # fmt: skip
+    return Group(
+        head, stages, what, *([_judged(view)] if view.judged else []), *([_preview(view)] if view.preview else [])
+    )
+
+
+def _judged(view: RolloutView) -> Table:
+    rows = []
+    for one in view.judged:
+        if one.evidence is not None:
+            shown = f"{one.evidence:.3g} of {one.threshold or 0:.3g}"
+            line = spark([min(value, one.threshold or 1.0) for value in one.evidence_over_time], top=one.threshold)
+        else:
+            shown = "too few units" if one.lower is None or one.upper is None else (
+                f"{one.lower:+.3g} … {one.upper:+.3g}, limit {one.limit:+.3g}"
+            )  # fmt: skip
+            line = spark(one.upper_over_time if one.role == "gate" else one.lower_over_time)
+        rows.append(
+            (
+                one.role,
+                one.measure.replace("_", " "),
+                _number(one.treatment),
+                _number(one.control),
+                shown,
+                line,
+                one.verdict,
+            )
+        )
+    return table(
+        ("", "measure", view.summary.treatment, view.summary.control, "evidence", "over time", "verdict"), rows
+    )
+
+
+def _preview(view: RolloutView) -> Table:
+    rows = [
+        (one.measure.replace("_", " "), _number(one.rate), *(f"{n:,}" if n else "-" for n in one.units.values()))
+        for one in view.preview
+    ]
+    times = tuple(f"{name} times as bad" for name in view.preview[0].units)
+    return table(("units needed to catch", "rate now", *times), rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,79 @@
+"""`brownout signals`: what the request classes do right now."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from controlplane.access.actor import Action
+from controlplane.cli.charts import spark
+from controlplane.cli.shown import table
+from controlplane.cli.verb import Call, verb
+from controlplane.telemetry.values import Chart, ClassSignals, Number, SignalsSummary
+
+COLUMNS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
+LABELS = ("request_class", "model", "variant", "safe_mode")
+
+
+def register(app: typer.Typer) -> None:
+    verb(app, "signals", action=Action.READ)(signals)
+
+
+def signals(
+    call: Call,
+    *,
+    request_class: Annotated[str, typer.Option("--class", help="Only this request class, by model and variant.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Draw again every few seconds.")] = False,
+) -> None:
+    """Rate, errors, refusals, fallbacks, latency and tokens of the last hour."""
+    if request_class:
+        found = call.session.get(
+            call.session.path("signals"), Chart, request_class=request_class, by="model,variant,safe_mode"
+        )
+        call.answer(found, lambda: _lines(found))
+        return
+    summary = _summary(call)
+    if not watch or call.as_json:
+        call.answer(summary, lambda: _classes(summary))
+        return
+    with Live(_classes(summary), console=call.console, auto_refresh=False) as live:
+        while True:
+            time.sleep(3)
+            live.update(_classes(_summary(call)), refresh=True)
+
+
+def _summary(call: Call) -> SignalsSummary:
+    return call.session.get(call.session.path("signals", "summary"), SignalsSummary)
+
+
+def _classes(summary: SignalsSummary) -> Table:
+    rows = [(one.request_class, *(_cell(one, name) for name in COLUMNS)) for one in summary.classes]
+    return table(("request class", "requests/min", "errors", "refusals", "fallbacks", "p95", "tokens/min"), rows)
+
+
+def _cell(one: ClassSignals, name: str) -> str:
+    return f"{_text(name, one.now.get(name)):>8} {spark(one.sparks[name], width=20)}"
+
+
+def _lines(chart: Chart) -> Table:
+    rows = [
+        (*(line.labels.get(label) or "-" for label in LABELS[1:]), *(_text(name, line.totals.get(name)) for name in COLUMNS),
+         spark(line.values["requests_per_min"], width=30))
+        for line in chart.series
+    ]  # fmt: skip
+    return table(
+        ("model", "variant", "safe mode", "requests/min", "errors", "refusals", "fallbacks", "p95", "tokens/min", ""),
+        rows,
+    )
+
+
+def _text(name: str, value: Number) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("_share"):
+        return f"{100 * value:.1f} %"
+    if name.endswith("_ms"):
+        return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms"
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"

@@ -1,0 +1,163 @@
+"""Runs every environment's rollouts, in every replica. Whoever commits first has acted: the commit names the revision it
+was decided on, so a second one is refused and decides again on what is then true (ADR 0072)."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from brownout.model import Flag, Rollout, SafeModeActivation
+from brownout.parse import decode
+from brownout.wire import Operation
+from controlplane.access.actor import Action, system_actor
+from controlplane.changes import Changes
+from controlplane.clock import Clock
+from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
+from controlplane.rollouts import moves
+from controlplane.rollouts.decide import Decision, look
+from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.facts import FactReader
+from controlplane.rollouts.rules import expected, owned
+from controlplane.store import Store
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 2.0
+ATTEMPTS = 3
+"""How often a decision is made again at once because somebody else committed meanwhile."""
+
+STEERED = frozenset({"running", "paused"})
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A rollout and what surrounds it, as of `revision`."""
+
+    environment: str
+    key: str
+    revision: int
+    rollout: Rollout
+    flag: Flag
+    request_classes: tuple[str, ...]
+    """Those that the flag governs."""
+    safe_mode: tuple[str, ...]
+    """Activations in force that touch them."""
+
+
+async def read_context(store: Store, environment: str, key: str, now: datetime) -> Context:
+    """Reads the head first: what is read later can only be newer, and then the commit is refused.
+
+    Raises:
+        NotFoundError: there is no such rollout.
+    """
+    head = await store.head(environment)
+    rollout = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
+    assert isinstance(rollout, Rollout)
+    flag = decode("flag", (await store.get_resource(environment, "flag", rollout.flag)).spec)
+    assert isinstance(flag, Flag)
+    dependants = await store.list_dependants(environment, "flag", rollout.flag)
+    classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
+    page = await store.list_resources(environment, "safe_mode_activation", limit=1_000)
+    touching = []
+    for resource in page.items:
+        activation = decode("safe_mode_activation", resource.spec)
+        assert isinstance(activation, SafeModeActivation)
+        if _in_force(activation, now) and _touches(activation, classes):
+            touching.append(resource.key)
+    return Context(environment, key, head.revision, rollout, flag, classes, tuple(touching))
+
+
+def _in_force(activation: SafeModeActivation, now: datetime) -> bool:
+    return activation.activated_at <= now and (now < activation.expires_at or activation.on_expiry == "hold")
+
+
+def _touches(activation: SafeModeActivation, classes: Sequence[str]) -> bool:
+    """A flag that governs no request class may be used anywhere: any activation touches it."""
+    scope = activation.scope.request_classes
+    return not scope or not classes or not set(scope).isdisjoint(classes)
+
+
+class Engine:
+    """`run` until cancelled; `tick` is one round over everything."""
+
+    def __init__(self, store: Store, changes: Changes, facts: FactReader, clock: Clock) -> None:
+        self._store = store
+        self._changes = changes
+        self._facts = facts
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.tick()
+            except UnavailableError as error:
+                log.warning("rollouts_wait", error=error.message)
+            await asyncio.sleep(TICK_S)
+
+    async def tick(self) -> None:
+        for environment in await self._store.list_environments():
+            page = await self._store.list_resources(environment.key, "rollout", limit=1_000)
+            for resource in page.items:
+                rollout = decode("rollout", resource.spec)
+                if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
+                    await self._steer(environment.key, resource.key)
+
+    async def _steer(self, environment: str, key: str) -> None:
+        for _ in range(ATTEMPTS):
+            try:
+                context = await read_context(self._store, environment, key, self._clock.now())
+                if context.rollout.progress.state in STEERED:
+                    await self._act(context)
+                return
+            except ConflictError:
+                continue
+            except NotFoundError:
+                return
+            except UnavailableError:
+                raise
+            except BrownoutError as error:
+                log.error("rollout_refused", environment=environment, rollout=key, error=error.message)
+                return
+
+    async def look(self, context: Context) -> tuple[Decision, tuple[Judged, ...]]:
+        """What would be done now, and on which evidence."""
+        facts = await self._facts.read(context.environment, context.key, context.rollout)
+        return look(context.rollout, facts, context.safe_mode, self._clock.now())
+
+    async def _act(self, context: Context) -> None:
+        decision, _ = await self.look(context)
+        if decision.act == "wait":
+            return
+        ops = self._operations(context, decision)
+        commit = await self._changes.commit(
+            system_actor(f"rollout:{context.key}"),
+            context.environment,
+            ops,
+            decision.why,
+            action=Action.ROLLOUT,
+            expected_revision=context.revision,
+        )
+        log.info("rollout_moved", environment=context.environment, rollout=context.key, act=decision.act,
+                 why=decision.why, revision=commit.revision)  # fmt: skip
+
+    def _operations(self, context: Context, decision: Decision) -> list[Operation]:
+        now = self._clock.now()
+        assert decision.act != "wait"
+        after = moves.move(context.rollout, decision.act, decision.why, now, paused_by=decision.paused_by)
+        ops = moves.operations(context.key, after, context.flag)
+        guardrail = next((one for one in context.rollout.guardrails if one.measure == decision.breached), None)
+        if guardrail is not None and guardrail.profile is not None:
+            ops.append(
+                moves.activation(
+                    context.key, context.rollout, guardrail.profile, context.request_classes, why=decision.why, now=now
+                )
+            )
+        return ops
+
+
+def edited_meanwhile(context: Context) -> bool:
+    """Whether somebody changed the rollout's own rules in the flag behind its back."""
+    return context.rollout.progress.state in STEERED and owned(context.flag, context.key) != expected(
+        context.rollout, context.key
+    )

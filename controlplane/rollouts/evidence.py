@@ -1,0 +1,159 @@
+"""What a stage has shown so far: per measure, for and against the treatment. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from brownout.model import Gate, Guardrail, Rollout
+from brownout.telemetry_wire import MEAN_MEASURES, MEASURES, ArmTotals, MeanMeasure
+from controlplane.rollouts import means, samples
+from controlplane.rollouts.means import Difference, Moments
+from controlplane.rollouts.shares import ShareTest, Window
+
+Verdict = Literal["breached", "proven", "open"]
+"""Worse than allowed for certain; proven not to be (gates only); neither, yet."""
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What both arms counted in one minute."""
+
+    at: datetime
+    treatment: ArmTotals
+    control: ArmTotals
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """A stage's observations: minutes that count, and distinct units in the fleet-wide sample."""
+
+    minutes: tuple[Minute, ...] = ()
+    treatment_units: int = 0
+    control_units: int = 0
+    sampled_treatment: int = 0
+    sampled_control: int = 0
+    """Of the sampled units, before they were scaled to all units."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One guardrail or gate against what was observed.
+
+    For bad events `evidence` is compared with `threshold`, `treatment` and `control` are bad events a unit at risk. For means
+    `lower` and `upper` bound the difference (treatment - control; of logarithms for times) and are compared with `limit`.
+    """
+
+    measure: str
+    role: Literal["guardrail", "gate"]
+    verdict: Verdict
+    limit: float
+    treatment: float | None
+    control: float | None
+    treatment_n: int
+    control_n: int
+    evidence: float | None = None
+    threshold: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    times: tuple[datetime, ...] = ()
+    evidence_over_time: tuple[float, ...] = ()
+    lower_over_time: tuple[float | None, ...] = ()
+    upper_over_time: tuple[float | None, ...] = ()
+
+
+def judge(rollout: Rollout, facts: Facts) -> tuple[Judged, ...]:
+    """Every guardrail, then every gate. Guardrails share alpha among them; gates must all open, so each has it whole."""
+    alpha = rollout.alpha
+    split = alpha / max(1, len(rollout.guardrails))
+    return tuple(
+        [_judge(guardrail, facts, split) for guardrail in rollout.guardrails]
+        + [_judge(gate, facts, alpha) for gate in rollout.gates]
+    )
+
+
+def mismatch(rollout: Rollout, facts: Facts) -> float:
+    """Evidence that the stage's units are not split as its weight says."""
+    promised = rollout.stages[rollout.progress.stage].weight_bp / 10_000
+    return samples.mismatch_evidence(facts.sampled_treatment, facts.sampled_control, promised)
+
+
+def _judge(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+    if rule.measure in MEASURES:
+        return _judge_share(rule, facts, alpha)
+    return _judge_mean(rule, facts, alpha)
+
+
+def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+    index = MEASURES.index(rule.measure)
+    is_gate = isinstance(rule, Gate)
+    test = ShareTest(rule.no_worse_than, against="worse" if is_gate else "no_worse")
+    over_time = []
+    seen = [0, 0, 0, 0]
+    for minute in facts.minutes:
+        counts = (
+            minute.treatment.at_risk[index], minute.control.at_risk[index],
+            minute.treatment.bad[index], minute.control.bad[index],
+        )  # fmt: skip
+        over_time.append(test.add(Window(*counts)))
+        seen = [a + b for a, b in zip(seen, counts, strict=True)]
+    threshold = 1.0 / alpha
+    crossed = max(over_time, default=0.0) >= threshold
+    return Judged(
+        measure=rule.measure,
+        role="gate" if is_gate else "guardrail",
+        verdict="open" if not crossed else "proven" if is_gate else "breached",
+        limit=rule.no_worse_than,
+        treatment=seen[2] / seen[0] if seen[0] else None,
+        control=seen[3] / seen[1] if seen[1] else None,
+        treatment_n=seen[0],
+        control_n=seen[1],
+        evidence=test.evidence,
+        threshold=threshold,
+        times=tuple(minute.at for minute in facts.minutes),
+        evidence_over_time=tuple(over_time),
+    )
+
+
+def _judge_mean(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+    measure: MeanMeasure = rule.measure  # type: ignore[assignment]
+    lower_is_worse = measure == "quality"
+    limit = -rule.max_drop if lower_is_worse else math.log(rule.no_worse_than)
+    treatment, control = Moments(), Moments()
+    bounds: list[Difference | None] = []
+    for minute in facts.minutes:
+        treatment, control = _add(treatment, minute.treatment, measure), _add(control, minute.control, measure)
+        bounds.append(means.difference(treatment, control, alpha))
+    is_gate = isinstance(rule, Gate)
+    crossed = any(found and _decides(found, limit, lower_is_worse=lower_is_worse, is_gate=is_gate) for found in bounds)
+    last = bounds[-1] if bounds else None
+    return Judged(
+        measure=measure,
+        role="gate" if is_gate else "guardrail",
+        verdict="open" if not crossed else "proven" if is_gate else "breached",
+        limit=limit,
+        treatment=treatment.mean if treatment.n else None,
+        control=control.mean if control.n else None,
+        treatment_n=treatment.n,
+        control_n=control.n,
+        lower=last.lower if last else None,
+        upper=last.upper if last else None,
+        times=tuple(minute.at for minute in facts.minutes),
+        lower_over_time=tuple(found.lower if found else None for found in bounds),
+        upper_over_time=tuple(found.upper if found else None for found in bounds),
+    )
+
+
+def _decides(found: Difference, limit: float, *, lower_is_worse: bool, is_gate: bool) -> bool:
+    """A guardrail asks whether all of the interval is beyond the limit, a gate whether none of it is."""
+    if lower_is_worse:
+        return found.lower > limit if is_gate else found.upper < limit
+    return found.upper < limit if is_gate else found.lower > limit
+
+
+def _add(moments: Moments, arm: ArmTotals, measure: MeanMeasure) -> Moments:
+    i = MEAN_MEASURES.index(measure)
+    return Moments(moments.n + arm.mean_n[i], moments.total + arm.mean_total[i], moments.squares + arm.mean_squares[i])
+
+
+def by_measure(judged: Sequence[Judged], role: str) -> Mapping[str, Judged]:
+    return {one.measure: one for one in judged if one.role == role}

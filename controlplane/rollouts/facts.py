@@ -1,0 +1,73 @@
+"""Reads what a rollout's stage has shown from the telemetry tables, keeping what can no longer change."""
+
+from datetime import datetime, timedelta
+
+from brownout.model import Rollout
+from brownout.telemetry_units import SAMPLE
+from brownout.telemetry_wire import ArmTotals, rollout_rule
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.rollouts.evidence import Facts, Minute
+from controlplane.telemetry import series, tables
+
+SETTLED = timedelta(minutes=3)
+"""A minute this old gets no more counts."""
+
+MAX_KEPT = 64
+"""Stages whose settled minutes are kept in memory."""
+
+Arms = dict[str, ArmTotals]
+
+
+class FactReader:
+    """One per replica; `read` is cheap for a stage of any age."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._settled: dict[tuple[str, str], dict[datetime, Arms]] = {}
+
+    async def read(self, environment: str, key: str, rollout: Rollout) -> Facts:
+        """Of the present stage of the present run."""
+        progress = rollout.progress
+        if progress.started_at is None:
+            return Facts()
+        rule = rollout_rule(key, progress.run, progress.stage)
+        now = self._clock.now()
+        settled = self._settled.pop((environment, rule), {})
+        self._settled[environment, rule] = settled
+        if len(self._settled) > MAX_KEPT:
+            del self._settled[next(iter(self._settled))]
+        first = max(settled, default=series.floor(progress.started_at, series.FINE_S) - timedelta(minutes=1))
+        async with self._database.reading() as connection:
+            rows = await tables.rollups_between(
+                connection, environment, "arm", step_s=series.FINE_S, since=first + timedelta(minutes=1),
+                until=now + timedelta(minutes=1), prefix=rule + series.SEPARATOR,
+            )  # fmt: skip
+            sampled = await tables.sample(connection, environment, rule, SAMPLE)
+        fresh: dict[datetime, Arms] = {}
+        for row in rows:
+            fresh.setdefault(row.at, {})[series.arm_key(row.series).variant] = series.decode_arm(row.totals)
+        table = {**settled, **fresh}
+        settled.update({at: arms for at, arms in fresh.items() if at < now - SETTLED})
+        return _facts(rollout, table, sampled)
+
+
+def _facts(rollout: Rollout, table: dict[datetime, Arms], sampled: dict[str, int]) -> Facts:
+    minutes = tuple(
+        Minute(at, arms.get(rollout.treatment, ArmTotals()), arms.get(rollout.control, ArmTotals()))
+        for at, arms in sorted(table.items())
+        if not _muted(rollout, at)
+    )
+    treatment, control = sampled.get(rollout.treatment, 0), sampled.get(rollout.control, 0)
+    seen_treatment = sum(arms[rollout.treatment].units for arms in table.values() if rollout.treatment in arms)
+    seen_control = sum(arms[rollout.control].units for arms in table.values() if rollout.control in arms)
+    if treatment + control < SAMPLE:  # the sample holds every unit, each once
+        seen_treatment, seen_control = treatment, control
+    return Facts(minutes, seen_treatment, seen_control, treatment, control)
+
+
+def _muted(rollout: Rollout, at: datetime) -> bool:
+    """Whether the minute overlaps a pause."""
+    end = at + timedelta(minutes=1)
+    return any(pause.since < end and (pause.until is None or pause.until > at) for pause in rollout.progress.muted)

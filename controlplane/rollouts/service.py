@@ -1,0 +1,268 @@
+"""Rollouts for people: look, create, and every move by hand, with a reason."""
+
+from datetime import timedelta
+
+from brownout.faults import InvalidResource
+from brownout.model import Rollout, Stage
+from brownout.parse import decode, encode, parse
+from brownout.telemetry_wire import MEASURES, Measure, RequestTotals
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.changes import Changes
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import ConflictError, Fault, InvalidInputError
+from controlplane.rollouts import moves, shares
+from controlplane.rollouts.decide import decide, elapsed_s
+from controlplane.rollouts.engine import Context, edited_meanwhile, read_context
+from controlplane.rollouts.evidence import Facts, judge, mismatch
+from controlplane.rollouts.facts import FactReader
+from controlplane.rollouts.samples import THRESHOLD
+from controlplane.rollouts.values import (
+    Moved,
+    NextStep,
+    Preview,
+    RolloutList,
+    RolloutSummary,
+    RolloutView,
+    StageView,
+)
+from controlplane.store import Store
+from controlplane.store.values import Commit
+from controlplane.telemetry import series, tables
+
+PREVIEW_TIMES = (1.5, 2.0, 5.0)
+MAX_REASON = 500
+
+BY_HAND: dict[str, moves.Move] = {
+    "start": "start",
+    "pause": "pause",
+    "resume": "resume",
+    "advance": "advance",
+    "roll-back": "roll_back",
+    "abort": "abort",
+}
+
+
+class Rollouts:
+    """Reading needs READ, every move ROLLOUT."""
+
+    def __init__(self, store: Store, changes: Changes, database: Database, facts: FactReader, clock: Clock) -> None:
+        self._store = store
+        self._changes = changes
+        self._database = database
+        self._facts = facts
+        self._clock = clock
+
+    async def list(self, actor: Actor, environment: str) -> RolloutList:
+        """Running ones first."""
+        authorize(actor, Action.READ, environment)
+        page = await self._store.list_resources(environment, "rollout", limit=1_000)
+        found = []
+        for resource in page.items:
+            rollout = decode("rollout", resource.spec)
+            assert isinstance(rollout, Rollout)
+            found.append(_summary(resource.key, rollout))
+        order = {"running": 0, "paused": 1, "draft": 2}
+        return RolloutList(tuple(sorted(found, key=lambda one: (order.get(one.state, 3), one.key))))
+
+    async def get(self, actor: Actor, environment: str, key: str) -> RolloutView:
+        """Raises NotFoundError: there is no such rollout."""
+        authorize(actor, Action.READ, environment)
+        context = await read_context(self._store, environment, key, self._clock.now())
+        facts = await self._facts.read(environment, key, context.rollout)
+        return await self._view(context, facts)
+
+    async def create(self, actor: Actor, environment: str, key: str, spec: bytes, reason: str) -> Commit:
+        """Puts a rollout that is not running; `start` runs it.
+
+        Raises:
+            ConflictError: it exists and is running or paused.
+            InvalidInputError: it is no rollout, names what does not exist, or comes with progress of its own.
+        """
+        authorize(actor, Action.ROLLOUT, environment)
+        rollout = _read(key, spec)
+        existing = await self._store.find_resource(environment, "rollout", key)
+        run = 0
+        if existing is not None:
+            before = decode("rollout", existing.spec)
+            assert isinstance(before, Rollout)
+            if before.progress.state in {"running", "paused"}:
+                raise ConflictError(f"the rollout {key} is {before.progress.state}; abort it before you replace it")
+            run = before.progress.run
+        if rollout.progress.state != "draft":
+            raise InvalidInputError("a new rollout is a draft; leave its progress out")
+        draft = moves.drafted(rollout, run)
+        return await self._changes.commit(
+            actor, environment, [moves.put("rollout", key, encode(draft))], _reason(reason) or f"rollout {key}",
+            action=Action.ROLLOUT,
+        )  # fmt: skip
+
+    async def move(self, actor: Actor, environment: str, key: str, name: str, reason: str) -> Moved:
+        """Makes one move by hand, by its name in BY_HAND. Resuming also puts back rules that were edited meanwhile.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it is in no state for this move, or it moved in this very moment.
+            InvalidInputError: no reason given, or there is no such move.
+        """
+        authorize(actor, Action.ROLLOUT, environment)
+        step = BY_HAND.get(name)
+        if step is None:
+            raise InvalidInputError(f"no move {name!r}; there are {', '.join(BY_HAND)}")
+        why = _reason(reason)
+        if not why:
+            raise InvalidInputError("a reason is required: the next person will ask")
+        now = self._clock.now()
+        context = await read_context(self._store, environment, key, now)
+        after = moves.move(context.rollout, step, why, now)
+        if step == "start":
+            await self._refuse_second(environment, key, after.flag)
+        message = f"{name} {key}: {why}"
+        commit = await self._changes.commit(
+            actor, environment, moves.operations(key, after, context.flag), message,
+            action=Action.ROLLOUT, expected_revision=context.revision,
+        )  # fmt: skip
+        return Moved(key, commit.revision, after.progress.state, after.progress.stage, message)
+
+    async def _refuse_second(self, environment: str, key: str, flag: str) -> None:
+        """Two rollouts of one flag would contaminate each other's evidence."""
+        page = await self._store.list_resources(environment, "rollout", limit=1_000)
+        for resource in page.items:
+            other = decode("rollout", resource.spec)
+            if (
+                isinstance(other, Rollout)
+                and resource.key != key
+                and other.flag == flag
+                and other.progress.state in {"running", "paused"}
+            ):
+                raise ConflictError(f"the rollout {resource.key} is already moving the flag {flag}")
+
+    async def _view(self, context: Context, facts: Facts) -> RolloutView:
+        rollout, now = context.rollout, self._clock.now()
+        judged = judge(rollout, facts)
+        decision = decide(rollout, facts, judged, context.safe_mode, now)
+        return RolloutView(
+            summary=_summary(context.key, rollout),
+            revision=context.revision,
+            spec=rollout,
+            stages=tuple(_stage(rollout, index, stage) for index, stage in enumerate(rollout.stages)),
+            request_classes=context.request_classes,
+            safe_mode=context.safe_mode,
+            next=NextStep(decision.act, decision.why, decision.ready_at),
+            elapsed_s=elapsed_s(rollout.progress, now),
+            treatment_units=facts.treatment_units,
+            control_units=facts.control_units,
+            mismatch_evidence=mismatch(rollout, facts),
+            mismatch_threshold=THRESHOLD,
+            judged=judged,
+            preview=await self._preview(context, facts),
+            edited=edited_meanwhile(context),
+        )
+
+    async def _preview(self, context: Context, facts: Facts) -> tuple[Preview, ...]:
+        rollout = context.rollout
+        stage = rollout.stages[rollout.progress.stage]
+        threshold = max(1, len(rollout.guardrails)) / rollout.alpha
+        usual = await self._usual(context)
+        found = []
+        for guardrail in rollout.guardrails:
+            if guardrail.measure not in MEASURES:
+                continue
+            rate = _control_rate(facts, guardrail.measure)
+            if rate is None:
+                rate = _rate(usual, guardrail.measure)
+            units = {
+                f"{times:g}": shares.units_needed(
+                    rate, stage.weight_bp / 10_000, allowed=guardrail.no_worse_than, actual=times, threshold=threshold
+                )
+                if rate
+                else None
+                for times in PREVIEW_TIMES
+            }
+            found.append(Preview(guardrail.measure, rate, units))
+        return tuple(found)
+
+    async def _usual(self, context: Context) -> RequestTotals:
+        """The last day of the request classes that the flag governs, in its control variant."""
+        now = self._clock.now()
+        total = RequestTotals()
+        async with self._database.reading() as connection:
+            for name in context.request_classes:
+                rows = await tables.rollups_between(
+                    connection, context.environment, "request", step_s=series.COARSE_S, since=now - timedelta(days=1),
+                    until=now + timedelta(seconds=1), prefix=name + series.SEPARATOR,
+                )  # fmt: skip
+                for row in rows:
+                    key = series.request_key(row.series)
+                    if key.variant == context.rollout.control and not key.safe_mode:
+                        total = total.plus(series.decode_request(row.totals))
+        return total
+
+
+def _read(key: str, spec: bytes) -> Rollout:
+    try:
+        rollout = parse("rollout", key, spec)
+    except InvalidResource as error:
+        faults = tuple(Fault(fault.code, fault.message, "/spec" + fault.pointer) for fault in error.faults)
+        raise InvalidInputError("that is no rollout", faults) from None
+    assert isinstance(rollout, Rollout)
+    return rollout
+
+
+def _summary(key: str, rollout: Rollout) -> RolloutSummary:
+    progress = rollout.progress
+    stage = rollout.stages[progress.stage]
+    serving = progress.state in {"running", "paused", "completed"}
+    return RolloutSummary(
+        key=key,
+        flag=rollout.flag,
+        control=rollout.control,
+        treatment=rollout.treatment,
+        state=progress.state,
+        stage=progress.stage,
+        stages=len(rollout.stages),
+        cohort=stage.cohort,
+        share_bp=stage.weight_bp if serving else 0,
+        started_at=progress.started_at,
+        why=progress.why,
+        owner=rollout.owner,
+    )
+
+
+def _stage(rollout: Rollout, index: int, stage: Stage) -> StageView:
+    present = rollout.progress.stage
+    if rollout.progress.state == "completed" or index < present:
+        state = "passed"
+    elif rollout.progress.state == "draft":
+        state = "next" if index == 0 else "later"
+    else:
+        state = "current" if index == present else "next" if index == present + 1 else "later"
+    return StageView(
+        index, stage.cohort, stage.weight_bp, stage.min_duration_s, stage.min_units, stage.approval,
+        state,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _control_rate(facts: Facts, measure: Measure) -> float | None:
+    index = MEASURES.index(measure)
+    at_risk = sum(minute.control.at_risk[index] for minute in facts.minutes)
+    bad = sum(minute.control.bad[index] for minute in facts.minutes)
+    return bad / at_risk if at_risk >= 100 and bad else None
+
+
+def _rate(totals: RequestTotals, measure: Measure) -> float | None:
+    parts: dict[Measure, tuple[int, int]] = {
+        "error": (sum(totals.errors.values()), totals.requests),
+        "refusal": (totals.refusals, totals.requests),
+        "format_error": (totals.format_errors, totals.format_checked),
+        "fallback": (sum(totals.fallbacks.values()), totals.requests),
+        "escalation": (totals.escalations, totals.requests),
+        "incomplete": (totals.completion_known - totals.completions, totals.completion_known),
+        "retrieval_miss": (totals.retrieval_misses, totals.retrievals),
+    }
+    bad, n = parts[measure]
+    return bad / n if n else None
+
+
+def _reason(text: str) -> str:
+    return " ".join(text.split())[:MAX_REASON]

@@ -1,0 +1,93 @@
+"""Rollouts as the API, the console and the CLI read them."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from brownout.model import Rollout
+from controlplane.rollouts.evidence import Judged
+
+
+class StageView(msgspec.Struct, frozen=True):
+    """`state` is where the rollout stands to it."""
+
+    index: int
+    cohort: str | None
+    weight_bp: int
+    min_duration_s: int
+    min_units: int
+    approval: bool
+    state: Literal["passed", "current", "next", "later"]
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """How many treatment units a guardrail needs, at the present rate, to catch a treatment so many times as bad.
+
+    `rate` is bad events a request in the control; None when nothing is known. None units: it cannot.
+    """
+
+    measure: str
+    rate: float | None
+    units: dict[str, int | None]
+
+
+class NextStep(msgspec.Struct, frozen=True):
+    """What the engine would do now, and why (when it waits: what for)."""
+
+    act: str
+    why: str
+    ready_at: datetime | None
+
+
+class RolloutSummary(msgspec.Struct, frozen=True):
+    """A line of the list. `share_bp` is what the present stage gives its cohort."""
+
+    key: str
+    flag: str
+    control: str
+    treatment: str
+    state: str
+    stage: int
+    stages: int
+    cohort: str | None
+    share_bp: int
+    started_at: datetime | None
+    why: str
+    owner: str
+
+
+class RolloutView(msgspec.Struct, frozen=True):
+    """Everything about one rollout at `revision`."""
+
+    summary: RolloutSummary
+    revision: int
+    spec: Rollout
+    stages: tuple[StageView, ...]
+    request_classes: tuple[str, ...]
+    safe_mode: tuple[str, ...]
+    """Activations that touch its requests."""
+    next: NextStep
+    elapsed_s: float
+    treatment_units: int
+    control_units: int
+    mismatch_evidence: float
+    mismatch_threshold: float
+    judged: tuple[Judged, ...]
+    preview: tuple[Preview, ...]
+    edited: bool
+    """Somebody changed the rollout's own rules in the flag; resuming puts them back."""
+
+
+class RolloutList(msgspec.Struct, frozen=True):
+    items: tuple[RolloutSummary, ...]
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A move was made, as `revision`."""
+
+    key: str
+    revision: int
+    state: str
+    stage: int
+    message: str

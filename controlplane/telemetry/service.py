@@ -1,0 +1,66 @@
+"""Telemetry as one capability: what the composition root opens, and what the edges read."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+from nats.aio.msg import Msg
+
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import UnavailableError
+from controlplane.store import Store
+from controlplane.telemetry import fleet, ingest, tables
+from controlplane.telemetry.fleet import Fleet
+from controlplane.telemetry.ingest import Ingest
+from controlplane.telemetry.prices import Prices
+from controlplane.telemetry.signals import Signals
+
+log = structlog.get_logger(__name__)
+
+CLEAN_EVERY_S = 3600.0
+
+
+class Link(Protocol):
+    """What telemetry needs of the connection to NATS: subscriptions that come back when it does."""
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> object: ...
+
+
+class Telemetry:
+    """`attach` to NATS, then `run` until cancelled."""
+
+    def __init__(self, database: Database, store: Store, clock: Clock, prices: Prices, retention_days: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._retention_days = retention_days
+        self.ingest = Ingest(database, clock)
+        self.fleet = Fleet(database, clock)
+        self.signals = Signals(database, store, clock, prices)
+
+    async def attach(self, link: Link) -> None:
+        """Messages are shared with the other replicas; presence and commits are heard by all."""
+        await link.subscribe(ingest.SUBJECT, self.ingest.receive, queue=ingest.QUEUE)
+        await link.subscribe(fleet.PRESENCE_SUBJECT, self.fleet.heard)
+        await link.subscribe(fleet.LOG_SUBJECT, self.fleet.committed)
+        await link.subscribe(fleet.HEARTBEAT_SUBJECT, self.fleet.beat)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.ingest.run())
+            group.create_task(self.fleet.run())
+            group.create_task(self._clean())
+
+    async def _clean(self) -> None:
+        while True:
+            try:
+                async with self._database.transaction() as connection:
+                    dropped = await tables.drop_older(connection, self._clock.now(), self._retention_days)
+                if dropped:
+                    log.info("telemetry_expired", partitions=dropped)
+            except UnavailableError as error:
+                log.warning("telemetry_not_cleaned", error=error.message)
+            await asyncio.sleep(CLEAN_EVERY_S)

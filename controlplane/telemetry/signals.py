@@ -1,0 +1,259 @@
+"""Signals for people: charts with marks, and the overview's few numbers (docs/signals.md)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import InvalidInputError
+from controlplane.store import Store
+from controlplane.telemetry import points, series, tables
+from controlplane.telemetry.prices import Prices
+from controlplane.telemetry.values import (
+    Chart,
+    ChartSeries,
+    ClassSignals,
+    FlagUse,
+    Mark,
+    Number,
+    SignalsSummary,
+    VariantUse,
+)
+
+FINE_RANGE = timedelta(hours=3)
+"""Longer charts are drawn from quarters of an hour."""
+
+MAX_RANGE = timedelta(days=31)
+MAX_MARKS = 200
+NOW_MINUTES = 5
+SPARK_MINUTES = 60
+SETTLED = timedelta(minutes=3)
+"""A minute this old gets no more counts: it is read once and kept."""
+
+SUMMARY_S = 3.0
+"""The overview's numbers are computed this seldom, however many look at them."""
+
+SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
+
+Label = Literal["request_class", "model", "variant", "safe_mode"]
+LABELS: Sequence[Label] = ("request_class", "model", "variant", "safe_mode")
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which series; None = any. `safe_mode` "" is the normal state."""
+
+    request_class: str | None = None
+    model: str | None = None
+    variant: str | None = None
+    safe_mode: str | None = None
+
+    def admits(self, key: RequestKey) -> bool:
+        return all(getattr(self, label) in (None, getattr(key, label)) for label in LABELS)
+
+
+ByClass = dict[str, dict[str, RequestTotals]]
+"""Request class → model → totals of one minute."""
+
+
+class Signals:
+    """Every method raises ForbiddenError without READ."""
+
+    def __init__(self, database: Database, store: Store, clock: Clock, prices: Prices) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._prices = prices
+        self._minutes: dict[str, dict[datetime, ByClass]] = defaultdict(dict)
+        self._summaries: dict[str, SignalsSummary] = {}
+
+    async def chart(
+        self,
+        actor: Actor,
+        environment: str,
+        *,
+        since: datetime,
+        until: datetime,
+        only: Filter,
+        by: Sequence[Label] = ("request_class",),
+    ) -> Chart:
+        """Lines for every combination of the labels `by`, busiest first.
+
+        Raises:
+            InvalidInputError: the range is empty or longer than MAX_RANGE.
+        """
+        authorize(actor, Action.READ, environment)
+        if not timedelta(0) < until - since <= MAX_RANGE:
+            raise InvalidInputError(f"a chart spans more than nothing and at most {MAX_RANGE.days} days")
+        step_s = series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
+        start = series.floor(since, step_s)
+        async with self._database.reading() as connection:
+            rows = await tables.rollups_between(
+                connection, environment, "request", step_s=step_s, since=start, until=until,
+                prefix=only.request_class + series.SEPARATOR if only.request_class else "",
+            )  # fmt: skip
+        lines: dict[tuple[str, ...], dict[int, dict[str, RequestTotals]]] = defaultdict(lambda: defaultdict(dict))
+        for row in rows:
+            key = series.request_key(row.series)
+            if only.admits(key):
+                models = lines[tuple(getattr(key, label) for label in by)][int(row.at.timestamp())]
+                _add(models, key.model, series.decode_request(row.totals))
+        times = list(range(int(start.timestamp()), int(until.timestamp()), step_s))
+        drawn = [self._line(dict(zip(by, labels, strict=True)), line, times, step_s) for labels, line in lines.items()]
+        drawn.sort(key=lambda line: (-line.requests, *line.labels.values()))
+        return Chart(step_s, times, drawn, await self._marks(environment, since, until))
+
+    async def summary(self, actor: Actor, environment: str) -> SignalsSummary:
+        """The overview's numbers; computed at most every SUMMARY_S for everybody."""
+        authorize(actor, Action.READ, environment)
+        now = self._clock.now()
+        known = self._summaries.get(environment)
+        if known is not None and (now - known.at).total_seconds() < SUMMARY_S:
+            return known
+        fresh = await self._summarise(environment, now)
+        self._summaries[environment] = fresh
+        return fresh
+
+    async def flag_use(self, actor: Actor, environment: str, flag: str, hours: int = 24) -> FlagUse:
+        authorize(actor, Action.READ, environment)
+        now = self._clock.now()
+        since = series.floor(now - timedelta(hours=hours), series.COARSE_S)
+        async with self._database.reading() as connection:
+            rows = await tables.rollups_between(
+                connection, environment, "evaluation", step_s=series.COARSE_S, since=since,
+                until=now + timedelta(seconds=1), prefix=series.shard(flag),
+            )  # fmt: skip
+        counts: dict[EvaluationKey, int] = defaultdict(int)
+        last_at = None
+        for row in rows:
+            for key, n in series.decode_evaluations(row.totals).items():
+                if key.flag == flag:
+                    counts[key] += n
+                    last_at = row.at
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return FlagUse(flag, since, last_at, [VariantUse(key.variant, key.reason, n) for key, n in ordered])
+
+    async def custom(
+        self, actor: Actor, environment: str, *, since: datetime, until: datetime, name: str = ""
+    ) -> Chart:
+        """Metrics that services track themselves, a line for each set of attributes."""
+        authorize(actor, Action.READ, environment)
+        step_s = series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
+        start = series.floor(since, step_s)
+        async with self._database.reading() as connection:
+            rows = await tables.rollups_between(
+                connection, environment, "custom", step_s=step_s, since=start, until=until,
+                prefix=name + series.SEPARATOR if name else "",
+            )  # fmt: skip
+        lines: dict[str, dict[int, dict[str, Number]]] = defaultdict(dict)
+        counts: dict[str, int] = defaultdict(int)
+        for row in rows:
+            totals = series.decode_custom(row.totals)
+            lines[row.series][int(row.at.timestamp())] = points.custom_values(totals, step_s / 60)
+            counts[row.series] += totals.n
+        times = list(range(int(start.timestamp()), int(until.timestamp()), step_s))
+        names = ("per_min", "mean", "p50", "p95")
+        drawn = [
+            ChartSeries(
+                dict(zip(("name", "attributes"), series.custom_key(label), strict=True)), counts[label], {}, {},
+                {metric: [line.get(time, {}).get(metric) for time in times] for metric in names},
+            )
+            for label, line in lines.items()
+        ]  # fmt: skip
+        return Chart(step_s, times, drawn, await self._marks(environment, since, until))
+
+    def _line(
+        self, labels: dict[str, str], line: dict[int, dict[str, RequestTotals]], times: Sequence[int], step_s: int
+    ) -> ChartSeries:
+        minutes = step_s / 60
+        values: dict[str, list[Number]] = {metric: [] for metric in (*points.METRICS, "cost_per_min")}
+        for time in times:
+            models = line.get(time)
+            found = points.values(points.total(list(models.values())), minutes) if models else {}
+            for metric in points.METRICS:
+                values[metric].append(found.get(metric))
+            values["cost_per_min"].append(points.cost_per_min(models, self._prices, minutes) if models else None)
+        by_model: dict[str, RequestTotals] = {}
+        for models in line.values():
+            for model, totals in models.items():
+                _add(by_model, model, totals)
+        whole = points.total(list(by_model.values()))
+        spanned = max(1, len(times)) * minutes
+        totals_ = points.values(whole, spanned)
+        totals_["cost_per_min"] = points.cost_per_min(by_model, self._prices, spanned)
+        return ChartSeries(labels, whole.requests, totals_, points.breakdown(whole), values)
+
+    async def _marks(self, environment: str, since: datetime, until: datetime) -> list[Mark]:
+        commits = await self._store.list_commits(environment, since=since, until=until, limit=MAX_MARKS)
+        return [
+            Mark(
+                commit.created_at,
+                "stage" if commit.author.startswith("rollout:")
+                else "safe_mode" if any(ref.kind == "safe_mode_activation" for ref in commit.refs)
+                else "commit",
+                commit.revision, commit.author, commit.message,
+            )
+            for commit in reversed(commits)
+        ]  # fmt: skip
+
+    async def _summarise(self, environment: str, now: datetime) -> SignalsSummary:
+        last = series.floor(now, series.FINE_S)
+        minutes = [last - timedelta(minutes=SPARK_MINUTES - i) for i in range(SPARK_MINUTES)]
+        kept = self._minutes[environment]
+        for minute in [minute for minute in kept if minute < minutes[0]]:
+            del kept[minute]
+        first = next((minute for minute in minutes if minute not in kept), last)
+        read = await self._read_minutes(environment, first, last)
+        for minute in minutes:
+            if minute >= first and minute < now - SETTLED:
+                kept[minute] = read.get(minute, {})
+        table = {minute: kept[minute] if minute in kept else read.get(minute, {}) for minute in minutes}
+        names = sorted({name for classes in table.values() for name in classes})
+        return SignalsSummary(environment, now, [self._class(name, table, minutes) for name in names])
+
+    async def _read_minutes(self, environment: str, since: datetime, until: datetime) -> dict[datetime, ByClass]:
+        async with self._database.reading() as connection:
+            rows = await tables.rollups_between(
+                connection, environment, "request", step_s=series.FINE_S, since=since, until=until
+            )
+        found: dict[datetime, ByClass] = defaultdict(lambda: defaultdict(dict))
+        for row in rows:
+            key = series.request_key(row.series)
+            _add(found[row.at][key.request_class], key.model, series.decode_request(row.totals))
+        return found
+
+    def _class(self, name: str, table: dict[datetime, ByClass], minutes: Sequence[datetime]) -> ClassSignals:
+        sparks: dict[str, list[Number]] = {metric: [] for metric in SPARKS}
+        for minute in minutes:
+            models = table[minute].get(name)
+            found = points.values(points.total(list(models.values())), 1, SPARKS) if models else {}
+            for metric in SPARKS:
+                sparks[metric].append(found.get(metric))
+        by_model: dict[str, RequestTotals] = {}
+        for minute in minutes[-NOW_MINUTES:]:
+            for model, totals in table[minute].get(name, {}).items():
+                _add(by_model, model, totals)
+        whole = points.total(list(by_model.values()))
+        now = points.values(whole, NOW_MINUTES)
+        now["cost_per_min"] = points.cost_per_min(by_model, self._prices, NOW_MINUTES)
+        return ClassSignals(name, now, points.breakdown(whole), sparks)
+
+
+def _add(into: dict[str, RequestTotals], model: str, totals: RequestTotals) -> None:
+    known = into.get(model)
+    into[model] = known.plus(totals) if known else totals
+
+
+def parse_labels(names: Iterable[str]) -> tuple[Label, ...]:
+    """Raises InvalidInputError for a name that is no label."""
+    asked = set(names)
+    found = tuple(label for label in LABELS if label in asked)
+    unknown = sorted(asked - set(LABELS))
+    if unknown:
+        raise InvalidInputError(f"no label {unknown[0]!r}; there are {', '.join(LABELS)}")
+    return found or ("request_class",)

@@ -1,0 +1,140 @@
+"""What telemetry answers: the fleet and the signals as the API, the console and the CLI read them."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+Number = float | None
+"""None: nothing was observed. It is never drawn as zero."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """How far one commit is: `applied` of `live` instances after `elapsed_ms`."""
+
+    epoch: int
+    revision: int
+    published_at: datetime
+    live: int
+    applied: int
+    percent: float
+    elapsed_ms: int
+    took_50_ms: int | None
+    took_95_ms: int | None
+    took_100_ms: int | None
+    laggards: tuple[str, ...]
+
+
+class RevisionCount(msgspec.Struct, frozen=True):
+    epoch: int
+    revision: int
+    instances: int
+
+
+class FleetSummary(msgspec.Struct, frozen=True):
+    """What a page's head shows; `lagging` names at most MAX_NAMED, `behind` counts all."""
+
+    environment: str
+    epoch: int
+    revision: int
+    live: int
+    applied: int
+    behind: int
+    lagging: tuple[str, ...]
+    states: dict[str, int]
+    revisions: tuple[RevisionCount, ...]
+    convergence: Spread | None
+
+
+class InstanceView(msgspec.Struct, frozen=True):
+    """One instance as a list shows it. `age_s` is the age of the configuration that it serves, as it said itself."""
+
+    instance: str
+    service: str
+    sdk_version: str
+    epoch: int
+    revision: int
+    behind: int
+    state: str
+    age_s: float
+    first_seen_at: datetime
+    last_seen_at: datetime
+    live: bool
+    lagging: bool
+
+
+class Instances(msgspec.Struct, frozen=True):
+    """Laggards first; `next` is the following page's `after`."""
+
+    items: list[InstanceView]
+    next: str | None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """How one commit reached the fleet, as kept. None = that share was never reached."""
+
+    revision: int
+    published_at: datetime
+    live: int
+    took_50_ms: int | None
+    took_95_ms: int | None
+    took_100_ms: int | None
+
+
+class ChartSeries(msgspec.Struct, frozen=True):
+    """One line of each chart. `values[metric][i]` belongs to the chart's `times[i]`; null = nothing observed."""
+
+    labels: dict[str, str]
+    requests: int
+    totals: dict[str, Number]
+    breakdown: dict[str, float]
+    values: dict[str, list[Number]]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Something that happened: a commit, safe mode switched, a rollout's stage."""
+
+    at: datetime
+    kind: Literal["commit", "safe_mode", "stage"]
+    revision: int
+    author: str
+    message: str
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """`times` are Unix seconds, the beginnings of steps."""
+
+    step_s: int
+    times: list[int]
+    series: list[ChartSeries]
+    marks: list[Mark]
+
+
+class ClassSignals(msgspec.Struct, frozen=True):
+    """One request class now (the last five whole minutes) and over the last hour, a value a minute."""
+
+    request_class: str
+    now: dict[str, Number]
+    breakdown: dict[str, float]
+    sparks: dict[str, list[Number]]
+
+
+class SignalsSummary(msgspec.Struct, frozen=True):
+    environment: str
+    at: datetime
+    classes: list[ClassSignals]
+
+
+class VariantUse(msgspec.Struct, frozen=True):
+    variant: str
+    reason: str
+    evaluations: int
+
+
+class FlagUse(msgspec.Struct, frozen=True):
+    """How often a flag was evaluated since `since`, most first. `last_at` is exact to a quarter of an hour."""
+
+    flag: str
+    since: datetime
+    last_at: datetime | None
+    variants: list[VariantUse]

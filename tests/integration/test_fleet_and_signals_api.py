@@ -1,0 +1,230 @@
+"""Fleet, signals and their events over HTTP, fed through a real NATS by instances made of plain messages."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import nats
+import pytest
+from nats.aio.client import Client
+
+from brownout.telemetry import Report, Telemetry
+from brownout.telemetry_wire import EvaluationKey, RequestKey
+from brownout.wire import Operation, Presence
+from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
+from controlplane.app import create_app, open_services
+from controlplane.embedded.nats import EmbeddedNats
+from controlplane.services import Services
+from controlplane.settings import Secret, Settings
+from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, SignalsSummary, Spread
+
+pytestmark = pytest.mark.anyio
+
+PRICES = '{"haiku": {"input_per_million": 1.0, "output_per_million": 5.0}}'
+
+
+class Plane(NamedTuple):
+    services: Services
+    http: httpx.AsyncClient
+    nats: Client
+    environment: str
+
+    async def get(self, path: str, type_: Any, **params: Any) -> Any:
+        response = await self.http.get(f"/api/v1/environments/{self.environment}{path}", params=params)
+        assert response.status_code == 200, response.text
+        return msgspec.json.decode(response.content, type=type_)
+
+    async def present(self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False) -> None:
+        now = int(time.time() * 1000)
+        presence = Presence(
+            instance,
+            "support",
+            "0.1.0",
+            epoch or self.epoch,
+            revision,
+            "LIVE",
+            0.0,
+            now,
+            applied_at=now,
+            closing=closing,
+        )
+        await self.nats.publish(f"bot.{self.environment}.{instance}.p", msgspec.json.encode(presence))
+        await self.nats.flush()
+
+    @property
+    def epoch(self) -> int:
+        return self.services.telemetry.fleet.summary(system_actor("test"), self.environment).epoch
+
+    async def commit(self, key: str) -> int:
+        spec = b'{"type":"boolean","variants":{"on":true,"off":false},"off_variant":"off","default":"on"}'
+        commit = await self.services.changes.commit(
+            system_actor("test"), self.environment, [Operation("put", "flag", key, msgspec.Raw(spec))], f"add {key}"
+        )
+        return commit.revision
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await check():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def plane(database_url: str, nats_server: EmbeddedNats, unique_environment: str) -> AsyncIterator[Plane]:
+    settings = Settings(
+        database_url=Secret(database_url),
+        secret_key=Secret("a secret of the tests, long enough to be one"),
+        nats_url=nats_server.url,
+        prices=PRICES,
+    )
+    async with open_services(settings) as services:
+        await services.store.create_environment(unique_environment, "Test")
+        connection = await nats.connect(nats_server.url)
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            token = await services.access.tokens.create_service(
+                system_actor("test"), "test", {ANY_ENVIRONMENT: [Role.VIEWER.value]}
+            )
+            http.headers["Authorization"] = f"Bearer {token.token}"
+            yield Plane(services, http, connection, unique_environment)
+        await connection.close()
+
+
+async def test_a_commit_is_timed_until_the_last_instance_has_it(plane: Plane) -> None:
+    first = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, first))
+    for i in range(4):
+        await plane.present(f"i-{i}", first)
+    second = await plane.commit("two")
+    await eventually(lambda: _head_is(plane, second))
+    for i in range(3):
+        await plane.present(f"i-{i}", second)
+
+    behind: Spread = await plane.get(f"/fleet/convergence/{second}", Spread, percent=75, timeout_s=10)
+    assert (behind.live, behind.applied, behind.laggards) == (4, 3, ("i-3",))
+    assert behind.took_50_ms is not None
+    assert behind.took_100_ms is None
+
+    waiting = asyncio.create_task(plane.get(f"/fleet/convergence/{second}", Spread, percent=100, timeout_s=10))
+    await asyncio.sleep(0)
+    await plane.present("i-3", second)
+    done = await waiting
+    assert (done.percent, done.laggards) == (100.0, ())
+    assert done.took_100_ms >= done.took_50_ms
+
+    async def kept() -> bool:
+        found = await plane.services.telemetry.fleet.deliveries(system_actor("t"), plane.environment, [second])
+        return second in found and found[second].took_100_ms is not None
+
+    await eventually(kept)
+
+
+async def _head_is(plane: Plane, revision: int) -> bool:
+    return bool((await plane.get("/fleet", FleetSummary)).revision == revision)
+
+
+async def test_instances_are_listed_and_say_goodbye(plane: Plane) -> None:
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
+    for name in ("b", "a", "c"):
+        await plane.present(name, revision)
+    await plane.present("c", revision, closing=True)
+
+    async def settled() -> bool:
+        found: Instances = await plane.get("/fleet/instances", Instances)
+        return [(one.instance, one.live) for one in found.items] == [("a", True), ("b", True), ("c", False)]
+
+    await eventually(settled)
+    page: Instances = await plane.get("/fleet/instances", Instances, limit=2)
+    rest: Instances = await plane.get("/fleet/instances", Instances, limit=2, after=page.next)
+    assert [one.instance for one in (*page.items, *rest.items)] == ["a", "b", "c"]
+    assert rest.next is None
+
+
+async def test_the_event_stream_tells_every_viewer_the_same(plane: Plane) -> None:
+    actor = system_actor("test")
+    viewers = [plane.services.telemetry.fleet.events(actor, plane.environment) for _ in range(3)]
+    before = [await anext(viewer) for viewer in viewers]
+    await plane.present("i-1", 1, epoch=1)
+    async with asyncio.timeout(10):
+        after = [await anext(viewer) for viewer in viewers]
+
+    assert len({id(event) for event in before}) == 1
+    assert msgspec.json.decode(after[0], type=FleetSummary).live == 1
+    for viewer in viewers:
+        await viewer.aclose()  # type: ignore[attr-defined]
+
+
+async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
+    revision = await plane.commit("web-search")
+    telemetry = Telemetry("i-1", "support")
+    telemetry.count_evaluation(EvaluationKey("web-search", "on", "STATIC"), 7)
+    for i in range(20):
+        telemetry.record(
+            RequestKey("support-reply", "haiku", "small", ""),
+            Report(error_class="timeout" if i < 5 else None, rung="cache" if i < 2 else None, input_tokens=1000,
+                   output_tokens=100, duration_ms=500.0, quality=0.8),
+        )  # fmt: skip
+    telemetry.record(RequestKey("summarise", "big", "big", "outage"), Report(refused=True))
+    telemetry.track("thumbs-up", attributes={"plan": "pro"})
+    message = telemetry.message(final=True)
+    assert message is not None
+    answer = await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
+    assert answer.data == b"+"
+
+    chart: Chart = await plane.get("/signals", Chart)
+    assert [line.labels["request_class"] for line in chart.series] == ["support-reply", "summarise"]
+    line = chart.series[0]
+    assert (line.requests, line.totals["error_share"], line.totals["fallback_share"]) == (20, 0.25, 0.1)
+    assert line.breakdown == {"error.timeout": 0.25, "fallback.cache": 0.1}
+    assert line.totals["duration_p95_ms"] == pytest.approx(500, rel=0.03)
+    assert sum(value or 0 for value in line.values["cost_per_min"]) == pytest.approx(20 * 0.0015)
+    assert sum(value or 0 for value in line.values["requests_per_min"]) == 20
+    assert [(mark.kind, mark.revision) for mark in chart.marks] == [("commit", revision)]
+
+    only: Chart = await plane.get("/signals", Chart, by="model,variant,safe_mode", safe_mode="outage")
+    assert [line.labels for line in only.series] == [{"model": "big", "variant": "big", "safe_mode": "outage"}]
+    custom: Chart = await plane.get("/signals/custom", Chart)
+    assert [line.labels for line in custom.series] == [{"name": "thumbs-up", "attributes": "plan=pro"}]
+    used: FlagUse = await plane.get("/signals/flags/web-search", FlagUse)
+    assert [(one.variant, one.reason, one.evaluations) for one in used.variants] == [("on", "STATIC", 7)]
+
+
+async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:
+    telemetry = Telemetry("i-1", "support")
+    telemetry.record(RequestKey("support-reply", "haiku", "small", ""), Report(duration_ms=100.0))
+    clock = _Earlier(timedelta(minutes=2))
+    signals = plane.services.telemetry.signals
+    ingest = plane.services.telemetry.ingest
+    ingest._clock = clock  # type: ignore[attr-defined]
+    message = telemetry.message(final=True)
+    assert message is not None
+    await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
+
+    summary: SignalsSummary = await plane.get("/signals/summary", SignalsSummary)
+    assert [one.request_class for one in summary.classes] == ["support-reply"]
+    one = summary.classes[0]
+    assert one.now["requests_per_min"] == 0.2
+    assert len(one.sparks["requests_per_min"]) == 60
+    assert one.sparks["requests_per_min"].count(1.0) == 1
+    assert await signals.summary(system_actor("t"), plane.environment) == summary
+
+
+class _Earlier:
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - self._by
+
+
+@pytest.mark.parametrize("query", [{"by": "shoe_size"}, {"since": "2020-01-01T00:00:00Z"}])
+async def test_a_chart_that_makes_no_sense_is_refused(plane: Plane, query: dict[str, str]) -> None:
+    response = await plane.http.get(f"/api/v1/environments/{plane.environment}/signals", params=query)
+
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid"
