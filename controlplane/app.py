@@ -23,6 +23,7 @@ from controlplane.api.limits import LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.problems import EXCEPTION_HANDLERS
 from controlplane.api.security import SecurityHeaders
+from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
@@ -98,6 +99,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             environments=EnvironmentService(store, changes),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
+            bundles=Bundles(store, signing_keys, clock),
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
             safe_mode_preview=SafeModePreview(evaluations, clock),
             safe_mode_history=SafeModeHistory(store),

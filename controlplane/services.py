@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from controlplane.access.service import Access
+from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.database import Database
@@ -44,6 +45,7 @@ class Services:
     environments: EnvironmentService
     restores: Restores
     documents: Documents
+    bundles: Bundles
     safe_mode: SafeMode
     safe_mode_preview: SafeModePreview
     safe_mode_history: SafeModeHistory

@@ -37,6 +37,14 @@ class DocumentController(Controller):
             return Response(dump_yaml(msgspec.json.decode(raw)), media_type=YAML)
         return Response(msgspec.json.format(raw, indent=2), media_type="application/json")
 
+    @get("/bundle", operation_id="bundle", opt={"action": Action.EXPORT})
+    async def bundle(
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> Response[bytes]:
+        """A signed copy of the head that an SDK can start from without a network."""
+        content = await services.bundles.export(actor, environment)
+        return Response(content, media_type="application/vnd.brownout.bundle")
+
     @post(
         "/import",
         operation_id="import",

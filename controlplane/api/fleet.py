@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
@@ -22,7 +22,7 @@ class FleetController(Controller):
 
     @get("/", operation_id="get_fleet", opt={"action": Action.READ})
     async def get_fleet(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> FleetSummary:
         """How many are live, who lags, and how far the latest commit is."""
         return services.telemetry.fleet.summary(actor, environment)
@@ -30,12 +30,12 @@ class FleetController(Controller):
     @get("/instances", operation_id="list_instances", opt={"action": Action.READ})
     async def list_instances(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
-        after: str = "",
-        limit: Annotated[int, Parameter(ge=1, le=1_000)] = 200,
+        after: FromQuery[str] = "",
+        limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 200,
     ) -> Instances:
         """Every instance heard of within the last hour."""
         items = services.telemetry.fleet.instances(actor, environment, after=after, limit=limit + 1)
@@ -45,20 +45,20 @@ class FleetController(Controller):
     @get("/convergence/{revision:int}", operation_id="get_convergence", opt={"action": Action.READ})
     async def get_convergence(
         self,
-        environment: str,
-        revision: int,
+        environment: FromPath[str],
+        revision: FromPath[int],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
-        percent: Annotated[float, Parameter(ge=0, le=100, description="Wait until so many have it …")] = 0,
-        timeout_s: Annotated[float, Parameter(ge=0, le=MAX_WAIT_S, description="… for so long.")] = 0,
+        percent: Annotated[float, QueryParameter(ge=0, le=100, description="Wait until so many have it …")] = 0,
+        timeout_s: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT_S, description="… for so long.")] = 0,
     ) -> Spread:
         """How far one revision is among the live instances; with `percent` and `timeout_s`, waits for it."""
         return await services.telemetry.fleet.wait(actor, environment, revision, percent=percent, timeout_s=timeout_s)
 
     @get("/events", operation_id="watch_fleet", opt={"action": Action.READ})
     async def watch_fleet(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Stream:
         """Server-sent events `fleet`: the summary now and after every change."""
         events = services.telemetry.fleet.events(actor, environment)

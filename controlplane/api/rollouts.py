@@ -2,6 +2,7 @@
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from controlplane.access.actor import Action, Actor
 from controlplane.dto import CommitOutput, Input, Json
@@ -28,14 +29,18 @@ class RolloutController(Controller):
 
     @get("/", operation_id="list_rollouts", opt={"action": Action.READ})
     async def list_rollouts(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> RolloutList:
         """Every rollout, the running ones first."""
         return await services.rollouts.list(actor, environment)
 
     @get("/{key:str}", operation_id="get_rollout", opt={"action": Action.READ})
     async def get_rollout(
-        self, environment: str, key: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        environment: FromPath[str],
+        key: FromPath[str],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> RolloutView:
         """Stages, evidence against thresholds over time, what happens next and why it waits."""
         return await services.rollouts.get(actor, environment, key)
@@ -43,8 +48,8 @@ class RolloutController(Controller):
     @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT})
     async def create_rollout(
         self,
-        environment: str,
-        key: str,
+        environment: FromPath[str],
+        key: FromPath[str],
         data: RolloutInput,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
@@ -55,8 +60,8 @@ class RolloutController(Controller):
     @post("/{key:str}/{step:str}", operation_id="move_rollout", opt={"action": Action.ROLLOUT})
     async def move_rollout(
         self,
-        environment: str,
-        key: str,
+        environment: FromPath[str],
+        key: FromPath[str],
         step: str,
         *,
         data: MoveInput,

@@ -5,15 +5,15 @@ from typing import Annotated
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.services import Services
 from controlplane.telemetry.signals import Filter, parse_labels
 from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary
 
-Since = Annotated[datetime | None, Parameter(description="RFC 3339; an hour before `until` when absent.")]
-Until = Annotated[datetime | None, Parameter(description="RFC 3339; now when absent.")]
+Since = Annotated[datetime | None, QueryParameter(description="RFC 3339; an hour before `until` when absent.")]
+Until = Annotated[datetime | None, QueryParameter(description="RFC 3339; now when absent.")]
 
 
 class SignalsController(Controller):
@@ -23,17 +23,17 @@ class SignalsController(Controller):
     @get("/", operation_id="get_signals", opt={"action": Action.READ})
     async def get_signals(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
         since: Since = None,
         until: Until = None,
-        by: Annotated[str, Parameter(description="Labels that make a line, comma-separated.")] = "request_class",
-        request_class: str | None = None,
-        model: str | None = None,
-        variant: str | None = None,
-        safe_mode: str | None = None,
+        by: Annotated[str, QueryParameter(description="Labels that make a line, comma-separated.")] = "request_class",
+        request_class: FromQuery[str | None] = None,
+        model: FromQuery[str | None] = None,
+        variant: FromQuery[str | None] = None,
+        safe_mode: FromQuery[str | None] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
         start, end = _range(services, since, until)
@@ -48,7 +48,7 @@ class SignalsController(Controller):
 
     @get("/summary", operation_id="get_signals_summary", opt={"action": Action.READ})
     async def get_summary(
-        self, environment: str, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> SignalsSummary:
         """Each request class now, with the last hour as a value a minute."""
         return await services.telemetry.signals.summary(actor, environment)
@@ -56,13 +56,13 @@ class SignalsController(Controller):
     @get("/custom", operation_id="get_custom_signals", opt={"action": Action.READ})
     async def get_custom(
         self,
-        environment: str,
+        environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
         since: Since = None,
         until: Until = None,
-        name: str = "",
+        name: FromQuery[str] = "",
     ) -> Chart:
         """What services track themselves (`client.track`)."""
         start, end = _range(services, since, until)
@@ -71,12 +71,12 @@ class SignalsController(Controller):
     @get("/flags/{flag:str}", operation_id="get_flag_use", opt={"action": Action.READ})
     async def get_flag_use(
         self,
-        environment: str,
-        flag: str,
+        environment: FromPath[str],
+        flag: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
-        hours: Annotated[int, Parameter(ge=1, le=24 * 31)] = 24,
+        hours: Annotated[int, QueryParameter(ge=1, le=24 * 31)] = 24,
     ) -> FlagUse:
         """How often a flag was evaluated, by variant and reason, and when last."""
         return await services.telemetry.signals.flag_use(actor, environment, flag, hours)

@@ -1,4 +1,4 @@
-"""`brownout export` and `brownout import`."""
+"""`brownout export`, `brownout import` and `brownout codegen`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from brownout.codegen import generate
+from brownout.model import ResourceRef
+from brownout.parse import parse
 from controlplane.access.actor import Action
 from controlplane.cli.resources import MessageOption, read_file
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
 from controlplane.cli.verb import Call, verb
+from controlplane.documents import Document
 from controlplane.dto import ImportOutput
 from controlplane.problems import USAGE
 
@@ -18,6 +22,7 @@ from controlplane.problems import USAGE
 def register(app: typer.Typer) -> None:
     verb(app, "export", action=Action.EXPORT)(export)
     verb(app, "import", action=Action.IMPORT)(import_)
+    verb(app, "codegen", action=Action.EXPORT)(codegen)
 
 
 def export(
@@ -29,8 +34,18 @@ def export(
         Literal["json", "yaml", ""], typer.Option("--format", help="yaml, unless the file says json.")
     ] = "",
     revision: Annotated[int | None, typer.Option(help="An earlier revision.")] = None,
+    *,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="A signed copy that an SDK can start from without a network.")
+    ] = False,
 ) -> None:
-    """Write a whole environment as one document (everything but activations)."""
+    """Write a whole environment as one document (everything but activations), or as a signed bundle."""
+    if bundle:
+        if output is None or form or revision is not None:
+            raise CliError("--bundle wants --output and takes neither --format nor --revision", USAGE)
+        content = call.session.request("GET", call.session.path("bundle")).content
+        _write(call, output, content)
+        return
     as_json = call.as_json or form == "json" or (not form and output is not None and output.suffix == ".json")
     params: dict[str, str | int] = {"format": "json" if as_json else "yaml"}
     if revision is not None:
@@ -39,6 +54,26 @@ def export(
     if output is None:
         typer.echo(content.decode(), nl=not content.endswith(b"\n"))
         return
+    _write(call, output, content)
+
+
+def codegen(
+    call: Call,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Python module to write.")] = Path(
+        "brownout_types.py"
+    ),
+) -> None:
+    """Write types for this environment's keys, so that a typo in a flag's key is a type error."""
+    document = msgspec.json.decode(call.session.request("GET", call.session.path("export")).content, type=Document)
+    resources = {
+        ResourceRef(kind, key): parse(kind, key, bytes(spec))
+        for kind, specs in document.resources.items()
+        for key, spec in specs.items()
+    }
+    _write(call, output, generate(document.environment, document.revision, resources).encode())
+
+
+def _write(call: Call, output: Path, content: bytes) -> None:
     try:
         output.write_bytes(content)
     except OSError as error:

@@ -1,0 +1,56 @@
+"""A signed copy of an environment that an SDK can start from without a network: `brownout export --bundle`."""
+
+import asyncio
+
+import msgspec
+
+from brownout import bundle, wire
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.clock import Clock
+from controlplane.store import SigningKeys, State, Store
+
+
+class Bundles:
+    def __init__(self, store: Store, keys: SigningKeys, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+
+    async def export(self, actor: Actor, environment: str) -> bytes:
+        """The head, in the format of brownout.bundle: activations included, since an SDK must obey them too."""
+        authorize(actor, Action.EXPORT, environment)
+        state = await self._store.state(environment)
+        chunks = await asyncio.to_thread(_pack, state)
+        head = state.head
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        manifest = wire.Manifest(
+            v=1,
+            env=environment,
+            ep=head.epoch,
+            rev=head.revision,
+            chain=head.chain,
+            n=len(chunks),
+            sid=f"{head.epoch}-{head.revision}-bundle",
+            seq=0,
+            sha=wire.snapshot_digest(chunks),
+        )
+        beat = wire.Heartbeat(1, environment, head.epoch, head.revision, now_ms)
+        key = await self._keys.current(environment)
+
+        def signed(kind: wire.SignedKind, message: msgspec.Struct) -> bundle.Signed:
+            payload = msgspec.json.encode(message)
+            return bundle.Signed(payload, key.sign(kind, environment, payload))
+
+        return bundle.pack(
+            bundle.Bundle(
+                environment=environment,
+                manifest=signed("snapshot", manifest),
+                chunks=chunks,
+                keys=msgspec.json.encode(await self._keys.chain(environment)),
+                head=signed("heartbeat", beat),
+            )
+        )
+
+
+def _pack(state: State) -> tuple[bytes, ...]:
+    return wire.pack_snapshot((ref.kind, ref.key, spec) for ref, spec in state.resources.items())
