@@ -133,7 +133,7 @@ def create_app(services: Services) -> Litestar:
     def provide_services() -> Services:
         return services
 
-    router, templates = console()
+    router, templates = console(services)
     return Litestar(
         route_handlers=[*CONTROLLERS, router],
         state=State({"services": services, "templates": templates}),

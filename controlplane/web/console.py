@@ -8,25 +8,31 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
 from controlplane.services import Services
+from controlplane.web.activate import ActivateController
 from controlplane.web.assets import Assets, serve_asset
 from controlplane.web.flag import FlagController
 from controlplane.web.flags import FlagsController
+from controlplane.web.fleet_page import FleetController
+from controlplane.web.framing import url
 from controlplane.web.history import HistoryController
+from controlplane.web.live import LiveBoards, LiveController
+from controlplane.web.overview import OverviewController
+from controlplane.web.palette import PaletteController
+from controlplane.web.playground import PlaygroundController
 from controlplane.web.problems import HTML_EXCEPTION_HANDLERS
 from controlplane.web.render import UI, Templates
+from controlplane.web.resources import ResourcesController
 from controlplane.web.restore import RestoreController
 from controlplane.web.review import ReviewController
-from controlplane.web.security import add_headers
-from controlplane.web.visit import Visit, url
+from controlplane.web.safe_mode import SafeModeController
+from controlplane.web.sign_in import SignInController
+from controlplane.web.visit import Visit
 
 
 async def provide_visit(
-    request: Request[Any, Any, Any],
-    services: NamedDependency[Services],
-    actor: NamedDependency[Actor],
-    templates: NamedDependency[Templates],
+    request: Request[Any, Any, Any], services: Services, actor: Actor, templates: Templates
 ) -> Visit:
-    return Visit(request, services, actor, templates)
+    return Visit(services, actor, templates, request)
 
 
 @get("/", opt={"signed_in": True}, include_in_schema=False)
@@ -37,17 +43,27 @@ async def home(visit: NamedDependency[Visit]) -> Redirect:
     return Redirect(url("production" if "production" in keys or not keys else keys[0]))
 
 
-def console() -> tuple[Router, Templates]:
+def console(services: Services) -> tuple[Router, Templates]:
     """The router, and the templates that its error pages need too."""
     assets = Assets.load(UI / "dist")
     templates = Templates(assets)
+    boards = LiveBoards(services, templates)
     router = Router(
         "/",
         route_handlers=[
             serve_asset,
             home,
+            SignInController,
+            OverviewController,
+            ActivateController,
+            SafeModeController,
+            LiveController,
+            PaletteController,
+            FleetController,
+            PlaygroundController,
             FlagsController,
             FlagController,
+            ResourcesController,
             ReviewController,
             RestoreController,
             HistoryController,
@@ -56,8 +72,8 @@ def console() -> tuple[Router, Templates]:
             "assets": Provide(lambda: assets, sync_to_thread=False),
             "templates": Provide(lambda: templates, sync_to_thread=False),
             "visit": Provide(provide_visit),
+            "boards": Provide(lambda: boards, sync_to_thread=False),
         },
         exception_handlers=HTML_EXCEPTION_HANDLERS,
-        after_request=add_headers,
     )
     return router, templates

@@ -163,6 +163,14 @@ def normalise(document: Document, before: Document) -> Document:
     return document
 
 
+def normalise_alternatives(document: Document) -> Document:
+    """A cohort's alternatives: each a list of conditions, as a rule's."""
+    alternatives = document.get("any_of")
+    if isinstance(alternatives, list):
+        document["any_of"] = [[_read_clause(clause) for clause in _dicts(clauses)] for clauses in alternatives]
+    return document
+
+
 def _read_clause(clause: Document) -> Document:
     if "@test" not in clause:
         return clause

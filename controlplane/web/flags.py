@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
 
 from brownout.model import FlagType
 from controlplane.access.actor import Action
 from controlplane.store.values import Resource
 from controlplane.web.frame import Frame
+from controlplane.web.framing import url
 from controlplane.web.parts import Option
 from controlplane.web.render import View
-from controlplane.web.visit import Visit, url
+from controlplane.web.visit import Visit
 from controlplane.web.words import basis_points, plural, words
 
 PAGE = 50
@@ -71,12 +71,12 @@ class FlagsController(Controller):
     async def list_flags(
         self,
         visit: NamedDependency[Visit],
-        environment: FromPath[str],
+        environment: str,
         *,
-        q: FromQuery[str] = "",
-        type: FromQuery[str] = "",  # noqa: A002 - the name in the address
-        tag: FromQuery[str] = "",
-        after: FromQuery[str] = "",
+        q: str = "",
+        type: str = "",  # noqa: A002 - the name in the address
+        tag: str = "",
+        after: str = "",
     ) -> Response[Any]:
         frame = await visit.frame(environment, "flags")
         page = await visit.services.reads.resources(

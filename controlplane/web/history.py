@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
 
 from brownout.model import KINDS
 from controlplane.access.actor import Action
 from controlplane.store.values import Change, LoggedCommit
 from controlplane.web.frame import Frame
+from controlplane.web.framing import url
 from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import CommitLine, DiffLine, Option
 from controlplane.web.render import View
-from controlplane.web.visit import Visit, url
+from controlplane.web.visit import Viewer, Visit
 from controlplane.web.words import clock, day, words
 
 PAGE = 50
@@ -90,13 +90,13 @@ class HistoryController(Controller):
     async def list_history(
         self,
         visit: NamedDependency[Visit],
-        environment: FromPath[str],
+        environment: str,
         *,
-        who: FromQuery[str] = "",
-        kind: FromQuery[str] = "",
-        key: FromQuery[str] = "",
-        period: FromQuery[str] = "",
-        before: FromQuery[int | None] = None,
+        who: str = "",
+        kind: str = "",
+        key: str = "",
+        period: str = "",
+        before: int | None = None,
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         since = visit.now - timedelta(days=int(period)) if period in PERIODS else None
@@ -127,9 +127,7 @@ class HistoryController(Controller):
         )
 
     @get("/history/{revision:int}", opt={"action": Action.READ})
-    async def show_commit(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
-    ) -> Response[Any]:
+    async def show_commit(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
         commit = await visit.services.reads.commit(visit.actor, environment, revision)
         frame = await visit.frame(environment, "history")
         head = frame.environment.revision
@@ -158,11 +156,7 @@ class HistoryController(Controller):
 
     @get("/compare", opt={"action": Action.READ})
     async def compare(
-        self,
-        visit: NamedDependency[Visit],
-        environment: FromPath[str],
-        start: FromQuery[int | None] = None,
-        end: FromQuery[int | None] = None,
+        self, visit: NamedDependency[Visit], environment: str, start: int | None = None, end: int | None = None
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         until = frame.environment.revision if end is None else end
@@ -193,7 +187,7 @@ def summary_of(effective: Sequence[str], message: str) -> str:
     return effective[0] if len(effective) == 1 else f"{effective[0]}, and {len(effective) - 1} more"
 
 
-def commit_lines(visit: Visit, environment: str, commits: Sequence[LoggedCommit]) -> tuple[CommitLine, ...]:
+def commit_lines(visit: Viewer, environment: str, commits: Sequence[LoggedCommit]) -> tuple[CommitLine, ...]:
     """Lines of history as lists show them; undo only for who may."""
     may = visit.may(Action.EDIT, environment)
     return tuple(

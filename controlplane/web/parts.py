@@ -79,11 +79,18 @@ class FleetGroup(msgspec.Struct, frozen=True):
     current: int
     total: int
     cells: tuple[Cell, ...]
+    """Empty when there are too many to draw one by one."""
     width: int
     height: int
 
+    @property
+    def share(self) -> float:
+        return self.current / self.total if self.total else 1.0
+
 
 CELL, CELL_STEP, CELL_HEIGHT, CELL_ROW, MAX_ROW = 8, 10, 10, 13, 40
+MAX_CELLS = 120
+"""A service with more instances is a bar: nobody counts cells, and a page has to stay light."""
 
 
 def fleet_group(service: str, tones: Sequence[CellTone]) -> FleetGroup:
@@ -93,9 +100,11 @@ def fleet_group(service: str, tones: Sequence[CellTone]) -> FleetGroup:
         x, y = index % MAX_ROW * CELL_STEP, index // MAX_ROW * CELL_ROW
         hollow = tone in {"lag", "lost"}
         cells.append(Cell(x + hollow, y + hollow, CELL - 2 * hollow, CELL_HEIGHT - 2 * hollow, tone))
+    current = sum(tone in {"", "new"} for tone in tones)
+    if len(tones) > MAX_CELLS:
+        return FleetGroup(service, current, len(tones), (), 0, 0)
     rows = max(1, -(-len(tones) // MAX_ROW))
     width = min(len(tones), MAX_ROW) * CELL_STEP
-    current = sum(tone in {"", "new"} for tone in tones)
     return FleetGroup(service, current, len(tones), tuple(cells), width, rows * CELL_ROW - (CELL_ROW - CELL_HEIGHT))
 
 

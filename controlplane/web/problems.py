@@ -1,13 +1,15 @@
 """Errors as people see them: what happened, whether anything was saved, what to do."""
 
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
-from controlplane.errors import BrownoutError, Fault
+from controlplane.errors import BrownoutError, Fault, UnauthenticatedError
 from controlplane.problems import OUTCOMES
 from controlplane.web.render import Templates, View
 
@@ -35,8 +37,18 @@ ADVICE = {
 
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
+    if isinstance(error, UnauthenticatedError) and request.method == "GET":
+        return _to_sign_in(request)
     outcome = OUTCOMES[error.code]
     return _page(request, outcome.status, outcome.title, error.message, error.faults)
+
+
+def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Whoever is nobody yet signs in, and goes on to where they were going; htmx is told to load the whole page."""
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.headers.get("hx-request") == "true":
+        return Response("", status_code=401, headers={"HX-Redirect": "/sign-in"})
+    return Redirect("/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
 
 
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

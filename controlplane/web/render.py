@@ -29,9 +29,6 @@ class Templates:
             loader=FileSystemLoader(folder),
             autoescape=True,
             undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=["jinja2.ext.do"],
         )
         self.environment.filters.update(FILTERS)
         self.environment.globals["asset"] = assets.url

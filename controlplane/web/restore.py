@@ -4,17 +4,17 @@ from typing import Any, ClassVar
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
 
 from brownout.model import ResourceRef
 from controlplane.access.actor import Action
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.web.frame import Frame
+from controlplane.web.framing import url
 from controlplane.web.history import summary_of
 from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import DiffLine
 from controlplane.web.render import View
-from controlplane.web.visit import Visit, saved, url
+from controlplane.web.visit import Visit, saved
 
 
 class RestorePage(View, frozen=True, kw_only=True):
@@ -41,9 +41,7 @@ class RestoreController(Controller):
     include_in_schema = False
 
     @get("/undo/{revision:int}", opt={"action": Action.EDIT})
-    async def review_undo(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
-    ) -> Response[Any]:
+    async def review_undo(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
         """Only what that commit touched goes back to what it was before."""
         commit = await visit.services.reads.commit(visit.actor, environment, revision)
         refs = tuple(change.ref for change in commit.changes if change.kind != "safe_mode_activation")
@@ -55,9 +53,7 @@ class RestoreController(Controller):
         )  # fmt: skip
 
     @get("/restore/{revision:int}", opt={"action": Action.EDIT})
-    async def review_restore(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
-    ) -> Response[Any]:
+    async def review_restore(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
         """Everything goes back; safe mode stays as it is."""
         return await _page(
             visit, environment, revision, (),
@@ -67,7 +63,7 @@ class RestoreController(Controller):
         )  # fmt: skip
 
     @post("/restore", status_code=200, opt={"action": Action.EDIT})
-    async def restore(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
+    async def restore(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
         fields = await visit.form()
         form = dict(fields)
         target = int(form.get("target", "0") or 0)

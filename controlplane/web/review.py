@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
 from litestar.response import Redirect
 
 from brownout.faults import InvalidResource
@@ -20,10 +19,11 @@ from controlplane.web.editing import document_of, sent
 from controlplane.web.flag import resource_url
 from controlplane.web.flag_rules import normalise
 from controlplane.web.frame import Frame
+from controlplane.web.framing import url
 from controlplane.web.jsondiff import diff_bytes, diff_changes
 from controlplane.web.parts import DiffLine
 from controlplane.web.render import View
-from controlplane.web.visit import Visit, saved, url
+from controlplane.web.visit import Visit, saved
 from controlplane.web.words import words
 
 SECTIONS = {"flag": "flags", "cohort": "cohorts", "request_class": "request-classes", "safe_mode_profile": "safe-mode",
@@ -82,9 +82,7 @@ class ReviewController(Controller):
     include_in_schema = False
 
     @post("/review/{kind:str}", status_code=200, opt={"action": Action.EDIT})
-    async def review(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str]
-    ) -> Response[Any]:
+    async def review(self, visit: NamedDependency[Visit], environment: str, kind: str) -> Response[Any]:
         """What an editor's form would change."""
         authorize(visit.actor, Action.EDIT, environment)
         draft = await sent(visit)
@@ -100,15 +98,13 @@ class ReviewController(Controller):
 
     @get("/delete/{kind:str}/{key:str}", opt={"action": Action.EDIT})
     async def review_deletion(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str], key: FromPath[str]
+        self, visit: NamedDependency[Visit], environment: str, kind: str, key: str
     ) -> Response[Any]:
         found = await visit.services.reads.resource(visit.actor, environment, kind, key)
         return await _page(visit, Change(environment, kind, key, None, found.revision), found)
 
     @post("/save/{kind:str}", status_code=200, opt={"action": Action.EDIT})
-    async def save(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str]
-    ) -> Response[Any]:
+    async def save(self, visit: NamedDependency[Visit], environment: str, kind: str) -> Response[Any]:
         """Commits, unless somebody saved the same resource since: then both changes are shown."""
         authorize(visit.actor, Action.EDIT, environment)
         form = dict(await visit.form())

@@ -2,10 +2,10 @@
 
 // a button that waits for the environment's name, typed
 const guard = (form) => {
-  const input = form.querySelector("[data-must-equal]");
-  if (!input) return;
-  const button = document.querySelector(`[data-guarded][form="${form.id}"]`) ?? form.querySelector("[data-guarded]");
-  if (button) button.disabled = input.value.trim() !== input.dataset.mustEqual;
+  const controls = [...form.elements];
+  const input = controls.find((control) => control.dataset.mustEqual);
+  const button = controls.find((control) => control.hasAttribute("data-guarded"));
+  if (input && button) button.disabled = input.value.trim() !== input.dataset.mustEqual;
 };
 
 const guardAll = () => {
@@ -50,4 +50,14 @@ addEventListener("submit", () => {
 });
 addEventListener("beforeunload", (event) => {
   if (!leaving && document.querySelector("[data-unsaved]")) event.preventDefault();
+});
+
+// the button says what it will do: "Activate Contain for 1 h"
+addEventListener("change", (event) => {
+  const form = event.target.closest?.("[data-activate]");
+  if (!form) return;
+  const title = form.querySelector("input[name=profile]:checked")?.dataset.title;
+  const lasts = form.querySelector("input[name=for_s]:checked")?.dataset.title;
+  const button = document.querySelector("[data-says]");
+  if (title && lasts) button.textContent = `Activate ${title} for ${lasts}`;
 });

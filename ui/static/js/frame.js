@@ -22,3 +22,12 @@ addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
   button.textContent = "Copied";
 });
+
+// a one-time link: its secret stands in the fragment, which no server log ever sees
+addEventListener("DOMContentLoaded", () => {
+  const welcome = document.querySelector("[data-welcome]");
+  if (!welcome) return;
+  document.getElementById("link").value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  htmx.trigger(welcome, "welcome:link");
+});

@@ -49,6 +49,10 @@ const connect = () => {
   source.addEventListener("changed", (event) => {
     document.body.dispatchEvent(new CustomEvent(`live:${event.data}`, { bubbles: true }));
   });
+  source.addEventListener("bye", () => {
+    source.close();
+    connect();
+  });
   source.addEventListener("error", () => {
     source.close();
     lost();

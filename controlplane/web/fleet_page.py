@@ -1,0 +1,92 @@
+"""The fleet: every instance, laggards first, and which revisions they decide with."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from controlplane.access.actor import Action
+from controlplane.web.frame import Frame, Tone
+from controlplane.web.framing import url
+from controlplane.web.render import View
+from controlplane.web.safe_panel import FleetNow, fleet_now
+from controlplane.web.visit import Visit
+from controlplane.web.words import span
+
+PAGE = 100
+
+
+class InstanceRow(msgspec.Struct, frozen=True):
+    instance: str
+    service: str
+    sdk_version: str
+    revision: int
+    behind: str
+    state: str
+    tone: Tone
+    age: str
+    last_seen_at: datetime
+    live: bool
+
+
+class RevisionBar(msgspec.Struct, frozen=True):
+    """So many live instances decide with this revision; `share` is between 0 and 1."""
+
+    revision: int
+    instances: int
+    share: float
+    head: bool
+
+
+class FleetPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/fleet.html"
+
+    frame: Frame
+    fleet: FleetNow
+    bars: tuple[RevisionBar, ...]
+    rows: tuple[InstanceRow, ...]
+    next_href: str
+    first_href: str
+
+
+class FleetController(Controller):
+    path = "/e/{environment:str}/fleet"
+    include_in_schema = False
+
+    @get(opt={"action": Action.READ})
+    async def show(self, visit: NamedDependency[Visit], environment: str, after: str = "") -> Response[Any]:
+        frame = await visit.frame(environment, "fleet", live=True)
+        fleet = visit.services.telemetry.fleet
+        summary = fleet.summary(visit.actor, environment)
+        found = fleet.instances(visit.actor, environment, after=after, limit=PAGE + 1)
+        page = found[:PAGE]
+        most = max((each.instances for each in summary.revisions), default=1)
+        return visit.page(
+            FleetPage(
+                frame=frame,
+                fleet=fleet_now(visit, environment),
+                bars=tuple(
+                    RevisionBar(each.revision, each.instances, each.instances / most, each.revision >= summary.revision)
+                    for each in summary.revisions
+                ),
+                rows=tuple(
+                    InstanceRow(
+                        instance=each.instance,
+                        service=each.service,
+                        sdk_version=each.sdk_version,
+                        revision=each.revision,
+                        behind=f"{each.behind} behind" if each.behind else "",
+                        state=each.state.lower().replace("_", " ") if each.live else "gone",
+                        tone="degraded" if each.live and (each.lagging or each.state.upper() != "READY") else "",
+                        age=span(each.age_s),
+                        last_seen_at=each.last_seen_at,
+                        live=each.live,
+                    )
+                    for each in page
+                ),
+                next_href=url(environment, "fleet", after=page[-1].instance) if len(found) > PAGE else "",
+                first_href=url(environment, "fleet") if after else "",
+            )
+        )

@@ -1,0 +1,138 @@
+"""The safe-mode panel: off with its one big control, or on with who, why, until when, and the fleet confirming it."""
+
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+from brownout.model import Scope
+from controlplane.access.actor import Action
+from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
+from controlplane.web.convergence import Convergence, convergence, fleet_groups, fleet_words
+from controlplane.web.frame import Frame
+from controlplane.web.framing import url
+from controlplane.web.parts import FleetGroup
+from controlplane.web.profiles import read_profiles
+from controlplane.web.render import View
+from controlplane.web.safe_words import profile_words
+from controlplane.web.visit import Viewer
+from controlplane.web.words import ago, clock, seconds
+
+
+class ActivationCard(msgspec.Struct, frozen=True):
+    key: str
+    profile: str
+    does: str
+    scope: str
+    reason: str
+    incident: str
+    incident_href: str
+    actor: str
+    activated_at: datetime
+    expires_at: datetime
+    holds: bool
+    overdue: bool
+    banner: str
+    lift_href: str
+    extend_href: str
+
+
+class SafePanel(msgspec.Struct, frozen=True):
+    active: tuple[ActivationCard, ...]
+    activate_href: str
+    last: str
+    history_href: str
+
+
+class FleetNow(msgspec.Struct, frozen=True):
+    """Where the fleet stands: the convergence of the latest commit while it is news, and a cell an instance."""
+
+    words: str
+    convergence: Convergence | None
+    groups: tuple[FleetGroup, ...]
+    revision: int
+    href: str
+
+
+class SafePanelPart(View, frozen=True, kw_only=True):
+    """The panel by itself, as htmx swaps it in after a commit."""
+
+    template: ClassVar[str] = "partials/safe_panel.html"
+
+    frame: Frame
+    panel: SafePanel
+    fleet: FleetNow
+
+
+FRESH_S = 60
+"""So long after a commit its convergence is what people look at."""
+
+
+async def safe_panel(visit: Viewer, environment: str) -> SafePanel:
+    active = await visit.services.safe_mode.active(visit.actor, environment)
+    profiles = await read_profiles(visit, environment) if active else {}
+    may = visit.may(Action.SAFE_MODE, environment)
+    last = ""
+    if not active:
+        switches, _ = await visit.services.safe_mode_history.list(visit.actor, environment, limit=4)
+        last = _last_use(switches, visit.now)
+    cards = []
+    for each in active:
+        profile = profiles.get(each.profile)
+        cards.append(
+            _card(environment, each, profile_words(profile) if profile else "",
+                  profile.banner.text if profile and profile.banner else "", may=may)
+        )  # fmt: skip
+    return SafePanel(
+        active=tuple(cards),
+        activate_href=url(environment, "safe-mode", "activate") if may else "",
+        last=last,
+        history_href=url(environment, "safe-mode") + "#history",
+    )
+
+
+def _card(environment: str, each: ActiveActivation, does: str, banner: str, *, may: bool) -> ActivationCard:
+    incident = each.incident or ""
+    return ActivationCard(
+        key=each.key,
+        profile=each.profile,
+        does=does,
+        scope=describe_scope(each.scope),
+        reason=each.reason,
+        incident=incident,
+        incident_href=incident if incident.startswith(("https://", "http://")) else "",
+        actor=each.actor,
+        activated_at=each.activated_at,
+        expires_at=each.expires_at,
+        holds=each.on_expiry == "hold",
+        overdue=each.overdue,
+        banner=banner,
+        lift_href=url(environment, "safe-mode", each.key, "lift") if may else "",
+        extend_href=url(environment, "safe-mode", each.key, "extend") if may else "",
+    )
+
+
+def _last_use(switches: tuple[Switch, ...], now: datetime) -> str:
+    """One sentence about the last time, when there was one."""
+    ended = next((switch for switch in switches if switch.what in {"off", "expired"}), None)
+    if ended is None:
+        return ""
+    lasted = seconds(max(0.0, (ended.at - ended.activated_at).total_seconds()))
+    how = f"lifted by {ended.by}" if ended.what == "off" else "lifted itself"
+    return f"Last used {ago(ended.activated_at, now)} from {clock(ended.activated_at)} for {lasted}: {ended.profile}, {how}."
+
+
+def fleet_now(visit: Viewer, environment: str, scope: Scope | None = None, since: datetime | None = None) -> FleetNow:
+    fleet = visit.services.telemetry.fleet
+    summary = fleet.summary(visit.actor, environment)
+    instances = fleet.instances(visit.actor, environment, limit=10_000)
+    found = convergence(summary, instances, visit.now, scope=scope, since=since)
+    published = summary.convergence.published_at if summary.convergence else None
+    fresh = published is not None and (visit.now - published).total_seconds() < FRESH_S
+    return FleetNow(
+        words=fleet_words(summary),
+        convergence=found,
+        groups=fleet_groups(instances, summary.revision, fresh=fresh),
+        revision=summary.revision,
+        href=url(environment, "fleet"),
+    )
