@@ -11,7 +11,8 @@ from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
 
 OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
-"""The CLI's exit codes."""
+INTERRUPTED = 130
+"""The CLI's exit codes; the last as shells expect it after Ctrl-C."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

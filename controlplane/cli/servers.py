@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +16,7 @@ from controlplane.cli.session import DATA_DIR
 from controlplane.embedded.data_dir import DataDir
 from controlplane.embedded.processes import StartError
 from controlplane.errors import BrownoutError
-from controlplane.problems import REFUSED
+from controlplane.problems import INTERRUPTED, REFUSED
 from controlplane.settings import Secret, SettingsError, load_settings, read_value
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def up(
     from controlplane.logs import configure_logging
 
     configure_logging(log_format, "warning")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
     directory = DataDir(data_dir)
     with refusing():
         try:
@@ -114,6 +116,8 @@ def refusing() -> Iterator[None]:
     """What stops a start is one sentence, not a traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     except (StartError, SettingsError, BrownoutError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"brownout: {error}", markup=False)
         raise typer.Exit(REFUSED) from None

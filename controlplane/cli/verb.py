@@ -12,7 +12,7 @@ from rich.console import Console
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError, Session, find_target
-from controlplane.problems import UNREACHABLE
+from controlplane.problems import INTERRUPTED, UNREACHABLE
 
 ACTIONS: dict[str, Action] = {}
 """Verb → what it needs, for the reference page and for tests."""
@@ -111,7 +111,7 @@ class reporting:  # noqa: N801 - reads as a statement
             _complain(error, as_json=self._as_json)
             raise typer.Exit(error.exit_code) from None
         if isinstance(error, KeyboardInterrupt):
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         if isinstance(error, msgspec.ValidationError | msgspec.DecodeError):
             _complain(CliError(f"the answer makes no sense to this version: {error}"), as_json=self._as_json)
             raise typer.Exit(UNREACHABLE) from None

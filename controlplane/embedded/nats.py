@@ -5,7 +5,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from controlplane.embedded.processes import binary, free_port, spawn, stop, wait_until
+from controlplane.embedded.processes import await_orphan, binary, free_port, spawn, stop, wait_until
 
 
 class EmbeddedNats:
@@ -17,6 +17,8 @@ class EmbeddedNats:
         self.monitor_port = 0
         self.name = name
         self.extra = extra
+        self._config = self.directory / "nats.conf"
+        self._pid_file = self.directory / "pid"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -33,7 +35,8 @@ class EmbeddedNats:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.port = self.port or free_port()
         self.monitor_port = self.monitor_port or free_port()
-        config = self.directory / "nats.conf"
+        self.await_orphan()
+        config = self._config
         config.touch(mode=0o600)
         config.write_text(
             f'server_name: {json.dumps(self.name)}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
@@ -41,9 +44,14 @@ class EmbeddedNats:
         )
         log = self.directory / "log"
         self._process = spawn([str(binary("nats-server")), "-c", str(config)], log)
+        self._pid_file.write_text(f"{self._process.pid}\n")
         if wait:
             self.wait_healthy()
         return self
+
+    def await_orphan(self) -> None:
+        """Returns once no earlier server runs on this directory: its port is free again then."""
+        await_orphan(self._pid_file, str(self._config), "NATS")
 
     def wait_healthy(self, timeout_s: float = 20) -> None:
         assert self._process is not None

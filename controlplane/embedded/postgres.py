@@ -11,6 +11,7 @@ from pathlib import Path
 
 from controlplane.embedded.processes import (
     StartError,
+    await_orphan,
     free_port,
     service_ids,
     spawn,
@@ -44,7 +45,8 @@ class EmbeddedPostgres:
             self._init(bin_dir, data, root)
         if not self.port:
             self.port = free_port()
-        (data / "postmaster.pid").unlink(missing_ok=True) if not self._running(data) else self._refuse(data)
+        self.await_orphan()
+        (data / "postmaster.pid").unlink(missing_ok=True)
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -83,6 +85,12 @@ class EmbeddedPostgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def await_orphan(self) -> None:
+        """Returns once no earlier server runs on this directory: its port is free again then."""
+        location = self.directory / "LOCATION"
+        for root in (self.directory, *([Path(location.read_text().strip())] if location.exists() else [])):
+            await_orphan(root / "data" / "postmaster.pid", str(root / "data"), "Postgres")
 
     def _service_root(self) -> Path:
         """The folder Postgres's own user can reach: ours, or one under /var/lib when ours is closed to others."""
@@ -156,17 +164,6 @@ class EmbeddedPostgres:
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(24))
         return file.read_text()
-
-    def _running(self, data: Path) -> bool:
-        try:
-            pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError, IndexError):
-            return False
-        return str(data).encode() in command
-
-    def _refuse(self, data: Path) -> None:
-        raise StartError(f"another Postgres is already running on {data}")
 
     def _answers(self) -> bool:
         command = [str(self._bin_dir() / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]

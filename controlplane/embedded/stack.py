@@ -1,7 +1,7 @@
 """Postgres, NATS and everything they need to be found again, for `brownout up`."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import asyncpg
 import msgspec
@@ -44,18 +44,15 @@ def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
 def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) -> Iterator[Stack]:
     """Starts both servers and ends them on leaving. Whoever connects to NATS is asked about at the auth callout."""
     kept = data_dir.ports()
-    ports = Ports(
-        http=kept.http,
-        postgres=choose_port(postgres_port, kept.postgres),
-        nats=choose_port(nats_port, kept.nats),
-    )
     nats_secrets = NatsSecrets.load(data_dir.path / "nats-secrets.json")
-    with ExitStack() as stack:
-        postgres = stack.enter_context(EmbeddedPostgres(data_dir.path / "postgres", port=ports.postgres))
-        nats = stack.enter_context(
-            EmbeddedNats(data_dir.path / "nats", port=ports.nats, extra=accounts_config(nats_secrets))
-        )
-        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, ports)
+    postgres = EmbeddedPostgres(data_dir.path / "postgres")
+    nats = EmbeddedNats(data_dir.path / "nats", extra=accounts_config(nats_secrets))
+    postgres.await_orphan()
+    nats.await_orphan()
+    postgres.port = choose_port(postgres_port, kept.postgres)
+    nats.port = choose_port(nats_port, kept.nats)
+    with postgres, nats:
+        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, Ports(kept.http, postgres.port, nats.port))
 
 
 async def create_database(postgres_url: str) -> None:

@@ -1,0 +1,172 @@
+"""`brownout up`: starts, ends, comes back, and says clearly when it cannot."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from brownout import Brownout
+from controlplane.embedded.data_dir import FORMAT
+from tests.e2e.brownout_up import AS_NOBODY, CAN_BE_NOBODY, CLI, NOBODY, ROOT, BrownoutUp, environment, refused
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Reachable by any user, as a home directory is by its owner's processes."""
+    made = Path("/tmp") / f"brownout-e2e-{os.getpid()}-{tmp_path_factory.getbasetemp().name}"
+    made.mkdir(mode=0o777)
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def unshared(mount: str, at: Path) -> list[str]:
+    """Runs what follows with a file system of its own mounted at `at`."""
+    at.mkdir(exist_ok=True)
+    return ["unshare", "-m", "sh", "-c", f'mount -t tmpfs {mount} tmpfs "$0" && exec "$@"', str(at)]
+
+
+def can_mount() -> bool:
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+needs_mount = pytest.mark.skipif(sys.platform != "linux" or not can_mount(), reason="cannot mount a file system here")
+
+
+@pytest.mark.parametrize("prefix", [(), AS_NOBODY], ids=["as-we-are", "as-nobody"])
+def test_it_starts_serves_and_leaves_nothing_behind(folder: Path, prefix: list[str]) -> None:
+    if prefix and not CAN_BE_NOBODY:
+        pytest.skip("only root can become nobody")
+    data = folder / "data"
+    with BrownoutUp(data, prefix=prefix) as up:
+        assert [e["key"] for e in up.json("env", "list")["items"]] == ["production", "staging"]
+        for secret in ("cli.json", "sdk-keys.json", "secrets.json", "nats-secrets.json"):
+            assert stat.S_IMODE((data / secret).stat().st_mode) == 0o600
+        assert data.stat().st_uid == (NOBODY if prefix else os.geteuid())
+        children = up.children()
+        assert len(children) >= 2
+        assert up.stop(signal.SIGTERM) == 0
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+
+
+def test_flipping_safe_mode_reaches_a_live_sdk(folder: Path) -> None:
+    with BrownoutUp(folder / "data", "--demo") as up:
+        client = Brownout.connect(
+            up.target["nats_url"], key=up.sdk_keys["production"], environment="production", service="e2e", disk=False
+        )
+        with client:
+            assert client.wait_ready(10)
+            assert client.boolean("web-search", {"plan": "pro"}) is True
+            applied = Applied(client)
+            on = up.json("safe-mode", "on", "contain", "--for", "5m", "--reason", "e2e")
+            applied.wait(on["commit"]["revision"])
+            assert client.boolean("web-search", {"plan": "pro"}) is False
+            assert client.policy("support-reply").safe_mode.profiles == ("contain",)
+            off = up.json("safe-mode", "off")
+            applied.wait(off[0]["commit"]["revision"])
+            assert client.boolean("web-search", {"plan": "pro"}) is True
+
+
+def test_killed_it_comes_back_with_everything_on_the_same_ports(folder: Path) -> None:
+    data = folder / "data"
+    up = BrownoutUp(data).start()
+    made = up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "survives")
+    before, keys = up.target, up.sdk_keys
+    up.stop(signal.SIGKILL)
+    with BrownoutUp(data) as again:
+        assert again.target["nats_url"] == before["nats_url"]
+        assert again.sdk_keys == keys
+        assert [a["key"] for a in again.json("safe-mode", "status")["active"]] == [made["key"]]
+        assert again.json("history", "verify")["broken"] is None
+
+
+def test_a_second_one_on_the_same_directory_is_refused(folder: Path) -> None:
+    data = folder / "data"
+    with BrownoutUp(data) as up:
+        assert f"already runs on {data} (process {up.process.pid})" in refused("up", "--data-dir", data)
+
+
+def test_a_busy_port_is_refused(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option in ("--port", "--postgres-port", "--nats-port"):
+            assert f"port {port} on 127.0.0.1 is already in use" in refused(
+                "up", "--data-dir", folder / "d", option, str(port)
+            )
+
+
+def test_a_directory_of_a_newer_version_is_refused(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
+    (data / "format").write_text(f"{FORMAT + 1}\n")
+    assert "newer Brownout" in refused("up", "--data-dir", data)
+
+
+@needs_mount
+def test_a_read_only_directory_is_refused(folder: Path) -> None:
+    at = folder / "readonly"
+    assert "Read-only file system" in refused("up", "--data-dir", at / "data", prefix=unshared("-o ro", at))
+
+
+@pytest.mark.skipif(not CAN_BE_NOBODY, reason="only root can become nobody")
+def test_somebody_elses_directory_is_refused(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir(mode=0o755)
+    assert "Permission denied" in refused("up", "--data-dir", data, prefix=AS_NOBODY)
+
+
+@needs_mount
+def test_a_full_disk_is_refused(folder: Path) -> None:
+    at = folder / "small"
+    said = refused("up", "--data-dir", at / "data", prefix=unshared("-o size=50m", at))
+    assert "not enough space" in said
+
+
+def test_a_damaged_secret_is_refused(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
+    (data / "secrets.json").write_text("{")
+    assert "secrets.json is damaged" in refused("up", "--data-dir", data)
+
+
+def test_serve_names_every_missing_setting() -> None:
+    said = refused("serve")
+    for name in ("BROWNOUT_DATABASE_URL", "BROWNOUT_NATS_URL", "BROWNOUT_SECRET_KEY"):
+        assert name in said
+
+
+def test_migrate_refuses_a_database_that_does_not_answer(folder: Path) -> None:
+    env = {**environment(), "BROWNOUT_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/none"}
+    done = subprocess.run([*CLI, "migrate"], capture_output=True, check=False, cwd=ROOT, env=env, timeout=60)
+    assert done.returncode == 1
+    assert b"the database does not answer" in done.stderr
+
+
+class Applied:
+    """Waits for a revision without asking again and again."""
+
+    def __init__(self, client: Brownout) -> None:
+        from threading import Condition
+
+        self._client = client
+        self._changed = Condition()
+        client.on_change(lambda _: self._notify())
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, revision: int, timeout_s: float = 10) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._client.status.revision >= revision, timeout_s)
