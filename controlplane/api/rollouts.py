@@ -2,7 +2,7 @@
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.dto import CommitOutput, Input, Json
@@ -50,7 +50,7 @@ class RolloutController(Controller):
         self,
         environment: FromPath[str],
         key: FromPath[str],
-        data: RolloutInput,
+        data: JSONBody[RolloutInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> CommitOutput:
@@ -62,9 +62,9 @@ class RolloutController(Controller):
         self,
         environment: FromPath[str],
         key: FromPath[str],
-        step: str,
+        step: FromPath[str],
         *,
-        data: MoveInput,
+        data: JSONBody[MoveInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> Moved:
