@@ -37,5 +37,5 @@ class SecretBox:
         """Raises SecretKeyError when the secret, the label or the bytes are not those of `seal`."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], label.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise SecretKeyError("BROWNOUT_SECRET_KEY is not the one this database was written with") from error

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -24,6 +24,12 @@ from controlplane.store.statements import LOAD, LOCK, WRITE
 from controlplane.store.values import Change, Commit, Head, Preview
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LARGE = 200
+"""From so many resources on a commit is worked out in a thread."""
 
 DEPENDANTS_TOLD = 20
 """How many dependants the words of a commit can speak of, where no fault can lie with them."""
@@ -48,6 +54,7 @@ class Loaded(NamedTuple):
     kid: str
     answer: tuple[bytes, int] | None
     present: Mapping[ResourceRef, bytes]
+    size: int
 
 
 class Stale(NamedTuple):
@@ -94,7 +101,7 @@ class Committer:
         at = now_ms(self._clock)
         async with self._database.reading() as connection:
             loaded = await load(connection, request, at)
-        changes, faults = settle(drafted, loaded.present, at)
+        changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at)
         if faults:
             return Preview(loaded.head, faults, (), ())
         return Preview(loaded.head, (), effective(loaded.present, changes), changes)
@@ -107,7 +114,7 @@ class Committer:
             if body != request.body:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return Replay(revision)
-        changes, faults = settle(request.draft, loaded.present, at)
+        changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at)
         if request.expected_revision not in {None, loaded.head.revision}:
             return Stale(loaded.head, changes)
         refuse(faults)
@@ -115,7 +122,7 @@ class Committer:
         if not changes:
             return _commit(loaded.head, entry, unchanged=True)
         key = await self._keys.get(connection, request.environment, loaded.kid)
-        made = record(key, loaded.head, entry)
+        made = await aside(len(changes), record, key, loaded.head, entry)
         if not await write(connection, loaded, made, entry, request):
             return None
         return _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
@@ -144,7 +151,7 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
     head = Head(request.environment, first["epoch"], first["revision"], first["chain"])
     answer = None if first["body"] is None else (first["body"], first["answered"])
     present = {ResourceRef(row["kind"], row["key"]): row["spec"] for row in rows if row["kind"] is not None}
-    return Loaded(head, first["signing_kid"], answer, present)
+    return Loaded(head, first["signing_kid"], answer, present, len(present) + len(touched))
 
 
 async def write(
@@ -169,6 +176,13 @@ async def write(
         **_reference_columns(request.draft if request else Draft({})),
     }
     return bool(await connection.fetch(WRITE, parameters))
+
+
+async def aside(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Does work on `size` resources; much of it in a thread, so that a large import stalls nobody else."""
+    if size < LARGE:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 def body_of(what: object, author: str, message: str, expected_revision: int | None) -> bytes:

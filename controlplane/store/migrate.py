@@ -7,10 +7,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from controlplane.database import Database
 from controlplane.errors import BrownoutError
+
+MIGRATION_LOCK = 0x62726F776E
+"""An advisory lock: replicas that start together take turns."""
 
 
 class SchemaError(BrownoutError):
@@ -30,6 +33,11 @@ def migrations_folder() -> Path:
 async def migrate(database: Database) -> str:
     """Runs what is missing, in one transaction; returns the schema's version. Replicas may call it at once."""
     async with database.transaction() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = '10min'"))
+        await connection.execute(text("SET LOCAL lock_timeout = '5min'"))
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        # From here a migration that cannot get its table lock gives up rather than queue everybody behind it.
+        await connection.execute(text("SET LOCAL lock_timeout = '4s'"))
         return await connection.sql.run_sync(_upgrade)
 
 

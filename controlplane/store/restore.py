@@ -9,7 +9,7 @@ from brownout.wire import Operation
 from controlplane.database import Database
 from controlplane.errors import ConflictError
 from controlplane.store import environments, history
-from controlplane.store.commit import Committer, Replay, Request, Stale
+from controlplane.store.commit import Committer, Replay, Request, Stale, aside
 from controlplane.store.draft import Draft, draft
 from controlplane.store.values import Commit
 
@@ -29,7 +29,7 @@ async def restore(
         head = await environments.head(database, request.environment)
         ops = await restoring(database, request.environment, head.revision, to_revision, refs)
         expected = request.expected_revision if request.expected_revision is not None else head.revision
-        drafted = draft(ops) if ops else Draft({})
+        drafted = await aside(len(ops), draft, ops) if ops else Draft({})
         done = await committer.commit(request._replace(draft=drafted, expected_revision=expected))
         if not isinstance(done, Stale) or request.expected_revision is not None:
             return done

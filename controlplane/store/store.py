@@ -9,7 +9,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.store import environments, history, log, read
-from controlplane.store.commit import Committer, Replay, Request, Stale, body_of
+from controlplane.store.commit import Committer, Replay, Request, Stale, aside, body_of
 from controlplane.store.draft import Draft, check_words, draft
 from controlplane.store.errors import StaleRevisionError
 from controlplane.store.fence import fence
@@ -72,7 +72,8 @@ class Store:
         """
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
-        request = Request(environment, draft(ops), author, message, expected_revision, idempotency_key, body)
+        drafted = await aside(len(ops), draft, ops)
+        request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body)
         return await self._answer(await self._committer.commit(request), request)
 
     async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:
@@ -190,7 +191,7 @@ class Store:
 
     async def _preview(self, head: Head, ops: Sequence[Operation]) -> Preview:
         try:
-            drafted = draft(ops) if ops else Draft({})
+            drafted = await aside(len(ops), draft, ops) if ops else Draft({})
         except InvalidInputError as error:
             return Preview(head, error.faults, (), ())
         return await self._committer.preview(head.environment, drafted)

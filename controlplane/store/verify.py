@@ -1,6 +1,7 @@
 """Walking the log to prove that nobody rewrote it."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,10 +31,9 @@ async def verify_history(database: Database, key: str) -> VerifiedHistory:
         walk = _Walk(key, await _verifier(connection, key))
         while rows := await _revisions(connection, key, walk.revision):
             changes = await _changes(connection, key, rows[0].revision, rows[-1].revision)
-            for row in rows:
-                broken = walk.step(row, changes.get(row.revision, ()))
-                if broken:
-                    return VerifiedHistory(key, walk.count, BrokenRevision(row.revision, *broken))
+            broken = await asyncio.to_thread(walk.through, rows, changes)
+            if broken:
+                return VerifiedHistory(key, walk.count, broken)
         if (head.epoch, head.revision, head.chain) != (walk.epoch or head.epoch, walk.revision, walk.chain):
             return VerifiedHistory(key, walk.count, BrokenRevision(head.revision, "head", "the head is not the log's"))
         rows = (await connection.execute(select(resource).where(resource.c.environment == key))).all()
@@ -55,7 +55,14 @@ class _Walk:
         self.chain = ""
         self.state: dict[ResourceRef, bytes] = {}
 
-    def step(self, row: Row[Any], changes: Sequence[Change]) -> tuple[BrokenCode, str] | None:
+    def through(self, rows: Sequence[Row[Any]], changes: Mapping[int, Sequence[Change]]) -> BrokenRevision | None:
+        for row in rows:
+            broken = self._step(row, changes.get(row.revision, ()))
+            if broken:
+                return BrokenRevision(row.revision, *broken)
+        return None
+
+    def _step(self, row: Row[Any], changes: Sequence[Change]) -> tuple[BrokenCode, str] | None:
         """Takes one revision in; returns (code, message) when it is broken."""
         follows = row.revision == self.revision + 1 and row.epoch >= self.epoch
         if not follows and not (row.revision > self.revision and row.epoch > self.epoch):
