@@ -9,7 +9,7 @@ from brownout._sync.log import warn_once
 from brownout.compile import Compiled
 from brownout.config import configure
 from brownout.decision import Outcome
-from brownout.evaluate import Evaluator
+from brownout.telemetry_client import Recording
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 _CLOSE_S = 2.0
 
 
-class Brownout(Evaluator):
+class Brownout(Recording):
     """Feature flags, policies and safe mode of one environment.
 
     Make one with `connect` or `offline` and keep it for the life of the process; it works on in forked children.
@@ -34,6 +34,7 @@ class Brownout(Evaluator):
 
     def __init__(self, compiled: Compiled) -> None:
         self._compiled = compiled
+        self._start_counting()
 
     @classmethod
     def connect(
@@ -130,12 +131,8 @@ class Brownout(Evaluator):
             )
         return default
 
-    def _collect(self, final: bool) -> bytes | None:  # noqa: ARG002
-        """What to send as telemetry now. Called on the sync thread, every ten seconds and when closing."""
-        return None
-
-    def _reborn(self) -> None:
-        """Called in a forked child, before its threads start."""
+    def _who(self) -> tuple[str, str]:
+        return self._engine.instance, self._compiled.service
 
     def _install(self, compiled: Compiled) -> None:
         self._compiled = compiled

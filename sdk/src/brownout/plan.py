@@ -18,6 +18,7 @@ from brownout.model import RequestClass
 from brownout.policy import Policy, assemble, safe_mode_of, tighten
 from brownout.program import Membership, Program
 from brownout.safemode import Activation, join
+from brownout.telemetry_wire import parse_rollout_rule
 from brownout.values import ModelRoute
 from brownout.writing import WRITING
 
@@ -49,7 +50,14 @@ class PolicyOutcome:
             field: outcome.decide(revision) if outcome.error is None else outcome.fail(outcome.flag, None, at)
             for field, outcome in self.outcomes.items()
         }
-        self.policy = msgspec.structs.replace(self.made, revision=at, provenance=FrozenDict(provenance))
+        exposures = tuple(
+            (decision.rule, decision.variant)
+            for decision in provenance.values()
+            if decision.rule is not None and decision.variant is not None and parse_rollout_rule(decision.rule)
+        )
+        self.policy = msgspec.structs.replace(
+            self.made, revision=at, provenance=FrozenDict(provenance), exposures=exposures
+        )
         return self.policy
 
     def count_into(self, counts: Counts) -> None:

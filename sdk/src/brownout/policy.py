@@ -97,6 +97,10 @@ class Policy(msgspec.Struct, frozen=True):
     revision: int = 0
     error_code: ErrorCode | None = None
     provenance: Mapping[str, Decision[Any]] = FrozenDict()
+    exposures: tuple[tuple[str, str], ...] = ()
+    """Rollouts that chose something here: (the rule's id, the variant it gave)."""
+    unit: str | None = None
+    """What those rollouts count this request for, when the client knows."""
 
 
 def policy(

@@ -34,6 +34,7 @@ _RETRY_S = (0.05, 1.0)
 _KEYS_EVERY_S = 5.0
 _PRESENCE_EVERY_S = 10.0
 _PRESENCE_SPREAD_S = 0.1
+_HAND_OVER_S = 1.0
 _TAIL = (200, 400)
 """A newer snapshot replaces this many revisions of evidence; each instance picks a number, so that they do not act as one."""
 
@@ -279,7 +280,13 @@ class Session:
     async def _report(self, *, closing: bool = False) -> None:
         await self._publish("p", self._presence(closing))
         if telemetry := self._collect(closing):
-            await self._publish("m", telemetry)
+            await (self._hand_over(telemetry) if closing else self._publish("m", telemetry))
+
+    async def _hand_over(self, telemetry: bytes) -> None:
+        """The last telemetry has no successor that would repeat it, so it is sent until somebody has written it down."""
+        subject = f"bot.{self._config.environment}.{self._instance}.m"
+        with contextlib.suppress(Exception):
+            await self._connection.client.request(subject, telemetry, timeout=_HAND_OVER_S)
 
     def _presence(self, closing: bool) -> bytes:
         proof = self._replica.proof() if self._ahead else None
