@@ -13,6 +13,8 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
+from controlplane.access.alerts import Alerts
+from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access
 from controlplane.api import CONTROLLERS
@@ -71,7 +73,10 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher = PublisherService(
             Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
         )
-        changes = Changes(store, publisher.wake)
+        alerts = Alerts(settings.alert_webhook.reveal())
+        stack.push_async_callback(alerts.close)
+        access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
+        changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
         telemetry = Telemetry(database, store, clock, read_prices(settings.prices), settings.telemetry_days)
         await telemetry.attach(link)
@@ -92,7 +97,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             signing_keys=signing_keys,
             link=link,
             publisher=publisher,
-            access=open_access(settings, database, clock, signing_keys),
+            access=access,
+            proposals=Proposals(database, clock, access.audit, store, changes),
             changes=changes,
             reads=Reads(store),
             evaluations=evaluations,

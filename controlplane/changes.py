@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.rule import CommitRule, Pass
 from controlplane.store import Store
 from controlplane.store.values import Commit, Preview
 
@@ -11,10 +12,11 @@ ACTIVATION = "safe_mode_activation"
 
 
 class Changes:
-    """`commit` = may they? → store → wake the publisher."""
+    """`commit` = may they? → may they alone? → store → wake the publisher → on record."""
 
-    def __init__(self, store: Store, wake: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str], None]) -> None:
         self._store = store
+        self._rule = rule
         self._wake = wake
 
     async def commit(
@@ -32,10 +34,12 @@ class Changes:
 
         Raises:
             ForbiddenError: the actor may not do this here.
+            ApprovalRequiredError: not without others (access/rule.py).
             InvalidInputError: the environment would no longer compile; every fault is named.
             ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
+        how = await self._rule.check(actor, environment, ops, action)
         commit = await self._store.commit(
             environment,
             ops,
@@ -45,6 +49,20 @@ class Changes:
             idempotency_key=idempotency_key,
         )
         self._wake(environment)
+        await self._rule.committed(actor, commit, how)
+        return commit
+
+    async def carry_out(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], message: str, *, author: str, key: str
+    ) -> Commit:
+        """Commits what enough others have approved; access/proposals.py alone calls it, having counted them.
+
+        The author of the commit is the proposal's, whoever presses the button; the audit log names both.
+        """
+        self._authorize(actor, environment, ops, Action.EDIT)
+        commit = await self._store.commit(environment, ops, author=author, message=message, idempotency_key=key)
+        self._wake(environment)
+        await self._rule.committed(actor, commit, Pass("approved"))
         return commit
 
     async def preview(

@@ -43,6 +43,13 @@ class ForbiddenError(BrownoutError):
     status = 403
 
 
+class ApprovalRequiredError(ForbiddenError):
+    """This environment wants approvals: propose the change, or break the glass. Nothing was written."""
+
+    code = "approval_required"
+    status = 403
+
+
 class NotFoundError(BrownoutError):
     code = "not_found"
     status = 404
@@ -53,6 +60,12 @@ class ConflictError(BrownoutError):
 
     code = "conflict"
     status = 409
+
+
+class StaleProposalError(ConflictError):
+    """What the proposal changes was changed meanwhile: rebase it, having seen both."""
+
+    code = "stale_proposal"
 
 
 class TooLargeError(BrownoutError):

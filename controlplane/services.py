@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
@@ -39,6 +40,7 @@ class Services:
     link: Link
     publisher: PublisherService
     access: Access
+    proposals: Proposals
     changes: Changes
     reads: Reads
     evaluations: Evaluations

@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_principal_s: float = 100
     """What one person or token may ask of one replica, on average; four times that at once."""
     requests_per_address_s: float = 400
+    alert_webhook: Secret = Secret("")
+    """Where broken glass is reported, as JSON by POST; empty = in the log only."""
     database_pool: int = 20
     max_body_bytes: int = 1_500_000
     """Of one request, unless the route says otherwise (commits, imports)."""

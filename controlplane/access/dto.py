@@ -4,11 +4,15 @@ from datetime import datetime
 
 import msgspec
 
+from brownout.wire import Operation
 from controlplane.access.audit import AuditLine
 from controlplane.access.people import Person
+from controlplane.access.proposals import Approval, Proposal, ProposalView
+from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.queries.credentials import KeyRow, TokenRow
 from controlplane.access.sessions import SessionInfo
-from controlplane.dto import Input
+from controlplane.dto import Input, PreviewOutput
+from controlplane.store.values import ResourceDiff
 
 GrantsJson = dict[str, list[str]]
 """Roles by environment key; `*` is every environment."""
@@ -139,3 +143,112 @@ class AuditPage(msgspec.Struct, frozen=True):
 
     items: list[AuditLine]
     next: int | None
+
+
+class RuleInput(Input, frozen=True):
+    requires_approvals: int
+    reason: str = ""
+
+
+class ReasonInput(Input, frozen=True):
+    reason: str = ""
+
+
+class ApproveInput(Input, frozen=True):
+    """`edition` is the one that was looked at."""
+
+    edition: int
+    note: str = ""
+
+
+class ReviewInput(Input, frozen=True):
+    review: str
+
+
+class BreakGlassInput(Input, frozen=True):
+    reason: str
+    lasts_s: int = 3600
+
+
+class ProposalOutput(msgspec.Struct, frozen=True):
+    """`approved`: enough approvals count; `needed` is how many that is."""
+
+    id: int
+    environment: str
+    message: str
+    author: str
+    base_revision: int
+    edition: int
+    state: str
+    revision: int | None
+    ops: tuple[Operation, ...]
+    approvals: tuple[Approval, ...]
+    needed: int
+    approved: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, found: Proposal) -> "ProposalOutput":
+        return cls(
+            found.id, found.environment, found.message, found.author, found.base_revision, found.edition, found.state,
+            found.revision, found.operations, found.approvals, found.needed, found.approved, found.created_at,
+            found.updated_at,
+        )  # fmt: skip
+
+
+class ProposalList(msgspec.Struct, frozen=True):
+    items: tuple[ProposalOutput, ...]
+
+
+class TheirChange(msgspec.Struct, frozen=True):
+    """A resource at the proposal's base and at the head; null where it does not exist."""
+
+    kind: str
+    key: str
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+    @classmethod
+    def of(cls, diff: ResourceDiff) -> "TheirChange":
+        return cls(diff.kind, diff.key, msgspec.Raw(diff.before or b"null"), msgspec.Raw(diff.after or b"null"))
+
+
+class ProposalDetail(msgspec.Struct, frozen=True):
+    """`theirs`: what others changed since the base in the resources it touches; then it is stale and needs a rebase."""
+
+    proposal: ProposalOutput
+    stale: bool
+    theirs: tuple[TheirChange, ...]
+    preview: PreviewOutput
+
+    @classmethod
+    def of(cls, view: ProposalView) -> "ProposalDetail":
+        theirs = tuple(TheirChange.of(each) for each in view.theirs)
+        return cls(ProposalOutput.of(view.proposal), view.stale, theirs, PreviewOutput.of(view.preview))
+
+
+class BrokenGlass(msgspec.Struct, frozen=True):
+    """`uses`: what went through alone meanwhile. `reviewed_by` is empty until somebody has signed."""
+
+    id: int
+    environment: str
+    actor: str
+    reason: str
+    started_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    uses: tuple[str, ...]
+    reviewed_by: str
+    review: str
+
+    @classmethod
+    def of(cls, row: GlassRow) -> "BrokenGlass":
+        return cls(
+            row.id, row.environment, row.actor, row.reason, row.started_at, row.expires_at, row.ended_at,
+            tuple(row.uses), row.reviewed_by or "", row.review or "",
+        )  # fmt: skip
+
+
+class BrokenGlassList(msgspec.Struct, frozen=True):
+    items: tuple[BrokenGlass, ...]

@@ -147,6 +147,7 @@ class People:
         authorize(actor, Action.MANAGE_PEOPLE, environment)
         async with self._database.transaction() as connection:
             await people.lock_grants(connection)
+            before = await people.administrators(connection)
             row = await self._found(connection, person)
             if not await people.revoke(connection, person, environment, role):
                 held = any(
@@ -155,7 +156,7 @@ class People:
                 raise ConflictError(
                     "the identity provider gives that role" if held else f"{row.email} has no such role"
                 )
-            await self._keep_an_administrator(connection)
+            await self._keep_an_administrator(connection, before)
             await self._audit.record(
                 connection, Event.ROLE_REVOKED, actor, environment=environment, target=row.email,
                 detail={"role": role, "where": environment},
@@ -169,9 +170,10 @@ class People:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             await people.lock_grants(connection)
+            before = await people.administrators(connection)
             row = await self._found(connection, person)
             await people.set_disabled(connection, person, now)
-            await self._keep_an_administrator(connection)
+            await self._keep_an_administrator(connection, before)
             await credentials.end_sessions_of(connection, person, now)
             await credentials.revoke_tokens_of(connection, person, now)
             await credentials.forget_devices(connection, person)
@@ -200,8 +202,8 @@ class People:
         return row
 
     @staticmethod
-    async def _keep_an_administrator(connection: WriteConnection) -> None:
-        if await people.administrators(connection) == 0:
+    async def _keep_an_administrator(connection: WriteConnection, before: int) -> None:
+        if before and not await people.administrators(connection):
             raise ConflictError("that would leave nobody who may manage everything; make somebody else admin first")
 
     async def _link(

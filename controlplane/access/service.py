@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator
+from controlplane.access.breakglass import BreakGlass, Notify
 from controlplane.access.csrf import Csrf
 from controlplane.access.keys import ApiTokens, SdkKeys
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import People
+from controlplane.access.rule import CommitRule
 from controlplane.access.sessions import Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.throttle import LoginThrottle, RequestRates
@@ -30,6 +32,8 @@ class Access:
     tokens: ApiTokens
     csrf: Csrf
     rates: RequestRates
+    rule: CommitRule
+    break_glass: BreakGlass
 
 
 def open_access(
@@ -38,6 +42,7 @@ def open_access(
     clock: Clock,
     signing_keys: SigningKeys,
     *,
+    notify: Notify,
     passwords: Passwords | None = None,
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(clock)
@@ -60,6 +65,8 @@ def open_access(
         keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
         tokens=ApiTokens(database, clock, audit, memory, new_id),
         csrf=Csrf(settings.secret_key.reveal(), settings.url),
+        rule=CommitRule(database, clock, audit),
+        break_glass=BreakGlass(database, clock, audit, notify),
         rates=RequestRates(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),

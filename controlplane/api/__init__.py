@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from litestar import Controller
 
+from controlplane.api.approvals import BreakGlassController, ProposalController, RuleController
 from controlplane.api.audit import AuditController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
@@ -43,4 +44,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     FleetController,
     SignalsController,
     RolloutController,
+    RuleController,
+    ProposalController,
+    BreakGlassController,
 )

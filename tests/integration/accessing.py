@@ -33,6 +33,10 @@ class MovableClock:
         self.instant += by
 
 
+async def _nobody(event: str, fields: dict[str, str]) -> None:
+    """Hears no alerts."""
+
+
 class World:
     """`client()` sends as nobody; `bearer(token)` as its holder; both keep their cookies."""
 
@@ -81,7 +85,7 @@ async def open_world(
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_services(settings, clock) as opened:
-        access = open_access(settings, opened.database, clock, opened.signing_keys, passwords=quick)
+        access = open_access(settings, opened.database, clock, opened.signing_keys, notify=_nobody, passwords=quick)
         services = dataclasses.replace(opened, access=access)
         for environment in environments or ("production", "staging"):
             await services.environments.create(ROOT, environment, environment)

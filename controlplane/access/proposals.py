@@ -1,0 +1,290 @@
+"""Changes that wait for others: proposed, edited, approved, rebased, committed or withdrawn (ADR 0063)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.audit import Audit, Event
+from controlplane.access.people import grants_of
+from controlplane.access.queries import approvals as queries
+from controlplane.access.queries import people
+from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
+from controlplane.access.rule import require_words
+from controlplane.clock import Clock
+from controlplane.database import Database, ReadConnection, WriteConnection
+from controlplane.errors import (
+    ApprovalRequiredError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    StaleProposalError,
+)
+from controlplane.store import Store
+from controlplane.store.values import Commit, Preview, ResourceDiff
+
+
+class Gate(Protocol):
+    """What of Changes a proposal needs."""
+
+    async def preview(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> Preview: ...
+
+    async def carry_out(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], message: str, *, author: str, key: str
+    ) -> Commit: ...
+
+
+class Approval(msgspec.Struct, frozen=True):
+    approver: str
+    note: str
+    approved_at: datetime
+    counts: bool
+    """Whether they may still approve; roles that were taken take their approvals along."""
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """`edition` grows with each edit; an approval is of one edition only."""
+
+    id: int
+    environment: str
+    message: str
+    author: str
+    base_revision: int
+    edition: int
+    state: str
+    revision: int | None
+    operations: tuple[Operation, ...]
+    approvals: tuple[Approval, ...]
+    needed: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def approved(self) -> bool:
+        return sum(approval.counts for approval in self.approvals) >= self.needed
+
+
+class ProposalView(msgspec.Struct, frozen=True):
+    """A proposal, what it would do now, and what others did since its base to the very resources that it changes."""
+
+    proposal: Proposal
+    preview: Preview
+    theirs: tuple[ResourceDiff, ...]
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.theirs)
+
+
+class Proposals:
+    def __init__(self, database: Database, clock: Clock, audit: Audit, store: Store, gate: Gate) -> None:
+        self._database = database
+        self._clock = clock
+        self._audit = audit
+        self._store = store
+        self._gate = gate
+
+    async def list_proposals(self, actor: Actor, environment: str, state: str = "open") -> list[Proposal]:
+        """The newest first; `state` empty: all."""
+        authorize(actor, Action.READ, environment)
+        async with self._database.snapshot() as connection:
+            rows = await queries.proposals(connection, environment, state)
+            given = await queries.approvals(connection, environment)
+            needed = await queries.requires(connection, environment)
+            may = await _approvers(connection, environment, given)
+        return [_proposal(row, given, needed, may) for row in rows]
+
+    async def get(self, actor: Actor, environment: str, proposal_id: int) -> ProposalView:
+        """Raises NotFoundError."""
+        authorize(actor, Action.READ, environment)
+        async with self._database.snapshot() as connection:
+            found = await _load(connection, environment, proposal_id)
+        preview = await self._store.preview(environment, found.operations)
+        return ProposalView(found, preview, await self._theirs(found) if found.state == "open" else ())
+
+    async def propose(self, actor: Actor, environment: str, ops: Sequence[Operation], message: str) -> Proposal:
+        """Raises InvalidInputError when it would not compile now: what cannot be committed is not put before others."""
+        words, head = require_words(message, "message"), await self._checked(actor, environment, ops)
+        async with self._database.transaction() as connection:
+            made = await queries.insert_proposal(
+                connection, environment=environment, operations=msgspec.json.encode(ops), message=words, base=head,
+                author=actor.name, principal=actor.principal, at=self._clock.now(),
+            )  # fmt: skip
+            await queries.add_editor(connection, made, actor.principal)
+            found = await _load(connection, environment, made)
+            await self._record(connection, Event.PROPOSED, actor, found)
+        return found
+
+    async def edit(
+        self, actor: Actor, environment: str, proposal_id: int, ops: Sequence[Operation], message: str
+    ) -> Proposal:
+        """Replaces what is proposed, on top of the present head, and loses every approval. Rebasing is this, too."""
+        words, head = require_words(message, "message"), await self._checked(actor, environment, ops)
+        async with self._database.transaction() as connection:
+            await _open(connection, environment, proposal_id)
+            await queries.edit_proposal(
+                connection, proposal_id, operations=msgspec.json.encode(ops), message=words, base=head,
+                at=self._clock.now(),
+            )  # fmt: skip
+            await queries.add_editor(connection, proposal_id, actor.principal)
+            found = await _load(connection, environment, proposal_id)
+            await self._record(connection, Event.PROPOSAL_EDITED, actor, found)
+        return found
+
+    async def rebase(self, actor: Actor, environment: str, proposal_id: int) -> Proposal:
+        """Keeps what is proposed, having seen what others changed, on top of the present head."""
+        authorize(actor, Action.EDIT, environment)
+        async with self._database.reading() as connection:
+            found = await _load(connection, environment, proposal_id)
+        return await self.edit(actor, environment, proposal_id, found.operations, found.message)
+
+    async def approve(self, actor: Actor, environment: str, proposal_id: int, edition: int, note: str = "") -> Proposal:
+        """Says yes to one edition.
+
+        Raises:
+            ForbiddenError: no role for it, not a person, or a hand in the proposal.
+            ConflictError: closed, or edited since they looked.
+        """
+        authorize(actor, Action.APPROVE, environment)
+        if not actor.person:
+            raise ForbiddenError("only people approve")
+        if actor.kind == "token" and not await self._is_personal(actor):
+            raise ForbiddenError("only people approve, not the machines they made")
+        async with self._database.transaction() as connection:
+            row = await _open(connection, environment, proposal_id)
+            if row.edition != edition:
+                raise ConflictError("it was edited since you looked; look again")
+            if actor.principal in await queries.editors(connection, proposal_id):
+                raise ForbiddenError("whoever has a hand in a proposal does not approve it")
+            given = ApprovalRow(proposal_id, edition, actor.principal, actor.name, note[:2000], self._clock.now())
+            if not await queries.approve(connection, given):
+                raise ConflictError("you have approved it already")
+            found = await _load(connection, environment, proposal_id)
+            await self._record(connection, Event.APPROVED, actor, found, note)
+        return found
+
+    async def withdraw(self, actor: Actor, environment: str, proposal_id: int, reason: str = "") -> Proposal:
+        """By its author, or by who manages the environment."""
+        authorize(actor, Action.EDIT, environment)
+        async with self._database.transaction() as connection:
+            row = await _open(connection, environment, proposal_id)
+            if row.author_principal != actor.principal:
+                authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
+            await queries.close_proposal(connection, proposal_id, "withdrawn", self._clock.now())
+            found = await _load(connection, environment, proposal_id)
+            await self._record(connection, Event.PROPOSAL_WITHDRAWN, actor, found, reason)
+        return found
+
+    async def commit(self, actor: Actor, environment: str, proposal_id: int) -> Commit:
+        """Carries out what enough others have approved. The row stays locked meanwhile: nobody edits it underneath.
+
+        Raises:
+            ApprovalRequiredError: too few approvals that count.
+            StaleProposalError: somebody changed the same resources since its base.
+        """
+        authorize(actor, Action.EDIT, environment)
+        async with self._database.transaction() as connection:
+            await _open(connection, environment, proposal_id)
+            found = await _load(connection, environment, proposal_id)
+            if not found.approved:
+                given = sum(approval.counts for approval in found.approvals)
+                raise ApprovalRequiredError(f"{given} of {found.needed} approvals so far")
+            theirs = await self._theirs(found)
+            if theirs:
+                names = ", ".join(f"{diff.kind} {diff.key}" for diff in theirs[:3])
+                raise StaleProposalError(f"{names} changed since it was proposed; rebase it")
+            # The key makes a crash between this commit and the next line harmless: doing it again finds it done.
+            commit = await self._gate.carry_out(
+                actor, environment, found.operations, found.message,
+                author=found.author, key=f"proposal-{proposal_id}-{found.edition}",
+            )  # fmt: skip
+            await queries.close_proposal(connection, proposal_id, "committed", self._clock.now(), commit.revision)
+        return commit
+
+    async def _checked(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> int:
+        """The head's revision. Raises what committing `ops` now would raise, except for approvals."""
+        preview = await self._gate.preview(actor, environment, ops)
+        if preview.faults:
+            raise InvalidInputError(preview.faults[0].message, preview.faults)
+        return preview.head.revision
+
+    async def _theirs(self, found: Proposal) -> tuple[ResourceDiff, ...]:
+        """What changed since the base among the resources that the proposal touches."""
+        head = await self._store.head(found.environment)
+        if head.revision == found.base_revision:
+            return ()
+        touched = {(op.kind, op.key) for op in found.operations}
+        diff = await self._store.diff(found.environment, found.base_revision, head.revision)
+        return tuple(each for each in diff.resources if (each.kind, each.key) in touched)
+
+    async def _is_personal(self, actor: Actor) -> bool:
+        from controlplane.access.queries import credentials
+
+        async with self._database.reading() as connection:
+            row = await credentials.token(connection, actor.credential)
+        return row is not None and row.owner == actor.person
+
+    async def _record(
+        self, connection: WriteConnection, event: Event, actor: Actor, found: Proposal, reason: str = ""
+    ) -> None:
+        await self._audit.record(
+            connection, event, actor, environment=found.environment, target=f"proposal {found.id}",
+            reason=reason or found.message, detail={"edition": found.edition},
+        )  # fmt: skip
+
+
+async def _open(connection: WriteConnection, environment: str, proposal_id: int) -> ProposalRow:
+    row = await queries.proposal(connection, environment, proposal_id, lock=True)
+    if row is None:
+        raise NotFoundError(f"{environment} has no proposal {proposal_id}")
+    if row.state != "open":
+        raise ConflictError(f"that proposal is {row.state} already")
+    return row
+
+
+async def _load(connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
+    row = await queries.proposal(connection, environment, proposal_id)
+    if row is None:
+        raise NotFoundError(f"{environment} has no proposal {proposal_id}")
+    given = await queries.approvals(connection, environment, proposal_id)
+    needed = await queries.requires(connection, environment)
+    return _proposal(row, given, needed, await _approvers(connection, environment, given))
+
+
+async def _approvers(connection: ReadConnection, environment: str, given: Sequence[ApprovalRow]) -> frozenset[str]:
+    """The principals among `given` that may approve at this moment."""
+    found: set[str] = set()
+    for principal in {approval.principal for approval in given}:
+        person = principal.removeprefix("person:")
+        row = await people.by_id(connection, person)
+        if row is None or row.disabled_at is not None:
+            continue
+        if allows(grants_of(await people.grants(connection, person)), Action.APPROVE, environment):
+            found.add(principal)
+    return frozenset(found)
+
+
+def _proposal(row: ProposalRow, given: Sequence[ApprovalRow], needed: int, may: frozenset[str]) -> Proposal:
+    return Proposal(
+        id=row.id,
+        environment=row.environment,
+        message=row.message,
+        author=row.author,
+        base_revision=row.base_revision,
+        edition=row.edition,
+        state=row.state,
+        revision=row.revision,
+        operations=msgspec.json.decode(row.operations, type=tuple[Operation, ...]),
+        approvals=tuple(
+            Approval(each.approver, each.note, each.approved_at, each.principal in may)
+            for each in given
+            if each.proposal == row.id and each.edition == row.edition
+        ),
+        needed=needed,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

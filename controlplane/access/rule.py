@@ -1,0 +1,118 @@
+"""The two-person rule of an environment: who may commit alone (ADR 0063).
+
+Nobody waits for a second person to make things safer: safe mode by an operator is never held up, and neither is the
+control plane itself carrying out what was committed before. Anything else waits for approvals, or breaks the glass.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import structlog
+
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.audit import Audit, Event
+from controlplane.access.queries import approvals as queries
+from controlplane.clock import Clock
+from controlplane.database import Database
+from controlplane.errors import ApprovalRequiredError, BrownoutError, Fault, InvalidInputError
+from controlplane.store.values import Commit
+
+log = structlog.get_logger(__name__)
+
+MAX_APPROVALS = 10
+_ALWAYS_ALONE = frozenset({"safe_mode_activation"})
+
+
+class Rule(msgspec.Struct, frozen=True):
+    environment: str
+    requires_approvals: int
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Why a commit may go ahead; `glass` is the id of what was broken for it."""
+
+    why: Literal["no rule", "safe mode", "control plane", "approved", "break-glass"]
+    glass: int | None = None
+
+
+class CommitRule:
+    """Asked by Changes before each commit, told after it."""
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+        self._database = database
+        self._clock = clock
+        self._audit = audit
+
+    async def get(self, actor: Actor, environment: str) -> Rule:
+        authorize(actor, Action.READ, environment)
+        async with self._database.reading() as connection:
+            return Rule(environment, await queries.requires(connection, environment))
+
+    async def set(self, actor: Actor, environment: str, approvals: int, reason: str = "") -> Rule:
+        """Asking for more is an administrator's to decide; asking for less needs broken glass while the rule holds.
+
+        Raises:
+            ApprovalRequiredError: less, without broken glass.
+        """
+        authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
+        if not 0 <= approvals <= MAX_APPROVALS:
+            message = f"between 0 and {MAX_APPROVALS} approvals"
+            raise InvalidInputError(message, (Fault("invalid_value", message, "/requires_approvals"),))
+        async with self._database.transaction() as connection:
+            before = await queries.requires(connection, environment)
+            glass = await queries.open_glass(connection, environment, actor.principal, self._clock.now())
+            if approvals < before and glass is None:
+                raise ApprovalRequiredError(
+                    "asking for fewer approvals needs broken glass: nobody lowers the bar alone"
+                )
+            await queries.set_requires(connection, environment, approvals)
+            if glass is not None:
+                await queries.note_use(connection, glass, f"requires_approvals {before} → {approvals}")
+            await self._audit.record(
+                connection, Event.RULE_CHANGED, actor, environment=environment, reason=reason,
+                detail={"before": before, "after": approvals},
+            )  # fmt: skip
+        return Rule(environment, approvals)
+
+    async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> Pass:
+        """Raises ApprovalRequiredError unless this commit may be made by this actor alone."""
+        if actor.kind == "system":
+            return Pass("control plane")
+        if action is Action.SAFE_MODE and all(op.kind in _ALWAYS_ALONE for op in ops):
+            return Pass("safe mode")
+        async with self._database.reading() as connection:
+            needed = await queries.requires(connection, environment)
+            if needed == 0:
+                return Pass("no rule")
+            glass = await queries.open_glass(connection, environment, actor.principal, self._clock.now())
+        if glass is None:
+            what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
+            raise ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead")
+        return Pass("break-glass", glass)
+
+    async def committed(self, actor: Actor, commit: Commit, how: Pass) -> None:
+        """Puts a commit that was made on record. The commit stands even if this cannot: it is in its own log already."""
+        if commit.unchanged or commit.replayed:
+            return
+        detail: dict[str, str | int] = {"revision": commit.revision, "allowed_by": how.why}
+        try:
+            async with self._database.transaction() as connection:
+                if how.glass is not None:
+                    await queries.note_use(connection, how.glass, f"r{commit.revision}")
+                await self._audit.record(
+                    connection, Event.COMMIT, actor, environment=commit.environment, target=f"r{commit.revision}",
+                    reason=commit.message, detail=detail,
+                )  # fmt: skip
+        except BrownoutError as error:
+            log.error("a commit is missing from the audit log", error=error.message, **detail)
+
+
+def require_words(text: str, field: str) -> str:
+    """Raises InvalidInputError unless somebody wrote something."""
+    clean = text.strip()
+    if not 1 <= len(clean) <= 2000:
+        message = f"say why, in at most 2000 characters: {field} is empty or longer"
+        raise InvalidInputError(message, (Fault("invalid_value", message, f"/{field}"),))
+    return clean
