@@ -130,7 +130,7 @@ async def test_what_does_not_compile_is_not_put_before_others(world: World, ed: 
 
 async def test_safe_mode_is_never_held_up_and_carries_nothing_else_through(world: World, ed: Actor) -> None:
     oona = await world.person("oona@example.com", {P: ["operator"]})
-    request = ActivationRequest(profile="strict", reason="provider down", for_s=600)
+    request = ActivationRequest(profile="contain", reason="provider down", for_s=600)
     switched = await world.services.safe_mode.activate(oona, P, request)
     assert switched is not None
     both = await world.person("both@example.com", {P: ["operator", "editor"]})
