@@ -27,8 +27,8 @@ class SignalsController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
-        since: Since = None,
-        until: Until = None,
+        since: FromQuery[Since] = None,
+        until: FromQuery[Until] = None,
         by: Annotated[str, QueryParameter(description="Labels that make a line, comma-separated.")] = "request_class",
         request_class: FromQuery[str | None] = None,
         model: FromQuery[str | None] = None,
@@ -60,8 +60,8 @@ class SignalsController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         *,
-        since: Since = None,
-        until: Until = None,
+        since: FromQuery[Since] = None,
+        until: FromQuery[Until] = None,
         name: FromQuery[str] = "",
     ) -> Chart:
         """What services track themselves (`client.track`)."""

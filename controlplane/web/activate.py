@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from brownout.model import Scope
 from controlplane.access.actor import Action
@@ -137,19 +138,21 @@ class ActivateController(Controller):
     include_in_schema = False
 
     @get("/activate", opt={"action": Action.SAFE_MODE})
-    async def ask(self, visit: NamedDependency[Visit], environment: str, profile: str = "") -> Response[Any]:
+    async def ask(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], profile: FromQuery[str] = ""
+    ) -> Response[Any]:
         cards = await profile_cards(visit, environment)
         known = {card.key for card in cards}
         chosen = profile if profile in known else next((card.key for card in cards), "")
         return await _page(visit, environment, cards, Asked(chosen, token=secrets.token_hex(16)), {})
 
     @get("/radius", opt={"action": Action.READ})
-    async def show_radius(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def show_radius(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         asked = _asked(list(visit.request.query_params.multi_items()))
         return visit.page(RadiusPart(radius=await _radius(visit, environment, asked)))
 
     @post("/activate", opt={"action": Action.SAFE_MODE}, status_code=200)
-    async def activate(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def activate(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         asked = _asked(await visit.form())
         cards = await profile_cards(visit, environment)
         frame = await visit.frame(environment, "safe-mode")

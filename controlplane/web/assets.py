@@ -9,6 +9,7 @@ from litestar import Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -70,7 +71,9 @@ class Assets:
     opt={"public": True},
     include_in_schema=False,
 )
-async def serve_asset(request: Request[Any, Any, Any], assets: NamedDependency[Assets], file: str) -> Response[bytes]:
+async def serve_asset(
+    request: Request[Any, Any, Any], assets: NamedDependency[Assets], file: FromPath[str]
+) -> Response[bytes]:
     asset = assets.find(file)
     if asset is None:
         raise NotFoundException(f"no such file: {file}")

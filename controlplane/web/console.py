@@ -30,7 +30,10 @@ from controlplane.web.visit import Visit
 
 
 async def provide_visit(
-    request: Request[Any, Any, Any], services: Services, actor: Actor, templates: Templates
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],
+    actor: NamedDependency[Actor],
+    templates: NamedDependency[Templates],
 ) -> Visit:
     return Visit(services, actor, templates, request)
 

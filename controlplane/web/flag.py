@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from controlplane.access.actor import Action
 from controlplane.store.values import Resource
@@ -67,32 +68,38 @@ class FlagController(Controller):
     include_in_schema = False
 
     @get("/new", opt={"action": Action.READ})
-    async def new_flag(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def new_flag(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         draft = Sent(dict(NEW_FLAG), 0, "", "")
         return await _show(visit, environment, draft, None, url(environment, "flags", "new"))
 
     @post("/new", status_code=200, opt={"action": Action.READ})
-    async def change_new_flag(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def change_new_flag(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         draft = await sent(visit)
         _retype(draft)
         change_flag(draft, None, await cohort_keys(visit, environment))
         return await _show(visit, environment, draft, None, url(environment, "flags", "new"))
 
     @get("/{key:str}", opt={"action": Action.READ})
-    async def show_flag(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def show_flag(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         found = await visit.services.reads.resource(visit.actor, environment, "flag", key)
         draft = Sent(document_of(found.spec), found.revision, "", key)
         return await _show(visit, environment, draft, found, url(environment, "flags", key, "draft"))
 
     @post("/{key:str}/draft", status_code=200, opt={"action": Action.READ})
-    async def change_flag(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def change_flag(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         found = await visit.services.reads.resource(visit.actor, environment, "flag", key)
         draft = await sent(visit)
         change_flag(draft, found.spec, await cohort_keys(visit, environment))
         return await _show(visit, environment, draft, found, url(environment, "flags", key, "draft"))
 
     @get("/{key:str}/history", opt={"action": Action.READ})
-    async def show_history(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def show_history(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         found = await visit.services.reads.resource(visit.actor, environment, "flag", key)
         commits = await visit.services.reads.commits(visit.actor, environment, kind="flag", key=key, limit=50)
         return visit.page(

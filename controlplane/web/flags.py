@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from brownout.model import FlagType
 from controlplane.access.actor import Action
@@ -71,12 +72,12 @@ class FlagsController(Controller):
     async def list_flags(
         self,
         visit: NamedDependency[Visit],
-        environment: str,
+        environment: FromPath[str],
         *,
-        q: str = "",
-        type: str = "",  # noqa: A002 - the name in the address
-        tag: str = "",
-        after: str = "",
+        q: FromQuery[str] = "",
+        type: FromQuery[str] = "",  # noqa: A002 - the name in the address
+        tag: FromQuery[str] = "",
+        after: FromQuery[str] = "",
     ) -> Response[Any]:
         frame = await visit.frame(environment, "flags")
         page = await visit.services.reads.resources(

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
 from controlplane.web.frame import Frame, Tone
@@ -56,7 +57,9 @@ class FleetController(Controller):
     include_in_schema = False
 
     @get(opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str, after: str = "") -> Response[Any]:
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], after: FromQuery[str] = ""
+    ) -> Response[Any]:
         frame = await visit.frame(environment, "fleet", live=True)
         fleet = visit.services.telemetry.fleet
         summary = fleet.summary(visit.actor, environment)

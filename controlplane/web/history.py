@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from brownout.model import KINDS
 from controlplane.access.actor import Action
@@ -90,13 +91,13 @@ class HistoryController(Controller):
     async def list_history(
         self,
         visit: NamedDependency[Visit],
-        environment: str,
+        environment: FromPath[str],
         *,
-        who: str = "",
-        kind: str = "",
-        key: str = "",
-        period: str = "",
-        before: int | None = None,
+        who: FromQuery[str] = "",
+        kind: FromQuery[str] = "",
+        key: FromQuery[str] = "",
+        period: FromQuery[str] = "",
+        before: FromQuery[int | None] = None,
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         since = visit.now - timedelta(days=int(period)) if period in PERIODS else None
@@ -127,7 +128,9 @@ class HistoryController(Controller):
         )
 
     @get("/history/{revision:int}", opt={"action": Action.READ})
-    async def show_commit(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
+    async def show_commit(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
+    ) -> Response[Any]:
         commit = await visit.services.reads.commit(visit.actor, environment, revision)
         frame = await visit.frame(environment, "history")
         head = frame.environment.revision
@@ -156,7 +159,11 @@ class HistoryController(Controller):
 
     @get("/compare", opt={"action": Action.READ})
     async def compare(
-        self, visit: NamedDependency[Visit], environment: str, start: int | None = None, end: int | None = None
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        start: FromQuery[int | None] = None,
+        end: FromQuery[int | None] = None,
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         until = frame.environment.revision if end is None else end

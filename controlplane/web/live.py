@@ -11,6 +11,7 @@ from typing import ClassVar
 import structlog
 from litestar import Controller, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, system_actor
@@ -148,7 +149,7 @@ class LiveController(Controller):
 
     @get("/live", opt={"action": Action.READ})
     async def watch(
-        self, visit: NamedDependency[Visit], environment: str, boards: NamedDependency[LiveBoards]
+        self, visit: NamedDependency[Visit], environment: FromPath[str], boards: NamedDependency[LiveBoards]
     ) -> Stream:
         await visit.services.reads.head(visit.actor, environment)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

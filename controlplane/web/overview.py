@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from brownout.model import RequestClass
 from controlplane.access.actor import Action
@@ -76,7 +77,7 @@ class OverviewController(Controller):
     include_in_schema = False
 
     @get(opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def show(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         frame = await visit.frame(environment, "overview", live=True)
         commits = await visit.services.reads.commits(visit.actor, environment, limit=COMMITS)
         return visit.page(
@@ -96,7 +97,7 @@ class OverviewController(Controller):
         )
 
     @get("/last-commits", opt={"action": Action.READ})
-    async def last_commits(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def last_commits(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         commits = await visit.services.reads.commits(visit.actor, environment, limit=COMMITS)
         frame = await visit.frame(environment, "overview")
         return visit.page(CommitsPart(frame=frame, commits=commit_lines(visit, environment, commits)))

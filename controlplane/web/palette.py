@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
 from controlplane.kinds import PATHS
@@ -36,7 +37,9 @@ class PaletteController(Controller):
     include_in_schema = False
 
     @get("/palette", opt={"action": Action.READ})
-    async def find(self, visit: NamedDependency[Visit], environment: str, q: str = "") -> Response[Any]:
+    async def find(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], q: FromQuery[str] = ""
+    ) -> Response[Any]:
         wanted = q.strip().lower()[:100]
         fixed = [item for item in _fixed(visit, environment) if wanted in f"{item.label} {item.kind}".lower()]
         found: list[Item] = []

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from brownout.policy import Policy
 from brownout.trace import Trace
@@ -85,14 +86,14 @@ class PlaygroundController(Controller):
     async def play(
         self,
         visit: NamedDependency[Visit],
-        environment: str,
+        environment: FromPath[str],
         *,
-        flag: str = "",
-        request_class: str = "",
-        subject: str = "",
-        context: str = "",
-        service: str = "",
-        revision: str = "",
+        flag: FromQuery[str] = "",
+        request_class: FromQuery[str] = "",
+        subject: FromQuery[str] = "",
+        context: FromQuery[str] = "",
+        service: FromQuery[str] = "",
+        revision: FromQuery[str] = "",
     ) -> Response[Any]:
         """`subject` is `flag/<key>` or `request_class/<key>`; every question has an address."""
         chosen = subject or (f"flag/{flag}" if flag else f"request_class/{request_class}" if request_class else "")

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import inspect
 
 from brownout.model import KINDS
@@ -106,7 +107,12 @@ class ResourcesController(Controller):
 
     @get(["/cohorts", "/safe-mode-profiles", "/response-templates"], opt={"action": Action.READ})
     async def list_resources(
-        self, visit: NamedDependency[Visit], environment: str, *, q: str = "", after: str = ""
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        *,
+        q: FromQuery[str] = "",
+        after: FromQuery[str] = "",
     ) -> Response[Any]:
         kind = _kind(visit)
         page = await visit.services.reads.resources(visit.actor, environment, kind, search=q, after=after, limit=PAGE)
@@ -129,13 +135,13 @@ class ResourcesController(Controller):
 
     @get(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
          opt={"action": Action.READ})  # fmt: skip
-    async def new(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         kind = _kind(visit)
         return await _show(visit, environment, kind, Sent(_blank(kind), 0, "", ""), None)
 
     @post(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
           opt={"action": Action.READ}, status_code=200)  # fmt: skip
-    async def change_new(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def change_new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         kind = _kind(visit)
         draft = await sent(visit)
         _change(kind, draft)
@@ -143,14 +149,18 @@ class ResourcesController(Controller):
 
     @get(["/cohorts/{key:str}", "/safe-mode-profiles/{key:str}", "/response-templates/{key:str}",
           "/request-classes/{key:str}"], opt={"action": Action.READ})  # fmt: skip
-    async def show(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         kind = _kind(visit)
         found = await visit.services.reads.resource(visit.actor, environment, kind, key)
         return await _show(visit, environment, kind, Sent(document_of(found.spec), found.revision, "", key), found)
 
     @post(["/cohorts/{key:str}/draft", "/safe-mode-profiles/{key:str}/draft", "/response-templates/{key:str}/draft",
            "/request-classes/{key:str}/draft"], opt={"action": Action.READ}, status_code=200)  # fmt: skip
-    async def change(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def change(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         kind = _kind(visit)
         found = await visit.services.reads.resource(visit.actor, environment, kind, key)
         draft = await sent(visit)

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from brownout.model import ResourceRef
 from controlplane.access.actor import Action
@@ -41,7 +42,9 @@ class RestoreController(Controller):
     include_in_schema = False
 
     @get("/undo/{revision:int}", opt={"action": Action.EDIT})
-    async def review_undo(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
+    async def review_undo(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
+    ) -> Response[Any]:
         """Only what that commit touched goes back to what it was before."""
         commit = await visit.services.reads.commit(visit.actor, environment, revision)
         refs = tuple(change.ref for change in commit.changes if change.kind != "safe_mode_activation")
@@ -53,7 +56,9 @@ class RestoreController(Controller):
         )  # fmt: skip
 
     @get("/restore/{revision:int}", opt={"action": Action.EDIT})
-    async def review_restore(self, visit: NamedDependency[Visit], environment: str, revision: int) -> Response[Any]:
+    async def review_restore(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
+    ) -> Response[Any]:
         """Everything goes back; safe mode stays as it is."""
         return await _page(
             visit, environment, revision, (),
@@ -63,7 +68,7 @@ class RestoreController(Controller):
         )  # fmt: skip
 
     @post("/restore", status_code=200, opt={"action": Action.EDIT})
-    async def restore(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def restore(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         fields = await visit.form()
         form = dict(fields)
         target = int(form.get("target", "0") or 0)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from brownout.faults import InvalidResource
@@ -82,7 +83,9 @@ class ReviewController(Controller):
     include_in_schema = False
 
     @post("/review/{kind:str}", status_code=200, opt={"action": Action.EDIT})
-    async def review(self, visit: NamedDependency[Visit], environment: str, kind: str) -> Response[Any]:
+    async def review(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str]
+    ) -> Response[Any]:
         """What an editor's form would change."""
         authorize(visit.actor, Action.EDIT, environment)
         draft = await sent(visit)
@@ -98,13 +101,15 @@ class ReviewController(Controller):
 
     @get("/delete/{kind:str}/{key:str}", opt={"action": Action.EDIT})
     async def review_deletion(
-        self, visit: NamedDependency[Visit], environment: str, kind: str, key: str
+        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str], key: FromPath[str]
     ) -> Response[Any]:
         found = await visit.services.reads.resource(visit.actor, environment, kind, key)
         return await _page(visit, Change(environment, kind, key, None, found.revision), found)
 
     @post("/save/{kind:str}", status_code=200, opt={"action": Action.EDIT})
-    async def save(self, visit: NamedDependency[Visit], environment: str, kind: str) -> Response[Any]:
+    async def save(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], kind: FromPath[str]
+    ) -> Response[Any]:
         """Commits, unless somebody saved the same resource since: then both changes are shown."""
         authorize(visit.actor, Action.EDIT, environment)
         form = dict(await visit.form())

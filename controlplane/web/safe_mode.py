@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
 from controlplane.errors import InvalidInputError
@@ -77,7 +78,9 @@ class SafeModeController(Controller):
     include_in_schema = False
 
     @get(opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str, before: int | None = None) -> Response[Any]:
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], before: FromQuery[int | None] = None
+    ) -> Response[Any]:
         switches, following = await visit.services.safe_mode_history.list(
             visit.actor, environment, before=before, limit=20
         )
@@ -97,30 +100,38 @@ class SafeModeController(Controller):
         )
 
     @get("/panel", opt={"action": Action.READ})
-    async def show_panel(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def show_panel(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         """The panel alone: a page asks for it when something was committed."""
         frame = await visit.frame(environment, "safe-mode")
         panel = await safe_panel(visit, environment)
         return visit.page(SafePanelPart(frame=frame, panel=panel, fleet=await panel_fleet(visit, environment)))
 
     @get("/{key:str}/lift", opt={"action": Action.SAFE_MODE})
-    async def ask_lift(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def ask_lift(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         card = await _card(visit, environment, key)
         frame = await visit.frame(environment, "safe-mode")
         return visit.page(LiftPage(frame=frame, card=card, action=card.lift_href, back=url(environment, "safe-mode")))
 
     @post("/{key:str}/lift", opt={"action": Action.SAFE_MODE}, status_code=200)
-    async def lift(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def lift(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         form = dict(await visit.form())
         done = await visit.services.safe_mode.lift(visit.actor, environment, key, form.get("reason", ""))
         return saved(environment, done.commit.revision, "safe-mode")
 
     @get("/{key:str}/extend", opt={"action": Action.SAFE_MODE})
-    async def ask_extend(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def ask_extend(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         return await _extend_page(visit, environment, key, "")
 
     @post("/{key:str}/extend", opt={"action": Action.SAFE_MODE}, status_code=200)
-    async def extend(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def extend(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         """`for_s` counts from the present end, not from now: “extend by”."""
         form = dict(await visit.form())
         present = await visit.services.safe_mode.get(visit.actor, environment, key)

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
@@ -59,7 +60,7 @@ class SignInController(Controller):
     include_in_schema = False
 
     @get("/sign-in", opt={"public": True})
-    async def show_sign_in(self, templates: NamedDependency[Templates], next: str = "/") -> Response[Any]:  # noqa: A002
+    async def show_sign_in(self, templates: NamedDependency[Templates], next: FromQuery[str] = "/") -> Response[Any]:  # noqa: A002
         return templates.response(SignInPage(email="", error="", next=safe_path(next)))
 
     @post("/sign-in", opt={"public": True}, status_code=200)
