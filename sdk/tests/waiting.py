@@ -24,6 +24,11 @@ def eventually(client: Brownout, condition: Callable[[], bool]) -> None:
             end()
 
 
+def hears_heartbeats(client: Brownout) -> None:
+    """Returns when the client has learned from a heartbeat how often they come."""
+    eventually(client, lambda: client._engine._replica.heartbeat_interval_s < 1)
+
+
 def follows(client: Brownout, revision: int) -> None:
     """Returns when the client serves `revision` and knows it to be the head."""
     eventually(client, lambda: client.status.revision == revision and client.status.sync == "LIVE")

@@ -5,13 +5,16 @@ module lock that nobody will ever release.
 """
 
 import atexit
+import functools
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from brownout import bundle, wire
+from brownout._sync import fork
 from brownout._sync.engine import Engine
 from brownout.config import Config
 from brownout.errors import BundleError, ConfigurationError
@@ -27,6 +30,8 @@ def connect(config: Config, client: "Brownout") -> Engine:
     verifier = wire.Verifier(config.environment, {config.key.kid: config.key.public})
     engine = _engine(config, verifier, client)
     engine.start()
+    if fork.is_cooperative():
+        _take_turns(client, engine)
     return engine
 
 
@@ -67,6 +72,21 @@ def _trusted(content: bundle.Bundle, key: str | None) -> dict[str, bytes]:
     if not links:
         raise BundleError("the bundle names no key of its own: pass key= to verify it")
     return {links[0].kid: wire.public_key(links[0].pub)}
+
+
+def _take_turns(client: "Brownout", engine: Engine) -> None:
+    """Before it decides, the client gives its own threads a turn, at most ten times a second (docs/adr/0040)."""
+
+    def after_a_turn(decide: Callable[..., object]) -> Callable[..., object]:
+        @functools.wraps(decide)
+        def deciding(*args: object, **options: object) -> object:
+            engine.take_turn()
+            return decide(*args, **options)
+
+        return deciding
+
+    for name in ("boolean", "string", "integer", "number", "object", "decide", "policy"):
+        setattr(client, name, after_a_turn(getattr(client, name)))
 
 
 def _at_exit(engine: Engine) -> None:

@@ -65,7 +65,8 @@ class Connection:
     async def close(self) -> None:
         """Leaves no task and no socket, also when the peer hangs."""
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.client.close(), _CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self.client.close()
         writer = getattr(self.client._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()

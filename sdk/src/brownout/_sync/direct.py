@@ -57,7 +57,8 @@ class DirectGet:
             await self._connection.publish(self._prefix + stream, msgspec.json.encode(body), reply=inbox)
             answers: list[Stored] = []
             while True:
-                msg = await asyncio.wait_for(arrived.get(), self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):
+                    msg = await arrived.get()
                 headers = msg.headers or {}
                 status = headers.get("Status", "")
                 if not status:

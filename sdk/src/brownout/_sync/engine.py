@@ -33,6 +33,8 @@ _STALLED_S = 15.0
 _STALLED_TICKS = 3
 """How often in a row the sync thread must be found late: a process that did not run at all is not a stalled thread."""
 
+_TURN_EVERY_S, _TURN_S = 0.1, 0.05
+
 
 def new_instance() -> str:
     """A name unlike any other's that tells a person where to look. NATS permissions allow no other characters."""
@@ -69,6 +71,7 @@ class Engine:
         self._updater: Updater | None = None
         self._told: tuple[State, SyncState, Source] | None = None
         self._late = 0
+        self._turn_at = float("-inf")
         self._pid = os.getpid()
         self._closed = False
 
@@ -128,6 +131,12 @@ class Engine:
             self._disk.release()
         self.progress.enter(SyncState.CLOSED)
 
+    def take_turn(self) -> None:
+        """Lets the sync thread run for a moment, where nothing else lets it."""
+        if self._updater and time.monotonic() - self._turn_at > _TURN_EVERY_S:
+            self._updater.let_run(_TURN_S)
+            self._turn_at = time.monotonic()
+
     def check_process(self) -> None:
         """Catches a fork that no hook told us of (one made in C)."""
         if self._pid != os.getpid():
@@ -170,12 +179,14 @@ class Engine:
             self._updater = self._make_updater()
 
     def _halt(self, timeout_s: float) -> None:
+        """Ends the watch first, which would take the end of the sync thread for its death."""
         deadline = time.monotonic() + timeout_s
-        if self._updater and not self._updater.stop(timeout_s):
+        updater, self._updater = self._updater, None
+        watch, self._watch = self._watch, None
+        if watch:
+            watch.stop(timeout_s / 2)
+        if updater and not updater.stop(max(0.1, deadline - time.monotonic())):
             log.warning("the sync thread did not end within %s s", timeout_s)
-        if self._watch:
-            self._watch.stop(max(0.1, deadline - time.monotonic()))
-        self._updater = self._watch = None
 
     def _make_replica(self) -> Replica:
         keep = self.config.disk is not None
@@ -265,6 +276,8 @@ class Engine:
             self._replace(updater, f"the sync thread made no progress for {_STALLED_S:g} s")
 
     def _replace(self, updater: Updater, why: str) -> None:
+        if self._updater is not updater:
+            return  # it was told to end meanwhile
         log.error("%s; another one takes over", why)
         self._late = 0
         self.progress.counters.restarts += 1

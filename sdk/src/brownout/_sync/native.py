@@ -4,8 +4,10 @@ A sync loop in a greenlet would share its thread with the application: one busy 
 `asyncio.get_running_loop()` there would find our loop (Django refuses its ORM then). So the originals are used.
 """
 
+import contextlib
 import importlib
 import queue
+import selectors
 import sys
 import threading
 from collections.abc import Callable
@@ -31,8 +33,19 @@ def lock() -> threading.Lock:
     return made
 
 
+def ident() -> int:
+    """Of the real thread this runs in."""
+    found: int = original("_thread", "get_ident")()
+    return found
+
+
 def simple_queue() -> "queue.SimpleQueue[Any]":
     made: queue.SimpleQueue[Any] = original("queue", "SimpleQueue")()
+    return made
+
+
+def selector() -> selectors.BaseSelector:
+    made: selectors.BaseSelector = original("selectors", "DefaultSelector")()
     return made
 
 
@@ -40,10 +53,18 @@ def start(target: Callable[[], None], name: str) -> Thread:
     """A started daemon thread."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
-        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread = _Thread(target=target, name=name, daemon=True)
         thread.start()
         return thread
     return _UnpatchedThread(target)
+
+
+class _Thread(threading.Thread):
+    """Ends quietly even when gevent has patched the process since it started (gunicorn's gevent workers do)."""
+
+    def _delete(self) -> None:
+        with contextlib.suppress(KeyError):
+            super()._delete()  # type: ignore[misc]
 
 
 class _UnpatchedThread:
@@ -52,6 +73,8 @@ class _UnpatchedThread:
     def __init__(self, target: Callable[[], None]) -> None:
         self._target = target
         self._ended = threading.Event()
+        # What a first hub imports must be imported before two threads can want it: gevent's import locks deadlock.
+        _ = importlib.import_module("gevent").get_hub().resolver
         original("_thread", "start_new_thread")(self._run, ())
 
     def is_alive(self) -> bool:

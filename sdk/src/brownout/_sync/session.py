@@ -97,6 +97,12 @@ class Session:
             await self._report(closing=True)
             await self._connection.answers(1)
 
+    async def listen(self) -> None:
+        """Returns when everything the server had sent before has been taken."""
+        if self._is_open:
+            await self._connection.answers(_ANSWER_S)
+            await asyncio.sleep(0)
+
     @property
     def _is_open(self) -> bool:
         return self._connection.client.is_connected and not self._connection.lost.is_set()
@@ -121,7 +127,7 @@ class Session:
                 self._progress.enter(SyncState.SUSPECT if self._replica.revision >= 0 else SyncState.SYNC)
                 if isinstance(error, NotAnsweredError) and (silent or not await self._connection.answers(_ANSWER_S)):
                     return
-                await self._pause(random.random() * retry_s)  # noqa: S311
+                await _heard(self._connection.lost, random.random() * retry_s)  # noqa: S311
                 retry_s = min(retry_s * 2, _RETRY_S[1])
                 self._kick.set()
 
@@ -132,12 +138,7 @@ class Session:
     async def _wait(self) -> None:
         """Until something is to be done: a kick, the end of the connection, or too long a silence."""
         left = self._heard_at + self._patience_s - time.monotonic()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._kick.wait(), max(left, 0.01))
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._connection.lost.wait(), seconds)
+        await _heard(self._kick, max(left, 0.01))
 
     async def _catch_up(self) -> None:
         """Raises NotAnsweredError, BehindError or SnapshotRefusedError while the streams cannot lead to the head."""
@@ -272,8 +273,7 @@ class Session:
             await self._report()
             spread = random.random()  # noqa: S311
             await asyncio.sleep(_PRESENCE_SPREAD_S * (1 + spread))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _PRESENCE_EVERY_S * (0.8 + 0.4 * spread))
+            if await _heard(self._news, _PRESENCE_EVERY_S * (0.8 + 0.4 * spread)):
                 await asyncio.sleep(_PRESENCE_SPREAD_S * spread)
             self._news.clear()
 
@@ -308,3 +308,12 @@ class Session:
                 proof_sig=message.signature,
             )
         )
+
+
+async def _heard(event: asyncio.Event, timeout_s: float) -> bool:
+    """Whether `event` was set within the time. (Python 3.11's wait_for may swallow a cancellation; timeout does not.)"""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
-import selectors
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brownout.config import Config
 
 _PULSE_S = 1.0
+_CANCEL_S = 0.1
 _BACKOFF_S = (0.1, 5.0)
 _GOOD_S = 5.0
 """A connection that lasted this long ends a series of failures."""
@@ -39,7 +40,7 @@ class Updater:
         self._instance = instance
         self._progress = progress
         self._collect = collect
-        self._selector = selectors.DefaultSelector()
+        self._selector = native.selector()
         self._loop: asyncio.SelectorEventLoop | None = None
         self._retired = False
         self._stopping = asyncio.Event()
@@ -54,6 +55,20 @@ class Updater:
         self.retire()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def let_run(self, timeout_s: float) -> None:
+        """Waits until everything that has arrived so far is applied: a turn for this thread where it has few."""
+        caught_up = threading.Event()
+
+        async def listen() -> None:
+            if self._session:
+                await self._session.listen()
+            caught_up.set()
+
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just closed
+                asyncio.run_coroutine_threadsafe(listen(), self._loop)
+                caught_up.wait(timeout_s)
 
     def retire(self) -> None:
         """Ends the thread as soon as it turns again, if ever; nobody waits for it."""
@@ -98,11 +113,13 @@ class Updater:
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if syncing.done():
+            syncing.result()  # it never returns: this raises what nobody expected
         if not syncing.done() and self._session:
             await self._session.farewell()
-        syncing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await syncing
+        while not syncing.done():  # what it waits in may swallow a cancellation (Python 3.11's wait_for does)
+            syncing.cancel()
+            await asyncio.wait({syncing}, timeout=_CANCEL_S)
 
     def _beat(self) -> None:
         self.pulse = time.monotonic()

@@ -24,6 +24,7 @@ class Watch:
     def __init__(self, tick: Callable[[], float]) -> None:
         self._tick = tick
         self._jobs: SimpleQueue[Job | None] = native.simple_queue()
+        self._ident = 0
         self._thread = native.start(self._run, "brownout-watch")
 
     def post(self, job: Job) -> None:
@@ -34,12 +35,14 @@ class Watch:
         return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:
-        """Ends after the jobs posted so far; returns whether it ended in time."""
+        """Ends after the jobs posted so far; returns whether it ended in time. A job that says so is not waited for."""
         self._jobs.put(None)
-        self._thread.join(timeout_s)
+        if native.ident() != self._ident:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self._ident = native.ident()
         wait_s = 0.0
         while True:
             try:
