@@ -1,6 +1,8 @@
 """Jumping ahead of a history that Postgres has lost (docs/adr/0003-transport.md): after a restore to an older point,
 SDKs and the stream know revisions that this log does not."""
 
+from datetime import datetime
+
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.store.commit import Request, load, now_ms, write
@@ -21,23 +23,30 @@ async def fence(
     `seen` is the foreign (epoch, revision). Replicas that notice together fence once: whoever comes second finds the
     head beyond it already. Returns the head. Raises NotFoundError.
     """
-    seen_epoch, seen_revision = seen
     request = Request(environment, Draft({}), AUTHOR, why, None, None, b"")
     async with database.transaction() as connection:
         await connection.execute(LOCK, {"environment": environment})
         at = now_ms(clock)
         loaded = await load(connection, request, at)
-        head = loaded.head
-        if head.epoch > seen_epoch:
-            return head
-        epoch = max(seen_epoch + 1, int(at.timestamp()))
-        revision = max(seen_revision, head.revision) + 1
-        effective = (
-            f"history continues at revision {revision} in epoch {epoch}; every SDK reloads the configuration of "
-            f"revision {head.revision}",
-        )
-        entry = Entry(AUTHOR, why, at, (), effective)
+        found = jump_beyond(loaded.head, seen, why, at)
+        if found is None:
+            return loaded.head
+        entry, jump = found
         key = await keys.get(connection, environment, loaded.kid)
-        made = record(key, head, entry, jump=(epoch, revision))
+        made = record(key, loaded.head, entry, jump)
         await write(connection, loaded, made, entry)
     return Head(environment, made.epoch, made.revision, made.chain)
+
+
+def jump_beyond(head: Head, seen: tuple[int, int], why: str, at: datetime) -> tuple[Entry, tuple[int, int]] | None:
+    """The commit that jumps, and the (epoch, revision) it goes to; None when the head is beyond `seen` already."""
+    seen_epoch, seen_revision = seen
+    if head.epoch > seen_epoch:
+        return None
+    epoch = max(seen_epoch + 1, int(at.timestamp()))
+    revision = max(seen_revision, head.revision) + 1
+    effective = (
+        f"history continues at revision {revision} in epoch {epoch}; every SDK reloads the configuration of "
+        f"revision {head.revision}",
+    )
+    return Entry(AUTHOR, why, at, (), effective), (epoch, revision)

@@ -1,11 +1,13 @@
 """The past: an environment as it was at any revision, and what lies between two."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+import msgspec
 from sqlalchemy import and_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from brownout.model import ResourceRef
+from brownout.wire import Operation
 from controlplane.database import Database, ReadConnection
 from controlplane.errors import NotFoundError
 from controlplane.store.fields import field_changes
@@ -71,6 +73,16 @@ async def changes_between(connection: ReadConnection, key: str, after: int, upto
         .order_by(first.c.kind, first.c.key)
     )
     return [Change(*row) for row in (await connection.execute(query)).all()]
+
+
+def operations_to(changes: Iterable[Change | ResourceDiff]) -> list[Operation]:
+    """The operations that make every resource its `after`."""
+    return [
+        Operation("del", each.kind, each.key)
+        if each.after is None
+        else Operation("put", each.kind, each.key, msgspec.Raw(each.after))
+        for each in changes
+    ]
 
 
 async def head_at(connection: ReadConnection, key: str, number: int) -> Head:

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection
 
-import msgspec
-
 from brownout.model import ResourceRef
 from brownout.wire import Operation
 from controlplane.database import Database
@@ -41,9 +39,4 @@ async def restoring(
 ) -> list[Operation]:
     """The operations that lead from `head` back. Raises NotFoundError when `to_revision` never was."""
     between = await history.diff(database, environment, head, to_revision, refs)
-    return [
-        Operation("del", each.kind, each.key)
-        if each.after is None
-        else Operation("put", each.kind, each.key, msgspec.Raw(each.after))
-        for each in between.resources
-    ]
+    return history.operations_to(between.resources)

@@ -15,17 +15,19 @@ WORDS = {"author": "mara", "message": "try it"}
 BETA = ResourceRef("cohort", "beta")
 
 
-async def test_a_commit_makes_one_signed_revision_that_follows_the_last(
-    store: Store, signing_keys: SigningKeys
-) -> None:
+@pytest.fixture
+async def verifier(store: Store, signing_keys: SigningKeys) -> wire.Verifier:
+    key = await signing_keys.current("production")
+    return wire.Verifier("production", {key.kid: key.public})
+
+
+async def test_a_commit_makes_one_signed_revision_that_follows_the_last(store: Store, verifier: wire.Verifier) -> None:
     first = await store.commit("production", [put(cohort("beta", "u-1"))], **WORDS)
     second = await store.commit("production", [delete(*BETA)], **WORDS)
     assert (first.revision, second.revision) == (1, 2)
     one, two = await store.envelopes("production", 0, 10)
     assert (one.previous_chain, two.previous_chain) == ("", one.chain)
     assert wire.chain(one.chain, two.payload) == two.chain == second.chain
-    key = await signing_keys.current("production")
-    verifier = wire.Verifier("production", {key.kid: key.public})
     assert verifier.verify("log", two.payload, two.signature)
     envelope = msgspec.json.decode(two.payload, type=wire.Envelope)
     assert (envelope.rev, envelope.pch, envelope.ops) == (2, one.chain, (Operation("del", "cohort", "beta"),))

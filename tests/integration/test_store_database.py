@@ -1,9 +1,16 @@
 """What the database itself refuses, and what verification finds when somebody gets around that."""
 
+from datetime import UTC, datetime, timedelta
+
 import asyncpg
 import pytest
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import DBAPIError
 
-from controlplane.store import Store
+from controlplane.database import Database
+from controlplane.store import SigningKeys, Store
+from controlplane.store.commit import IDEMPOTENCY_LIFETIME
+from controlplane.store.tables import idempotency
 from tests.integration.resources import cohort, put
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +30,45 @@ async def test_the_database_refuses_to_rewrite_history(
     with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
         await connection.execute(statement.format(table))
     await connection.close()
+
+
+class MovedClock:
+    """Tells the time plus whatever it was moved by."""
+
+    def __init__(self) -> None:
+        self.moved = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.moved
+
+
+async def test_an_idempotency_key_is_forgotten_after_its_lifetime(
+    store: Store, database: Database, signing_keys: SigningKeys
+) -> None:
+    clock = MovedClock()
+    store = Store(database, clock, signing_keys)
+    words = {"author": "mara", "message": "once", "idempotency_key": "k"}
+    first = await store.commit("production", [put(cohort("a"))], **words)
+    clock.moved = IDEMPOTENCY_LIFETIME - timedelta(seconds=1)
+    assert (await store.commit("production", [put(cohort("a"))], **words)).replayed
+    clock.moved = IDEMPOTENCY_LIFETIME + timedelta(seconds=5)
+    second = await store.commit("production", [put(cohort("b"))], **words)
+    assert (first.revision, second.revision, second.replayed) == (1, 2, False)
+    assert (await store.commit("production", [put(cohort("b"))], **words)).revision == 2
+    await store.commit("production", [put(cohort("c"))], **(words | {"idempotency_key": "other"}))
+    async with database.reading() as connection:
+        kept = await connection.sql.scalars(select(idempotency.c.key).order_by(idempotency.c.key))
+        assert kept.all() == ["k", "other"]
+    clock.moved *= 2
+    await store.commit("production", [put(cohort("d"))], author="mara", message="later")
+    async with database.reading() as connection:
+        assert await connection.sql.scalar(select(func.count()).select_from(idempotency)) == 0
+
+
+async def test_the_reading_pool_cannot_write(database: Database, store: Store) -> None:
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        async with database.reading() as connection:
+            await connection.execute(delete(idempotency))
 
 
 FORGE = """
