@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from litestar import Litestar
+from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 
@@ -50,6 +51,11 @@ from controlplane.store.migrate import check_schema
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.service import Telemetry
 from controlplane.web.console import console
+
+COMPRESSION = CompressionConfig(
+    backend="gzip", minimum_size=1_000, gzip_compress_level=5, exclude=["^/assets", "/live$", "/events$"]
+)
+"""Not of what is compressed already, nor of what must arrive as it happens."""
 
 log = structlog.get_logger(__name__)
 
@@ -154,6 +160,7 @@ def create_app(services: Services) -> Litestar:
         guards=[guard],
         after_exception=[audit_denial],
         openapi_config=OPENAPI,
+        compression_config=COMPRESSION,
         request_max_body_size=services.settings.max_body_bytes,
         logging_config=None,
         debug=False,

@@ -16,6 +16,7 @@ from controlplane.web.fleet_page import FleetController
 from controlplane.web.framing import url
 from controlplane.web.history import HistoryController
 from controlplane.web.live import LiveBoards, LiveController
+from controlplane.web.matrix import MatrixController
 from controlplane.web.overview import OverviewController
 from controlplane.web.palette import PaletteController
 from controlplane.web.playground import PlaygroundController
@@ -26,6 +27,7 @@ from controlplane.web.restore import RestoreController
 from controlplane.web.review import ReviewController
 from controlplane.web.safe_mode import SafeModeController
 from controlplane.web.sign_in import SignInController
+from controlplane.web.signals import SignalsController
 from controlplane.web.visit import Visit
 
 
@@ -63,6 +65,8 @@ def console(services: Services) -> tuple[Router, Templates]:
             LiveController,
             PaletteController,
             FleetController,
+            MatrixController,
+            SignalsController,
             PlaygroundController,
             FlagsController,
             FlagController,

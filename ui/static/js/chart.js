@@ -54,6 +54,16 @@ const read = (table) => {
   return { names, data };
 };
 
+// a brushed stretch is an address: it can be shared, and every chart of the page follows
+const zoom = (plot) => {
+  const { left, width } = plot.select;
+  if (width < 8) return;
+  const there = new URL(location.href);
+  there.searchParams.set("start", String(Math.floor(plot.posToVal(left, "x"))));
+  there.searchParams.set("end", String(Math.ceil(plot.posToVal(left + width, "x"))));
+  location.assign(there);
+};
+
 const draw = (host) => {
   const table = document.getElementById(host.dataset.table);
   const { names, data } = read(table);
@@ -65,7 +75,7 @@ const draw = (host) => {
     height: 240,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     fmtDate: uPlot.fmtDate,
-    cursor: { drag: { x: true, y: false } },
+    cursor: { drag: { x: true, y: false, setScale: false } },
     legend: { live: true },
     scales: { y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(max ?? 1, 1e-9) * 1.1] } },
     axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => `${tick}${unit}`) }],
@@ -74,7 +84,7 @@ const draw = (host) => {
       ...names.map((label, index) => ({ label, stroke: colour(host, STROKES[index % STROKES.length]), dash: DASHES[index % DASHES.length], width: 1.5, spanGaps: false, points: { show: data[0].length < 3 }, value: (_, value) => (value == null ? "–" : `${Math.round(value * 1000) / 1000}${unit}`) })),
     ],
     plugins: [marks(host, JSON.parse(host.dataset.marks || "[]"))],
-    hooks: {},
+    hooks: { setSelect: [zoom] },
   }, data, host);
 };
 

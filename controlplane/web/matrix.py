@@ -1,0 +1,191 @@
+"""Request classes as a matrix: the effective policy of each class for each cohort, and what a profile would make of it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from brownout.compile import Compiled
+from brownout.model import RequestClass, ResourceRef
+from brownout.policy import Policy, PolicyRung, policy
+from controlplane.access.actor import Action
+from controlplane.safemode.members import example_member
+from controlplane.safemode.request import ActivationRequest
+from controlplane.web.frame import Frame
+from controlplane.web.framing import url
+from controlplane.web.parts import NowThen, Option, Rung
+from controlplane.web.profiles import profile_cards
+from controlplane.web.render import View
+from controlplane.web.visit import Visit
+from controlplane.web.words import plural, short, span, words
+
+MAX_COHORTS = 5
+PAGE = 20
+
+
+class MatrixCell(msgspec.Struct, frozen=True):
+    """What one class gives one cohort. `same`: as everyone, so nothing is shown but that."""
+
+    same: bool
+    note: str
+    rungs: tuple[Rung, ...]
+    facts: tuple[tuple[str, str], ...]
+    then: tuple[NowThen, ...]
+    """What the chosen profile changes; empty: nothing."""
+
+
+class MatrixRow(msgspec.Struct, frozen=True):
+    request_class: str
+    href: str
+    note: str
+    cells: tuple[MatrixCell, ...]
+
+
+class MatrixPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/matrix.html"
+
+    frame: Frame
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+    unknown: tuple[str, ...]
+    profile: str
+    profile_title: str
+    profiles: tuple[Option, ...]
+    activate_href: str
+    new_href: str
+    next_href: str
+    search: str
+
+
+class MatrixController(Controller):
+    path = "/e/{environment:str}/request-classes"
+    include_in_schema = False
+
+    @get(opt={"action": Action.READ})
+    async def show(
+        self, visit: NamedDependency[Visit], environment: str, *, profile: str = "", q: str = "", after: str = ""
+    ) -> Response[Any]:
+        frame = await visit.frame(environment, "request-classes")
+        page = await visit.services.reads.resources(
+            visit.actor, environment, "request_class", search=q, after=after, limit=PAGE
+        )
+        cards = await profile_cards(visit, environment)
+        card = next((card for card in cards if card.key == profile), None)
+        changes = await _changes(visit, environment, profile) if card else {}
+        compiled = await visit.services.evaluations.compiled(environment)
+        compiled.set_now(visit.now)
+        members = _members(compiled)
+        contexts: dict[str, dict[str, object]] = {"": {}} | {name: member for name, member in members.items() if member is not None}
+        may = visit.may(Action.EDIT, environment)
+        return visit.page(
+            MatrixPage(
+                frame=frame,
+                columns=("Everyone", *(name for name in contexts if name)),
+                rows=tuple(_row(environment, compiled, item.key, contexts, changes) for item in page.items),
+                unknown=tuple(name for name, member in members.items() if member is None),
+                profile=card.key if card else "",
+                profile_title=card.title if card else "",
+                profiles=(Option("", "no profile"), *(Option(each.key, each.title) for each in cards)),
+                activate_href=card.activate_href if card else "",
+                new_href=url(environment, "request-classes", "new") if may else "",
+                next_href=url(environment, "request-classes", profile=profile, q=q, after=page.next)
+                if page.next
+                else "",
+                search=q,
+            )
+        )
+
+
+def _members(compiled: Compiled) -> dict[str, dict[str, object] | None]:
+    cohorts = sorted(ref.key for ref in compiled.resources if ref.kind == "cohort")[:MAX_COHORTS]
+    return {cohort: example_member(compiled, cohort) for cohort in cohorts}
+
+
+async def _changes(visit: Visit, environment: str, profile: str) -> dict[tuple[str, str], tuple[NowThen, ...]]:
+    """What the profile would change, by class and cohort."""
+    found = await visit.services.safe_mode_preview.preview(visit.actor, environment, ActivationRequest(profile=profile))
+    return {
+        (row.request_class, row.cohort): tuple(
+            NowThen(effect.what, _last_names(effect.now), _last_names(effect.then)) for effect in row.effects
+        )
+        for row in found.request_classes
+    }
+
+
+def _last_names(said: str) -> str:
+    return " → ".join(part.rpartition("/")[2] for part in said.split(" → ")) if " → " in said else said
+
+
+def _row(
+    environment: str,
+    compiled: Compiled,
+    key: str,
+    contexts: Mapping[str, dict[str, object]],
+    changes: Mapping[tuple[str, str], tuple[NowThen, ...]],
+) -> MatrixRow:
+    spec = msgspec.json.decode(compiled.resources[ResourceRef("request_class", key)], type=RequestClass)
+    everyone = policy(compiled, key, {})
+    cells = []
+    for cohort, context in contexts.items():
+        found = everyone if not cohort else policy(compiled, key, context)
+        then = changes.get((key, cohort), changes.get((key, ""), ()))
+        shown = _shape(found)
+        same = bool(cohort) and shown == _shape(everyone) and then == changes.get((key, ""), ())
+        note = "an example member: a split decides for each unit" if cohort and _splits(found) else ""
+        cells.append(MatrixCell(same, note, *shown, then))
+    note = " · ".join((words(spec.criticality), *(["sensitive"] if spec.sensitive else ())))
+    return MatrixRow(key, url(environment, "request-classes", key), note, tuple(cells))
+
+
+def _splits(found: Policy) -> bool:
+    return any(decision.reason == "SPLIT" for decision in found.provenance.values())
+
+
+def _shape(found: Policy) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]]:
+    first = (Rung("model", found.model.model),) if found.model else ()
+    limit = found.model.params.max_output_tokens if found.model else None
+    asked = found.budget.per_request
+    outputs = [value for value in (limit, asked.max_output_tokens) if value is not None]
+    budget = " · ".join(
+        part
+        for part in (
+            f"{short(asked.max_input_tokens)} in" if asked.max_input_tokens else "",
+            f"{short(min(outputs))} out" if outputs else "",
+        )
+        if part
+    )
+    facts = (("Budget", f"{budget} tok" if budget else "no limit"), ("Tools", _tools(found)), ("Tries", _tries(found)))
+    return (*first, *map(_rung, found.ladder.rungs)), facts
+
+
+def _rung(each: PolicyRung) -> Rung:
+    rung = each.rung
+    on = ", ".join(map(words, rung.on))
+    if each.target is not None:
+        return Rung("model", each.target.model, on)
+    if rung.type == "cache":
+        return Rung("cache", f"≤ {span(rung.max_age_s)}" if rung.max_age_s else "cache", on)
+    if rung.type == "template":
+        return Rung("template", rung.template or "template", on)
+    return Rung("human", rung.queue or "a person", on)
+
+
+def _tools(found: Policy) -> str:
+    tools = found.tools
+    if not tools.include or "*" in tools.exclude:
+        return "none"
+    said = "all" if "*" in tools.include else plural(len(tools.include), "tool")
+    if tools.exclude:
+        said += f", without {', '.join(tools.exclude)}"
+    return f"{said}, {len(tools.require_approval)} after approval" if tools.require_approval else said
+
+
+def _tries(found: Policy) -> str:
+    said = str(found.retry.max_attempts)
+    return (
+        f"{said}, before the first token"
+        if found.retry.before_first_token_only and found.retry.max_attempts > 1
+        else said
+    )
