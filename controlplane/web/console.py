@@ -25,6 +25,8 @@ from controlplane.web.render import UI, Templates
 from controlplane.web.resources import ResourcesController
 from controlplane.web.restore import RestoreController
 from controlplane.web.review import ReviewController
+from controlplane.web.rollout_new import NewRolloutController
+from controlplane.web.rollouts import RolloutsController
 from controlplane.web.safe_mode import SafeModeController
 from controlplane.web.sign_in import SignInController
 from controlplane.web.signals import SignalsController
@@ -67,6 +69,8 @@ def console(services: Services) -> tuple[Router, Templates]:
             FleetController,
             MatrixController,
             SignalsController,
+            NewRolloutController,
+            RolloutsController,
             PlaygroundController,
             FlagsController,
             FlagController,

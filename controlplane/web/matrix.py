@@ -77,7 +77,9 @@ class MatrixController(Controller):
         compiled = await visit.services.evaluations.compiled(environment)
         compiled.set_now(visit.now)
         members = _members(compiled)
-        contexts: dict[str, dict[str, object]] = {"": {}} | {name: member for name, member in members.items() if member is not None}
+        contexts: dict[str, dict[str, object]] = {"": {}} | {
+            name: member for name, member in members.items() if member is not None
+        }
         may = visit.may(Action.EDIT, environment)
         return visit.page(
             MatrixPage(

@@ -151,9 +151,7 @@ def _chart(metric: Metric, by: Label, chart: Chart, before: Chart | None) -> Cha
     if not lines:
         return None
     rows = tuple(
-        TableRow(
-            at, f"{datetime.fromtimestamp(at, UTC):%H:%M}", tuple(_value(each, metric, i) for _, each in lines)
-        )
+        TableRow(at, f"{datetime.fromtimestamp(at, UTC):%H:%M}", tuple(_value(each, metric, i) for _, each in lines))
         for i, at in enumerate(chart.times)
     )
     marks = [Mark(int(mark.at.timestamp()), mark.kind, f"r{mark.revision}") for mark in chart.marks]

@@ -1,0 +1,149 @@
+"""Planning a rollout: a typed form; the draft's own page then says how many units its guardrails need."""
+
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from msgspec import inspect
+
+from brownout.model import Rollout
+from controlplane.access.actor import Action
+from controlplane.errors import BrownoutError
+from controlplane.web.draft import Document, change
+from controlplane.web.editing import errors_of, sent
+from controlplane.web.frame import Frame
+from controlplane.web.framing import url
+from controlplane.web.parts import Option
+from controlplane.web.render import View
+from controlplane.web.typed_form import Leaf, Node, Place, fields, find, new_item
+from controlplane.web.visit import Visit, saved
+
+PLAN: Document = {
+    "flag": "",
+    "control": "",
+    "treatment": "",
+    "unit": "targeting_key",
+    "stages": [
+        {"weight_bp": 500, "min_duration_s": 3600, "min_units": 200},
+        {"weight_bp": 2500, "min_duration_s": 3600, "min_units": 500},
+        {"weight_bp": 10000, "min_duration_s": 3600, "min_units": 0, "approval": True},
+    ],
+    "guardrails": [{"measure": "errors", "no_worse_than": 1.5, "action": "rollback"}],
+    "gates": [{"measure": "refusals", "no_worse_than": 1.5}],
+}
+"""A careful start; every number of it can be changed."""
+
+HINTS = {
+    "flag": "The flag whose variants are compared.",
+    "control": "What people get now.",
+    "treatment": "What they shall get.",
+    "unit": "The attribute that keeps somebody in one arm.",
+    "weight_bp": "Basis points: 500 is 5 %.",
+    "no_worse_than": "As a multiple of the control.",
+    "alpha": "How often, at most, a good treatment may be rolled back.",
+}
+
+
+class RolloutForm(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "partials/rollout_form.html"
+
+    frame: Frame
+    post: str
+    save: str
+    key: str
+    reason: str
+    nodes: tuple[Node, ...]
+    error: str
+
+
+class NewRolloutPage(RolloutForm, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/rollout_new.html"
+
+    back: str
+    choose_flag: bool
+
+
+class NewRolloutController(Controller):
+    path = "/e/{environment:str}/rollouts"
+    include_in_schema = False
+
+    @get("/new", opt={"action": Action.ROLLOUT})
+    async def plan(self, visit: NamedDependency[Visit], environment: str, flag: str = "") -> Response[Any]:
+        document: Document = msgspec.json.decode(msgspec.json.encode({**PLAN, "flag": flag}))
+        return await _show(visit, environment, document, {}, key="", reason="", error="")
+
+    @post("/new", opt={"action": Action.ROLLOUT}, status_code=200)
+    async def change_plan(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        form = dict(await visit.form())
+        draft = await sent(visit)
+        struct = inspect.type_info(Rollout)
+        if draft.command:
+            change(draft.document, draft.command, lambda path: new_item(find(struct, path.split("/")[1:])))
+        return await _show(
+            visit, environment, draft.document, {}, key=draft.key, reason=form.get("reason", ""), error=""
+        )
+
+    @post("/save", opt={"action": Action.ROLLOUT}, status_code=200)
+    async def save(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        """Makes the draft. Nothing is served differently before it starts."""
+        form = dict(await visit.form())
+        draft = await sent(visit)
+        errors = dict(errors_of("rollout", draft.key, draft.document))
+        if not errors:
+            spec = msgspec.json.encode(draft.document)
+            try:
+                commit = await visit.services.rollouts.create(
+                    visit.actor, environment, draft.key, spec, form.get("reason", "")
+                )
+            except BrownoutError as error:
+                errors = {fault.pointer: fault.message for fault in error.faults} or {"": error.message}
+            else:
+                return saved(environment, commit.revision, "rollouts", draft.key)
+        first = next(iter(errors.values()))
+        return await _show(
+            visit, environment, draft.document, errors, key=draft.key, reason=form.get("reason", ""), error=first
+        )
+
+
+async def _show(
+    visit: Visit, environment: str, document: Document, errors: dict[str, str], *, key: str, reason: str, error: str
+) -> Response[Any]:
+    variants = await _variants(visit, environment, str(document.get("flag", "")))
+    form = RolloutForm(
+        frame=await visit.frame(environment, "rollouts"),
+        post=url(environment, "rollouts", "new"),
+        save=url(environment, "rollouts", "save"),
+        key=key,
+        reason=reason,
+        nodes=await _nodes(visit, environment, document, errors, variants),
+        error=error,
+    )
+    if visit.partial:
+        return visit.page(form)
+    values = {name: getattr(form, name) for name in form.__struct_fields__}
+    return visit.page(
+        NewRolloutPage(**values, back=url(environment, "rollouts"), choose_flag=not variants), 422 if error else 200
+    )
+
+
+async def _variants(visit: Visit, environment: str, flag: str) -> tuple[str, ...]:
+    found = await visit.services.reads.find(visit.actor, environment, "flag", flag) if flag else None
+    return tuple(msgspec.json.decode(found.spec)["variants"]) if found else ()
+
+
+async def _nodes(
+    visit: Visit, environment: str, document: Document, errors: dict[str, str], variants: tuple[str, ...]
+) -> tuple[Node, ...]:
+    flags = await visit.services.reads.resources(visit.actor, environment, "flag", limit=500)
+    choices = {"flag": [item.key for item in flags.items], "control": list(variants), "treatment": list(variants)}
+    made: list[Node] = []
+    for node in fields(Rollout, document, Place("", "", "", errors, HINTS), frozenset({"progress"})):
+        name = node.name.rpartition("/")[2] if isinstance(node, Leaf) else ""
+        if isinstance(node, Leaf) and name in choices:
+            known = choices[name]
+            options = (Option("", "choose…"), *(Option(each, each) for each in known))
+            made.append(msgspec.structs.replace(node, control="choice", options=options))
+        else:
+            made.append(node)
+    return tuple(made)
