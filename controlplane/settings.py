@@ -71,8 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where broken glass is reported, as JSON by POST; empty = in the log only."""
     database_pool: int = 20
     max_body_bytes: int = 1_500_000
-    """Of one request, unless the route says otherwise (commits, imports)."""
-    max_import_bytes: int = 32_000_000
+    """Of one request; commits and imports may be larger (controlplane/api/limits.py)."""
     max_activation_hours: int = 168
     """The longest time for which safe mode can be switched on or extended."""
     log_format: Literal["json", "console"] = "json"

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
+from controlplane.api.limits import MAX_DOCUMENT_BYTES
 from controlplane.documents import Document, read_json, read_yaml
 from controlplane.dto import ImportOutput
 from controlplane.services import Services
@@ -49,7 +50,8 @@ class DocumentController(Controller):
         "/import",
         operation_id="import",
         status_code=200,
-        opt={"action": Action.IMPORT, "body": Document, "large_body": True},
+        opt={"action": Action.IMPORT, "body": Document},
+        request_max_body_size=MAX_DOCUMENT_BYTES,
     )
     async def import_(
         self,

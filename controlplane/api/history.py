@@ -5,10 +5,11 @@ from typing import Annotated
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
+from controlplane.api.limits import MAX_DOCUMENT_BYTES
 from controlplane.api.resources import Limit
 from controlplane.dto import (
     CommitInput,
@@ -21,22 +22,29 @@ from controlplane.dto import (
     VerificationOutput,
 )
 from controlplane.services import Services
+from controlplane.strict_json import read_struct
 
 
 class CommitController(Controller):
     path = "/api/v1/environments/{environment:str}/commits"
     tags = ("commits",)
 
-    @post("/", operation_id="commit", opt={"action": Action.EDIT, "large_body": True})
+    @post(
+        "/",
+        operation_id="commit",
+        opt={"action": Action.EDIT, "body": CommitInput},
+        request_max_body_size=MAX_DOCUMENT_BYTES,
+    )
     async def commit(
         self,
         environment: FromPath[str],
-        data: JSONBody[CommitInput],
+        body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
     ) -> Tagged[CommitOutput]:
         """All operations as one revision, or none. Refused unless the whole environment still compiles."""
+        data = read_struct(body, CommitInput)
         commit = await services.changes.commit(
             actor,
             environment,
@@ -47,16 +55,22 @@ class CommitController(Controller):
         )
         return tagged(CommitOutput.of(commit), commit)
 
-    @post("/preview", operation_id="preview_commit", status_code=200, opt={"action": Action.EDIT, "large_body": True})
+    @post(
+        "/preview",
+        operation_id="preview_commit",
+        status_code=200,
+        opt={"action": Action.EDIT, "body": CommitInput},
+        request_max_body_size=MAX_DOCUMENT_BYTES,
+    )
     async def preview(
         self,
         environment: FromPath[str],
-        data: JSONBody[CommitInput],
+        body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> PreviewOutput:
         """What the commit would do now, faults included. Writes nothing."""
-        ops = tuple(op.operation() for op in data.ops)
+        ops = tuple(op.operation() for op in read_struct(body, CommitInput).ops)
         return PreviewOutput.of(await services.changes.preview(actor, environment, ops))
 
 

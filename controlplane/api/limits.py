@@ -1,5 +1,6 @@
 """What a request may be, checked before anybody reads it."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response
@@ -12,6 +13,11 @@ from controlplane.problems import problem
 from controlplane.strict_json import check_json
 
 MAX_HEADER_BYTES = 32_768
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""Of a commit or an import; other bodies are bounded by `max_body_bytes` of the settings."""
+
+LARGE = 200_000
+"""Bytes whose checking would hold up other requests."""
 
 
 class LimitHeaders(ASGIMiddleware):
@@ -36,6 +42,9 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
     if request.method in {"GET", "HEAD", "OPTIONS"} or "json" not in request.headers.get("content-type", ""):
         return
     body = await request.body()
-    faults = check_json(body) if body else ()
+    if len(body) > LARGE:
+        faults = await asyncio.to_thread(check_json, body)
+    else:
+        faults = check_json(body) if body else ()
     if faults:
         raise InvalidInputError(faults[0].message, faults)

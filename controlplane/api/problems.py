@@ -12,6 +12,7 @@ from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
 from controlplane.problems import Problem, problem, problem_of
 from controlplane.store import StaleRevisionError
+from controlplane.strict_json import pointer_of
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ def _parameter_faults(error: HTTPException) -> tuple[Fault, ...]:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return ()
     return tuple(
-        Fault("invalid_parameter", str(item.get("message", "")), "/" + str(item.get("key", "")))
+        Fault("invalid_parameter", str(item.get("message", "")), pointer_of("." + str(item.get("key", ""))))
         for item in error.extra
         if isinstance(item, dict)
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,9 @@ from controlplane.safemode.request import ActivationRequest, ExtensionRequest, a
 from controlplane.safemode.values import ActiveActivation, describe_scope
 from controlplane.store import Store
 from controlplane.store.values import Commit, Resource
+
+MAX_MESSAGE = 2_000
+"""Of a commit; a longer reason stays whole in the activation."""
 
 _decode: Callable[[bytes], SafeModeActivation] = msgspec.json.Decoder(SafeModeActivation).decode
 
@@ -53,11 +57,13 @@ class SafeMode:
         now = self._clock.now()
         spec = activation(request, actor.name, now, self._longest)
         key = f"{now:%Y%m%d-%H%M%S}-{self._token()}"
+        if idempotency_key is not None:
+            key = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
+            if (earlier := await self._earlier(environment, key)) is not None:
+                return earlier
         where = describe_scope(spec.scope)
         message = f"Safe mode on: {spec.profile} for {where} until {spec.expires_at:%Y-%m-%d %H:%M:%SZ}. {spec.reason}"
-        commit = await self._write(actor, environment, key, spec, message=message, idempotency_key=idempotency_key)
-        written = next((change.key for change in commit.changes if change.kind == ACTIVATION), key)
-        return Switched(written, commit)
+        return Switched(key, await self._write(actor, environment, key, spec, message=message))
 
     async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
         """Moves the end of an activation, later or sooner."""
@@ -97,6 +103,14 @@ class SafeMode:
         present, _ = await self._present(environment, key)
         return ActiveActivation.of(key, present, self._clock.now())
 
+    async def _earlier(self, environment: str, key: str) -> Switched | None:
+        """What a repeated request did the first time, whatever became of it since."""
+        commits = await self._store.list_commits(environment, kind=ACTIVATION, key=key, limit=500)
+        if not commits:
+            return None
+        first = await self._store.get_commit(environment, commits[-1].revision)
+        return Switched(key, msgspec.structs.replace(first, replayed=True))
+
     async def _present(self, environment: str, key: str) -> tuple[SafeModeActivation, int]:
         head = await self._store.head(environment)
         found = await self._store.find_resource(environment, ACTIVATION, key)
@@ -112,7 +126,6 @@ class SafeMode:
         spec: SafeModeActivation,
         *,
         message: str,
-        idempotency_key: str | None = None,
         expected_revision: int | None = None,
     ) -> Commit:
         op = Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
@@ -121,10 +134,9 @@ class SafeMode:
                 actor,
                 environment,
                 (op,),
-                message,
+                message[:MAX_MESSAGE],
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,
-                idempotency_key=idempotency_key,
             )
         except InvalidInputError as error:
             raise InvalidInputError(error.message, _into_request(error.faults, key)) from None

@@ -37,15 +37,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidResource((Fault("not_finite", f"{name} is not JSON"),))
 
 
-def read(text: bytes | str) -> Any:
+def read(text: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     """Plain Python data of one JSON document.
 
     Raises:
         InvalidResource: with every fault found.
     """
     size = len(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise InvalidResource((Fault("too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are allowed"),))
+    if size > max_bytes:
+        raise InvalidResource((Fault("too_large", f"{size:,} bytes; at most {max_bytes:,} are allowed"),))
     try:
         tree = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
     except RecursionError:
