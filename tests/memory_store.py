@@ -35,7 +35,7 @@ from controlplane.store import (
     VerifiedHistory,
 )
 from controlplane.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
-from controlplane.store.draft import Draft, check_words, draft, refuse, settle
+from controlplane.store.draft import MAX_FAULTS, Draft, check_words, draft, refuse, settle
 from controlplane.store.effective import effective
 from controlplane.store.environments import FIRST_EPOCH, check_environment
 from controlplane.store.fence import jump_beyond
@@ -139,7 +139,7 @@ class MemoryStore(Store):
             return Preview(log.head, error.faults, (), ())
         changes, faults = settle(drafted, log.state(), now_ms(self._clock))
         if faults:
-            return Preview(log.head, faults, (), ())
+            return Preview(log.head, faults[:MAX_FAULTS], (), ())
         return Preview(log.head, (), effective(log.state(), changes), changes)
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:

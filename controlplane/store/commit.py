@@ -14,7 +14,7 @@ from brownout.model import ResourceRef
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import NotFoundError
-from controlplane.store.draft import Draft, refuse, settle
+from controlplane.store.draft import MAX_FAULTS, Draft, refuse, settle
 from controlplane.store.effective import effective
 from controlplane.store.errors import IdempotencyKeyReusedError
 from controlplane.store.listing import listed
@@ -103,7 +103,7 @@ class Committer:
             loaded = await load(connection, request, at)
         changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at)
         if faults:
-            return Preview(loaded.head, faults, (), ())
+            return Preview(loaded.head, faults[:MAX_FAULTS], (), ())
         return Preview(loaded.head, (), effective(loaded.present, changes), changes)
 
     async def _attempt(self, connection: WriteConnection, request: Request) -> Commit | Stale | Replay | None:

@@ -22,6 +22,7 @@ from controlplane.store.values import Change
 
 MAX_OPERATIONS = 20_000
 MAX_COMMIT_BYTES = 64 * 1024 * 1024
+MAX_FAULTS = 100
 MAX_AUTHOR = 200
 MAX_MESSAGE = 2_000
 MAX_IDEMPOTENCY_KEY = 200
@@ -137,10 +138,10 @@ def dependants(resources: Mapping[ResourceRef, Spec], touched: Set[ResourceRef])
 
 
 def refuse(faults: Sequence[Fault]) -> None:
-    """Raises InvalidInputError when there are any."""
+    """Raises InvalidInputError when there are any; it carries the first MAX_FAULTS."""
     if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise InvalidInputError(f"{faults[0].message}{more}", tuple(faults))
+        more = f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
+        raise InvalidInputError(f"{faults[0].message}{more}", tuple(faults[:MAX_FAULTS]))
 
 
 def pointer(ref: ResourceRef, inside: str) -> str:

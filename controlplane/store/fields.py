@@ -1,7 +1,7 @@
 """Which fields of a resource changed. Pure."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -47,7 +47,7 @@ def _compare_by_id(at: str, before: list[dict[str, Any]], after: list[dict[str, 
         yield FieldChange(at, _encoded(order[0]), _encoded(order[1]))
 
 
-def _have_ids(value: Any) -> bool:
+def _have_ids(value: Any) -> TypeGuard[list[dict[str, Any]]]:
     if not isinstance(value, list) or not value:
         return False
     ids = [item.get("id") if isinstance(item, dict) else None for item in value]

@@ -93,16 +93,22 @@ WITH head AS (
     SET spec = excluded.spec, revision = excluded.revision, type = excluded.type, tags = excluded.tags,
         search = excluded.search
 ), deleted AS (
-    DELETE FROM resource
-    WHERE environment = (SELECT environment FROM logged) AND kind = ANY(:gone_kinds) AND key = ANY(:gone_keys)
-      AND (kind, key) IN (SELECT * FROM unnest(:gone_kinds, :gone_keys))
+    DELETE FROM resource WHERE ctid = ANY(ARRAY(
+        SELECT r.place FROM logged CROSS JOIN unnest(:gone_kinds, :gone_keys) AS g(kind, key) CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM resource
+            WHERE environment = :environment AND kind = g.kind AND key = g.key OFFSET 0
+        ) r
+    ))
 ), named AS (
     SELECT * FROM unnest(:from_kinds, :from_keys, :to_kinds, :to_keys) AS n(from_kind, from_key, to_kind, to_key)
 ), unlinked AS (
-    DELETE FROM reference
-    WHERE environment = (SELECT environment FROM logged) AND from_kind = ANY(:kinds) AND from_key = ANY(:keys)
-      AND (from_kind, from_key) IN (SELECT * FROM unnest(:kinds, :keys))
-      AND (from_kind, from_key, to_kind, to_key) NOT IN (SELECT * FROM named)
+    DELETE FROM reference WHERE ctid = ANY(ARRAY(
+        SELECT r.place FROM logged CROSS JOIN unnest(:kinds, :keys) AS t(kind, key) CROSS JOIN LATERAL (
+            SELECT ctid AS place, from_kind, from_key, to_kind, to_key FROM reference
+            WHERE environment = :environment AND from_kind = t.kind AND from_key = t.key OFFSET 0
+        ) r
+        WHERE (r.from_kind, r.from_key, r.to_kind, r.to_key) NOT IN (SELECT * FROM named)
+    ))
 ), linked AS (
     INSERT INTO reference (environment, from_kind, from_key, to_kind, to_key)
     SELECT l.environment, n.* FROM logged l, named n
@@ -154,4 +160,5 @@ SELECT revision, pg_notify('{NOTIFY_CHANNEL}', environment) FROM logged
     horizon=DateTime(timezone=True),
 )
 """Everything a commit writes, if the head is still the one that was seen; otherwise nothing, and no row comes back.
-`tags` are lines. An array parameter has one element a change, `from_*`/`to_*` one a reference of the new specs."""
+`tags` are lines. An array parameter has one element a change, `from_*`/`to_*` one a reference of the new specs.
+Rows to delete are found by index probes, as in LOAD, and named by ctid: if the head is the one seen, nobody moved them."""

@@ -151,3 +151,12 @@ async def test_every_fault_of_every_operation_is_named(store: Store) -> None:
         await store.commit("production", [put(flag("a", default="x", enabled=1)), raw("gadget", "B", b"")], **WORDS)
     pointers = [fault.pointer for fault in caught.value.faults]
     assert {"/flag/a/enabled", "/ops/1/kind", "/ops/1/key"} <= set(pointers)
+
+
+async def test_of_very_many_faults_the_first_are_named_and_the_rest_counted(store: Store) -> None:
+    ops = [put(cohort("beta")), *(put(flag(f"f-{n}", rules=[in_cohort("beta")])) for n in range(150))]
+    await store.commit("production", ops, **WORDS)
+    with pytest.raises(InvalidInputError, match="and 149 more") as caught:
+        await store.commit("production", [delete("cohort", "beta")], **WORDS)
+    assert len(caught.value.faults) == 100
+    assert len((await store.preview("production", [delete("cohort", "beta")])).faults) == 100
