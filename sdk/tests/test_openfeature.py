@@ -14,6 +14,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationDetails
 from openfeature.hook import Hook
 from openfeature.provider import ProviderStatus
+from openfeature.track import TrackingEventDetails
 
 from brownout import Brownout
 from brownout.openfeature import BrownoutProvider
@@ -234,3 +235,11 @@ def test_an_old_configuration_is_stale_and_then_ready_again(own_nats: NatsProces
         own_nats.start()
         assert ready.wait(30)
     api.shutdown()
+
+
+def test_tracking_reaches_the_clients_metrics(client: OpenFeatureClient, brownout: Brownout) -> None:
+    client.track("checkout", EvaluationContext("u-1"), TrackingEventDetails(99.5, {"plan": "pro"}))
+    client.track("checkout")
+    collected = brownout._collect(final=True)
+    assert collected is not None
+    assert b"checkout" in collected

@@ -15,6 +15,7 @@ from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
+from openfeature.track import TrackingEventDetails
 
 from brownout.client import Brownout
 from brownout.decision import Decision
@@ -89,6 +90,15 @@ class BrownoutProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
         return self._resolve(flag_key, default_value, evaluation_context)
+
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,  # noqa: ARG002 - a metric is no place for people's attributes
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        details = tracking_event_details or TrackingEventDetails()
+        self._client.track(tracking_event_name, 1.0 if details.value is None else details.value, details.attributes)
 
     def _resolve(self, key: str, default: T, context: EvaluationContext | None) -> FlagResolutionDetails[T]:
         decision = self._client.decide(key, _context(context), default)
