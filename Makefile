@@ -50,7 +50,14 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/djlint --quiet --lint ui/templates
 
-bench: install
+BENCH := .venv-bench
+$(BENCH)/.installed: $(STAMP) requirements/bench.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
+	$(BIN)/uv pip sync --quiet --python $(BENCH)/bin/python --require-hashes requirements/bench.txt
+	$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps --editable sdk
+	@touch $@
+
+bench: install $(BENCH)/.installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: install
@@ -68,6 +75,7 @@ lock: $(BIN)/uv
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml sdk/pyproject.toml --group dev --group test -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) requirements/bench.in sdk/pyproject.toml -c requirements/run.txt -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) .brownout ui/dist ui/node_modules
+	rm -rf $(VENV) $(BENCH) .brownout ui/dist ui/node_modules

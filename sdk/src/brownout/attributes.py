@@ -6,6 +6,7 @@ evaluation then gives the caller's default. Types are compared by `type`, never 
 a hostile object's own methods are not asked.
 """
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
@@ -116,7 +117,7 @@ def contains(value: Any, kinds: Kinds) -> bool | None:
 
 def kinds_of(values: tuple[str | int | float | bool, ...]) -> Kinds:
     return (
-        frozenset(value for value in values if isinstance(value, str)),
+        frozenset(sys.intern(value) for value in values if isinstance(value, str)),
         frozenset(value for value in values if isinstance(value, int | float) and not isinstance(value, bool)),
         frozenset(value for value in values if isinstance(value, bool)),
     )

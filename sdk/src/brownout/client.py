@@ -1,13 +1,13 @@
-"""The client: connects once in a process, then answers from memory."""
+"""The client: connects once in a process, then answers from memory.
+
+What only starting needs is imported when a client is started: `import brownout` must stay cheap for who imports much.
+"""
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from brownout._sync.log import warn_once
 from brownout.compile import Compiled
-from brownout.config import configure
 from brownout.decision import Outcome
 from brownout.telemetry_client import Recording
 
@@ -59,6 +59,9 @@ class Brownout(Recording):
         Raises:
             ConfigurationError: something necessary is missing or malformed.
         """
+        from brownout._sync.boot import connect
+        from brownout.config import configure
+
         config = configure(
             urls=url,
             key=key,
@@ -71,8 +74,6 @@ class Brownout(Recording):
             tls=tls,
             variables=os.environ,
         )
-        from brownout._sync.boot import connect
-
         client = cls(Compiled.load(config.environment, -1, {}, service=config.service))
         client._engine = connect(config, client)
         return client
@@ -87,6 +88,8 @@ class Brownout(Recording):
             BundleError: the file is damaged, foreign, or not signed by the key's owner.
             OSError: it cannot be read.
         """
+        from pathlib import Path
+
         from brownout._sync.boot import open_file
 
         client = cls(Compiled.load("", -1, {}, service=service))
@@ -126,6 +129,8 @@ class Brownout(Recording):
     def _defaulted(self, key: str, outcome: Outcome, default: _T) -> _T:
         """Says once in a process why a key gets its default."""
         if outcome.error is not None:
+            from brownout._sync.log import warn_once
+
             warn_once(
                 str(key)[:200], outcome.error, f"flag {key!r:.200}: the caller's default is served: {outcome.error}"
             )

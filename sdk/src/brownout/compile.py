@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from brownout.attributes import Context
+from brownout.codec import decode
 from brownout.counts import Counts
 from brownout.decision import ErrorCode, Outcome, Validity
 from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
@@ -30,7 +31,6 @@ from brownout.model import (
     SafeModeProfile,
     Spec,
 )
-from brownout.parse import decode
 from brownout.plan import Plan, PolicyOutcome, ScopedActivation
 from brownout.policy import Policy
 from brownout.program import CompiledCohort, Membership

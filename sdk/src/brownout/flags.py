@@ -1,6 +1,7 @@
 """One flag, compiled: a function from a context to the outcome that was made for it beforehand."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -9,8 +10,8 @@ from brownout.attributes import Context
 from brownout.counts import Counts
 from brownout.decision import NO_METADATA, ErrorCode, Metadata, Outcome, Reason, Validity
 from brownout.frozen import FrozenDict, freeze
-from brownout.model import Flag, FlagType, FlagValue, Serve, Split
-from brownout.program import CompiledCohort, Membership, Program
+from brownout.model import Clause, Flag, FlagType, FlagValue, Rule, Serve, Split
+from brownout.program import Cohorts, Membership, Program
 
 Evaluate = Callable[[Context], Outcome]
 
@@ -30,7 +31,7 @@ class CompiledFlag:
 
     __slots__ = ("key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
 
-    def __init__(self, key: str, spec: Flag, cohorts: Callable[[str], CompiledCohort], validity: Validity) -> None:
+    def __init__(self, key: str, spec: Flag, cohorts: Cohorts, validity: Validity) -> None:
         self.key = key
         self.spec_type: FlagType = spec.type
         self.validity = validity
@@ -54,7 +55,12 @@ class CompiledFlag:
                 program.line(f"return {outcome}")
         else:
             program.line(f"return {program.constant(self.run)}(context)")
-        return program.build(self._recover)
+
+        def recover(context: Context | None) -> Outcome:
+            return run(NOTHING) if context is None else self._invalid()
+
+        run: Evaluate = program.build(recover)
+        return run
 
     def safe_outcome(self, activation: str) -> Outcome:
         """The safe variant, served because of `activation`."""
@@ -91,16 +97,24 @@ class CompiledFlag:
         for outcome in list(self.outcomes):
             outcome.count_into(counts)
 
-    def _program(self, spec: Flag, cohorts: Callable[[str], CompiledCohort]) -> Program:
+    def _program(self, spec: Flag, cohorts: Cohorts) -> Program:
         program = Program()
         if not spec.enabled:
             program.line(f"return {program.constant(self._outcome(spec.off_variant, Reason.DISABLED))}")
             return program
-        for rule in spec.rules:
-            with program.when_all(rule.when, cohorts):
-                self._serve(program, rule.serve, Reason.TARGETING_MATCH, rule.id)
+        self._rules(program, [(rule.when, rule) for rule in spec.rules], cohorts)
         self._serve(program, spec.default, Reason.DEFAULT if spec.rules else Reason.STATIC, None)
         return program
+
+    def _rules(self, program: Program, rules: Sequence[tuple[Sequence[Clause], Rule]], cohorts: Cohorts) -> None:
+        """Rules with the clauses still to test. Neighbours that begin alike share the test, as a person would write it."""
+        for first, neighbours in groupby(rules, key=lambda pair: pair[0][:1]):
+            if not first:
+                for _, rule in neighbours:
+                    self._serve(program, rule.serve, Reason.TARGETING_MATCH, rule.id)
+                continue
+            with program.when(program.condition(first[0], cohorts)):
+                self._rules(program, [(clauses[1:], rule) for clauses, rule in neighbours], cohorts)
 
     def _serve(self, program: Program, serve: Serve, reason: Reason, rule: str | None) -> None:
         if isinstance(serve, Split):
@@ -132,9 +146,12 @@ class CompiledFlag:
         self.outcomes.append(outcome)
         return outcome
 
-    def _recover(self, run: Evaluate, context: Context | None) -> Outcome:
+    def _recover(self, context: Context | None) -> Outcome:
         """What becomes of a context that raised: None is an empty one; of the rest only the code is told."""
-        return run(NOTHING) if context is None else self._error(ErrorCode.INVALID_CONTEXT)
+        return self.run(NOTHING) if context is None else self._invalid()
+
+    def _invalid(self) -> Outcome:
+        return self._error(ErrorCode.INVALID_CONTEXT)
 
 
 def _shared(value: FlagValue) -> FlagValue:

@@ -1,4 +1,4 @@
-"""From JSON to specs and back. A spec that parses is sound in itself; brownout.check looks beyond it."""
+"""From JSON to specs. A spec that parses is sound in itself; brownout.check looks beyond it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from brownout import strictjson
+from brownout.codec import decode as decode  # noqa: PLC0414 - one import for who reads and writes specs
+from brownout.codec import encode as encode  # noqa: PLC0414
+from brownout.codec import with_typed_values
 from brownout.faults import Fault, FaultCode, InvalidResource, pointer
 from brownout.model import KEY_PATTERN, KINDS, VALUE_TYPES, Flag, Spec
 from brownout.soundness import spec_faults
@@ -45,33 +48,11 @@ def _parse(struct: type[Spec], spec: bytes | str | Mapping[str, Any]) -> Spec:
         raise InvalidResource(tuple(_shape_faults(struct, tree, ""))) from None
     faults = list(_value_faults(parsed)) if isinstance(parsed, Flag) else []
     if not faults:
-        parsed = _with_typed_values(parsed)
+        parsed = with_typed_values(parsed)
         faults = list(spec_faults(parsed))
     if faults:
         raise InvalidResource(tuple(faults))
     return parsed
-
-
-def decode(kind: str, spec: bytes) -> Spec:
-    """The spec in bytes that `encode` wrote: fast, for what was checked (and signed) before.
-
-    Raises:
-        msgspec.ValidationError, KeyError: a newer control plane wrote what this version does not know.
-    """
-    return _with_typed_values(msgspec.json.decode(spec, type=KINDS[kind]))
-
-
-def encode(spec: Spec) -> bytes:
-    """Canonical JSON: sorted keys, no defaults, no spaces; equal specs give equal bytes."""
-    return msgspec.json.encode(spec, order="sorted")
-
-
-def _with_typed_values(spec: Spec) -> Spec:
-    """A flag's variant values as its type's own structs (and a float flag's whole numbers as floats)."""
-    if not isinstance(spec, Flag) or spec.type in {"boolean", "string", "integer", "object"}:
-        return spec
-    typed = {name: msgspec.convert(value, VALUE_TYPES[spec.type]) for name, value in spec.variants.items()}
-    return msgspec.structs.replace(spec, variants=typed)
 
 
 def _value_faults(flag: Flag) -> Iterator[Fault]:

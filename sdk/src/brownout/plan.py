@@ -132,9 +132,9 @@ class Plan:
         shed = shed_bp == 10_000 if name is None else bucket(f"shed:{self.key}", name) < shed_bp
         return found.shed if shed else found
 
-    def _recover(self, run: Callable[[Context], PolicyOutcome], context: Context | None) -> PolicyOutcome:
+    def _recover(self, context: Context | None) -> PolicyOutcome:
         if context is None:
-            return run(NOTHING)
+            return self.run(NOTHING)
         return self._memo[(*(flag.run(NOTHING) for flag in self._flags.values()), _INVALID)]
 
     def _compose(self, key: tuple[Any, ...]) -> PolicyOutcome:

@@ -5,9 +5,11 @@ object (the source is the cache key) and no attribute or value can inject anythi
 docs/adr/0010.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import mmh3
@@ -20,7 +22,7 @@ from brownout.model import Clause, Share
 Membership = Callable[[attributes.Context], bool | None]
 """Whether a context is in a cohort; None when that cannot be known."""
 
-_GLOBALS = {
+_GLOBALS: dict[str, Any] = {
     "contains": attributes.contains,
     "dotted": attributes.dotted,
     "hash32": mmh3.mmh3_32_uintdigest,
@@ -31,6 +33,9 @@ _GLOBALS = {
     "text": attributes.text,
     "unit": attributes.unit,
 }
+MAX_SHARED = 64
+"""Longer lists of values are a flag's own: nobody should keep one alive for a flag that is gone."""
+
 _FITS = {
     "text": "type({0}) is not str or len({0}) > " + str(MAX_TEXT),
     "unit": "type({0}) is not str or not 0 < len({0}) <= " + str(MAX_TEXT),
@@ -55,11 +60,18 @@ _COMPARE = {
 
 
 @lru_cache(maxsize=2_048)
-def _factory(source: str) -> Callable[..., Any]:
-    scope: dict[str, Any] = dict(_GLOBALS)
-    exec(compile(source, "<brownout flag>", "exec"), scope)  # noqa: S102 - source made here, of no foreign text
-    factory: Callable[..., Any] = scope["make"]
-    return factory
+def _code(source: str) -> CodeType:
+    """The code of the function `run` that `source` defines inside a function `make`."""
+    module = compile(source, "<brownout>", "exec")  # source made here, of no foreign text
+    (make,) = (constant for constant in module.co_consts if isinstance(constant, CodeType))
+    (run,) = (constant for constant in make.co_consts if isinstance(constant, CodeType))
+    return run
+
+
+@lru_cache(maxsize=8_192)
+def _shared_cell(kind: type, value: object) -> CellType:  # noqa: ARG001 - `kind` keeps 1 and True apart
+    """One cell for one operand, however many flags use it: less memory, and warm in the processor's cache."""
+    return CellType(value)
 
 
 class Program:
@@ -67,30 +79,36 @@ class Program:
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._constants: list[object] = []
+        self._constants: list[CellType] = []
         self._depth = 3
         self._loaded: dict[tuple[str, str], str] = {}
         self._names = 0
-        self._gets = False
 
-    def build(self, recover: Callable[..., object] | None = None) -> Callable[[attributes.Context], Any]:
-        """The function. With `recover`, whatever the context raises ends in `recover(run, context)`."""
-        rescue = self.constant(recover) if recover else ""
-        head = f"def make({', '.join(f'k{n}' for n in range(len(self._constants)))}):\n    def run(context):\n"
+    def build(self, recover: Callable[[Any], object] | None = None) -> Callable[[attributes.Context], Any]:
+        """The function. With `recover`, whatever the context raises ends in `recover(context)`."""
+        rescue = self.constant(recover)
         body = "\n".join(self._lines)
-        if self._gets:
-            body = "            get = context.get\n" + body
-        guarded = f"        try:\n{body}\n        except Exception:\n            return {rescue}(run, context)\n"
-        plain = f"        if True:\n{body}\n"
-        source = head + (guarded if recover else plain) + "    return run\n"
-        built: Callable[[attributes.Context], Any] = _factory(source)(*self._constants)
-        return built
+        lines = ["        try:", body, "        except Exception:", f"            return {rescue}(context)"]
+        if recover is None:
+            lines = ["        if True:", body]
+        names = ", ".join(f"k{n}" for n in range(len(self._constants)))
+        code = _code("\n".join([f"def make({names}):", "    def run(context):", *lines, "    return run", ""]))
+        cells = tuple(self._constants[int(name[1:])] for name in code.co_freevars)
+        return FunctionType(code, _GLOBALS, "run", None, cells)
 
     def constant(self, value: object) -> str:
+        """The name by which the code knows `value`."""
+        return self._cell(CellType(value))
+
+    def operand(self, value: Hashable) -> str:
+        """The same for a value that other flags may share."""
+        return self._cell(_shared_cell(type(value), value))
+
+    def _cell(self, cell: CellType) -> str:
         for index, known in enumerate(self._constants):
-            if known is value:
+            if known.cell_contents is cell.cell_contents:
                 return f"k{index}"
-        self._constants.append(value)
+        self._constants.append(cell)
         return f"k{len(self._constants) - 1}"
 
     def line(self, text: str) -> None:
@@ -127,25 +145,26 @@ class Program:
         if op == "exists":
             return f"{self._get(clause.attribute)} is {'' if clause.negate else 'not '}None"
         kinds = kinds_of(clause.values)
+        operand = self.operand if len(clause.values) <= MAX_SHARED else self.constant
         if op == "contains" or (op == "in" and not _of_one_kind(kinds)):
             asked = "contains" if op == "contains" else "member"
-            return f"{asked}({self._get(clause.attribute)}, {self.constant(kinds)}) is {not clause.negate}"
+            return f"{asked}({self._get(clause.attribute)}, {operand(kinds)}) is {not clause.negate}"
         if op == "in":
-            reader, operand = ("text", kinds[0]) if kinds[0] else ("number", kinds[1])
-            test = f"{{}} {negate}in {self.constant(operand)}"
+            reader, allowed = ("text", kinds[0]) if kinds[0] else ("number", kinds[1])
+            test = f"{{}} {negate}in {operand(allowed)}"
         elif op in {"starts_with", "ends_with"}:
             reader = "text"
-            test = f"{negate}{{}}.{op.replace('_', '')}({self.constant(clause.values)})"
+            test = f"{negate}{{}}.{op.replace('_', '')}({operand(clause.values)})"
         elif op in operators.NUMERIC:
             reader = "number"
-            test = f"{negate}{{}} {_COMPARE[op]} {self.constant(clause.values[0])}"
+            test = f"{negate}{{}} {_COMPARE[op]} {operand(clause.values[0])}"
         elif op in operators.TEMPORAL:
             reader = "moment"
-            test = f"{negate}{{}} {_COMPARE[op]} {self.constant(operators.instant(str(clause.values[0])))}"
+            test = f"{negate}{{}} {_COMPARE[op]} {operand(operators.instant(str(clause.values[0])))}"
         else:
             reader, versions = "release", [operators.version(str(value)) for value in clause.values]
-            asked = f"in {self.constant(frozenset(versions))}" if op == "semver_eq" else ""
-            test = f"{negate}{{}} {asked or f'{_COMPARE[op]} {self.constant(versions[0])}'}"
+            asked = f"in {operand(frozenset(versions))}" if op == "semver_eq" else ""
+            test = f"{negate}{{}} {asked or f'{_COMPARE[op]} {operand(versions[0])}'}"
         name = self.load(reader, clause.attribute)
         if op == "in" and not clause.negate:
             return test.format(name)  # None is in no set of operands
@@ -178,14 +197,12 @@ class Program:
                 self.line(f"return {answer}")
                 break
             if share.weight_bp:
-                self.line(f"if hashed < {self.constant(first_hash_at(edge))}: return {answer}")
+                self.line(f"if hashed < {self.operand(first_hash_at(edge))}: return {answer}")
 
     def _get(self, attribute: str) -> str:
         if "." in attribute:
-            steps = self.constant(tuple(attribute.split(".")))
-            return f"dotted(context, {self.constant(attribute)}, {steps})"
-        self._gets = True
-        return f"get({self.constant(attribute)})"
+            return f"dotted(context, {self.operand(attribute)}, {self.operand(tuple(attribute.split('.')))})"
+        return f"context.get({self.operand(sys.intern(attribute))})"  # interned, as literals in a caller's code are
 
     def _in_cohort(self, clause: Clause, cohorts: "Cohorts") -> str:
         found = [cohorts(str(key)) for key in clause.values]

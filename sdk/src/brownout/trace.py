@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 
 from brownout.attributes import Context
+from brownout.codec import decode
 from brownout.compile import Compiled
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
 from brownout.flags import NOTHING
 from brownout.model import Clause, Flag, ResourceRef
-from brownout.parse import decode
 from brownout.program import Program
 
 Result = Literal["held", "failed", "unknown", "invalid"]
@@ -75,7 +75,7 @@ def _holds(compiled: Compiled, clause: Clause, context: Context | None) -> bool 
     with program.when_all([clause], compiled.cohort):
         program.line("return True")
     program.line("return False")
-    held: bool | None = program.build(lambda *_: None)(NOTHING if context is None else context)
+    held: bool | None = program.build(lambda _: None)(NOTHING if context is None else context)
     return held
 
 
