@@ -17,7 +17,7 @@ from litestar.di import Provide
 from controlplane.access.alerts import Alerts
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
-from controlplane.access.service import open_access
+from controlplane.access.service import open_access, open_sso
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
@@ -104,6 +104,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             link=link,
             publisher=publisher,
             access=access,
+            sso=open_sso(settings, database, clock, access),
             proposals=Proposals(database, clock, access.audit, store, changes),
             changes=changes,
             reads=Reads(store),

@@ -6,6 +6,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from controlplane.access.tokens import redact
+
 
 def configure_logging(style: str, level: str) -> None:
     """Everything goes to stderr: stdout belongs to the CLI's answers."""
@@ -18,7 +20,12 @@ def configure_logging(style: str, level: str) -> None:
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if style == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # the default prints local variables: secrets
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -30,7 +37,7 @@ def configure_logging(style: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _without_secrets],
         )
     )
     root = logging.getLogger()
@@ -41,3 +48,8 @@ def configure_logging(style: str, level: str) -> None:
         logger.handlers = []
         logger.propagate = True
         logger.setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+
+
+def _without_secrets(_logger: object, _method: str, line: object) -> str:
+    """The last step: whatever got into a line, our own secrets do not get out of it."""
+    return redact(str(line))

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
+from controlplane.access.sso import SingleSignOn
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock
@@ -41,6 +42,7 @@ class Services:
     publisher: PublisherService
     access: Access
     proposals: Proposals
+    sso: SingleSignOn | None
     changes: Changes
     reads: Reads
     evaluations: Evaluations

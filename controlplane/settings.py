@@ -67,6 +67,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_principal_s: float = 100
     """What one person or token may ask of one replica, on average; four times that at once."""
     requests_per_address_s: float = 400
+    oidc_issuer: str = ""
+    """Where people sign in besides with a password; empty = nowhere."""
+    oidc_client_id: str = ""
+    oidc_client_secret: Secret = Secret("")
+    oidc_groups_claim: str = "groups"
+    oidc_roles: str = "{}"
+    """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
     alert_webhook: Secret = Secret("")
     """Where broken glass is reported, as JSON by POST; empty = in the log only."""
     database_pool: int = 20

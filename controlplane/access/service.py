@@ -3,21 +3,27 @@
 import secrets
 from dataclasses import dataclass
 
+import msgspec
+
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator
 from controlplane.access.breakglass import BreakGlass, Notify
 from controlplane.access.csrf import Csrf
+from controlplane.access.grants import parse
 from controlplane.access.keys import ApiTokens, SdkKeys
 from controlplane.access.memory import ActorMemory
+from controlplane.access.oidc import Oidc, OidcSettings
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import People
 from controlplane.access.rule import CommitRule
 from controlplane.access.sessions import Sessions
 from controlplane.access.signin import SignIn
+from controlplane.access.sso import SingleSignOn
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.clock import Clock
 from controlplane.database import Database
-from controlplane.settings import Settings
+from controlplane.errors import InvalidInputError
+from controlplane.settings import Settings, SettingsError
 from controlplane.store import SigningKeys
 
 
@@ -70,6 +76,37 @@ def open_access(
         rates=RequestRates(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
+    )
+
+
+def open_sso(settings: Settings, database: Database, clock: Clock, access: Access) -> SingleSignOn | None:
+    """None when no provider is configured.
+
+    Raises:
+        SettingsError: the mapping from groups to roles is none.
+    """
+    if not settings.oidc_issuer:
+        return None
+    try:
+        roles = msgspec.json.decode(settings.oidc_roles, type=dict[str, dict[str, list[str]]])
+        for given in roles.values():
+            parse(given)
+    except (msgspec.MsgspecError, InvalidInputError) as error:
+        raise SettingsError(f"BROWNOUT_OIDC_ROLES: {error}") from None
+    oidc = OidcSettings(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        settings.oidc_client_secret.reveal(),
+        roles,
+        settings.oidc_groups_claim,
+    )
+    return SingleSignOn(
+        database=database,
+        clock=clock,
+        audit=access.audit,
+        sign_in=access.sign_in,
+        oidc=Oidc(oidc, settings.secret_key.reveal(), clock),
+        new_id=new_id,
     )
 
 

@@ -17,6 +17,7 @@ from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, TokenController
 from controlplane.api.ofrep import OfrepController
+from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
 from controlplane.api.rollouts import RolloutController
@@ -44,6 +45,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     FleetController,
     SignalsController,
     RolloutController,
+    OidcController,
     RuleController,
     ProposalController,
     BreakGlassController,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 from argon2 import PasswordHasher
@@ -11,7 +12,7 @@ from litestar import Litestar
 
 from controlplane.access.actor import Actor, system_actor
 from controlplane.access.passwords import Passwords
-from controlplane.access.service import Access, open_access
+from controlplane.access.service import Access, open_access, open_sso
 from controlplane.app import create_app, open_services
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
@@ -70,23 +71,24 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    database_url: str, *environments: str, rates: float = 1e6, proxies: str = ""
+    database_url: str, *environments: str, rates: float = 1e6, **settings: Any
 ) -> AsyncIterator[World]:
     clock = MovableClock()
-    settings = Settings(
+    configured = Settings(
         database_url=Secret(database_url),
         secret_key=Secret(SECRET_KEY),
         nats_url="nats://127.0.0.1:9",
         public_url=URL,
-        trusted_proxies=proxies,
         requests_per_principal_s=rates,
         requests_per_address_s=rates,
         database_pool=5,
+        **settings,
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    async with open_services(settings, clock) as opened:
-        access = open_access(settings, opened.database, clock, opened.signing_keys, notify=_nobody, passwords=quick)
-        services = dataclasses.replace(opened, access=access)
+    async with open_services(configured, clock) as opened:
+        access = open_access(configured, opened.database, clock, opened.signing_keys, notify=_nobody, passwords=quick)
+        sso = open_sso(configured, opened.database, clock, access)
+        services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):
             await services.environments.create(ROOT, environment, environment)
         yield World(services, create_app(services), clock)

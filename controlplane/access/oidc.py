@@ -1,0 +1,244 @@
+"""Signing in at an identity provider: OpenID Connect, authorization code with PKCE (RFC 7636, OpenID Connect Core)."""
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from controlplane.access.csrf import safe_path
+from controlplane.clock import Clock
+from controlplane.errors import UnauthenticatedError, UnavailableError
+from controlplane.secret_box import SecretBox, SecretKeyError
+
+STATE_LASTS = timedelta(minutes=10)
+_SCOPE = "openid email profile"
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
+"""Signatures only: never `none`, never a shared secret."""
+_LEEWAY_S = 60
+_TIMEOUT_S = 10
+
+
+class OidcSettings(msgspec.Struct, frozen=True):
+    """`roles`: group → environment (or `*`) → roles. `groups_claim` is where the provider puts a person's groups."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    roles: dict[str, dict[str, list[str]]]
+    groups_claim: str = "groups"
+
+    def __repr__(self) -> str:
+        return f"OidcSettings({self.issuer})"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who the provider says it is. `email` is empty unless the provider has verified it."""
+
+    issuer: str
+    subject: str
+    email: str
+    name: str
+    groups: frozenset[str]
+
+
+class Began(msgspec.Struct, frozen=True):
+    """`url`: where to send the browser; `sealed`: its cookie until it comes back."""
+
+    url: str
+    sealed: str
+
+
+class _State(msgspec.Struct, frozen=True):
+    state: str
+    nonce: str
+    verifier: str
+    then: str
+    until: float
+
+
+class _Provider(msgspec.Struct, frozen=True):
+    """What of the discovery document we use (OpenID Connect Discovery §3)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str = ""
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    id_token: str
+    access_token: str
+
+    def __repr__(self) -> str:
+        return "_Tokens(…)"
+
+
+class Oidc:
+    """One provider. What it publishes is fetched on first use, its keys again when it signs with a new one."""
+
+    def __init__(self, settings: OidcSettings, secret_key: str, clock: Clock) -> None:
+        self.settings = settings
+        self._box = SecretBox(secret_key, "oidc-state")
+        self._clock = clock
+        self._provider: _Provider | None = None
+        self._keys: KeySet | None = None
+        self._fetching = asyncio.Lock()
+
+    async def begin(self, redirect_uri: str, then: str) -> Began:
+        """Raises UnavailableError when the provider does not answer."""
+        provider = await self._discovered()
+        state = _State(
+            state=secrets.token_urlsafe(32),
+            nonce=secrets.token_urlsafe(32),
+            verifier=secrets.token_urlsafe(48),
+            then=safe_path(then),
+            until=(self._clock.now() + STATE_LASTS).timestamp(),
+        )
+        query = {
+            "response_type": "code",
+            "client_id": self.settings.client_id,
+            "redirect_uri": redirect_uri,
+            "scope": _SCOPE,
+            "state": state.state,
+            "nonce": state.nonce,
+            "code_challenge": _challenge(state.verifier),
+            "code_challenge_method": "S256",
+        }
+        url = httpx.URL(provider.authorization_endpoint).copy_merge_params(query)
+        return Began(str(url), self._box.seal(msgspec.json.encode(state), "state").hex())
+
+    async def finish(self, redirect_uri: str, sealed: str, answer: Mapping[str, str]) -> tuple[Identity, str]:
+        """(who it is, the path they wanted). `answer`: the callback's query.
+
+        Raises:
+            UnauthenticatedError: not what was begun in this browser, refused, or signed by somebody else.
+            UnavailableError: the provider does not answer.
+        """
+        state = self._opened(sealed)
+        if not secrets.compare_digest(state.state.encode(), answer.get("state", "").encode()):
+            raise UnauthenticatedError("that sign-in was not begun in this browser; try again")
+        if "error" in answer or "code" not in answer:
+            raise UnauthenticatedError("the identity provider did not let you in")
+        provider = await self._discovered()
+        try:
+            async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+                tokens = await self._exchange(client, provider, redirect_uri, answer["code"], state.verifier)
+                claims = await self._claims(provider, tokens.id_token, state.nonce)
+                if self.settings.groups_claim not in claims and provider.userinfo_endpoint:
+                    claims = await _with_userinfo(client, provider.userinfo_endpoint, tokens.access_token, claims)
+        except httpx.HTTPError as error:
+            raise UnavailableError("the identity provider does not answer") from error
+        return self._identity(provider, claims), state.then
+
+    async def _exchange(
+        self, client: httpx.AsyncClient, provider: _Provider, redirect_uri: str, code: str, verifier: str
+    ) -> _Tokens:
+        """The code for tokens (RFC 6749 §4.1.3, with the client's secret by HTTP Basic, §2.3.1)."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        auth = httpx.BasicAuth(quote(self.settings.client_id, safe=""), quote(self.settings.client_secret, safe=""))
+        response = await client.post(provider.token_endpoint, data=form, auth=auth)
+        if response.status_code in {400, 401, 403}:
+            raise UnauthenticatedError("the identity provider did not accept the sign-in")
+        response.raise_for_status()
+        try:
+            return msgspec.json.decode(response.content, type=_Tokens)
+        except msgspec.MsgspecError:
+            raise UnauthenticatedError("the identity provider's answer does not hold") from None
+
+    def _opened(self, sealed: str) -> _State:
+        try:
+            state = msgspec.json.decode(self._box.open(bytes.fromhex(sealed), "state"), type=_State)
+        except (ValueError, SecretKeyError, msgspec.MsgspecError):
+            raise UnauthenticatedError("that sign-in was not begun in this browser; try again") from None
+        if state.until < self._clock.now().timestamp():
+            raise UnauthenticatedError("that took too long; try again")
+        return state
+
+    async def _claims(self, provider: _Provider, id_token: str, nonce: str) -> dict[str, Any]:
+        """The claims of an ID token that is good (OpenID Connect Core §3.1.3.7)."""
+        wanted = jwt.JWTClaimsRegistry(
+            now=lambda: int(self._clock.now().timestamp()),
+            leeway=_LEEWAY_S,
+            iss={"essential": True, "value": provider.issuer},
+            aud={"essential": True, "value": self.settings.client_id},
+            nonce={"essential": True, "value": nonce},
+            exp={"essential": True},
+            sub={"essential": True},
+        )
+        for fresh in (False, True):  # a key that we do not know may be new
+            try:
+                keys = await self._known_keys(provider, fresh=fresh)
+                claims = jwt.decode(id_token, keys, algorithms=_ALGORITHMS).claims
+                wanted.validate(claims)
+            except (JoseError, ValueError) as error:
+                if fresh:
+                    raise UnauthenticatedError("the identity provider's answer does not hold") from error
+            else:
+                return dict(claims)
+        raise AssertionError("unreachable")
+
+    async def _discovered(self) -> _Provider:
+        async with self._fetching:
+            if self._provider is None:
+                url = self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
+                found = msgspec.json.decode(await _fetch(url), type=_Provider)
+                if found.issuer.rstrip("/") != self.settings.issuer.rstrip("/"):
+                    raise UnavailableError("the identity provider calls itself by another name than configured")
+                self._provider = found
+            return self._provider
+
+    async def _known_keys(self, provider: _Provider, *, fresh: bool) -> KeySet:
+        async with self._fetching:
+            if self._keys is None or fresh:
+                self._keys = KeySet.import_key_set(msgspec.json.decode(await _fetch(provider.jwks_uri)))
+            return self._keys
+
+    def _identity(self, provider: _Provider, claims: Mapping[str, Any]) -> Identity:
+        verified = claims.get("email_verified") is True
+        email = str(claims.get("email", "")) if verified else ""
+        raw = claims.get(self.settings.groups_claim, ())
+        groups = frozenset(map(str, raw)) if isinstance(raw, list | tuple) else frozenset({str(raw)})
+        return Identity(provider.issuer, str(claims["sub"]), email, str(claims.get("name", "")), groups)
+
+
+async def _fetch(url: str) -> bytes:
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+            response = await client.get(url)
+            response.raise_for_status()
+            return response.content
+    except httpx.HTTPError as error:
+        raise UnavailableError("the identity provider does not answer") from error
+
+
+def _challenge(verifier: str) -> str:
+    """PKCE's S256 (RFC 7636 §4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+async def _with_userinfo(
+    client: httpx.AsyncClient, url: str, access_token: str, claims: dict[str, Any]
+) -> dict[str, Any]:
+    """Groups are often only there. Its subject must be the token's (OpenID Connect Core §5.3.2)."""
+    response = await client.get(url, headers={"Authorization": f"Bearer {access_token}"})
+    response.raise_for_status()
+    found = response.json()
+    if found.get("sub") != claims["sub"]:
+        raise UnauthenticatedError("the identity provider's answer does not hold")
+    return {**found, **claims}

@@ -1,0 +1,58 @@
+"""To the identity provider and back. Not in the API's description: browsers go here, programs do not."""
+
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+from litestar.response import Redirect
+
+from controlplane.access.oidc import STATE_LASTS
+from controlplane.access.sso import SingleSignOn
+from controlplane.api.cookies import Cookies
+from controlplane.api.session import origin_of
+from controlplane.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from controlplane.services import Services
+
+SIGN_IN_PAGE = "/sign-in"
+
+
+class OidcController(Controller):
+    path = "/auth/oidc"
+    include_in_schema = False
+
+    @get("/start", opt={"public": True})
+    async def start(self, services: NamedDependency[Services], then: FromQuery[str] = "/") -> Redirect:
+        """Sends the browser to the provider."""
+        try:
+            began = await _sso(services).oidc.begin(_callback(services), then)
+        except UnavailableError:
+            return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
+        lasts_s = int(STATE_LASTS.total_seconds())
+        return Redirect(began.url, cookies=[Cookies(services.settings.url).sso_state(began.sealed, lasts_s)])
+
+    @get("/callback", opt={"public": True})
+    async def callback(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Redirect:
+        """Takes who comes back."""
+        cookies = Cookies(services.settings.url)
+        sealed = request.cookies.get(cookies.state, "")
+        answer = {name: str(value) for name, value in request.query_params.items()}
+        try:
+            signed_in, then = await _sso(services).finish(
+                _callback(services), sealed, answer, origin_of(request, services)
+            )
+        except UnauthenticatedError:
+            return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
+        except UnavailableError:
+            return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable", cookies=[cookies.sso_state("", 0)])
+        return Redirect(then, cookies=[*cookies.signed_in(signed_in), cookies.sso_state("", 0)])
+
+
+def _sso(services: Services) -> SingleSignOn:
+    if services.sso is None:
+        raise NotFoundError("no identity provider is configured here")
+    return services.sso
+
+
+def _callback(services: Services) -> str:
+    return f"{services.settings.url}/auth/oidc/callback"
