@@ -4,11 +4,12 @@ from brownout.client import Brownout
 from brownout.decision import Decision, ErrorCode, Reason
 from brownout.errors import BundleError, ConfigurationError
 from brownout.policy import Policy
-from brownout.status import Counters, Source, State, Status, SyncState
+from brownout.status import Change, Counters, Source, State, Status, SyncState
 
 __all__ = [
     "Brownout",
     "BundleError",
+    "Change",
     "ConfigurationError",
     "Counters",
     "Decision",

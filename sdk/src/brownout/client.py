@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from brownout.compile import Compiled
-from brownout.decision import Outcome
+from brownout.decision import ErrorCode, Outcome
 from brownout.telemetry_client import Recording
 
 if TYPE_CHECKING:
     import ssl
 
     from brownout._sync.engine import Engine
-    from brownout._sync.serving import Change
-    from brownout.status import Status
+    from brownout.status import Change, Status
 
 _T = TypeVar("_T")
 
@@ -127,13 +126,13 @@ class Brownout(Recording):
         self.close()
 
     def _defaulted(self, key: str, outcome: Outcome, default: _T) -> _T:
-        """Says once in a process why a key gets its default."""
-        if outcome.error is not None:
-            from brownout._sync.log import warn_once
+        """Says once in a process why a key gets its default; when nothing is held yet, once for all keys."""
+        from brownout._sync.log import first_time, log
 
-            warn_once(
-                str(key)[:200], outcome.error, f"flag {key!r:.200}: the caller's default is served: {outcome.error}"
-            )
+        code = outcome.error or ErrorCode.GENERAL
+        named = "" if code is ErrorCode.PROVIDER_NOT_READY or type(key) is not str else key[:200]
+        if first_time(named, code):
+            log.warning("flag %r: callers get their default: %s", named, code)
         return default
 
     def _who(self) -> tuple[str, str]:

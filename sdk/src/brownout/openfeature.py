@@ -22,7 +22,7 @@ from brownout.decision import Decision
 from brownout.status import State, Status
 
 if TYPE_CHECKING:
-    from brownout._sync.serving import Change
+    from brownout.status import Change
 
 T = TypeVar("T")
 

@@ -2,8 +2,11 @@
 
 import time
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
+
+from brownout.model import ResourceRef
 
 
 class State(StrEnum):
@@ -78,6 +81,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the control plane was last known, by signature, to have exactly this head; None when it never was."""
     last_error: str
     counters: Counters
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Something that may change decisions. No `resources`: any of them may have changed."""
+
+    revision: int
+    cause: Literal["commit", "snapshot", "expiry"]
+    resources: frozenset[ResourceRef] = frozenset()
 
 
 def uptime() -> float:

@@ -85,7 +85,7 @@ def _take_turns(client: "Brownout", engine: Engine) -> None:
 
         return deciding
 
-    for name in ("boolean", "string", "integer", "number", "object", "decide", "policy"):
+    for name in ("boolean", "string", "integer", "float", "object", "decide", "policy"):
         setattr(client, name, after_a_turn(getattr(client, name)))
 
 

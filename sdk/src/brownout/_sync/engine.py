@@ -16,7 +16,7 @@ from brownout._sync import fork
 from brownout._sync.log import log
 from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
-from brownout._sync.serving import Change, Serving
+from brownout._sync.serving import Serving
 from brownout._sync.session import Collect
 from brownout._sync.updater import Updater
 from brownout._sync.watch import TICK_S, Watch
@@ -25,7 +25,7 @@ from brownout.compile import Compiled
 from brownout.config import Config
 from brownout.disk import DiskCopy
 from brownout.errors import BundleError
-from brownout.status import Source, State, Status, SyncState
+from brownout.status import Change, Source, State, Status, SyncState
 
 _T = TypeVar("_T")
 

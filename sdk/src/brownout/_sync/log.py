@@ -8,9 +8,9 @@ _MAX_SAID = 1_000
 _said: set[tuple[str, str]] = set()
 
 
-def warn_once(subject: str, kind: str, message: str, *, trace: bool = False) -> None:
-    """Logs `message` unless something was logged about (`subject`, `kind`) in this process before."""
+def first_time(subject: str, kind: str) -> bool:
+    """Whether nothing was said about (`subject`, `kind`) in this process so far; it counts as said from now on."""
     if (subject, kind) in _said or len(_said) >= _MAX_SAID:
-        return
+        return False
     _said.add((subject, kind))
-    log.warning("%s", message, exc_info=trace)
+    return True

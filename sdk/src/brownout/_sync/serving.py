@@ -3,21 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
-
-import msgspec
 
 from brownout.compile import Compiled
 from brownout.model import ResourceRef
+from brownout.status import Change
 from brownout.wire import Operation
-
-
-class Change(msgspec.Struct, frozen=True):
-    """Something that may change decisions. No `resources`: any of them may have changed."""
-
-    revision: int
-    cause: Literal["commit", "snapshot", "expiry"]
-    resources: frozenset[ResourceRef] = frozenset()
 
 
 class RetiredError(Exception):

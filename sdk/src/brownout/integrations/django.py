@@ -1,0 +1,42 @@
+"""Django: add `brownout.integrations.django.middleware` to MIDDLEWARE, after authentication.
+
+BROWNOUT_CONTEXT = "shop.flags.attributes"   # def attributes(request: HttpRequest) -> Mapping[str, object]
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.module_loading import import_string
+
+from brownout import context
+from brownout.context import Attributes
+from brownout.integrations._attributes import attributes_of
+
+Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+def middleware(get_response: Handler) -> Handler:
+    """Sets the context of each request to what the function named by `BROWNOUT_CONTEXT` answers for it."""
+    attributes: Callable[[HttpRequest], Attributes] = import_string(settings.BROWNOUT_CONTEXT)
+
+    if iscoroutinefunction(get_response):
+
+        async def handle_async(request: HttpRequest) -> HttpResponseBase:
+            with context.scope(attributes_of(request, attributes)):
+                return await cast("Awaitable[HttpResponseBase]", get_response(request))
+
+        return handle_async
+
+    def handle(request: HttpRequest) -> Any:
+        with context.scope(attributes_of(request, attributes)):
+            return get_response(request)
+
+    return handle
+
+
+# How Django asks a function which requests it can take.
+middleware.sync_capable = True  # type: ignore[attr-defined]
+middleware.async_capable = True  # type: ignore[attr-defined]

@@ -1,0 +1,68 @@
+"""The fake that users test with: it answers as the real client would, and remembers what it was asked."""
+
+import pytest
+
+from brownout import Brownout, Change, Policy, State, context
+from brownout.parse import InvalidResource
+from brownout.policy import PolicyTarget
+from brownout.testing import FakeBrownout
+
+
+def service(client: Brownout) -> str:
+    """Something a user would test; it knows only the real client's type."""
+    if client.boolean("web-search", {"targeting_key": "u-1"}):
+        return client.string("engine", default="none")
+    return "off"
+
+
+def test_flags_serve_what_the_test_says(fake_brownout: FakeBrownout) -> None:
+    assert service(fake_brownout) == "off"
+    fake_brownout.set_flag("web-search", True)
+    fake_brownout.set_flag("engine", "fast")
+    assert service(fake_brownout) == "fast"
+    assert [asked.answer.value for asked in fake_brownout.asked("engine")] == ["fast"]
+    assert fake_brownout.questions[0].context == {"targeting_key": "u-1"}
+
+
+@pytest.mark.parametrize(("value", "getter"), [(3, "integer"), (0.5, "float"), ({"a": [1]}, "object"), ("x", "string")])
+def test_a_flag_has_its_values_type(value: object, getter: str) -> None:
+    client = FakeBrownout({"key": value})
+    assert getattr(client, getter)("key") == value
+    assert client.boolean("key", default=True) is True
+    assert client.asked("key")[-1].answer.error_code == "TYPE_MISMATCH"
+
+
+def test_a_real_flag_with_rules_goes_through_the_real_evaluator() -> None:
+    client = FakeBrownout()
+    rule = {"id": "pro", "if": [{"attribute": "plan", "op": "in", "values": ["pro"]}], "serve": "on"}
+    spec = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": "off"}
+    client.put("flag", "beta", spec | {"rules": [rule]})
+    assert client.decide("beta", {"plan": "pro"}, False).rule == "pro"
+    with context.scope({"plan": "pro"}):
+        assert client.boolean("beta")
+    client.delete("flag", "beta")
+    assert client.decide("beta", default=False).error_code == "FLAG_NOT_FOUND"
+    with pytest.raises(InvalidResource):
+        client.put("flag", "broken", spec | {"default": "nowhere"})
+
+
+def test_policies_are_set_whole_and_remembered() -> None:
+    policy = Policy("support-reply", model=PolicyTarget("small", "acme", "acme-1"), stop=False)
+    client = FakeBrownout(policies={"support-reply": policy})
+    assert client.policy("support-reply", {"targeting_key": "u"}) is policy
+    assert client.policy("unknown").error_code == "FLAG_NOT_FOUND"
+    assert [asked.key for asked in client.questions] == ["support-reply", "unknown"]
+
+
+def test_it_can_be_down_and_tells_of_changes() -> None:
+    with FakeBrownout() as client:
+        changes: list[Change] = []
+        end = client.on_change(changes.append)
+        client.set_flag("a", True)
+        end()
+        client.set_flag("b", True)
+        assert [next(iter(change.resources)).key for change in changes] == ["a"]
+        assert client.wait_ready()
+        client.state = State.NOT_READY
+        assert not client.wait_ready()
+        assert client.status.state is State.NOT_READY
