@@ -30,6 +30,7 @@ from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
+from controlplane.demo.control import Demo
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
@@ -118,6 +119,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             safe_mode_history=SafeModeHistory(store),
             telemetry=telemetry,
             rollouts=Rollouts(store, changes, database, facts, clock),
+            demo=Demo(settings.demo_control),
         )
 
 

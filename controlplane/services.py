@@ -12,6 +12,7 @@ from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.database import Database
+from controlplane.demo.control import Demo
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.errors import UnavailableError
@@ -55,6 +56,7 @@ class Services:
     safe_mode_history: SafeModeHistory
     telemetry: Telemetry
     rollouts: Rollouts
+    demo: Demo
 
     async def ready(self, timeout_s: float = 2) -> bool:
         """Whether Postgres answers in time."""

@@ -87,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long rollups are kept; a rollout's stage cannot look back further."""
     prices: str = ""
     """What models cost, as JSON (docs/signals.md); empty = no cost is shown."""
+    demo_control: str = ""
+    """The file through which the demo's fleet is told what to break; set by `brownout up --demo`."""
     otlp_endpoint: str = ""
     """OTLP/HTTP collector; empty = no OpenTelemetry."""
 

@@ -10,6 +10,7 @@ from litestar import Controller
 
 from controlplane.api.approvals import BreakGlassController, ProposalController, RuleController
 from controlplane.api.audit import AuditController
+from controlplane.api.demo import DemoController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
 from controlplane.api.evaluate import EvaluationController
@@ -46,6 +47,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     SignalsController,
     RolloutController,
     OidcController,
+    DemoController,
     RuleController,
     ProposalController,
     BreakGlassController,

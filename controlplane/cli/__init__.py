@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 import typer
 
 from controlplane.cli import (
+    demo,
     documents,
     environments,
     explain,
@@ -29,7 +30,7 @@ app = typer.Typer(
 
 for module in (servers, watch, explain, documents, signals):
     module.register(app)
-for group in (safemode.app, environments.app, *resources.GROUPS, history.app, fleet.app, rollouts.app):
+for group in (safemode.app, environments.app, *resources.GROUPS, history.app, fleet.app, rollouts.app, demo.app):
     app.add_typer(group)
 
 

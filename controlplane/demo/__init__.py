@@ -1,4 +1,4 @@
-"""The configuration of a made-up support product, for `brownout up --demo`."""
+"""A made-up support product that lives, for `brownout up --demo`: its configuration, its services, its customers."""
 
 from importlib.resources import files
 
@@ -6,6 +6,13 @@ from controlplane.access.actor import Actor
 from controlplane.documents import Document, Documents, read_yaml
 
 MESSAGE = "Load the demo: a support copilot"
+
+DEMO_PRICES = """{
+  "claude-haiku-5": {"input_per_million": 1.0, "output_per_million": 5.0},
+  "claude-sonnet-5": {"input_per_million": 3.0, "output_per_million": 15.0},
+  "gpt-6-mini": {"input_per_million": 0.6, "output_per_million": 2.4}
+}"""
+"""Made up, like everything here."""
 
 
 def demo_document() -> Document:

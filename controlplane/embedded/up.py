@@ -13,8 +13,11 @@ from controlplane.access.natsconfig import CONTROL_USER
 from controlplane.access.people import welcome_url
 from controlplane.cli.session import Target
 from controlplane.database import Database
-from controlplane.demo import load_demo
+from controlplane.demo import DEMO_PRICES, load_demo
+from controlplane.demo.control import ENVIRONMENT as DEMO_ENVIRONMENT
+from controlplane.demo.rollout import start_rollout
 from controlplane.embedded.data_dir import DataDir, Ports
+from controlplane.embedded.demo_fleet import DemoFleet, control_file
 from controlplane.embedded.local_access import local_sdk_keys, local_token
 from controlplane.embedded.stack import Stack, choose_port, create_database, running
 from controlplane.server import listen, serve
@@ -67,15 +70,22 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
         directory.keep_ports(Ports(http_port, stack.ports.postgres, stack.ports.nats))
         asyncio.run(_database(stack.database_url))
         settings = _settings(directory, asked, http_port, stack)
+        fleet = DemoFleet() if asked.demo else None
 
         async def prepare(services: Services) -> None:
             await _seed(services, demo=asked.demo)
             token = await local_token(services, SETUP, directory.path / CLI_FILE)
             keys = await local_sdk_keys(services, SETUP, directory.path / SDK_KEYS_FILE)
             setup = await services.access.people.setup_secret(SETUP)
+            if fleet is not None:
+                fleet.start(directory, stack.nats_url, keys[DEMO_ENVIRONMENT])
             greet(_written(directory, Target(settings.url, token, stack.nats_url), keys, setup))
 
-        serve(settings, listener, prepare)
+        try:
+            serve(settings, listener, prepare)
+        finally:
+            if fleet is not None:
+                fleet.stop()
 
 
 async def _database(url: str) -> None:
@@ -98,6 +108,8 @@ def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) ->
         nats_authd_password=Secret(stack.nats_secrets.auth_password),
         nats_system_password=Secret(stack.nats_secrets.system_password),
         authd_copy=str(directory.path / "sdk-key-table.json"),
+        demo_control=str(control_file(directory)) if asked.demo else "",
+        prices=DEMO_PRICES if asked.demo else "",
         host=asked.host,
         port=http_port,
         log_format=asked.log_format,
@@ -114,6 +126,8 @@ async def _seed(services: Services, *, demo: bool) -> None:
         commits = await services.store.list_commits(key, author=DEMO.name, limit=1)
         if demo and not commits:
             await load_demo(services.documents, DEMO, key)
+            if key == DEMO_ENVIRONMENT:
+                await start_rollout(services.rollouts, DEMO, key)
 
 
 def _written(directory: DataDir, target: Target, keys: dict[str, str], setup: str | None) -> Up:

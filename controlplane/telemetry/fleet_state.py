@@ -96,13 +96,16 @@ class FleetState:
         self._touched: set[str] = set()
 
     def published(self, head: Head, at: float, *, known: bool = True) -> None:
-        """A commit was seen on its way out. `known=False`: we only learn that it is the head, not since when."""
+        """A commit was seen on its way out; without anybody live there is nothing to converge.
+
+        `known=False`: we only learn that it is the head, not since when.
+        """
         if head <= self.head:
             return
         first = self.head == Head()
         self.head, self.head_published = head, at
         self.version += 1
-        if first and not known:
+        if not self._live or (first and not known):
             return
         behind = {name for name in self._live if self.instances[name].head < head}
         tracked = _Tracked(Convergence(head.epoch, head.revision, at), behind)

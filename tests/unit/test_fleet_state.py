@@ -89,14 +89,12 @@ def test_an_instance_that_joins_behind_is_waited_for(fleet: FleetState) -> None:
     assert found.took_100_ms == 3_000
 
 
-def test_without_instances_nothing_is_reached() -> None:
+def test_without_instances_there_is_nothing_to_converge() -> None:
     fleet = FleetState()
     fleet.published(Head(1, 1), 0.0)
 
-    found = fleet.convergence()
-    assert found is not None
-    assert found.reached == 0
-    assert found.percent == 100.0
+    assert fleet.head == Head(1, 1)
+    assert fleet.convergence() is None
 
 
 def test_a_new_epoch_is_ahead_whatever_its_revision(fleet: FleetState) -> None:

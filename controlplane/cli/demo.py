@@ -1,0 +1,52 @@
+"""`brownout demo`: break what `brownout up --demo` runs, and mend it."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.cli.verb import Call, verb
+from controlplane.demo.provider import Condition
+
+app = typer.Typer(name="demo", help="Break the demo's provider or its new model.", no_args_is_help=True)
+
+
+@verb(app, "status", action=Action.READ)
+def status(call: Call) -> None:
+    """What is broken at the moment."""
+    found = call.session.get("/demo", Condition)
+    call.answer(found, lambda: _said(found))
+
+
+@verb(app, "break", action=Action.EDIT)
+def break_(
+    call: Call,
+    *,
+    fault: Annotated[str, typer.Option(help="outage, rate_limits, slow or refusals.")] = "outage",
+) -> None:
+    """Break the provider; then try `brownout safe-mode on`."""
+    found = call.session.send("POST", "/demo/break", {"fault": fault}, Condition)
+    call.answer(found, lambda: _said(found))
+
+
+@verb(app, "degrade", action=Action.EDIT)
+def degrade(call: Call) -> None:
+    """Make the new model bad; then watch `brownout rollout watch support-sonnet-5`."""
+    found = call.session.send("POST", "/demo/degrade", {}, Condition)
+    call.answer(found, lambda: _said(found))
+
+
+@verb(app, "mend", action=Action.EDIT)
+def mend(call: Call) -> None:
+    """All well again."""
+    found = call.session.send("POST", "/demo/mend", {}, Condition)
+    call.answer(found, lambda: _said(found))
+
+
+def _said(condition: Condition) -> str:
+    parts = []
+    if condition.fault:
+        parts.append(f"{condition.provider}: {condition.fault.replace('_', ' ')}")
+    if condition.degraded_model:
+        parts.append(f"{condition.degraded_model} is degraded")
+    return "; ".join(parts) or "all well"
