@@ -103,6 +103,18 @@ def rule_rows(document: Document, saved: Document, known: Known) -> tuple[RuleRo
     return tuple(_rule(index, rule, before.get(rule.get("id")), known, len(rules)) for index, rule in enumerate(rules))
 
 
+def alternative_rows(document: Document, known: Known) -> tuple[tuple[ClauseRow, ...], ...]:
+    """A cohort's `any_of`, as conditions of sentences."""
+    alternatives = document.get("any_of")
+    return tuple(
+        tuple(
+            _clause(f"/any_of/[{index}]/[{at}]", f"/any_of/{index}/{at}", clause, known)
+            for at, clause in enumerate(_dicts(clauses))
+        )
+        for index, clauses in enumerate(alternatives if isinstance(alternatives, list) else ())
+    )
+
+
 def serve_row(path: str, pointer: str, serve: Any, before: Any, known: Known) -> ServeRow:
     options = tuple(Option(name, name) for name in known.variants)
     error = known.errors.get(pointer, "")

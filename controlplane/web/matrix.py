@@ -110,14 +110,18 @@ async def _changes(visit: Visit, environment: str, profile: str) -> dict[tuple[s
     found = await visit.services.safe_mode_preview.preview(visit.actor, environment, ActivationRequest(profile=profile))
     return {
         (row.request_class, row.cohort): tuple(
-            NowThen(effect.what, _last_names(effect.now), _last_names(effect.then)) for effect in row.effects
+            NowThen(effect.what, _last_names(effect.what, effect.now), _last_names(effect.what, effect.then))
+            for effect in row.effects
         )
         for row in found.request_classes
     }
 
 
-def _last_names(said: str) -> str:
-    return " → ".join(part.rpartition("/")[2] for part in said.split(" → ")) if " → " in said else said
+def _last_names(what: str, said: str) -> str:
+    """Models without their providers: the cell is narrow, and the route says the rest."""
+    if what not in {"model", "ladder"}:
+        return said
+    return " → ".join(part.rpartition("/")[2] for part in said.split(" → "))
 
 
 def _row(

@@ -17,7 +17,8 @@ from controlplane.store.values import Resource
 from controlplane.web.draft import Document, change
 from controlplane.web.editing import Sent, difference, document_of, errors_of, pretty, sent
 from controlplane.web.flag import resource_url
-from controlplane.web.flag_rules import normalise_alternatives, sentence
+from controlplane.web.flag_editor import Tests
+from controlplane.web.flag_rules import ClauseRow, Known, alternative_rows, normalise_alternatives, sentence
 from controlplane.web.frame import Frame, Link
 from controlplane.web.framing import url
 from controlplane.web.parts import Option
@@ -42,6 +43,18 @@ ABOUT = {
 REFERS = {"model": "model_route", "ladder": "fallback_ladder", "budget": "token_budget", "tools": "tool_policy",
           "retry": "retry_policy"}  # fmt: skip
 """A request class's fields, and the type of flag each names."""
+
+
+NEW_CLAUSE = {"attribute": "plan", "op": "in", "values": ["pro"]}
+HINTS = {
+    "by": "The attribute that names a unit.",
+    "include": "Units that always belong.",
+    "exclude": "Units that never do, whatever else holds.",
+    "sensitive": "What happens to requests of classes that are marked sensitive.",
+    "serve_safe_variant": "Flag keys, or * for every flag that has a safe variant.",
+    "exclude_tools": "* for all of them.",
+    "max_context_tokens": "Of what goes into a request.",
+}
 
 
 class ResourceRow(msgspec.Struct, frozen=True):
@@ -81,6 +94,9 @@ class ResourceForm(View, frozen=True, kw_only=True):
     new: bool
     base: int
     nodes: tuple[Node, ...]
+    alternatives: tuple[tuple[ClauseRow, ...], ...] | None
+    """Of a cohort: who belongs by description; other kinds have none."""
+    tests: Tests
     document: str
     changes: int
     errors: tuple[str, ...]
@@ -189,7 +205,7 @@ def _change(kind: str, draft: Sent) -> None:
     if draft.command in {"", "json"}:
         return
     if draft.command == "add:/any_of":
-        draft.document.setdefault("any_of", []).append([{"attribute": "plan", "op": "in", "values": ["pro"]}])
+        draft.document.setdefault("any_of", []).append([dict(NEW_CLAUSE)])
         return
     struct = inspect.type_info(KINDS[kind])
     change(draft.document, draft.command, lambda path: _new(struct, path))
@@ -197,7 +213,7 @@ def _change(kind: str, draft: Sent) -> None:
 
 def _new(struct: inspect.Type, path: str) -> Any:
     if path.startswith("/any_of/"):
-        return {"attribute": "plan", "op": "in", "values": ["pro"]}
+        return dict(NEW_CLAUSE)
     return new_item(find(struct, path.split("/")[1:]))
 
 
@@ -216,6 +232,8 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
         new=found is None,
         base=draft.base,
         nodes=await _nodes(visit, environment, kind, document, errors),
+        alternatives=alternative_rows(document, Known((), (), errors)) if kind == "cohort" else None,
+        tests=Tests(),
         document=pretty(document),
         changes=difference(found.spec if found else None, document),
         errors=(*((f"The JSON is not JSON: {json_error}",) if json_error else ()),
@@ -244,7 +262,7 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
 
 async def _nodes(visit: Visit, environment: str, kind: str, document: Document, errors: Any) -> tuple[Node, ...]:
     """The fields; those of a request class that name a flag become choices of what there is."""
-    nodes = fields(KINDS[kind], document, Place("", "", "", errors), frozenset())
+    nodes = fields(KINDS[kind], document, Place("", "", "", errors, HINTS), frozenset({"any_of"}))
     if kind != "request_class":
         return nodes
     made: list[Node] = []

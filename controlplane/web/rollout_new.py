@@ -39,7 +39,6 @@ HINTS = {
     "control": "What people get now.",
     "treatment": "What they shall get.",
     "unit": "The attribute that keeps somebody in one arm.",
-    "weight_bp": "Basis points: 500 is 5 %.",
     "no_worse_than": "As a multiple of the control.",
     "alpha": "How often, at most, a good treatment may be rolled back.",
 }

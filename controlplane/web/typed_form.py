@@ -150,6 +150,8 @@ def _text(kind: inspect.StrType, value: Any, place: Place, optional: bool) -> No
 
 
 def _number(kind: inspect.Type, value: Any, place: Place, optional: bool) -> Node:
+    if place.pointer.endswith("_bp"):  # people think in per cent
+        return _leaf("number", "percent", f"{value / 100:g}" if isinstance(value, int) else _plain(value), place)
     codec = "int" if isinstance(kind, inspect.IntType) else "float"
     return _leaf("number", codec + "?" * optional, _plain(value), place)
 
@@ -222,9 +224,12 @@ def _unwrap(kind: inspect.Type) -> tuple[inspect.Type, bool]:
         return _unwrap(kind.type)
     if isinstance(kind, inspect.UnionType):
         rest = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
+        optional = len(rest) < len(kind.types)
         if len(rest) == 1:
-            return _unwrap(rest[0])[0], len(rest) < len(kind.types)
-        return inspect.AnyType(), len(rest) < len(kind.types)
+            return _unwrap(rest[0])[0], optional
+        if all(isinstance(member, inspect.LiteralType) for member in rest):
+            return inspect.LiteralType(tuple(value for member in rest for value in member.values)), optional  # type: ignore[attr-defined]
+        return inspect.AnyType(), optional
     return kind, False
 
 
@@ -246,7 +251,15 @@ def _dump(value: Any) -> str:
     return "" if value is None else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
+UNITS = {"_bp": ", %", "_s": ", seconds", "_ms": ", milliseconds", "_at": ", instant"}
+
+
 def _label(name: str) -> str:
+    """min_duration_s → Min duration, seconds."""
+    for suffix, said in UNITS.items():
+        if name.endswith(suffix):
+            name = name.removesuffix(suffix) + said
+            break
     text = words(name)
     return text[:1].upper() + text[1:]
 
