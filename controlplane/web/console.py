@@ -8,7 +8,10 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
 from controlplane.services import Services
+from controlplane.web.access_keys import KeysController
+from controlplane.web.access_people import PeopleController
 from controlplane.web.activate import ActivateController
+from controlplane.web.approvals import ApprovalsController
 from controlplane.web.assets import Assets, serve_asset
 from controlplane.web.flag import FlagController
 from controlplane.web.flags import FlagsController
@@ -72,6 +75,9 @@ def console(services: Services) -> tuple[Router, Templates]:
             NewRolloutController,
             RolloutsController,
             PlaygroundController,
+            PeopleController,
+            KeysController,
+            ApprovalsController,
             FlagsController,
             FlagController,
             ResourcesController,

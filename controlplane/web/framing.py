@@ -18,7 +18,13 @@ SECTIONS = (
         ("request-classes", "Request classes", "request_class"),
         ("rollouts", "Rollouts", "rollout"),
     ),
-    (("signals", "Signals", ""), ("fleet", "Fleet", ""), ("history", "History", ""), ("playground", "Playground", "")),
+    (
+        ("signals", "Signals", ""),
+        ("fleet", "Fleet", ""),
+        ("history", "History", ""),
+        ("playground", "Playground", ""),
+        ("access", "Access", ""),
+    ),
 )
 """Path, label and the kind that is counted beside it."""
 

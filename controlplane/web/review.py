@@ -13,7 +13,7 @@ from brownout.model import ResourceRef
 from brownout.parse import encode, parse
 from brownout.wire import Operation
 from controlplane.access.actor import Action, authorize
-from controlplane.errors import ConflictError, Fault, InvalidInputError
+from controlplane.errors import ApprovalRequiredError, ConflictError, Fault, InvalidInputError
 from controlplane.store.values import Preview, Resource
 from controlplane.web.draft import Document
 from controlplane.web.editing import document_of, sent
@@ -126,6 +126,9 @@ class ReviewController(Controller):
             commit = await visit.services.changes.commit(
                 visit.actor, environment, change.ops, message, expected_revision=head.revision
             )
+        except ApprovalRequiredError:
+            made = await visit.services.proposals.propose(visit.actor, environment, change.ops, message)
+            return Redirect(url(environment, "access", "approvals", str(made.id)), status_code=303)
         except ConflictError:
             return await _page(visit, change, await visit.services.reads.find(visit.actor, environment, kind, change.key),
                                message=message)  # fmt: skip

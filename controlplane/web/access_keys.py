@@ -1,0 +1,178 @@
+"""SDK keys of an environment, one's own API tokens and sessions. A secret is shown once, by the page that made it."""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.response import Redirect
+
+from controlplane.access.actor import Action
+from controlplane.errors import BrownoutError
+from controlplane.web.access_frame import Shown, Tab, tabs
+from controlplane.web.frame import Frame
+from controlplane.web.framing import url
+from controlplane.web.parts import Option
+from controlplane.web.render import View
+from controlplane.web.visit import Visit
+
+LASTS = (Option("30", "30 days"), Option("90", "90 days"), Option("365", "a year"))
+PERSONAL = "Do not commit it: whoever has it can do what you can. It is shown only now."
+
+
+class SecretRow(msgspec.Struct, frozen=True):
+    """A key, a token or a session in a list; never the secret itself."""
+
+    id: str
+    name: str
+    hint: str
+    note: str
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    ended: str
+    href: str
+
+
+class SecretsPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/secrets.html"
+
+    frame: Frame
+    tabs: tuple[Tab, ...]
+    what: str
+    title: str
+    text: str
+    rows: tuple[SecretRow, ...]
+    lasts: tuple[Option, ...]
+    may_make: bool
+    rotates: bool
+    shown: Shown | None
+    error: str
+    make_url: str
+
+
+class KeysController(Controller):
+    path = "/e/{environment:str}/access"
+    include_in_schema = False
+
+    @get("/keys", opt={"action": Action.MANAGE_KEYS})
+    async def list_keys(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        return await _keys(visit, environment)
+
+    @post("/keys", opt={"action": Action.MANAGE_KEYS}, status_code=200)
+    async def make_key(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        form = dict(await visit.form())
+        try:
+            made = await visit.services.access.keys.create(visit.actor, environment, form.get("name", ""))
+        except BrownoutError as error:
+            return await _keys(visit, environment, error=error.message)
+        advice = f"For services of {environment}: reads its configuration and reports telemetry, nothing else. It is shown only now."
+        return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
+
+    @post("/keys/{key:str}", opt={"action": Action.MANAGE_KEYS}, status_code=200)
+    async def change_key(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+        """`do` is rotate (the old one goes on for a day) or revoke."""
+        form = dict(await visit.form())
+        keys = visit.services.access.keys
+        try:
+            if form.get("do") == "rotate":
+                made = await keys.rotate(visit.actor, environment, key)
+                advice = "The old one goes on working for 24 hours. It is shown only now."
+                return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
+            await keys.revoke(visit.actor, environment, key, "revoked in the console")
+        except BrownoutError as error:
+            return await _keys(visit, environment, error=error.message)
+        return Redirect(url(environment, "access", "keys"), status_code=303)
+
+    @get("/tokens", opt={"action": Action.READ})
+    async def list_tokens(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        return await _tokens(visit, environment)
+
+    @post("/tokens", opt={"action": Action.READ}, status_code=200)
+    async def make_token(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        form = dict(await visit.form())
+        days = int(form["lasts"]) if form.get("lasts", "").isdigit() else 90
+        try:
+            made = await visit.services.access.tokens.create_personal(
+                visit.actor, form.get("name", ""), lasts=timedelta(days=days)
+            )
+        except BrownoutError as error:
+            return await _tokens(visit, environment, error=error.message)
+        return await _tokens(visit, environment, shown=Shown(f"API token {made.name}", made.token, PERSONAL))
+
+    @post("/tokens/{token:str}", opt={"action": Action.READ}, status_code=200)
+    async def revoke_token(self, visit: NamedDependency[Visit], environment: str, token: str) -> Redirect:
+        await visit.services.access.tokens.revoke(visit.actor, token, "revoked in the console")
+        return Redirect(url(environment, "access", "tokens"), status_code=303)
+
+    @get("/sessions", opt={"action": Action.READ})
+    async def list_sessions(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+        found = await visit.services.access.sessions.list_sessions(visit.actor)
+        rows = tuple(
+            SecretRow(
+                each.id, "this browser" if each.current else each.agent[:80] or "unknown browser", each.address, each.method,
+                each.created_at, each.expires_at, each.seen_at, "", url(environment, "access", "sessions", each.id),
+            )
+            for each in found
+        )  # fmt: skip
+        return await _page(visit, environment, "sessions", rows)
+
+    @post("/sessions/{session:str}", opt={"action": Action.READ}, status_code=200)
+    async def end_session(self, visit: NamedDependency[Visit], environment: str, session: str) -> Redirect:
+        await visit.services.access.sessions.end(visit.actor, session)
+        return Redirect(url(environment, "access", "sessions"), status_code=303)
+
+
+TEXTS = {
+    "keys": ("SDK keys", "What services connect with. A key opens one environment, for reading and telemetry."),
+    "tokens": ("Your API tokens", "For the CLI and scripts. A token can do what you can, until it ends."),
+    "sessions": ("Your sessions", "Browsers that are signed in as you."),
+}
+
+
+async def _keys(visit: Visit, environment: str, *, shown: Shown | None = None, error: str = "") -> Response[Any]:
+    found = await visit.services.access.keys.list_keys(visit.actor, environment)
+    rows = tuple(
+        SecretRow(each.id, each.name, each.hint, f"by {each.made_by}", each.created_at, each.expires_at, None,
+                  "revoked" if each.revoked_at else "", url(environment, "access", "keys", each.id))
+        for each in found
+    )  # fmt: skip
+    return await _page(visit, environment, "keys", rows, shown=shown, error=error)
+
+
+async def _tokens(visit: Visit, environment: str, *, shown: Shown | None = None, error: str = "") -> Response[Any]:
+    found = await visit.services.access.tokens.list_tokens(visit.actor)
+    rows = tuple(
+        SecretRow(each.id, each.name, each.hint, "", each.created_at, each.expires_at, each.used_at,
+                  "revoked" if each.revoked_at else "", url(environment, "access", "tokens", each.id))
+        for each in found
+    )  # fmt: skip
+    return await _page(visit, environment, "tokens", rows, shown=shown, error=error)
+
+
+async def _page(
+    visit: Visit,
+    environment: str,
+    what: str,
+    rows: tuple[SecretRow, ...],
+    *,
+    shown: Shown | None = None,
+    error: str = "",
+) -> Response[Any]:
+    title, text = TEXTS[what]
+    page = SecretsPage(
+        frame=await visit.frame(environment, "access"),
+        tabs=tabs(visit, environment, what),
+        what=what,
+        title=title,
+        text=text,
+        rows=rows,
+        lasts=LASTS,
+        may_make=what == "keys" or (what == "tokens" and visit.actor.kind == "person"),
+        rotates=what == "keys",
+        shown=shown,
+        error=error,
+        make_url=url(environment, "access", what),
+    )
+    return visit.page(page, 422 if error else 200)
