@@ -210,3 +210,23 @@ def test_specs_are_hashable_by_reference_and_frozen() -> None:
         parsed.enabled = False  # type: ignore[attr-defined]
     assert msgspec.structs.replace(parsed) == parsed
     assert ResourceRef("flag", "k") == ("flag", "k")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spelled", "lean"),
+    [
+        ("cohort", b'{"by":"targeting_key","include":["u"],"any_of":[]}', b'{"include":["u"]}'),
+        (
+            "safe_mode_profile",
+            b'{"sensitive":"continue","banner":{"text":"x","level":"info"}}',
+            b'{"banner":{"text":"x"}}',
+        ),
+        (
+            "flag",
+            b'{"type":"retry_policy","variants":{"a":{"max_backoff_ms":10000,"jitter":"full"}},"off_variant":"a","default":"a"}',
+            b'{"default":"a","off_variant":"a","type":"retry_policy","variants":{"a":{}}}',
+        ),
+    ],
+)
+def test_a_default_that_is_spelled_out_encodes_as_if_it_were_not(kind: str, spelled: bytes, lean: bytes) -> None:
+    assert encode(parse(kind, "k", spelled)) == lean

@@ -1,5 +1,8 @@
 """Specs as bytes: canonical when written, quick when read. What comes from outside goes through brownout.parse."""
 
+from functools import cache
+from typing import Any
+
 import msgspec
 
 from brownout.model import KINDS, VALUE_TYPES, Flag, Spec
@@ -16,7 +19,31 @@ def decode(kind: str, spec: bytes) -> Spec:
 
 def encode(spec: Spec) -> bytes:
     """Canonical JSON: sorted keys, no defaults, no spaces; equal specs give equal bytes."""
-    return msgspec.json.encode(spec, order="sorted")
+    return msgspec.json.encode(_without_defaults(spec), order="sorted")
+
+
+def _without_defaults(value: Any) -> Any:
+    """`value` with the very default in each field that equals it: msgspec leaves out only what is identical."""
+    if isinstance(value, msgspec.Struct):
+        lean = {}
+        for name, default in _defaults(type(value)):
+            now = getattr(value, name)
+            then = _without_defaults(now)
+            if type(then) is type(default) and then == default:
+                then = default
+            if then is not now:
+                lean[name] = then
+        return msgspec.structs.replace(value, **lean) if lean else value
+    if isinstance(value, tuple):
+        return tuple(map(_without_defaults, value))
+    if isinstance(value, dict):
+        return {key: _without_defaults(inner) for key, inner in value.items()}
+    return value
+
+
+@cache
+def _defaults(struct: type[msgspec.Struct]) -> tuple[tuple[str, object], ...]:
+    return tuple((field.name, field.default) for field in msgspec.structs.fields(struct))
 
 
 def with_typed_values(spec: Spec) -> Spec:
