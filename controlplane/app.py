@@ -91,6 +91,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run()))
         await stack.enter_async_context(background("publisher", publisher.run()))
+        await stack.enter_async_context(background("signing keys", access.signing.run()))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run()))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))

@@ -124,6 +124,12 @@ class RotateInput(Input, frozen=True):
     overlap_s: int = 24 * 3600
 
 
+class SigningRotationInput(Input, frozen=True):
+    """How long, in seconds, the next key is announced before it signs."""
+
+    overlap_s: int = 300
+
+
 class KeyOutput(msgspec.Struct, frozen=True):
     """`key` is shown now and never again."""
 

@@ -18,6 +18,7 @@ from controlplane.access.people import People
 from controlplane.access.rule import CommitRule
 from controlplane.access.sessions import Sessions
 from controlplane.access.signin import SignIn
+from controlplane.access.signing import SigningRotation
 from controlplane.access.sso import SingleSignOn
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.clock import Clock
@@ -39,6 +40,7 @@ class Access:
     csrf: Csrf
     rates: RequestRates
     rule: CommitRule
+    signing: SigningRotation
     break_glass: BreakGlass
 
 
@@ -72,6 +74,7 @@ def open_access(
         tokens=ApiTokens(database, clock, audit, memory, new_id),
         csrf=Csrf(settings.secret_key.reveal(), settings.url),
         rule=CommitRule(database, clock, audit),
+        signing=SigningRotation(database, clock, audit, signing_keys),
         break_glass=BreakGlass(database, clock, audit, notify),
         rates=RequestRates(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s

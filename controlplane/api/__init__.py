@@ -16,7 +16,7 @@ from controlplane.api.environments import EnvironmentController
 from controlplane.api.evaluate import EvaluationController
 from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
-from controlplane.api.keys import SdkKeyController, TokenController
+from controlplane.api.keys import SdkKeyController, SigningKeyController, TokenController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
@@ -41,6 +41,7 @@ CONTROLLERS: Sequence[type[Controller]] = (
     SessionsController,
     PeopleController,
     SdkKeyController,
+    SigningKeyController,
     TokenController,
     AuditController,
     FleetController,

@@ -13,11 +13,13 @@ from controlplane.access.dto import (
     KeyOutput,
     RotateInput,
     ServiceTokenInput,
+    SigningRotationInput,
     TokenInput,
     TokenList,
     TokenOutput,
 )
 from controlplane.access.keys import NewKey, NewToken
+from controlplane.access.signing import Rotation
 from controlplane.services import Services
 
 
@@ -68,6 +70,22 @@ class SdkKeyController(Controller):
     ) -> None:
         """Ends the key: whoever is connected with it is disconnected within a second."""
         await services.access.keys.revoke(actor, environment, key, reason[:500])
+
+
+class SigningKeyController(Controller):
+    path = "/api/v1/environments/{environment:str}/signing-key"
+    tags = ("keys",)
+
+    @post("/rotate", operation_id="rotate_signing_key", status_code=200, opt={"action": Action.MANAGE_KEYS})
+    async def rotate(
+        self,
+        environment: FromPath[str],
+        data: JSONBody[SigningRotationInput],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> Rotation:
+        """Announces the next signing key; it signs once every SDK has had time to learn it."""
+        return await services.access.signing.announce(actor, environment, timedelta(seconds=data.overlap_s))
 
 
 class TokenController(Controller):

@@ -6,12 +6,17 @@ Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 import typer
 
 from controlplane.cli import (
+    approvals,
+    audit,
+    authd,
     demo,
     documents,
     environments,
     explain,
     fleet,
     history,
+    keys,
+    people,
     resources,
     rollouts,
     safemode,
@@ -28,9 +33,22 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (servers, watch, explain, documents, signals):
+for module in (servers, authd, people, watch, explain, documents, signals):
     module.register(app)
-for group in (safemode.app, environments.app, *resources.GROUPS, history.app, fleet.app, rollouts.app, demo.app):
+for group in (
+    safemode.app,
+    environments.app,
+    *resources.GROUPS,
+    history.app,
+    fleet.app,
+    rollouts.app,
+    demo.app,
+    people.app,
+    keys.key_app,
+    keys.token_app,
+    approvals.app,
+    audit.app,
+):
     app.add_typer(group)
 
 

@@ -15,6 +15,10 @@ DATA_DIR = ".brownout"
 """Where `brownout up` keeps its data unless told, and where the other verbs look."""
 
 
+USER_FILE = Path.home() / ".config" / "brownout" / "cli.json"
+"""Where `brownout login` keeps its token, for when no data directory is near."""
+
+
 class CliError(Exception):
     """Ends the verb with one message and one exit code."""
 
@@ -33,7 +37,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def find_target(url: str, token: str, data_dir: str) -> Target:
-    """From options, else the environment, else `cli.json` of a data directory here or above."""
+    """From options, else the environment, else `cli.json` of a data directory here or above, else what `login` kept."""
     url = url or os.environ.get("BROWNOUT_URL", "")
     token = token or os.environ.get("BROWNOUT_TOKEN", "")
     if url:
@@ -48,7 +52,7 @@ def find_target(url: str, token: str, data_dir: str) -> Target:
             raise CliError(f"cannot use {file}: {error}", UNREACHABLE) from None
         return Target(found.url, token or found.token, found.nats_url)
     raise CliError(
-        "no control plane known: set BROWNOUT_URL and BROWNOUT_TOKEN, or run where `brownout up` keeps its data",
+        "no control plane known: run `brownout login`, set BROWNOUT_URL and BROWNOUT_TOKEN, or run where `brownout up` keeps its data",
         UNREACHABLE,
     )
 
@@ -57,7 +61,7 @@ def data_dirs(given: str) -> list[Path]:
     if given:
         return [Path(given)]
     here = Path.cwd()
-    return [folder / DATA_DIR for folder in (here, *here.parents)]
+    return [*(folder / DATA_DIR for folder in (here, *here.parents)), USER_FILE.parent]
 
 
 class Session:

@@ -105,6 +105,16 @@ CREATE TRIGGER tell_authd AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sdk_ke
     FOR EACH STATEMENT EXECUTE FUNCTION tell_authd()""",
 )
 
+SIGNING = (
+    """
+CREATE TABLE signing_rotation (
+    environment text PRIMARY KEY REFERENCES environment,
+    kid text NOT NULL,
+    switch_at timestamptz NOT NULL,
+    FOREIGN KEY (environment, kid) REFERENCES signing_key
+)""",
+)
+
 APPROVALS = (
     """
 CREATE TABLE environment_rule (
@@ -199,5 +209,5 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
 
 
 def upgrade() -> None:
-    for statement in (*PEOPLE, *CREDENTIALS, *APPROVALS, *AUDIT):
+    for statement in (*PEOPLE, *CREDENTIALS, *SIGNING, *APPROVALS, *AUDIT):
         op.execute(statement)

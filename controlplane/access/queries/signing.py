@@ -1,0 +1,39 @@
+"""The next signing key of an environment, between its announcement and its first signature."""
+
+from datetime import datetime
+
+from controlplane.access.queries.base import fetch, fetch_value, run
+from controlplane.database import ReadConnection, WriteConnection
+
+
+async def lock(connection: WriteConnection, environment: str) -> None:
+    """Nothing is signed for this environment until the transaction ends."""
+    await fetch_value(connection, "SELECT key FROM environment WHERE key = :key FOR UPDATE", key=environment)
+
+
+async def announced(connection: ReadConnection, environment: str) -> str | None:
+    found = await fetch_value(
+        connection, "SELECT kid FROM signing_rotation WHERE environment = :environment", environment=environment
+    )
+    return None if found is None else str(found)
+
+
+async def announce(connection: WriteConnection, environment: str, kid: str, switch_at: datetime) -> None:
+    sql = "INSERT INTO signing_rotation (environment, kid, switch_at) VALUES (:environment, :kid, :switch_at)"
+    await run(connection, sql, environment=environment, kid=kid, switch_at=switch_at)
+
+
+async def due(connection: ReadConnection, now: datetime) -> list[tuple[str, str]]:
+    """(environment, kid)"""
+    sql = "SELECT environment, kid FROM signing_rotation WHERE switch_at <= :now"
+    return [(row["environment"], row["kid"]) for row in await fetch(connection, dict[str, str], sql, now=now)]
+
+
+async def switch(connection: WriteConnection, environment: str, kid: str) -> bool:
+    """False when another replica was faster."""
+    await lock(connection, environment)
+    sql = "DELETE FROM signing_rotation WHERE environment = :environment AND kid = :kid"
+    if not await run(connection, sql, environment=environment, kid=kid):
+        return False
+    await run(connection, "UPDATE environment SET signing_kid = :kid WHERE key = :key", kid=kid, key=environment)
+    return True

@@ -1,0 +1,157 @@
+"""`brownout approval`: the two-person rule."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.cli.shown import changes_text, commit_text, table, when
+from controlplane.cli.verb import Call, verb
+from controlplane.dto import CommitOutput
+
+app = typer.Typer(name="approval", help="Proposals, approvals, broken glass.", no_args_is_help=True)
+
+NumberArgument = Annotated[int, typer.Argument(min=1, help="Its number.")]
+
+
+@verb(app, "rule", action=Action.MANAGE_ENVIRONMENT)
+def rule(
+    call: Call,
+    approvals: Annotated[int | None, typer.Argument(min=0, max=10, help="How many; absent: show it.")] = None,
+) -> None:
+    """How many other people must approve a commit in this environment."""
+    from controlplane.access.rule import Rule
+
+    path = call.session.path("rule")
+    if approvals is None:
+        found = call.session.get(path, Rule)
+    else:
+        found = call.session.send("PUT", path, {"requires_approvals": approvals}, Rule)
+    call.answer(found, lambda: f"{found.environment} wants {found.requires_approvals} approvals")
+
+
+@verb(app, "list", action=Action.READ)
+def list_proposals(
+    call: Call, only: Annotated[str, typer.Option(help="open, committed, withdrawn or all.")] = "open"
+) -> None:
+    """Proposals, the newest first."""
+    from controlplane.access.dto import ProposalList
+
+    found = call.session.get(call.session.path("proposals"), ProposalList, only=only)
+    rows = [
+        (p.id, p.author, p.message, f"{sum(a.counts for a in p.approvals)}/{p.needed}", p.state, when(p.updated_at))
+        for p in found.items
+    ]
+    call.answer(found, lambda: table(("#", "by", "why", "approvals", "", "at"), rows))
+
+
+@verb(app, "show", action=Action.READ)
+def show(call: Call, number: NumberArgument) -> None:
+    """What it would do now, and what others changed underneath."""
+    from controlplane.access.dto import ProposalDetail
+
+    found = call.session.get(call.session.path("proposals", str(number)), ProposalDetail)
+
+    def human() -> object:
+        about = found.proposal
+        call.console.print(f"#{about.id}, edition {about.edition}, by {about.author}: {about.message}", markup=False)
+        for line in found.preview.effective:
+            call.console.print(f"  {line}", markup=False)
+        if found.stale:
+            changed = ", ".join(f"{each.kind} {each.key}" for each in found.theirs)
+            call.console.print(f"[yellow]stale:[/] since then others changed {changed}")
+        return changes_text(found.preview.changes)
+
+    call.answer(found, human)
+
+
+@verb(app, "propose", action=Action.EDIT)
+def propose(
+    call: Call,
+    file: Annotated[Path, typer.Argument(help='JSON: [{"op": "put", "kind": "flag", "key": …, "spec": …}]')],
+    message: Annotated[str, typer.Option("--message", "-m", help="Why.")],
+) -> None:
+    """Put a commit before others."""
+    from controlplane.access.dto import ProposalOutput
+
+    body = {"ops": msgspec.Raw(file.read_bytes()), "message": message}
+    made = call.session.send("POST", call.session.path("proposals"), body, ProposalOutput)
+    call.answer(made, lambda: f"[green]✓[/] proposal {made.id}; it needs {made.needed} approvals")
+
+
+@verb(app, "approve", action=Action.APPROVE)
+def approve(
+    call: Call,
+    number: NumberArgument,
+    edition: Annotated[int, typer.Option(min=1, help="The edition you have seen.")],
+    note: Annotated[str, typer.Option()] = "",
+) -> None:
+    """Say yes to what you have seen."""
+    from controlplane.access.dto import ProposalOutput
+
+    body = {"edition": edition, "note": note}
+    done = call.session.send("POST", call.session.path("proposals", str(number), "approve"), body, ProposalOutput)
+    given = sum(a.counts for a in done.approvals)
+    call.answer(done, lambda: f"[green]✓[/] {given} of {done.needed} approvals")
+
+
+@verb(app, "commit", action=Action.EDIT)
+def commit(call: Call, number: NumberArgument) -> None:
+    """Commit what enough others have approved."""
+    done = call.session.send("POST", call.session.path("proposals", str(number), "commit"), {}, CommitOutput)
+    call.answer(done, lambda: commit_text(done))
+
+
+@verb(app, "rebase", action=Action.EDIT)
+def rebase(call: Call, number: NumberArgument) -> None:
+    """Keep it, on top of what others changed; it loses its approvals."""
+    from controlplane.access.dto import ProposalOutput
+
+    done = call.session.send("POST", call.session.path("proposals", str(number), "rebase"), {}, ProposalOutput)
+    call.answer(done, lambda: f"[green]✓[/] edition {done.edition} on r{done.base_revision}")
+
+
+@verb(app, "withdraw", action=Action.EDIT)
+def withdraw(call: Call, number: NumberArgument, reason: Annotated[str, typer.Option()] = "") -> None:
+    """Close it without committing."""
+    from controlplane.access.dto import ProposalOutput
+
+    body = {"reason": reason}
+    done = call.session.send("POST", call.session.path("proposals", str(number), "withdraw"), body, ProposalOutput)
+    call.answer(done, lambda: f"[green]✓[/] proposal {done.id} is withdrawn")
+
+
+@verb(app, "break-glass", action=Action.BREAK_GLASS)
+def break_glass(
+    call: Call,
+    reason: Annotated[str, typer.Option(help="Everybody will read it.")],
+    minutes: Annotated[int, typer.Option(min=1, max=480)] = 60,
+) -> None:
+    """Commit alone for a while; everybody is told, and somebody reviews it afterwards."""
+    from controlplane.access.dto import BrokenGlass
+
+    body = {"reason": reason, "lasts_s": minutes * 60}
+    made = call.session.send("POST", call.session.path("break-glass"), body, BrokenGlass)
+    call.answer(made, lambda: f"[yellow]![/] you commit alone in {made.environment} until {when(made.expires_at)}")
+
+
+@verb(app, "broken", action=Action.READ)
+def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Reviewed ones too.")] = False) -> None:
+    """Broken glass that waits for its review."""
+    from controlplane.access.dto import BrokenGlassList
+
+    found = call.session.get(call.session.path("break-glass"), BrokenGlassList, unreviewed="false" if every else "true")
+    rows = [(g.id, g.actor, g.reason, when(g.started_at), ", ".join(g.uses), g.reviewed_by) for g in found.items]
+    call.answer(found, lambda: table(("#", "who", "why", "at", "what went through", "reviewed by"), rows))
+
+
+@verb(app, "review", action=Action.APPROVE)
+def review(call: Call, number: NumberArgument, note: Annotated[str, typer.Option(help="What you found.")]) -> None:
+    """Sign that you have looked at what somebody else did alone."""
+    from controlplane.access.dto import BrokenGlass
+
+    path = call.session.path("break-glass", str(number), "review")
+    done = call.session.send("POST", path, {"review": note}, BrokenGlass)
+    call.answer(done, lambda: f"[green]✓[/] reviewed by {done.reviewed_by}")

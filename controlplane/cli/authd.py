@@ -1,0 +1,86 @@
+"""`brownout authd`, `brownout nats-config`, `brownout setup-link`: what runs beside the control plane, or before it."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controlplane.cli.servers import refusing
+from controlplane.settings import Secret, read_struct, read_value
+
+
+def register(app: typer.Typer) -> None:
+    app.command("authd")(authd)
+    app.command("nats-config")(nats_config)
+    app.command("setup-link")(setup_link)
+
+
+def authd() -> None:
+    """Answer NATS's auth callout: who holds an SDK key gets in, to their own environment. Run two or more."""
+    from controlplane.access.responder import AuthdSettings, open_authd
+    from controlplane.clock import SystemClock
+    from controlplane.logs import configure_logging
+
+    with refusing():
+        settings = read_struct(AuthdSettings, os.environ)
+        configure_logging("json", "info")
+        responder = open_authd(settings, SystemClock())
+        try:
+            asyncio.run(responder.run())
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+def nats_config(
+    secrets: Annotated[Path, typer.Option(help="Where the passwords and the seed are kept (made when absent, 0600).")],
+    *,
+    environment: Annotated[bool, typer.Option("--env", help="The BROWNOUT_* variables instead.")] = False,
+) -> None:
+    """Print what nats-server needs to leave the question who may connect to authd."""
+    from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
+
+    kept = NatsSecrets.load(secrets)
+    if not environment:
+        typer.echo(accounts_config(kept))
+        return
+    for name, value in (
+        ("NATS_USER", CONTROL_USER),
+        ("NATS_PASSWORD", kept.app_password),
+        ("NATS_AUTHD_PASSWORD", kept.auth_password),
+        ("NATS_SYSTEM_PASSWORD", kept.system_password),
+        ("NATS_ISSUER_SEED", kept.issuer_seed),
+    ):
+        typer.echo(f"BROWNOUT_{name}={value}")
+
+
+def setup_link() -> None:
+    """Print the one-time link by which the first person gets in. Reads BROWNOUT_DATABASE_URL and BROWNOUT_PUBLIC_URL."""
+    with refusing():
+        database_url = read_value("DATABASE_URL", Secret, os.environ)
+        public_url = read_value("PUBLIC_URL", str, os.environ)
+        secret = asyncio.run(_setup_secret(database_url.reveal()))
+    if secret is None:
+        typer.echo("somebody is set up already: ask them for an invitation", err=True)
+        raise typer.Exit(1)
+    from controlplane.access.people import welcome_url
+
+    typer.echo(welcome_url(public_url.rstrip("/"), secret))
+
+
+async def _setup_secret(url: str) -> str | None:
+    from controlplane.access.actor import system_actor
+    from controlplane.access.audit import Audit
+    from controlplane.access.memory import ActorMemory
+    from controlplane.access.people import People
+    from controlplane.access.service import new_id
+    from controlplane.clock import SystemClock
+    from controlplane.database import Database
+
+    database, clock = Database(url, pool_size=1), SystemClock()
+    try:
+        people = People(database, clock, Audit(database, clock), ActorMemory(clock), new_id)
+        return await people.setup_secret(system_actor("system:setup"))
+    finally:
+        await database.close()

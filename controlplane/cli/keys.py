@@ -1,0 +1,111 @@
+"""`brownout key` (SDK keys, signing keys) and `brownout token` (API tokens)."""
+
+from typing import Annotated
+
+import typer
+
+from controlplane.access.actor import Action
+from controlplane.cli.shown import table, when
+from controlplane.cli.verb import Call, verb
+
+key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", no_args_is_help=True)
+token_app = typer.Typer(name="token", help="API tokens, personal and of machines.", no_args_is_help=True)
+
+ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
+
+
+@verb(key_app, "list", action=Action.MANAGE_KEYS)
+def list_keys(call: Call) -> None:
+    """The environment's SDK keys, without their secrets."""
+    from controlplane.access.dto import KeyList
+
+    found = call.session.get(call.session.path("sdk-keys"), KeyList)
+    rows = [
+        (k.id, k.name, k.hint, when(k.created_at), when(k.expires_at) if k.expires_at else "", "revoked" if k.revoked_at else "")
+        for k in found.items
+    ]  # fmt: skip
+    call.answer(found, lambda: table(("id", "name", "begins", "created", "expires", ""), rows))
+
+
+@verb(key_app, "create", action=Action.MANAGE_KEYS)
+def create_key(call: Call, name: Annotated[str, typer.Argument(help="Who will use it.")]) -> None:
+    """Make an SDK key; it is shown once."""
+    from controlplane.access.dto import KeyOutput
+
+    made = call.session.send("POST", call.session.path("sdk-keys"), {"name": name}, KeyOutput)
+    call.answer(made, lambda: f"{made.key}\n[dim]shown once; id {made.id}[/]")
+
+
+@verb(key_app, "rotate", action=Action.MANAGE_KEYS)
+def rotate_key(
+    call: Call,
+    key: Annotated[str, typer.Argument(help="The id of the old one.")],
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one goes on working.")] = 24,
+) -> None:
+    """Make the successor of an SDK key; it is shown once."""
+    from controlplane.access.dto import KeyOutput
+
+    body = {"overlap_s": int(overlap_hours * 3600)}
+    made = call.session.send("POST", call.session.path("sdk-keys", key, "rotate"), body, KeyOutput)
+    call.answer(made, lambda: f"{made.key}\n[dim]shown once; id {made.id}[/]")
+
+
+@verb(key_app, "revoke", action=Action.MANAGE_KEYS)
+def revoke_key(call: Call, key: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
+    """End an SDK key: whoever is connected with it is disconnected within a second."""
+    call.session.request("DELETE", call.session.path("sdk-keys", key), params={"reason": reason})
+    call.answer({"revoked": key}, lambda: f"[green]✓[/] {key} opens nothing any more")
+
+
+@verb(key_app, "rotate-signing", action=Action.MANAGE_KEYS)
+def rotate_signing(
+    call: Call,
+    overlap_s: Annotated[int, typer.Option(min=60, help="Seconds between announcing it and signing with it.")] = 300,
+) -> None:
+    """Announce the environment's next signing key; it signs once every SDK has had time to learn it."""
+    from controlplane.access.signing import Rotation
+
+    done = call.session.send("POST", call.session.path("signing-key", "rotate"), {"overlap_s": overlap_s}, Rotation)
+    call.answer(done, lambda: f"[green]✓[/] {done.next_kid} signs from {when(done.switch_at)}")
+
+
+@verb(token_app, "list", action=Action.READ)
+def list_tokens(
+    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="Everybody's; for administrators.")] = False
+) -> None:
+    """Your personal tokens."""
+    from controlplane.access.dto import TokenList
+
+    found = call.session.get("/tokens", TokenList, everybody="true" if everybody else None)
+    rows = [
+        (t.id, t.name, t.hint, "personal" if t.owner else "machine", when(t.used_at) if t.used_at else "never",
+         "revoked" if t.revoked_at else when(t.expires_at) if t.expires_at else "")
+        for t in found.items
+    ]  # fmt: skip
+    call.answer(found, lambda: table(("id", "name", "begins", "kind", "last used", "ends"), rows))
+
+
+@verb(token_app, "create", action=Action.MANAGE_KEYS)
+def create_token(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="Which machine will use it.")],
+    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable.")],
+    days: Annotated[int, typer.Option(min=0, max=366, help="Until it expires; 0 = never.")] = 90,
+) -> None:
+    """Make a machine's token; it is shown once."""
+    from controlplane.access.dto import TokenOutput
+
+    grants: dict[str, list[str]] = {}
+    for each in role:
+        what, _, where = each.partition("@")
+        grants.setdefault(where or "*", []).append(what)
+    body = {"name": name, "grants": grants, "lasts_s": days * 86_400 or None}
+    made = call.session.send("POST", "/tokens/service", body, TokenOutput)
+    call.answer(made, lambda: f"{made.token}\n[dim]shown once; id {made.id}[/]")
+
+
+@verb(token_app, "revoke", action=Action.READ)
+def revoke_token(call: Call, token: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
+    """End one of your tokens; administrators end any."""
+    call.session.request("DELETE", f"/tokens/{token}", params={"reason": reason})
+    call.answer({"revoked": token}, lambda: f"[green]✓[/] {token} opens nothing any more")
