@@ -20,10 +20,8 @@ from brownout.counts import Counts
 from brownout.decision import ErrorCode, Outcome, Validity
 from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
 from brownout.model import (
-    VALUE_TYPES,
     Cohort,
     Flag,
-    FlagType,
     RequestClass,
     ResourceRef,
     ResponseTemplate,
@@ -35,6 +33,7 @@ from brownout.plan import Plan, PolicyOutcome, ScopedActivation
 from brownout.policy import Policy
 from brownout.program import CompiledCohort, Membership
 from brownout.safemode import Activation, Overlay
+from brownout.views import Table, TablesByClass, View
 from brownout.writing import WRITING
 
 if TYPE_CHECKING:
@@ -46,60 +45,6 @@ _GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
 
 
 _S = TypeVar("_S", bound=Spec)
-
-
-class Table(dict[str, Evaluate]):
-    """Functions by flag key, for callers who ask for one type; compiles what it lacks."""
-
-    def __init__(self, find: Callable[["Table", str], Evaluate], wanted: FlagType | None) -> None:
-        super().__init__()
-        self._find = find
-        self.wanted = wanted
-
-    def __missing__(self, key: str) -> Evaluate:
-        return self._find(self, key)
-
-
-class _TablesByClass(dict[type, Table]):
-    """The table for the class of a caller's default; a class that no flag has gives the table of any type."""
-
-    def __init__(self, tables: Mapping[FlagType | None, Table]) -> None:
-        classes: Mapping[FlagType, type] = VALUE_TYPES | {"object": dict}
-        super().__init__({kind: tables[name] for name, kind in classes.items()})
-        self._any = tables[None]
-
-    def __missing__(self, kind: type) -> Table:
-        return self._any
-
-
-class View:
-    """What one service sees: activations scoped to other services are compiled away."""
-
-    def __init__(self, compiled: "Compiled", service: str) -> None:
-        self.service = service
-        self.plans: dict[str, Plan] = {}
-        self.policies = _Policies(compiled, self)
-        self.tables: dict[FlagType | None, Table] = {
-            wanted: Table(lambda table, key: compiled.find(self, table, key), wanted) for wanted in (*VALUE_TYPES, None)
-        }
-
-    def forget(self, ref: ResourceRef) -> None:
-        if ref.kind == "flag":
-            for table in self.tables.values():
-                table.pop(ref.key, None)
-        elif ref.kind == "request_class":
-            self.policies.pop(ref.key, None)
-            self.plans.pop(ref.key, None)
-
-
-class _Policies(dict[str, Callable[[Context], PolicyOutcome]]):
-    def __init__(self, compiled: "Compiled", view: View) -> None:
-        super().__init__()
-        self._compiled = compiled
-        self._view = view
-
-    def __missing__(self, key: str) -> Callable[[Context], PolicyOutcome]:
-        return self._compiled.find_policy(self._view, key)
 
 
 class Compiled:
@@ -127,7 +72,7 @@ class Compiled:
         self._active: tuple[Activation, ...] = ()
         self._retired: list[CompiledFlag | Plan] = previous.everything_compiled() if previous else []
         self._leaving: list[CompiledFlag | Plan] = []
-        self._views = {service: View(self, service)}
+        self._views = {service: View(service, self.find, self.find_policy)}
         tables = self._views[service].tables
         self.any = tables[None]
         self.boolean = tables["boolean"]
@@ -135,7 +80,7 @@ class Compiled:
         self.integer = tables["integer"]
         self.number = tables["float"]
         self.object = tables["object"]
-        self.by_class = _TablesByClass(tables)
+        self.by_class = TablesByClass(tables)
         self.policies = self._views[service].policies
         nothing_held = revision < 0
         unknown = ErrorCode.PROVIDER_NOT_READY if nothing_held else ErrorCode.FLAG_NOT_FOUND
@@ -280,7 +225,7 @@ class Compiled:
         found = self._views.get(name)
         if found is None:
             with WRITING:
-                found = self._views.setdefault(name, View(self, name))
+                found = self._views.setdefault(name, View(name, self.find, self.find_policy))
         return found
 
     def find(self, view: View, table: Table, key: str) -> Evaluate:

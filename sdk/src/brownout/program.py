@@ -234,18 +234,17 @@ class CompiledCohort:
 
     def _program(self, any_of: Sequence[Sequence[Clause]]) -> Membership:
         program = Program()
-        if self.include or self.exclude:
-            name = program.load("unit", self.by)
+        unit = program.load("unit", self.by) if self.include or self.exclude else ""
         if self.exclude:
-            program.line(f"if {name} is None: return None")
-            program.line(f"if {name} in {program.constant(self.exclude)}: return False")
+            program.line(f"if {unit} is None: return None")
+            program.line(f"if {unit} in {program.constant(self.exclude)}: return False")
         if self.include:
-            program.line(f"if {name} in {program.constant(self.include)}: return True")
+            program.line(f"if {unit} in {program.constant(self.include)}: return True")
         for clauses in any_of:
             with program.when_all(clauses, _no_cohorts):
                 program.line("return True")
         if self.include:
-            program.line(f"if {name} is None: return None")
+            program.line(f"if {unit} is None: return None")
         program.line("return False")
         return program.build()
 

@@ -56,7 +56,7 @@ class Overlay(msgspec.Struct, frozen=True):
             max_context_tokens=least(self.max_context_tokens, other.max_context_tokens),
             max_output_tokens=least(self.max_output_tokens, other.max_output_tokens),
             max_attempts=least(self.max_attempts, other.max_attempts),
-            sensitive=max(self.sensitive, other.sensitive, key=_STRICTNESS.index),
+            sensitive=_stricter(self.sensitive, other.sensitive),
             shed_bp=tuple(map(max, self.shed_bp, other.shed_bp)),
             banner=_louder(self.banner, other.banner),
         )
@@ -102,6 +102,10 @@ def least(one: Number | None, other: Number | None) -> Number | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
+
+
+def _stricter(one: SensitiveAction, other: SensitiveAction) -> SensitiveAction:
+    return one if _STRICTNESS.index(one) >= _STRICTNESS.index(other) else other
 
 
 def _louder(one: Banner | None, other: Banner | None) -> Banner | None:
