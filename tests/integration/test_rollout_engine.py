@@ -1,0 +1,157 @@
+"""Rollouts from end to end: SDK evaluation, telemetry, Postgres, and three engines that want to act at once."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from brownout.wire import Operation
+from controlplane.database import Database
+from controlplane.errors import ConflictError, InvalidInputError
+from controlplane.store import Store
+from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, ROLLOUT, MovedClock, World, raw
+
+pytestmark = pytest.mark.anyio
+
+
+def good(model: str) -> float:
+    return 0.02
+
+
+def bad(model: str) -> float:
+    return 0.25 if model == "sonnet" else 0.02
+
+
+@pytest.fixture
+async def world(database: Database, store: Store) -> World:
+    return World(database, store, MovedClock())
+
+
+async def test_a_good_model_is_promoted_through_all_stages(world: World) -> None:
+    await world.begin()
+    for _ in range(60):
+        await world.live(1, good, requests=1_500)
+        if (await world.view()).summary.state == "completed":
+            break
+
+    view = await world.view()
+    assert (view.summary.state, [stage.state for stage in view.stages]) == ("completed", ["passed"] * 3)
+    assert [message.split(":")[0] for message in await world.stages()] == [
+        "stage 2 of 3", "stage 3 of 3", "completed",
+    ]  # fmt: skip
+
+
+async def test_a_bad_model_is_rolled_back_and_everyone_gets_the_control(world: World) -> None:
+    await world.begin()
+    await world.live(4, bad)
+
+    view = await world.view()
+    assert view.summary.state == "rolled_back"
+    (message,) = await world.stages()
+    assert message.startswith("rolled back: refusal")
+    await world.traffic(200, lambda model: 1.0 if model == "sonnet" else 0.0)
+    flag = await world.store.get_resource(ENVIRONMENT, "flag", "support-model")
+    assert b"rollout:" not in flag.spec
+
+
+async def test_the_view_shows_evidence_thresholds_and_units_needed(world: World) -> None:
+    await world.begin()
+    await world.live(1, good)
+    view = await world.view()
+
+    refusal = view.judged[0]
+    assert (refusal.measure, refusal.role, refusal.verdict) == ("refusal", "guardrail", "open")
+    assert refusal.threshold == pytest.approx(40)
+    assert len(refusal.times) == len(refusal.evidence_over_time) == 1
+    assert view.next.act == "wait"
+    assert view.treatment_units + view.control_units == 200
+    assert [preview.measure for preview in view.preview] == ["refusal", "error"]
+    assert view.request_classes == ("support-reply",)
+
+
+async def test_with_no_traffic_nothing_advances(world: World) -> None:
+    await world.begin()
+    await world.live(30, good, requests=0)
+
+    assert await world.stages() == []
+    assert "0 of 50 units" in (await world.view()).next.why
+
+
+async def test_safe_mode_on_its_requests_pauses_it_and_lifting_resumes_it(world: World) -> None:
+    await world.begin()
+    now = world.clock.now()
+    activation = {
+        "profile": "calm", "reason": "provider trouble", "actor": "mara", "activated_at": now.isoformat(),
+        "expires_at": (now + timedelta(hours=1)).isoformat(), "scope": {"request_classes": ["support-reply"]},
+    }  # fmt: skip
+    await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "safe_mode_activation", "a", raw(activation))], "on")
+    await world.tick()
+    paused = await world.view()
+    assert (paused.summary.state, paused.spec.progress.paused_by) == ("paused", "safe_mode")
+
+    await world.live(5, bad)
+    await world.changes.commit(ME, ENVIRONMENT, [Operation("del", "safe_mode_activation", "a")], "off")
+    await world.tick()
+
+    resumed = await world.view()
+    assert resumed.summary.state == "running"
+    assert resumed.judged[0].verdict == "open", "what was seen during safe mode must not count"
+    assert resumed.elapsed_s < 60
+
+
+async def test_a_guardrail_may_switch_safe_mode_on(world: World) -> None:
+    await world.begin(guardrails=[{"measure": "refusal", "action": "safe_mode", "profile": "calm"}])
+    await world.live(4, bad)
+
+    page = await world.store.list_resources(ENVIRONMENT, "safe_mode_activation")
+    assert [resource.changed_by for resource in page.items] == [f"rollout:{KEY}"]
+    assert (await world.view()).summary.state == "rolled_back"
+
+
+async def test_engines_that_act_at_once_act_once(world: World) -> None:
+    await world.begin(gates=[], guardrails=[])
+    for _ in range(2):
+        await world.traffic(800, good)
+        world.pass_time(130)
+        await asyncio.gather(*(engine.tick() for engine in world.engines))
+
+    assert [message.split(":")[0] for message in await world.stages()] == ["stage 2 of 3", "stage 3 of 3"]
+
+
+async def test_moves_by_hand_ask_for_a_reason_and_are_on_record(world: World) -> None:
+    await world.begin()
+    with pytest.raises(InvalidInputError):
+        await world.rollouts.move(ME, ENVIRONMENT, KEY, "advance", "  ")
+    with pytest.raises(InvalidInputError):
+        await world.rollouts.move(ME, ENVIRONMENT, KEY, "dance", "why not")
+    moved = await world.rollouts.move(ME, ENVIRONMENT, KEY, "advance", "support asked for it")
+    assert (moved.stage, moved.state) == (1, "running")
+    await world.rollouts.move(ME, ENVIRONMENT, KEY, "abort", "not now")
+    with pytest.raises(ConflictError):
+        await world.rollouts.move(ME, ENVIRONMENT, KEY, "pause", "too late")
+
+    commits = await world.store.list_commits(ENVIRONMENT, author=ME.name, limit=2)
+    assert [commit.message for commit in commits] == [
+        f"abort {KEY}: not now", f"advance {KEY}: support asked for it",
+    ]  # fmt: skip
+
+
+async def test_two_rollouts_never_move_one_flag(world: World) -> None:
+    await world.begin()
+    await world.rollouts.create(ME, ENVIRONMENT, "second", msgspec.json.encode(ROLLOUT), "greedy")
+    with pytest.raises(ConflictError, match="already moving"):
+        await world.rollouts.move(ME, ENVIRONMENT, "second", "start", "greedy")
+    with pytest.raises(ConflictError, match="abort it"):
+        await world.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode(ROLLOUT), "again")
+
+
+async def test_rules_edited_behind_its_back_are_noticed_and_put_back_on_resume(world: World) -> None:
+    await world.begin()
+    spec = raw(RESOURCES["flag", "support-model"])
+    await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "flag", "support-model", spec)], "oops")
+    assert (await world.view()).edited
+
+    await world.rollouts.move(ME, ENVIRONMENT, KEY, "pause", "what happened")
+    await world.rollouts.move(ME, ENVIRONMENT, KEY, "resume", "put it back")
+    assert not (await world.view()).edited
