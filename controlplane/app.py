@@ -35,6 +35,7 @@ from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
+from controlplane.metrics import MeasureRequests
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
@@ -160,7 +161,11 @@ def create_app(services: Services) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,
-        middleware=[SecurityHeaders(https=services.settings.url.startswith("https://")), LimitHeaders()],
+        middleware=[
+            SecurityHeaders(https=services.settings.url.startswith("https://")),
+            LimitHeaders(),
+            MeasureRequests(),
+        ],
         guards=[guard],
         after_exception=[audit_denial],
         openapi_config=OPENAPI,

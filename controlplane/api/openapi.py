@@ -1,17 +1,98 @@
-"""The API's description, served at /api/openapi.json."""
+"""The API's description at /api/openapi.json: what Litestar knows, and what only we know of each route."""
 
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from typing import Any
 
+import msgspec
+from litestar import Litestar, Request
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
+
+from brownout.model import KINDS
+from controlplane.documents import Document
+from controlplane.dto import CommitInput
+from controlplane.kinds import PATHS
+from controlplane.problems import OUTCOMES, Problem
+
+Json = dict[str, Any]
+
+REF = "#/components/schemas/{name}"
+BODIES: tuple[type, ...] = (Document, CommitInput, *(KINDS[kind] for kind in PATHS))
+"""Bodies that handlers read raw, for the sake of better faults."""
+
+READ_REFUSALS = (401, 403, 404, 422, 429, 503)
+WRITE_REFUSALS = (*READ_REFUSALS, 409, 413)
+
+
+class Description(JsonRenderPlugin):
+    """Made once, on the first request: routes do not change."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/openapi.json")
+        self._made: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Json) -> bytes:
+        if self._made is None:
+            self._made = self.render_json(request, describe(openapi_schema, handlers(request.app)))
+        return self._made
+
+
+def handlers(app: Litestar) -> Mapping[str, HTTPRouteHandler]:
+    """By operation id."""
+    found: dict[str, HTTPRouteHandler] = {}
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            found |= {str(h.operation_id): h for h in route.route_handlers if h.operation_id}
+    return found
+
+
+def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json:
+    """Adds raw bodies, the documented refusals, and the permission that each operation needs."""
+    _, components = msgspec.json.schema_components((Problem, *BODIES), ref_template=REF)
+    schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    for method, operation in _operations(schema):
+        handler = by_operation.get(operation.get("operationId", ""))
+        if handler is None:
+            continue
+        body = handler.opt.get("body")
+        if body is not None:
+            reference = {"$ref": REF.format(name=body.__name__)}
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+        action = handler.opt.get("action")
+        if action is not None:
+            operation["x-permission"] = action.value
+        public = bool(handler.opt.get("public"))
+        if public:
+            operation["security"] = []
+        operation["responses"].pop("400", None)
+        for status in () if public else READ_REFUSALS if method == "get" else WRITE_REFUSALS:
+            operation["responses"][str(status)] = _refusal(status)
+    return schema
+
+
+def _operations(schema: Json) -> Iterator[tuple[str, Json]]:
+    for path in schema.get("paths", {}).values():
+        for method, operation in path.items():
+            if isinstance(operation, dict) and "responses" in operation:
+                yield method, operation
+
+
+def _refusal(status: int) -> Json:
+    codes = [code for code, outcome in OUTCOMES.items() if outcome.status == status]
+    content = {"application/problem+json": {"schema": {"$ref": REF.format(name="Problem")}}}
+    return {"description": "Refused: " + ", ".join(codes), "content": content}
+
 
 OPENAPI = OpenAPIConfig(
     title="Brownout",
     version=version("brownout-controlplane"),
     description="Feature flags and safe mode for LLM-backed products. Every error is application/problem+json.",
     path="/api",
-    render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+    render_plugins=[Description()],
     use_handler_docstrings=True,
     components=Components(
         security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description="An API token.")}

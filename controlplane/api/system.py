@@ -3,7 +3,9 @@
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from controlplane.metrics import exposition
 from controlplane.services import Services
 
 
@@ -23,3 +25,9 @@ class SystemController(Controller):
         """Postgres answers: writes and reads work here. NATS is not needed for that (SDKs keep what they have)."""
         ready = await services.ready()
         return Response("ok" if ready else "no database", status_code=200 if ready else 503, media_type=MediaType.TEXT)
+
+    @get("/metrics", operation_id="metrics", opt={"public": True}, media_type=MediaType.TEXT)
+    async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
+        """Prometheus's text format. Holds no configuration: keep it inside your network all the same."""
+        content = exposition(services.publisher.health(), connected=services.link.connected)
+        return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,55 @@
+"""What Prometheus reads from one replica at /metrics (docs/api.md)."""
+
+import time
+
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import REGISTRY, Gauge, Histogram, generate_latest
+
+from controlplane.publish import PublisherHealth
+
+REQUESTS = Histogram(
+    "brownout_http_request_seconds",
+    "Answered requests by route, never by their full path.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+PUBLISHED = Gauge("brownout_published_revision", "The revision that SDKs can have.", ["environment"])
+LAG = Gauge("brownout_publish_lag_revisions", "Revisions in Postgres that are not published yet.", ["environment"])
+DEGRADED = Gauge(
+    "brownout_publish_degraded", "1 while JetStream does not answer and core NATS serves.", ["environment"]
+)
+CONNECTED = Gauge("brownout_nats_connected", "1 while this replica is connected to NATS.")
+
+
+class MeasureRequests(ASGIMiddleware):
+    """Times every request, those that ended in an error too. Event streams count when they end."""
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        started = time.perf_counter()
+        status = 500
+
+        async def watching(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await next_app(scope, receive, watching)
+        finally:
+            route = str(scope.get("path_template") or "none")
+            REQUESTS.labels(scope["method"], route, status).observe(time.perf_counter() - started)  # type: ignore[typeddict-item]
+
+
+def exposition(publishers: tuple[PublisherHealth, ...], *, connected: bool) -> bytes:
+    """The text format, with the publishers' health as it is now."""
+    for health in publishers:
+        PUBLISHED.labels(health.environment).set(health.published or 0)
+        LAG.labels(health.environment).set(health.lag or 0)
+        DEGRADED.labels(health.environment).set(health.degraded)
+    CONNECTED.set(connected)
+    return generate_latest(REGISTRY)
