@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from brownout.compile import Compiled
 from brownout.model import RequestClass, ResourceRef
@@ -65,7 +66,13 @@ class MatrixController(Controller):
 
     @get(opt={"action": Action.READ})
     async def show(
-        self, visit: NamedDependency[Visit], environment: str, *, profile: str = "", q: str = "", after: str = ""
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        *,
+        profile: FromQuery[str] = "",
+        q: FromQuery[str] = "",
+        after: FromQuery[str] = "",
     ) -> Response[Any]:
         frame = await visit.frame(environment, "request-classes")
         page = await visit.services.reads.resources(

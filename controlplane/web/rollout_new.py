@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import inspect
 
 from brownout.model import Rollout
@@ -68,12 +69,14 @@ class NewRolloutController(Controller):
     include_in_schema = False
 
     @get("/new", opt={"action": Action.ROLLOUT})
-    async def plan(self, visit: NamedDependency[Visit], environment: str, flag: str = "") -> Response[Any]:
+    async def plan(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], flag: FromQuery[str] = ""
+    ) -> Response[Any]:
         document: Document = msgspec.json.decode(msgspec.json.encode({**PLAN, "flag": flag}))
         return await _show(visit, environment, document, {}, key="", reason="", error="")
 
     @post("/new", opt={"action": Action.ROLLOUT}, status_code=200)
-    async def change_plan(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def change_plan(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
         draft = await sent(visit)
         struct = inspect.type_info(Rollout)
@@ -84,7 +87,7 @@ class NewRolloutController(Controller):
         )
 
     @post("/save", opt={"action": Action.ROLLOUT}, status_code=200)
-    async def save(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def save(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         """Makes the draft. Nothing is served differently before it starts."""
         form = dict(await visit.form())
         draft = await sent(visit)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
@@ -129,7 +130,7 @@ class RolloutsController(Controller):
     include_in_schema = False
 
     @get(opt={"action": Action.READ})
-    async def list_rollouts(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_rollouts(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         found = await visit.services.rollouts.list(visit.actor, environment)
         lines = [(each.state in MOVES, rollout_line(environment, each)) for each in found.items]
         may = visit.may(Action.ROLLOUT, environment)
@@ -143,16 +144,22 @@ class RolloutsController(Controller):
         )
 
     @get("/{key:str}", opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         found = await visit.services.rollouts.get(visit.actor, environment, key)
         return visit.page(await _page(visit, environment, found))
 
     @get("/{key:str}/move/{step:str}", opt={"action": Action.ROLLOUT})
-    async def ask_move(self, visit: NamedDependency[Visit], environment: str, key: str, step: str) -> Response[Any]:
+    async def ask_move(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str], step: FromPath[str]
+    ) -> Response[Any]:
         return await _move_page(visit, environment, key, step)
 
     @post("/{key:str}/move/{step:str}", opt={"action": Action.ROLLOUT}, status_code=200)
-    async def move(self, visit: NamedDependency[Visit], environment: str, key: str, step: str) -> Response[Any]:
+    async def move(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str], step: FromPath[str]
+    ) -> Response[Any]:
         reason = dict(await visit.form()).get("reason", "")
         try:
             done = await visit.services.rollouts.move(visit.actor, environment, key, step, reason)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
 from controlplane.telemetry.signals import LABELS, Filter, Label
@@ -94,14 +95,14 @@ class SignalsController(Controller):
     async def show(
         self,
         visit: NamedDependency[Visit],
-        environment: str,
+        environment: FromPath[str],
         *,
-        hours: str = "3",
-        by: str = "request_class",
-        request_class: str = "",
-        compare: str = "",
-        start: int | None = None,
-        end: int | None = None,
+        hours: FromQuery[str] = "3",
+        by: FromQuery[str] = "request_class",
+        request_class: FromQuery[str] = "",
+        compare: FromQuery[str] = "",
+        start: FromQuery[int | None] = None,
+        end: FromQuery[int | None] = None,
     ) -> Response[Any]:
         """`start` and `end` (Unix seconds) are a brushed stretch; `compare` adds the same stretch before it."""
         frame = await visit.frame(environment, "signals")
