@@ -61,7 +61,9 @@ async def test_every_reference_leads_somewhere(anybody: httpx.AsyncClient) -> No
                 yield from references(value)
 
     assert set(references(schema)) <= known
-    assert {"Flag", "Cohort", "RequestClass", "Document", "CommitInput", "Problem"} <= set(schema["components"]["schemas"])
+    assert {"Flag", "Cohort", "RequestClass", "Document", "CommitInput", "Problem"} <= set(
+        schema["components"]["schemas"]
+    )
 
 
 async def test_writing_a_flag_is_described_with_its_body_and_permission(anybody: httpx.AsyncClient) -> None:
