@@ -26,6 +26,8 @@ distributed. Planning a commit anew cost more than running it, and one cohort na
 
 UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03", "53300"})
 """Lock or statement timeout, the server going away or coming up, no connection left."""
+CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)
+"""What `fetch` raises when nobody can know whether the statement was done."""
 CONNECTION_EXCEPTION = "08"
 UNAVAILABLE = "the database does not answer; try again"
 

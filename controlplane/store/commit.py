@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
+from sqlalchemy import select
 
 from brownout.check import references
 from brownout.model import ResourceRef
 from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
-from controlplane.errors import NotFoundError
+from controlplane.database import CONNECTION_LOST, Database, ReadConnection, WriteConnection
+from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.store.draft import MAX_FAULTS, Draft, refuse, settle
 from controlplane.store.effective import effective
 from controlplane.store.errors import IdempotencyKeyReusedError
@@ -21,6 +22,7 @@ from controlplane.store.listing import listed
 from controlplane.store.record import Entry, Record, record
 from controlplane.store.signing import SigningKeys
 from controlplane.store.statements import LOAD, LOCK, WRITE
+from controlplane.store.tables import revision
 from controlplane.store.values import Change, Commit, Head, Preview
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
@@ -33,6 +35,11 @@ LARGE = 200
 
 DEPENDANTS_TOLD = 20
 """How many dependants the words of a commit can speak of, where no fault can lie with them."""
+
+OUTCOME_UNKNOWN = (
+    "the database went away while it was writing, so the commit may have been made; look at the history, or repeat it "
+    "with the same idempotency key"
+)
 
 
 class Request(NamedTuple):
@@ -88,10 +95,19 @@ class Committer:
         async with self._turns.setdefault(request.environment, asyncio.Lock()):
             async with self._database.writing() as connection:
                 done = await self._attempt(connection, request)
-            if done is None:
-                async with self._database.transaction() as connection:
-                    await connection.execute(LOCK, {"environment": request.environment})
-                    done = await self._attempt(connection, request)
+            return done or await self._locked(request)
+
+    async def _locked(self, request: Request) -> Commit | Stale | Replay:
+        done: Commit | Stale | Replay | None = None
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(LOCK, {"environment": request.environment})
+                done = await self._attempt(connection, request)
+        except UnavailableError as error:
+            if not isinstance(done, Commit):
+                raise
+            if not await self._is_written(done):  # it broke while committing the transaction
+                raise UnavailableError(OUTCOME_UNKNOWN) from error
         assert done is not None, "the head moved although its row was locked"
         return done
 
@@ -110,10 +126,10 @@ class Committer:
         at = now_ms(self._clock)
         loaded = await load(connection, request, at)
         if loaded.answer is not None:
-            body, revision = loaded.answer
+            body, answered = loaded.answer
             if body != request.body:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
-            return Replay(revision)
+            return Replay(answered)
         changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at)
         if request.expected_revision not in {None, loaded.head.revision}:
             return Stale(loaded.head, changes)
@@ -123,9 +139,24 @@ class Committer:
             return _commit(loaded.head, entry, unchanged=True)
         key = await self._keys.get(connection, request.environment, loaded.kid)
         made = await aside(len(changes), record, key, loaded.head, entry)
-        if not await write(connection, loaded, made, entry, request):
-            return None
-        return _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
+        commit = _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
+        try:
+            return commit if await write(connection, loaded, made, entry, request) else None
+        except CONNECTION_LOST as error:
+            if await self._is_written(commit):
+                return commit
+            raise UnavailableError(OUTCOME_UNKNOWN) from error
+
+    async def _is_written(self, commit: Commit) -> bool:
+        """Asks on another connection: a chain value belongs to one commit only."""
+        query = select(revision.c.chain).where(
+            revision.c.environment == commit.environment, revision.c.revision == commit.revision
+        )
+        try:
+            async with self._database.reading() as connection:
+                return await connection.sql.scalar(query) == commit.chain
+        except UnavailableError:
+            raise UnavailableError(OUTCOME_UNKNOWN) from None
 
 
 async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
