@@ -2,6 +2,7 @@
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.demo.provider import Condition
@@ -26,7 +27,7 @@ class DemoController(Controller):
 
     @post("/break", operation_id="break_demo", opt={"action": Action.EDIT}, status_code=200)
     async def break_demo(
-        self, data: BreakInput, services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self, data: JSONBody[BreakInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Condition:
         """Break the provider of most models."""
         return services.demo.break_(actor, data.fault)

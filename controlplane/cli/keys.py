@@ -105,7 +105,9 @@ def create_token(
 
 
 @verb(token_app, "revoke", action=Action.READ)
-def revoke_token(call: Call, token: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
+def revoke_token(
+    call: Call, token_id: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = ""
+) -> None:
     """End one of your tokens; administrators end any."""
-    call.session.request("DELETE", f"/tokens/{token}", params={"reason": reason})
-    call.answer({"revoked": token}, lambda: f"[green]✓[/] {token} opens nothing any more")
+    call.session.request("DELETE", f"/tokens/{token_id}", params={"reason": reason})
+    call.answer({"revoked": token_id}, lambda: f"[green]✓[/] {token_id} opens nothing any more")

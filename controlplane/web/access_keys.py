@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
@@ -57,11 +58,11 @@ class KeysController(Controller):
     include_in_schema = False
 
     @get("/keys", opt={"action": Action.MANAGE_KEYS})
-    async def list_keys(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_keys(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         return await _keys(visit, environment)
 
     @post("/keys", opt={"action": Action.MANAGE_KEYS}, status_code=200)
-    async def make_key(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def make_key(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
         try:
             made = await visit.services.access.keys.create(visit.actor, environment, form.get("name", ""))
@@ -71,7 +72,9 @@ class KeysController(Controller):
         return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
 
     @post("/keys/{key:str}", opt={"action": Action.MANAGE_KEYS}, status_code=200)
-    async def change_key(self, visit: NamedDependency[Visit], environment: str, key: str) -> Response[Any]:
+    async def change_key(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
         """`do` is rotate (the old one goes on for a day) or revoke."""
         form = dict(await visit.form())
         keys = visit.services.access.keys
@@ -86,11 +89,11 @@ class KeysController(Controller):
         return Redirect(url(environment, "access", "keys"), status_code=303)
 
     @get("/tokens", opt={"action": Action.READ})
-    async def list_tokens(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_tokens(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         return await _tokens(visit, environment)
 
     @post("/tokens", opt={"action": Action.READ}, status_code=200)
-    async def make_token(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def make_token(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
         days = int(form["lasts"]) if form.get("lasts", "").isdigit() else 90
         try:
@@ -102,12 +105,14 @@ class KeysController(Controller):
         return await _tokens(visit, environment, shown=Shown(f"API token {made.name}", made.token, PERSONAL))
 
     @post("/tokens/{token:str}", opt={"action": Action.READ}, status_code=200)
-    async def revoke_token(self, visit: NamedDependency[Visit], environment: str, token: str) -> Redirect:
+    async def revoke_token(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], token: FromPath[str]
+    ) -> Redirect:
         await visit.services.access.tokens.revoke(visit.actor, token, "revoked in the console")
         return Redirect(url(environment, "access", "tokens"), status_code=303)
 
     @get("/sessions", opt={"action": Action.READ})
-    async def list_sessions(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_sessions(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         found = await visit.services.access.sessions.list_sessions(visit.actor)
         rows = tuple(
             SecretRow(
@@ -119,7 +124,9 @@ class KeysController(Controller):
         return await _page(visit, environment, "sessions", rows)
 
     @post("/sessions/{session:str}", opt={"action": Action.READ}, status_code=200)
-    async def end_session(self, visit: NamedDependency[Visit], environment: str, session: str) -> Redirect:
+    async def end_session(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], session: FromPath[str]
+    ) -> Redirect:
         await visit.services.access.sessions.end(visit.actor, session)
         return Redirect(url(environment, "access", "sessions"), status_code=303)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action
@@ -59,16 +60,16 @@ class PeopleController(Controller):
     include_in_schema = False
 
     @get(opt={"action": Action.READ})
-    async def start(self, visit: NamedDependency[Visit], environment: str) -> Redirect:
+    async def start(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Redirect:
         """The first tab that is theirs."""
         return Redirect(tabs(visit, environment, "")[0].href)
 
     @get("/people", opt={"action": Action.MANAGE_PEOPLE})
-    async def list_people(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_people(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         return await _page(visit, environment)
 
     @post("/people", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
-    async def invite(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def invite(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
         email, role, place = (form.get(name, "") for name in ("email", "role", "place"))
         try:
@@ -78,7 +79,9 @@ class PeopleController(Controller):
         return await _page(visit, environment, shown=_link(visit, made))
 
     @post("/people/{person:str}", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
-    async def change(self, visit: NamedDependency[Visit], environment: str, person: str) -> Response[Any]:
+    async def change(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], person: FromPath[str]
+    ) -> Response[Any]:
         """`do` is grant, revoke, reset, disable or enable."""
         form = dict(await visit.form())
         people, actor = visit.services.access.people, visit.actor

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
@@ -110,11 +111,11 @@ class ApprovalsController(Controller):
     include_in_schema = False
 
     @get("/approvals", opt={"action": Action.READ})
-    async def list_approvals(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def list_approvals(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         return await _list(visit, environment, "")
 
     @post("/approvals", opt={"action": Action.READ}, status_code=200)
-    async def act(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def act(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         """`do` is rule, break, end or review."""
         form = dict(await visit.form())
         access, actor = visit.services.access, visit.actor
@@ -136,11 +137,15 @@ class ApprovalsController(Controller):
         return Redirect(url(environment, "access", "approvals"), status_code=303)
 
     @get("/approvals/{proposal:int}", opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str, proposal: int) -> Response[Any]:
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], proposal: FromQuery[int]
+    ) -> Response[Any]:
         return await _show(visit, environment, proposal, "")
 
     @post("/approvals/{proposal:int}", opt={"action": Action.READ}, status_code=200)
-    async def move(self, visit: NamedDependency[Visit], environment: str, proposal: int) -> Response[Any]:
+    async def move(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], proposal: FromQuery[int]
+    ) -> Response[Any]:
         """`do` is approve, commit, rebase or withdraw."""
         form = dict(await visit.form())
         proposals, actor = visit.services.proposals, visit.actor
@@ -163,7 +168,11 @@ class ApprovalsController(Controller):
 
     @get("/audit", opt={"action": Action.READ_AUDIT})
     async def audit(
-        self, visit: NamedDependency[Visit], environment: str, who: str = "", before: int | None = None
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        who: FromQuery[str] = "",
+        before: FromQuery[int | None] = None,
     ) -> Response[Any]:
         found = await visit.services.access.audit.list_events(
             visit.actor, before=before, limit=AUDIT_PAGE, who=who.strip(), environment=environment
