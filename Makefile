@@ -9,7 +9,7 @@ export UV_NO_CONFIG := 1
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run     start Postgres, NATS, the console and a living demo"
+	@echo "make run     start Postgres, NATS, the console, a living demo and the example service"
 	@echo "make test    every test, on real servers"
 	@echo "make check   lint, types, import rules"
 	@echo "make bench   the figures of docs/benchmarks.md"
@@ -37,6 +37,7 @@ ui/dist/manifest.json: $(UI_SOURCES) | $(STAMP)
 assets: install ui/dist/manifest.json
 
 run: assets
+	@$(BIN)/python sdk/examples/support_copilot.py --data-dir .brownout --wait 120 & trap "kill $$! 2>/dev/null" EXIT; \
 	$(BIN)/brownout up --demo --data-dir .brownout
 
 test: assets
