@@ -1,7 +1,9 @@
 """Asking what a context gets: a flag, its explanation, or a whole policy; now or at any revision."""
 
-from litestar import Controller, post
+import msgspec
+from litestar import Controller, Response, post
 from litestar.di import NamedDependency
+from litestar.enums import MediaType
 from litestar.params import FromPath, JSONBody
 
 from brownout.policy import Policy
@@ -37,13 +39,14 @@ class EvaluationController(Controller):
         """The decision, and every rule that was tried with the result of each clause."""
         return ExplanationOutput.of(await services.evaluations.explain(actor, environment, data.flag, data.situation()))
 
-    @post("/policy", operation_id="policy", status_code=200, opt={"action": Action.EVALUATE})
+    @post("/policy", operation_id="policy", status_code=200, opt={"action": Action.EVALUATE, "answer": Policy})
     async def policy(
         self,
         environment: FromPath[str],
         data: JSONBody[PolicyInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-    ) -> Policy:
+    ) -> Response[bytes]:
         """What to do with one request of this class: model, ladder, budget, tools, retries, under safe mode."""
-        return await services.evaluations.policy(actor, environment, data.request_class, data.situation())
+        policy = await services.evaluations.policy(actor, environment, data.request_class, data.situation())
+        return Response(msgspec.json.encode(policy), media_type=MediaType.JSON)

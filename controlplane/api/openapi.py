@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
 from brownout.model import KINDS
+from brownout.policy import Policy
 from controlplane.documents import Document
 from controlplane.dto import CommitInput
 from controlplane.kinds import PATHS
@@ -21,8 +22,8 @@ from controlplane.problems import OUTCOMES, Problem
 Json = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
-BODIES: tuple[type, ...] = (Document, CommitInput, *(KINDS[kind] for kind in PATHS))
-"""Bodies that handlers read raw, for the sake of better faults."""
+RAW: tuple[type, ...] = (Document, CommitInput, Policy, *(KINDS[kind] for kind in PATHS))
+"""What handlers read or write as bytes: for better faults, or because it is encoded already."""
 
 READ_REFUSALS = (401, 403, 404, 422, 429, 503)
 WRITE_REFUSALS = (*READ_REFUSALS, 409, 413)
@@ -51,8 +52,8 @@ def handlers(app: Litestar) -> Mapping[str, HTTPRouteHandler]:
 
 
 def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json:
-    """Adds raw bodies, the documented refusals, and the permission that each operation needs."""
-    _, components = msgspec.json.schema_components((Problem, *BODIES), ref_template=REF)
+    """Adds raw bodies and answers, the documented refusals, and the permission that each operation needs."""
+    _, components = msgspec.json.schema_components((Problem, *RAW), ref_template=REF)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     for method, operation in _operations(schema):
         handler = by_operation.get(operation.get("operationId", ""))
@@ -62,6 +63,10 @@ def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json
         if body is not None:
             reference = {"$ref": REF.format(name=body.__name__)}
             operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+        answer = handler.opt.get("answer")
+        if answer is not None:
+            reference = {"$ref": REF.format(name=answer.__name__)}
+            operation["responses"]["200"]["content"] = {"application/json": {"schema": reference}}
         action = handler.opt.get("action")
         if action is not None:
             operation["x-permission"] = action.value
