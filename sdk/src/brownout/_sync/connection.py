@@ -64,13 +64,15 @@ class Connection:
 
     async def close(self) -> None:
         """Leaves no task and no socket, also when the peer hangs."""
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self.client.close()
-        writer = getattr(self.client._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
-        self.lost.set()
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await self.client.close()
+        finally:  # also when cancelled meanwhile
+            writer = getattr(self.client._transport, "_io_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+            self.lost.set()
 
     async def _on_error(self, error: Exception) -> None:
         self.last_error = str(error) or type(error).__name__

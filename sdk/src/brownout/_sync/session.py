@@ -123,7 +123,8 @@ class Session:
                 retry_s = _RETRY_S[0]
                 self._heard_at = time.monotonic()
             except (NotAnsweredError, BehindError, SnapshotRefusedError, wire.UnknownKeyError, TimeoutError) as error:
-                self._progress.fail(error)
+                said = self._connection.last_error  # "permissions violation" says more than that nobody answered
+                self._progress.fail(said or error)
                 self._progress.enter(SyncState.SUSPECT if self._replica.revision >= 0 else SyncState.SYNC)
                 if isinstance(error, NotAnsweredError) and (silent or not await self._connection.answers(_ANSWER_S)):
                     return

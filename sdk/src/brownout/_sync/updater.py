@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from brownout._sync import native
 from brownout._sync.direct import NotAnsweredError
-from brownout._sync.log import log
+from brownout._sync.log import first_time, log
 from brownout._sync.session import Collect, Session
 from brownout.status import SyncState
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brownout.config import Config
 
 _PULSE_S = 1.0
-_CANCEL_S = 0.1
+_CANCEL_S = 0.5
 _BACKOFF_S = (0.1, 5.0)
 _GOOD_S = 5.0
 """A connection that lasted this long ends a series of failures."""
@@ -137,7 +137,8 @@ class Updater:
                 self._progress.fail(error)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the updates
                 self._progress.fail(error)
-                log.exception("the connection was given up")
+                if first_time(type(error).__name__, "session"):
+                    log.exception("the connection was given up")
             self._progress.enter(SyncState.DISCONNECTED)
             self._progress.counters.reconnects += 1
             if self._session.was_live and time.monotonic() - started > _GOOD_S:

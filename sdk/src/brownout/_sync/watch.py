@@ -8,7 +8,7 @@ from queue import Empty
 from typing import TYPE_CHECKING
 
 from brownout._sync import native
-from brownout._sync.log import log
+from brownout._sync.log import first_time, log
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -56,6 +56,7 @@ class Watch:
                 log.exception("a callback failed")
             try:
                 wait_s = self._tick()
-            except Exception:  # noqa: BLE001
-                log.exception("the watch stumbled")
+            except Exception as error:  # noqa: BLE001 - nothing may end the watch
+                if first_time(type(error).__name__, "watch"):
+                    log.exception("the watch stumbled")
                 wait_s = TICK_S
