@@ -13,6 +13,7 @@ from controlplane.web.access_people import PeopleController
 from controlplane.web.activate import ActivateController
 from controlplane.web.approvals import ApprovalsController
 from controlplane.web.assets import Assets, serve_asset
+from controlplane.web.demo_page import DemoPageController
 from controlplane.web.flag import FlagController
 from controlplane.web.flags import FlagsController
 from controlplane.web.fleet_page import FleetController
@@ -78,6 +79,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             PeopleController,
             KeysController,
             ApprovalsController,
+            DemoPageController,
             FlagsController,
             FlagController,
             ResourcesController,

@@ -28,6 +28,8 @@ SECTIONS = (
 )
 """Path, label and the kind that is counted beside it."""
 
+DEMO = (("demo", "Demo", ""),)
+
 
 def url(environment: str, *path: str, **query: object) -> str:
     """/e/production/flags/refund-model?…; every page of the console has one."""
@@ -50,7 +52,7 @@ async def build_frame(services: Services, actor: Actor, environment: str, sectio
     return Frame(
         environment=here,
         environments=links,
-        nav=_nav(here, section, counts, safe, fleet.live),
+        nav=_nav(here, section, counts, safe, fleet.live, demo=services.demo.running),
         safe=safe,
         safe_url=url(environment, "safe-mode"),
         fleet=FleetState(fleet.live, max(0, current), url(environment, "fleet")),
@@ -59,6 +61,7 @@ async def build_frame(services: Services, actor: Actor, environment: str, sectio
         csrf="",
         home=url(environment),
         palette_url=url(environment, "palette"),
+        gallery=services.demo.running,
     )
 
 
@@ -88,13 +91,13 @@ def _link(environment: Environment) -> EnvironmentLink:
 
 
 def _nav(
-    here: EnvironmentLink, section: str, counts: dict[str, int], safe: SafeState | None, live: int
+    here: EnvironmentLink, section: str, counts: dict[str, int], safe: SafeState | None, live: int, *, demo: bool
 ) -> tuple[tuple[NavItem, ...], ...]:
     notes = {"history": f"r{here.revision}", "fleet": count(live), "safe-mode": "off"}
     if safe:
         notes["safe-mode"] = f"{counts.get('safe_mode_activation', 0)} active"
     groups = []
-    for group in SECTIONS:
+    for group in (*SECTIONS, *((DEMO,) if demo else ())):
         items = []
         for path, label, kind in group:
             note = count(counts.get(kind, 0)) if kind else notes.get(path, "")

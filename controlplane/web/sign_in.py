@@ -1,6 +1,7 @@
 """Signing in and out, and the one-time links of first-run setup, invitations and resets."""
 
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
@@ -17,6 +18,10 @@ from controlplane.errors import BrownoutError
 from controlplane.services import Services
 from controlplane.web.render import Templates, View
 
+SSO_ERRORS = {
+    "unavailable": "The identity provider does not answer. Try again, or use your password.",
+    "refused": "The identity provider did not let you in, or you are not known here.",
+}
 PURPOSES = {
     "setup": ("Set up Brownout", "You will be its first administrator."),
     "invite": ("Welcome to Brownout", "Choose a password, and you are in."),
@@ -30,6 +35,8 @@ class SignInPage(View, frozen=True, kw_only=True):
     email: str
     error: str
     next: str
+    sso_href: str
+    """Where the identity provider is asked; empty when there is none."""
 
 
 class WelcomePage(View, frozen=True, kw_only=True):
@@ -60,8 +67,15 @@ class SignInController(Controller):
     include_in_schema = False
 
     @get("/sign-in", opt={"public": True})
-    async def show_sign_in(self, templates: NamedDependency[Templates], next: FromQuery[str] = "/") -> Response[Any]:  # noqa: A002
-        return templates.response(SignInPage(email="", error="", next=safe_path(next)))
+    async def show_sign_in(
+        self,
+        services: NamedDependency[Services],
+        templates: NamedDependency[Templates],
+        *,
+        next: FromQuery[str] = "/",  # noqa: A002 - the name in the address
+        sso: FromQuery[str] = "",
+    ) -> Response[Any]:
+        return templates.response(_sign_in_page(services, safe_path(next), error=SSO_ERRORS.get(sso, "")))
 
     @post("/sign-in", opt={"public": True}, status_code=200)
     async def sign_in(
@@ -78,7 +92,7 @@ class SignInController(Controller):
                 email, str(form.get("password", "")), origin_of(request, services)
             )
         except BrownoutError as error:
-            page = SignInPage(email=email, error=error.message, next=onward)
+            page = _sign_in_page(services, onward, error=error.message, email=email)
             return templates.response(page, error.status)
         return _enter(services, entered, onward)
 
@@ -130,6 +144,11 @@ class SignInController(Controller):
         if actor.kind == "person":
             await services.access.sessions.end(actor, actor.credential)
         return Redirect("/sign-in", status_code=303, cookies=Cookies(services.settings.url).signed_out())
+
+
+def _sign_in_page(services: Services, onward: str, *, error: str, email: str = "") -> SignInPage:
+    sso = f"/auth/oidc/start?then={quote(onward, safe='/')}" if services.sso is not None else ""
+    return SignInPage(email=email, error=error, next=onward, sso_href=sso)
 
 
 def _enter(services: Services, entered: SignedIn, onward: str) -> Redirect:
