@@ -23,9 +23,8 @@ def why_no_browser() -> str:
         return ""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return f"{CHROMIUM} is not installed, and only root of a Debian machine can install it"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "timeout": 540}
-    subprocess.run(["apt-get", "update"], **quiet)  # type: ignore[call-overload]
-    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu"], **quiet)  # type: ignore[call-overload]
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu"]):
+        subprocess.run(["apt-get", *command], capture_output=True, check=False, timeout=540)
     return "" if Path(CHROMIUM).exists() else "apt-get could not install chromium"
 
 

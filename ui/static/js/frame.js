@@ -29,5 +29,5 @@ addEventListener("DOMContentLoaded", () => {
   if (!welcome) return;
   document.getElementById("link").value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
-  htmx.trigger(welcome, "welcome:link");
+  setTimeout(() => htmx.trigger(welcome, "welcome:link")); // after htmx has looked at the page, which it does by a timeout too
 });
