@@ -28,7 +28,7 @@ def _malformed(request: Request[Any, Any, Any], error: Exception) -> Response[of
 
 class OfrepController(Controller):
     path = "/ofrep/v1/evaluate/flags"
-    tags = ("ofrep",)
+    include_in_schema = False  # OpenFeature describes the protocol itself
     exception_handlers = {ofrep.RequestError: _malformed, InvalidInputError: _malformed}  # noqa: RUF012 - as Litestar has it
 
     @post("/{key:str}", operation_id="ofrepEvaluateFlag", status_code=200, opt={"action": Action.EVALUATE})
