@@ -69,6 +69,7 @@ SERVERS = {
     "uwsgi --enable-threads": [*UWSGI, "--enable-threads"],
     "uwsgi without threads": UWSGI,
     "uwsgi --lazy-apps": [*UWSGI, "--enable-threads", "--lazy-apps"],
+    "uwsgi --gevent": [*UWSGI, "--gevent", "10", "--gevent-monkey-patch"],
     "uvicorn workers": UVICORN,
     "granian workers": GRANIAN,
 }
