@@ -105,7 +105,7 @@ def apply_us(flags: int) -> float:
 def threads_beside_one() -> float:
     """The evaluations of four threads together, as a share of one thread's in the same time."""
     client = Brownout(environment(safe_mode=False))
-    calls = 100_000
+    calls = 40_000
 
     def work() -> None:
         ask = partial(client.string, "alone", CONTEXT, "")
@@ -122,7 +122,7 @@ def threads_beside_one() -> float:
             thread.join()
         return threads * calls / (perf_counter() - started)
 
-    return max(rate(4) for _ in range(4)) / max(rate(1) for _ in range(4))
+    return max(rate(4) for _ in range(10)) / max(rate(1) for _ in range(10))
 
 
 def main() -> None:

@@ -131,8 +131,15 @@ def _spec(flag: Flag, conditions: dict[str, Any]) -> dict[str, Any]:
             rule("share", ["public"], {"value": "a"}, FIRST_SHARE),
         ]
     else:
-        outside = one_of("userID", COHORT) + " not"
-        conditions[outside] = conditions[one_of("userID", COHORT)] | {"operator": "none_case_sensitive"}
-        rules = [rule("outside", [outside], {"value": "out"}), rule("share", ["public"], {"value": "a"}, FIRST_SHARE)]
-    default = {"targeted": "a", "split": "b", "cohort": "b"}[flag.shape]
+        inside, bucket = one_of("userID", COHORT), "bucket"
+        conditions[bucket] = {
+            "type": "user_bucket",
+            "targetValue": FIRST_SHARE * 10,
+            "operator": "lt",
+            "field": None,
+            "additionalValues": {"salt": "s"},
+            "idType": "userID",
+        }
+        rules = [rule("first", [inside, bucket], {"value": "a"}), rule("inside", [inside], {"value": "b"})]
+    default = {"targeted": "a", "split": "b", "cohort": "out"}[flag.shape]
     return common | {"defaultValue": {"value": default}, "rules": rules}
