@@ -169,27 +169,40 @@ async def add_bad_units(
 async def add_sample(
     connection: WriteConnection, environment: str, found: dict[ArmKey, set[int]], size: int, now: datetime
 ) -> None:
-    """Merges sampled units, keeping the `size` smallest hashes of each rule."""
-    rows = [(key.rule, key.variant, unit) for key, units in found.items() for unit in sorted(units)]
-    if not rows:
-        return
-    await connection.execute(
+    """Merges sampled units, keeping at least the `size` smallest hashes of each rule."""
+    by_rule: dict[str, list[tuple[int, str]]] = {}
+    for key, units in found.items():
+        by_rule.setdefault(key.rule, []).extend((unit, key.variant) for unit in units)
+    for rule, candidates in by_rule.items():
+        last = await _last_sampled(connection, environment, rule, size)
+        wanted = sorted(unit for unit in candidates if last is None or unit[0] < last)[:size]
+        if wanted:
+            await connection.execute(
+                text(
+                    "INSERT INTO rollout_sample (environment, rule, variant, unit, at)"
+                    " SELECT :environment, :rule, v, u, :now FROM unnest(CAST(:variants AS text[]),"
+                    " CAST(:units AS bigint[])) AS new(v, u) ON CONFLICT DO NOTHING"
+                ),
+                {
+                    "environment": environment,
+                    "rule": rule,
+                    "now": now,
+                    "variants": [variant for _, variant in wanted],
+                    "units": [unit for unit, _ in wanted],
+                },
+            )
+
+
+async def _last_sampled(connection: ReadConnection, environment: str, rule: str, size: int) -> int | None:
+    """The largest hash that still matters; None while there is room."""
+    rows = await connection.execute(
         text(
-            "INSERT INTO rollout_sample (environment, rule, variant, unit, at)"
-            " SELECT :environment, r, v, u, :now FROM unnest(CAST(:rules AS text[]), CAST(:variants AS text[]),"
-            " CAST(:units AS bigint[])) AS new(r, v, u) WHERE u < coalesce((SELECT unit FROM rollout_sample"
-            " WHERE environment = :environment AND rule = r ORDER BY unit OFFSET :last LIMIT 1), 9223372036854775807)"
-            " ON CONFLICT DO NOTHING"
+            "SELECT unit FROM rollout_sample WHERE environment = :environment AND rule = :rule"
+            " ORDER BY unit OFFSET :last LIMIT 1"
         ),
-        {
-            "environment": environment,
-            "now": now,
-            "last": size - 1,
-            "rules": [row[0] for row in rows],
-            "variants": [row[1] for row in rows],
-            "units": [row[2] for row in rows],
-        },
+        {"environment": environment, "rule": rule, "last": size - 1},
     )
+    return rows.scalar_one_or_none()
 
 
 async def sample(connection: ReadConnection, environment: str, rule: str, size: int) -> dict[str, int]:
