@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
@@ -49,7 +50,7 @@ class DemoPageController(Controller):
     include_in_schema = False
 
     @get("/e/{environment:str}/demo", opt={"action": Action.READ})
-    async def show(self, visit: NamedDependency[Visit], environment: str) -> Response[Any]:
+    async def show(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         condition = visit.services.demo.condition(visit.actor)
         broken = []
         if condition.fault:
@@ -86,7 +87,7 @@ class DemoPageController(Controller):
         )
 
     @post("/e/{environment:str}/demo", opt={"action": Action.EDIT}, status_code=200)
-    async def change(self, visit: NamedDependency[Visit], environment: str) -> Redirect:
+    async def change(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Redirect:
         """`do` is break (with `fault`), degrade or mend."""
         form = dict(await visit.form())
         demo, actor = visit.services.demo, visit.actor
