@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import asyncpg
 import msgspec
@@ -74,16 +75,19 @@ class Authd:
             self._loaded.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_forever("database", self._follow))
-            tasks.create_task(_forever("nats", self._respond))
+            for place, server in enumerate(sorted(self._options.auth_url.split(","))):
+                # A queue group for each server: a question goes to all groups and the first answer counts, so that a
+                # server which hangs cannot swallow its neighbours' questions.
+                tasks.create_task(_forever("nats", partial(self._respond, server, f"{_QUEUE}-{place}")))
             tasks.create_task(_forever("revocation", self._revoke))
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
 
-    async def _respond(self) -> None:
+    async def _respond(self, server: str, queue: str) -> None:
         await self._loaded.wait()
-        async with _connected(self._options.auth_url, self._options.tls) as (client, lost):
-            await client.subscribe(CALLOUT_SUBJECT, queue=_QUEUE, cb=self._answer)
+        async with _connected(server, self._options.tls) as (client, lost):
+            await client.subscribe(CALLOUT_SUBJECT, queue=queue, cb=self._answer)
             await client.flush()
             self.ready.set()
             await lost.wait()
