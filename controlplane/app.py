@@ -79,7 +79,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         store = Store(database, clock, signing_keys)
         link = Link(settings.nats_servers, user=settings.nats_user, password=settings.nats_password.reveal())
         publisher = PublisherService(
-            Parts(database, store, signing_keys, link, clock), Pace(replicas=settings.nats_replicas)
+            Parts(database, store, signing_keys, link, clock),
+            Pace(replicas=settings.nats_replicas, heartbeat_s=settings.heartbeat_s),
         )
         alerts = Alerts(settings.alert_webhook.reveal())
         stack.push_async_callback(alerts.close)

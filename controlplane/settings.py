@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The file that keeps the key table for when Postgres is away; empty = none."""
     nats_replicas: int = 1
     """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
+    heartbeat_s: float = 5.0
+    """How often SDKs hear the head. One whose connection hangs notices after 3.5 of these."""
     host: str = "127.0.0.1"
     port: int = 8321
     public_url: str = ""

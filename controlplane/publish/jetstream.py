@@ -15,8 +15,8 @@ from controlplane.link import Link, LinkDownError
 STREAM_NOT_FOUND = 10059
 NAME_IN_USE = 10058
 NO_MESSAGE = 10037
-WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-"""An expected-sequence header did not hold: somebody else published."""
+TAKEN = frozenset({10071, 10164, 10158})
+"""An expected-sequence header did not hold, or the same message is being stored right now: somebody else was first."""
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ class JetStreamRefusedError(Exception):
         self.code = code
 
     @property
-    def wrong_last_sequence(self) -> bool:
-        return self.code in WRONG_LAST_SEQUENCE
+    def taken(self) -> bool:
+        return self.code in TAKEN
 
 
 class Message(NamedTuple):

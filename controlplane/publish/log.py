@@ -65,7 +65,7 @@ class RevisionLog:
                 for envelope in window:
                     outcome = await anext(outcomes)
                     if isinstance(outcome, JetStreamRefusedError):
-                        if not outcome.wrong_last_sequence:
+                        if not outcome.taken:
                             raise outcome
                         # Another replica's; one after it may well have been ours again.
                         moved = str(outcome)

@@ -83,7 +83,7 @@ class Mender:
         if fenced:
             head = await self._fence(seen)
         start = await self._start(head, None if foreign else last)
-        recreate = last is None or last.revision + 1 != start
+        recreate = last is None or foreign or last.revision + 1 != start
         if recreate:
             log.warning("log_recreated", environment=self._environment, first=start, previous=last and last.revision)
             await self._log.delete()

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 256
 RETRY_S = 0.05
+CONFLICT_S = 0.005
 MEND_RETRY_S = 0.2
 
 
@@ -139,7 +140,7 @@ class Publisher:
         except LogMovedError:
             self._counters.conflicts += 1
             self._audit_at = 0
-            return 0
+            return CONFLICT_S
         except JetStreamRefusedError as error:
             log.error("jetstream_refused", environment=self.environment, error=str(error))
             self._audit_at = 0

@@ -64,9 +64,7 @@ class Sightings:
             proven = await self._proves(presence)
         except UnavailableError:
             return
-        log.warning(
-            "sdk_ahead", environment=self._environment, instance=presence.instance, claimed=claimed, proven=proven
-        )
+        log.info("sdk_ahead", environment=self._environment, instance=presence.instance, at=claimed, proven=proven)
         if proven:
             self._seen.add(claimed)
             self._on_sighting()

@@ -110,7 +110,7 @@ class Snapshots:
         try:
             await self._jetstream.publish_one(Message(self._subjects.manifest, payload, headers), CHUNK_TIMEOUT_S)
         except JetStreamRefusedError as error:
-            if not error.wrong_last_sequence:
+            if not error.taken:
                 raise
             await self._look()
             return False
