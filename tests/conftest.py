@@ -18,6 +18,10 @@ from controlplane.store.migrate import migrate
 from tests.support import SECRET_KEY
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", choices=("short", "long"), default="short", help="how long the chaos tests go on")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
