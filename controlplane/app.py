@@ -14,6 +14,7 @@ from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 
+from controlplane.access.actor import system_actor
 from controlplane.access.alerts import Alerts
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
@@ -50,6 +51,7 @@ from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
+from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.service import Telemetry
 from controlplane.web.console import console
@@ -98,6 +100,10 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run()))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
         await stack.enter_async_context(background("telemetry", telemetry.run()))
+        if settings.otlp_endpoint:
+            everything = system_actor("system:otlp")
+            otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything))
+            await stack.enter_async_context(background("otlp", otlp.run()))
         await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run()))
         yield Services(
             settings=settings,

@@ -17,6 +17,7 @@ from controlplane.api.evaluate import EvaluationController
 from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, SigningKeyController, TokenController
+from controlplane.api.metrics import MetricsController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
@@ -29,6 +30,7 @@ from controlplane.api.system import SystemController
 
 CONTROLLERS: Sequence[type[Controller]] = (
     SystemController,
+    MetricsController,
     EnvironmentController,
     *RESOURCE_CONTROLLERS,
     CommitController,

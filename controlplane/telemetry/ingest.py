@@ -19,6 +19,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
 from controlplane.telemetry import series, tables
+from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.fold import Counted, Position, latest
 
 log = structlog.get_logger(__name__)
@@ -34,13 +35,14 @@ QUEUE = "telemetry"
 class Ingest:
     """`receive` takes messages, `run` folds them every FLUSH_S until cancelled, then once more."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, exported: Exported | None = None) -> None:
         self._database = database
         self._clock = clock
         self._waiting: dict[str, dict[Position, TelemetryMessage]] = defaultdict(dict)
         self._replies: dict[str, list[Msg]] = defaultdict(list)
         self._urgent = asyncio.Event()
         self._partitions: set[str] = set()
+        self.exported = exported or Exported()
         self.received = 0
         self.refused = 0
         self.folded = 0
@@ -127,6 +129,7 @@ class Ingest:
                 present = await tables.rollups(connection, environment, wanted)
                 await tables.put_rollups(connection, environment, series.merge(counted, present, now))
             await tables.advance_cursors(connection, environment, newer, now)
+        self.exported.add(environment, counted)
 
     async def _ensure_partition(self) -> None:
         day = f"{self._clock.now():%Y%m%d}"

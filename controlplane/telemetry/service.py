@@ -7,11 +7,13 @@ from typing import Protocol
 import structlog
 from nats.aio.msg import Msg
 
+from controlplane.access.actor import Actor, readable
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
 from controlplane.store import Store
 from controlplane.telemetry import fleet, ingest, tables
+from controlplane.telemetry.exported import Family
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.prices import Prices
@@ -40,6 +42,13 @@ class Telemetry:
         self.ingest = Ingest(database, clock)
         self.fleet = Fleet(database, clock)
         self.signals = Signals(database, store, clock, prices)
+
+    def families(self, actor: Actor) -> list[Family]:
+        """This replica's metrics, of the environments that the actor may read."""
+        shown = readable(actor, list(self.fleet.environments()))
+        live = {name: self.fleet.live(name) for name in shown}
+        lagging = {name: len(self.fleet.lagging(name)) for name in shown}
+        return self.ingest.exported.families(shown, live, lagging)
 
     async def attach(self, link: Link) -> None:
         """Messages are shared with the other replicas; presence and commits are heard by all."""

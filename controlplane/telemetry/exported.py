@@ -1,0 +1,140 @@
+"""What this replica folded, as metric families under OpenTelemetry's names. Prometheus and OTLP render the same ones.
+
+Each replica reports what it folded itself; the sum over replicas is the whole (docs/signals.md).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from brownout.telemetry_sketch import value_of
+from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
+from controlplane.telemetry.fold import Counted
+
+MAX_SERIES = 5_000
+"""Of each kind in one process; more are not exported (the API still has them)."""
+
+BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+"""Bucket bounds that OpenTelemetry's semantic conventions advise for generative AI."""
+
+Labels = Mapping[str, str]
+
+
+class Distribution(NamedTuple):
+    """`counts` has one entry a bound and one for what is above the last."""
+
+    counts: Sequence[int]
+    total: float
+    n: int
+
+
+class Family(NamedTuple):
+    """`unit` is UCUM: `s`, `{request}`, `{token}`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    description: str
+    points: Sequence[tuple[Labels, float | Distribution]]
+
+
+class Exported:
+    """Totals since this process started, by environment and series."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, RequestKey], RequestTotals] = {}
+        self._evaluations: dict[tuple[str, EvaluationKey], int] = {}
+        self._dropped: dict[str, int] = {}
+
+    def add(self, environment: str, counted: Counted) -> None:
+        for key, totals in counted.requests.items():
+            known = self._requests.get((environment, key))
+            if known is not None or len(self._requests) < MAX_SERIES:
+                self._requests[environment, key] = known.plus(totals) if known else totals
+        for evaluation, n in counted.evaluations.items():
+            place = (environment, evaluation)
+            if place in self._evaluations or len(self._evaluations) < MAX_SERIES:
+                self._evaluations[place] = self._evaluations.get(place, 0) + n
+        self._dropped[environment] = self._dropped.get(environment, 0) + counted.dropped
+
+    def families(
+        self, environments: Iterable[str], live: Mapping[str, int], lagging: Mapping[str, int]
+    ) -> list[Family]:
+        """Everything about `environments`; `live` and `lagging` count their instances."""
+        shown = set(environments)
+        requests = [(_labels(env, key), totals) for (env, key), totals in self._requests.items() if env in shown]
+        return [
+            _gauge("brownout.fleet.live", "{instance}", "Instances heard of lately.", live),
+            _gauge("brownout.fleet.lagging", "{instance}", "Live instances that stay behind the head.", lagging),
+            Family(
+                "feature_flag.evaluations", "counter", "{evaluation}", "Evaluated flags.",
+                [
+                    (
+                        {"brownout.environment": env, "feature_flag.key": key.flag,
+                         "feature_flag.result.variant": key.variant, "feature_flag.result.reason": key.reason.lower()},
+                        n,
+                    )
+                    for (env, key), n in self._evaluations.items() if env in shown
+                ],
+            ),
+            _counter("brownout.requests", "{request}", "Recorded requests.", [(labels, t.requests) for labels, t in requests]),
+            _counter(
+                "brownout.request.errors", "{request}", "Failed requests by class.",
+                [({**labels, "error.type": name}, n) for labels, t in requests for name, n in t.errors.items()],
+            ),
+            _counter(
+                "brownout.request.fallbacks", "{request}", "Requests answered by a rung instead of the model.",
+                [({**labels, "brownout.rung": name}, n) for labels, t in requests for name, n in t.fallbacks.items()],
+            ),
+            _counter("brownout.request.refusals", "{request}", "Refused requests.", [(labels, t.refusals) for labels, t in requests]),
+            _counter(
+                "gen_ai.client.token.usage", "{token}", "Tokens in and out.",
+                [
+                    ({**labels, "gen_ai.token.type": name}, n)
+                    for labels, t in requests
+                    for name, n in (("input", t.input_tokens), ("output", t.output_tokens))
+                ],
+            ),
+            Family(
+                "gen_ai.client.operation.duration", "histogram", "s", "How long requests took.",
+                [(labels, _distribution(t.duration)) for labels, t in requests],
+            ),
+            Family(
+                "gen_ai.client.operation.time_to_first_chunk", "histogram", "s", "How long until the first token.",
+                [(labels, _distribution(t.time_to_first_token)) for labels, t in requests if t.time_to_first_token],
+            ),
+            Family(
+                "brownout.telemetry.dropped", "counter", "{item}", "What instances could not count under its own labels.",
+                [({"brownout.environment": env}, n) for env, n in self._dropped.items() if env in shown],
+            ),
+        ]  # fmt: skip
+
+
+def _labels(environment: str, key: RequestKey) -> Labels:
+    return {
+        "brownout.environment": environment,
+        "brownout.request_class": key.request_class,
+        "gen_ai.request.model": key.model,
+        "feature_flag.result.variant": key.variant,
+        "brownout.safe_mode": key.safe_mode,
+    }
+
+
+def _counter(name: str, unit: str, description: str, points: Sequence[tuple[Labels, float | Distribution]]) -> Family:
+    return Family(name, "counter", unit, description, points)
+
+
+def _gauge(name: str, unit: str, description: str, values: Mapping[str, int]) -> Family:
+    points = [({"brownout.environment": environment}, n) for environment, n in values.items()]
+    return Family(name, "gauge", unit, description, points)
+
+
+def _distribution(sketch: Mapping[int, int]) -> Distribution:
+    """A sketch of milliseconds in buckets of seconds."""
+    counts = [0] * (len(BOUNDS_S) + 1)
+    total = 0.0
+    for bucket, n in sketch.items():
+        seconds = value_of(bucket) / 1000
+        counts[bisect_left(BOUNDS_S, seconds)] += n
+        total += seconds * n
+    return Distribution(counts, total, sum(counts))
