@@ -192,14 +192,6 @@ def test_the_evidence_is_shortened_by_a_newer_snapshot_and_still_proves_the_same
         replica.rebase(*middle)
 
 
-@pytest.fixture
-def long_history() -> History:
-    made = History("production")
-    for number in range(12):
-        made.set_flag(f"flag-{number % 4}", on=number % 3 == 0)
-    return made
-
-
 def corrupted(message: Signed, how: str, at: int) -> Signed:
     if how == "truncated":
         return Signed(message.payload[: at % len(message.payload)], message.signature)

@@ -82,10 +82,10 @@ class Replica:
 
     @property
     def need(self) -> Need:
-        epoch, revision = self._target
-        if self.revision < 0 or self._diverged or epoch > self.epoch or self._reset_at > self.revision:
+        if self.revision < 0 or self._diverged or self._target[0] > self.epoch or self._reset_at > self.revision:
             return Need.SNAPSHOT
-        return Need.FILL if self._suspect or revision > self.revision else Need.NOTHING
+        behind = self._target > (self.epoch, self.revision)
+        return Need.FILL if self._suspect or behind else Need.NOTHING
 
     @property
     def tail_length(self) -> int:

@@ -159,19 +159,21 @@ class Session:
 
     async def _fill(self) -> bool:
         """Reads the log from the head held to its end. Returns whether the log's end is the head held."""
+        start = max(self._replica.revision, 1)
         while True:
-            start = max(self._replica.revision, 1)
             stored, more = await self._direct.batch(self._subjects.log_stream, self._subjects.log_write, start, _BATCH)
-            if stored and stored[0].sequence > self._replica.revision + 1:
+            cut = bool(stored) and stored[0].sequence > self._replica.revision + 1
+            outcome = None if cut else await self._take([item.message for item in stored])
+            if cut or self._replica.need is Need.SNAPSHOT:
                 await self._snapshot()
-                continue
-            outcome = await self._take([item.message for item in stored])
-            if self._replica.need is Need.SNAPSHOT:
-                await self._snapshot()
-                continue
-            if not more:
+                start = max(self._replica.revision, 1)
+            elif not more:
                 self._replica.filled()
                 return outcome in {Outcome.APPLIED, Outcome.CONFIRMS}
+            elif self._replica.revision + 1 == start:
+                raise BehindError(f"revision {start} in the log cannot be applied")
+            else:
+                start = self._replica.revision + 1
 
     async def _take(self, messages: list[Signed]) -> Outcome | None:
         outcome: Outcome | None = None
