@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -70,3 +71,30 @@ authorization {{
   }}
 }}
 """
+
+
+def cluster_config(listen: str, routes: Sequence[str], nats: NatsSecrets) -> str:
+    """The `cluster` block of one node, and pings that find a node which hangs within half a minute.
+
+    `listen` is host:port; `routes` are those of all nodes, the own one included.
+    """
+    password = quote(nats.system_password, safe="")
+    urls = ", ".join(json.dumps(f"nats://route:{password}@{route}") for route in routes)
+    return f"""
+ping_interval: "10s"
+ping_max: 2
+cluster {{
+  name: brownout
+  listen: {json.dumps(listen)}
+  authorization {{ user: route, password: {json.dumps(nats.system_password)} }}
+  routes: [{urls}]
+}}
+"""
+
+
+def node_config(name: str, nodes: Sequence[str], nats: NatsSecrets) -> str:
+    """The whole configuration of one of `nodes` (host names), with its data in /data: what compose.yaml runs."""
+    routes = [f"{node}:6222" for node in nodes]
+    server = f'server_name: {json.dumps(name)}\nlisten: "0.0.0.0:4222"\nhttp: "0.0.0.0:8222"\n'
+    jetstream = 'jetstream { store_dir: "/data" }\n'
+    return server + jetstream + accounts_config(nats) + cluster_config("0.0.0.0:6222", routes, nats)

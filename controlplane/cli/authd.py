@@ -14,6 +14,7 @@ from controlplane.settings import Secret, read_struct, read_value
 def register(app: typer.Typer) -> None:
     app.command("authd")(authd)
     app.command("nats-config")(nats_config)
+    app.command("nats-cluster")(nats_cluster)
     app.command("setup-link")(setup_link)
 
 
@@ -53,6 +54,27 @@ def nats_config(
         ("NATS_ISSUER_SEED", kept.issuer_seed),
     ):
         typer.echo(f"BROWNOUT_{name}={value}")
+
+
+def nats_cluster(
+    nodes: Annotated[list[str], typer.Argument(help="The host names of the cluster's nodes.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write to; its secrets are made once and kept.")],
+) -> None:
+    """Write each node's whole configuration, and a file for each BROWNOUT_NATS_*_FILE that the control planes read."""
+    from controlplane.access.natsconfig import NatsSecrets, node_config
+
+    kept = NatsSecrets.load(out / "secrets.json")
+    files = {f"{node}.conf": node_config(node, nodes, kept) for node in nodes} | {
+        "nats_password": kept.app_password,
+        "nats_authd_password": kept.auth_password,
+        "nats_system_password": kept.system_password,
+        "nats_issuer_seed": kept.issuer_seed,
+    }
+    for name, content in files.items():
+        file = out / name
+        file.touch(mode=0o600)
+        file.write_text(content, encoding="utf-8")
 
 
 def setup_link() -> None:

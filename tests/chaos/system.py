@@ -15,7 +15,7 @@ import nats
 
 from brownout.wire import Subjects
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
-from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
+from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config
 from controlplane.app import open_services
 from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
@@ -191,15 +191,14 @@ class System:
         accounts = accounts_config(self.secrets)
         if count == 1:
             return [EmbeddedNats(self.folder / "nats-0", name="nats-0", extra=accounts)]
-        ports = [free_port() for _ in range(count)]
-        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        routes = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         return [
             EmbeddedNats(
                 self.folder / f"nats-{n}",
                 name=f"nats-{n}",
-                extra=f'{accounts}\ncluster {{ name: chaos, listen: "127.0.0.1:{port}", routes: [{routes}] }}',
+                extra=accounts + cluster_config(route, routes, self.secrets),
             )
-            for n, port in enumerate(ports)
+            for n, route in enumerate(routes)
         ]
 
     def _replica(self, name: str) -> Replica:
