@@ -19,11 +19,11 @@ from controlplane.problems import USAGE, problem_of
 from controlplane.strict_yaml import load_yaml
 
 NAMES = {
-    "flag": "flag",
-    "cohort": "cohort",
-    "request-class": "request_class",
-    "profile": "safe_mode_profile",
-    "template": "response_template",
+    "flag": ("flag", "Flags: what is served to whom."),
+    "cohort": ("cohort", "Cohorts: named groups that rules refer to."),
+    "request-class": ("request_class", "Request classes: kinds of LLM calls, and the flags that govern them."),
+    "profile": ("safe_mode_profile", "Safe-mode profiles: what safe mode does."),
+    "template": ("response_template", "Response templates: fixed texts for the last rung of a ladder."),
 }
 
 KeyArgument = Annotated[str, typer.Argument(help="Its key.")]
@@ -34,8 +34,8 @@ RevisionOption = Annotated[
 ]
 
 
-def group(name: str, kind: str) -> typer.Typer:
-    app = typer.Typer(name=name, help=f"{name.replace('-', ' ').capitalize()}s.", no_args_is_help=True)
+def group(name: str, kind: str, about: str) -> typer.Typer:
+    app = typer.Typer(name=name, help=about, no_args_is_help=True)
     segment = PATHS[kind]
 
     @verb(app, "list", action=Action.READ)
@@ -153,4 +153,4 @@ def _condition(if_revision: int | None) -> dict[str, str]:
     return {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
 
 
-GROUPS = tuple(group(name, kind) for name, kind in NAMES.items())
+GROUPS = tuple(group(name, *said) for name, said in NAMES.items())
