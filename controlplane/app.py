@@ -37,6 +37,7 @@ from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.metrics import MeasureRequests
+from controlplane.otel import ObserveRequests, observing
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
@@ -106,6 +107,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             await stack.enter_async_context(background("otlp", otlp.run()))
         await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run()))
         yield Services(
+            observability=stack.enter_context(observing(settings.otlp_endpoint)),
             settings=settings,
             clock=clock,
             database=database,
@@ -158,6 +160,7 @@ def create_app(services: Services) -> Litestar:
         return services
 
     router, templates = console(services)
+    observed = [ObserveRequests(services.observability)] if services.observability else []
     return Litestar(
         route_handlers=[*CONTROLLERS, router],
         state=State({"services": services, "templates": templates}),
@@ -172,6 +175,7 @@ def create_app(services: Services) -> Litestar:
             SecurityHeaders(https=services.settings.url.startswith("https://")),
             LimitHeaders(),
             MeasureRequests(),
+            *observed,
         ],
         guards=[guard],
         after_exception=[audit_denial],

@@ -18,6 +18,7 @@ from controlplane.environments import EnvironmentService
 from controlplane.errors import UnavailableError
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
+from controlplane.otel import Observability
 from controlplane.publish import PublisherService
 from controlplane.reads import Reads
 from controlplane.restores import Restores
@@ -56,6 +57,7 @@ class Services:
     safe_mode_history: SafeModeHistory
     telemetry: Telemetry
     rollouts: Rollouts
+    observability: Observability | None
     demo: Demo
 
     async def ready(self, timeout_s: float = 2) -> bool:
