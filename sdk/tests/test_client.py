@@ -1,6 +1,7 @@
 """What a client promises its service: settings, status, callbacks, expiry and silence in the logs."""
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -264,3 +265,27 @@ def test_a_bundle_without_a_pinned_key_needs_keys_of_its_own(history: History, t
         assert client.boolean("second") is True
     with pytest.raises(BundleError):
         Brownout.offline(tmp_path / "b", key=History("x", seed=b"another").sdk_key)
+
+
+def test_a_name_that_does_not_resolve_in_time_holds_nothing_up(
+    publisher: LogPublisher, history: History, shared_nats: NatsProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(host: str, *rest: Any) -> Any:
+        asked.set()
+        answer.wait(PATIENCE_S)
+        return resolve(host, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    options = {"key": history.sdk_key, "environment": history.environment, "disk": False}
+    url = shared_nats.url.replace("127.0.0.1", "localhost")
+    with Brownout.connect(url, **options) as hopeless:
+        assert asked.wait(PATIENCE_S)
+        updater = hopeless._engine._updater
+        assert updater
+    assert not updater.is_alive()
+    answer.set()
+    with Brownout.connect(url, **options) as client:
+        assert client.wait_ready(PATIENCE_S)

@@ -149,7 +149,10 @@ def test_whoever_is_ahead_can_prove_it(history: History) -> None:
     last = history.set_flag("ahead", on=True)
     replica.offer(last)
     assert replica.hear(older) is Outcome.AHEAD
-    assert replica.proof() == ("log", last)
+    assert replica.proof(32_768) == ("log", last)
+    kind_and_message = replica.proof(10)
+    assert kind_and_message is not None
+    assert kind_and_message[0] == "snapshot"
 
 
 def test_a_rotated_key_is_learned_only_through_the_chain(history: History) -> None:

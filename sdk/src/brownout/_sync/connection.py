@@ -30,6 +30,10 @@ class Connection:
         self.lost = asyncio.Event()
         self.last_error = ""
 
+    @property
+    def is_open(self) -> bool:
+        return self.client.is_connected and not self.lost.is_set()
+
     async def open(self, url: str) -> None:
         """Raises OSError, TimeoutError or nats.errors.Error."""
         await self.client.connect(

@@ -16,8 +16,8 @@ from brownout._sync import fork
 from brownout._sync.log import log
 from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
+from brownout._sync.reporter import Collect
 from brownout._sync.serving import Serving
-from brownout._sync.session import Collect
 from brownout._sync.updater import Updater
 from brownout._sync.watch import TICK_S, Watch
 from brownout.bundle import Bundle

@@ -223,11 +223,12 @@ class Replica:
                 return None
             return msgspec.structs.replace(self._evidence, tail=tuple(self._tail))
 
-    def proof(self) -> tuple[Literal["log", "snapshot"], Signed] | None:
-        """The signed bytes which show that the control plane once was at the head held."""
+    def proof(self, limit_bytes: int) -> tuple[Literal["log", "snapshot"], Signed] | None:
+        """Signed bytes which show that the control plane once was at, or as near as fits the limit to, the head held."""
         with self.lock:
-            if self._tail:
-                return "log", self._tail[-1]
+            for message in reversed(self._tail):
+                if len(message.payload) <= limit_bytes:
+                    return "log", message
             return ("snapshot", self._evidence.manifest) if self._evidence else None
 
     def adopt(self, bundle: Bundle) -> None:

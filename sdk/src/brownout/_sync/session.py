@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from brownout import wire
 from brownout._sync.connection import Connection
 from brownout._sync.direct import DirectGet, NotAnsweredError, signed
 from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
+from brownout._sync.reporter import Collect, Reporter
+from brownout._sync.waiting import happens
 from brownout.bundle import Signed
 from brownout.status import Source, SyncState
 
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from brownout._sync.progress import Progress
     from brownout.config import Config
 
-Collect = Callable[[bool], bytes | None]
-
 SILENCE = 3.5
 """Heartbeat intervals without a heartbeat until we ask by ourselves."""
 
@@ -32,9 +28,6 @@ _BATCH = 500
 _ANSWER_S = 2
 _RETRY_S = (0.05, 1.0)
 _KEYS_EVERY_S = 5.0
-_PRESENCE_EVERY_S = 10.0
-_PRESENCE_SPREAD_S = 0.1
-_HAND_OVER_S = 1.0
 _TAIL = (200, 400)
 """A newer snapshot replaces this many revisions of evidence; each instance picks a number, so that they do not act as one."""
 
@@ -44,13 +37,10 @@ class BehindError(Exception):
 
 
 class Session:
-    """`collect` answers the telemetry to send now, if any; its argument says whether it is the last time."""
-
     def __init__(
         self, config: "Config", instance: str, replica: Replica, progress: "Progress", collect: Collect
     ) -> None:
         self._config = config
-        self._instance = instance
         self._replica = replica
         self._progress = progress
         self._collect = collect
@@ -58,11 +48,10 @@ class Session:
         self._kick = asyncio.Event()
         self._connection = Connection(config, instance, self._kick.set)
         self._direct = DirectGet(self._connection.client, config.domain, _ANSWER_S)
-        self._news = asyncio.Event()
+        self._reporter = Reporter(config, instance, self._connection, replica, progress)
         self._heard_at = 0.0
         self._keys_at = float("-inf")
         self._keys_wanted = False
-        self._ahead = False
         self._rebase_at = random.randint(*_TAIL)  # noqa: S311 - spreads load
         self.was_live = False
 
@@ -74,7 +63,7 @@ class Session:
             await self._connection.open(url)
             await self._connection.subscribe(self._subjects.log, self._on_log)
             await self._connection.subscribe(self._subjects.heartbeat, self._on_heartbeat)
-            announcer = asyncio.create_task(self._announce())
+            announcer = asyncio.create_task(self._reporter.run(self._collect))
             await self._stay_caught_up()
         finally:
             if announcer is not None:
@@ -83,29 +72,16 @@ class Session:
                 self._progress.fail(self._connection.last_error)
             await self._connection.close()
 
-    async def _publish(self, suffix: str, payload: bytes) -> None:
-        """Best effort: what cannot be sent now is dropped."""
-        if self._is_open:
-            with contextlib.suppress(Exception):
-                await self._connection.client.publish(
-                    f"bot.{self._config.environment}.{self._instance}.{suffix}", payload
-                )
-
     async def farewell(self) -> None:
         """Tells the control plane that this instance ends on purpose."""
-        if self._is_open:
-            await self._report(closing=True)
-            await self._connection.answers(1)
+        if self._connection.is_open:
+            await self._reporter.farewell(self._collect)
 
     async def listen(self) -> None:
         """Returns when everything the server had sent before has been taken."""
-        if self._is_open:
+        if self._connection.is_open:
             await self._connection.answers(_ANSWER_S)
             await asyncio.sleep(0)
-
-    @property
-    def _is_open(self) -> bool:
-        return self._connection.client.is_connected and not self._connection.lost.is_set()
 
     async def _stay_caught_up(self) -> None:
         self._heard_at = time.monotonic()
@@ -128,7 +104,7 @@ class Session:
                 self._progress.enter(SyncState.SUSPECT if self._replica.revision >= 0 else SyncState.SYNC)
                 if isinstance(error, NotAnsweredError) and (silent or not await self._connection.answers(_ANSWER_S)):
                     return
-                await _heard(self._connection.lost, random.random() * retry_s)  # noqa: S311
+                await happens(self._connection.lost, random.random() * retry_s)  # noqa: S311
                 retry_s = min(retry_s * 2, _RETRY_S[1])
                 self._kick.set()
 
@@ -139,7 +115,7 @@ class Session:
     async def _wait(self) -> None:
         """Until something is to be done: a kick, the end of the connection, or too long a silence."""
         left = self._heard_at + self._patience_s - time.monotonic()
-        await _heard(self._kick, max(left, 0.01))
+        await happens(self._kick, max(left, 0.01))
 
     async def _catch_up(self) -> None:
         """Raises NotAnsweredError, BehindError or SnapshotRefusedError while the streams cannot lead to the head."""
@@ -250,8 +226,8 @@ class Session:
             if self._progress.sync is not SyncState.LIVE:
                 self._kick.set()
         elif outcome is Outcome.AHEAD:
-            self._ahead = True
-            self._news.set()
+            self._reporter.ahead = True
+            self._reporter.soon()
         else:
             self._look_into(outcome)
 
@@ -262,61 +238,10 @@ class Session:
             self._kick.set()
 
     def _confirm(self) -> None:
-        self._ahead = False
+        self._reporter.ahead = False
         self._progress.confirm()
 
     def _applied(self) -> None:
         self._progress.source = Source.NATS
         self._progress.applied_at_ms = int(time.time() * 1000)
-        self._news.set()
-
-    async def _announce(self) -> None:
-        """Reports this instance: soon after something changed, and every ten seconds; never all instances at once."""
-        while True:
-            await self._report()
-            spread = random.random()  # noqa: S311
-            await asyncio.sleep(_PRESENCE_SPREAD_S * (1 + spread))
-            if await _heard(self._news, _PRESENCE_EVERY_S * (0.8 + 0.4 * spread)):
-                await asyncio.sleep(_PRESENCE_SPREAD_S * spread)
-            self._news.clear()
-
-    async def _report(self, *, closing: bool = False) -> None:
-        await self._publish("p", self._presence(closing))
-        if telemetry := self._collect(closing):
-            await (self._hand_over(telemetry) if closing else self._publish("m", telemetry))
-
-    async def _hand_over(self, telemetry: bytes) -> None:
-        """The last telemetry has no successor that would repeat it, so it is sent until somebody has written it down."""
-        subject = f"bot.{self._config.environment}.{self._instance}.m"
-        with contextlib.suppress(Exception):
-            await self._connection.client.request(subject, telemetry, timeout=_HAND_OVER_S)
-
-    def _presence(self, closing: bool) -> bytes:
-        proof = self._replica.proof() if self._ahead else None
-        kind, message = proof or ("", Signed(b"", ""))
-        return msgspec.json.encode(
-            wire.Presence(
-                instance=self._instance,
-                service=self._config.service,
-                sdk_version=version("brownout"),
-                ep=self._replica.epoch,
-                rev=self._replica.revision,
-                state=self._progress.sync.value,
-                age_s=round(self._progress.age_s or 0.0, 3),
-                ts=int(time.time() * 1000),
-                applied_at=self._progress.applied_at_ms,
-                closing=closing,
-                proof=message.payload,
-                proof_kind=kind,
-                proof_sig=message.signature,
-            )
-        )
-
-
-async def _heard(event: asyncio.Event, timeout_s: float) -> bool:
-    """Whether `event` was set within the time. (Python 3.11's wait_for may swallow a cancellation; timeout does not.)"""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
+        self._reporter.soon()

@@ -13,7 +13,9 @@ from nats.errors import Error as NatsError
 from brownout._sync import native
 from brownout._sync.direct import NotAnsweredError
 from brownout._sync.log import first_time, log
-from brownout._sync.session import Collect, Session
+from brownout._sync.loop import Loop
+from brownout._sync.reporter import Collect
+from brownout._sync.session import Session
 from brownout.status import SyncState
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Updater:
         self._progress = progress
         self._collect = collect
         self._selector = native.selector()
-        self._loop: asyncio.SelectorEventLoop | None = None
+        self._loop: Loop | None = None
         self._retired = False
         self._stopping = asyncio.Event()
         self._session: Session | None = None
@@ -100,9 +102,9 @@ class Updater:
         except BaseException as error:  # noqa: BLE001 - whatever ended the thread is told, and the thread replaced
             self._progress.fail(error)
 
-    def _make_loop(self) -> asyncio.SelectorEventLoop:
-        """Never the application's event loop policy: a uvloop could not be abandoned after a fork."""
-        self._loop = asyncio.SelectorEventLoop(self._selector)
+    def _make_loop(self) -> Loop:
+        """Never by the application's event loop policy: a uvloop could not be abandoned after a fork."""
+        self._loop = Loop(self._selector)
         return self._loop
 
     async def _main(self) -> None:

@@ -1,0 +1,105 @@
+"""What an instance tells the control plane: that it lives, at which revision, and what it counted."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from brownout import wire
+from brownout._sync.waiting import happens
+from brownout.bundle import Signed
+
+if TYPE_CHECKING:
+    from brownout._sync.connection import Connection
+    from brownout._sync.progress import Progress
+    from brownout._sync.replica import Replica
+    from brownout.config import Config
+
+Collect = Callable[[bool], bytes | None]
+"""Answers the telemetry to send now, if any; the argument says whether it is the last time."""
+
+_EVERY_S = 10.0
+_SPREAD_S = 0.1
+_HAND_OVER_S = 1.0
+_MAX_PROOF_BYTES = 32 * 1024
+"""An SDK key may send 64 KiB at a time, and JSON makes bytes a third longer."""
+
+
+class Reporter:
+    """Reports soon after something changed, and every ten seconds; never all instances of a fleet at once."""
+
+    def __init__(
+        self, config: "Config", instance: str, connection: "Connection", replica: "Replica", progress: "Progress"
+    ) -> None:
+        self.ahead = False
+        """Whether a heartbeat showed an older head than is held, so that a report must prove it."""
+        self._config = config
+        self._instance = instance
+        self._connection = connection
+        self._replica = replica
+        self._progress = progress
+        self._subjects = wire.Subjects(config.environment)
+        self._news = asyncio.Event()
+
+    def soon(self) -> None:
+        """There is something new to tell."""
+        self._news.set()
+
+    async def run(self, collect: Collect) -> None:
+        while True:
+            await self._publish(self._subjects.presence(self._instance), self._presence(closing=False))
+            if telemetry := collect(False):
+                await self._publish(self._subjects.telemetry(self._instance), telemetry)
+            spread = random.random()  # noqa: S311 - spreads load
+            await asyncio.sleep(_SPREAD_S * (1 + spread))
+            if await happens(self._news, _EVERY_S * (0.8 + 0.4 * spread)):
+                await asyncio.sleep(_SPREAD_S * spread)
+            self._news.clear()
+
+    async def farewell(self, collect: Collect) -> None:
+        """Says that this instance ends on purpose. The last telemetry has no successor that would repeat it, so it is
+        sent until somebody has written it down."""
+        await self._publish(self._subjects.presence(self._instance), self._presence(closing=True))
+        if telemetry := collect(True):
+            with contextlib.suppress(Exception):
+                subject = self._subjects.telemetry(self._instance)
+                await self._connection.client.request(subject, telemetry, timeout=_HAND_OVER_S)
+        await self._connection.answers(1)
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        """Best effort: what cannot be sent now is dropped."""
+        if self._connection.is_open:
+            with contextlib.suppress(Exception):
+                await self._connection.client.publish(subject, payload)
+
+    def _presence(self, *, closing: bool) -> bytes:
+        proof = self._replica.proof(_MAX_PROOF_BYTES) if self.ahead else None
+        kind, message = proof or ("", Signed(b"", ""))
+        return msgspec.json.encode(
+            wire.Presence(
+                instance=self._instance,
+                service=self._config.service,
+                sdk_version=_version(),
+                ep=self._replica.epoch,
+                rev=self._replica.revision,
+                state=self._progress.sync.value,
+                age_s=round(self._progress.age_s or 0.0, 3),
+                ts=int(time.time() * 1000),
+                applied_at=self._progress.applied_at_ms,
+                closing=closing,
+                proof=message.payload,
+                proof_kind=kind,
+                proof_sig=message.signature,
+            )
+        )
+
+
+@cache
+def _version() -> str:
+    return version("brownout")
