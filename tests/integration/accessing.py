@@ -45,6 +45,8 @@ class World:
         self.services = services
         self.app = app
         self.clock = clock
+        self.tokens: dict[str, str] = {}
+        """Made on first use, by role."""
 
     @property
     def access(self) -> Access:

@@ -1,0 +1,245 @@
+"""The real nats-server, the real authd: who gets in, what they may touch, how they are thrown out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from brownout.wire import Subjects
+from controlplane.access.actor import system_actor
+from controlplane.access.authd import Authd
+from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, with_credentials
+from controlplane.access.responder import AuthdSettings, open_authd
+from controlplane.access.service import Access, open_access
+from controlplane.clock import SystemClock
+from controlplane.database import Database
+from controlplane.embedded.nats import EmbeddedNats
+from controlplane.settings import Secret, Settings
+from controlplane.store import SigningKeys, Store
+from tests.support import SECRET_KEY
+
+pytestmark = [
+    pytest.mark.anyio,
+    # nats-py drops the socket of a refused connection without closing it.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
+]
+ROOT = system_actor("system:test")
+
+
+@pytest.fixture(scope="module")
+def secrets() -> NatsSecrets:
+    return NatsSecrets.generate()
+
+
+@pytest.fixture(scope="module")
+def guarded(servers_folder: Path, secrets: NatsSecrets):
+    with EmbeddedNats(servers_folder / "guarded-nats", extra=accounts_config(secrets)) as server:
+        yield server
+
+
+@pytest.fixture
+async def access(database: Database, store: Store, signing_keys: SigningKeys, database_url: str) -> Access:
+    await store.create_environment("staging", "Staging")
+    settings = Settings(database_url=Secret(database_url), secret_key=Secret(SECRET_KEY), nats_url="")
+
+    async def nobody(event: str, fields: dict[str, str]) -> None:
+        """Hears no alerts."""
+
+    return open_access(settings, database, SystemClock(), signing_keys, notify=nobody)
+
+
+@asynccontextmanager
+async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: Path) -> AsyncIterator[Authd]:
+    authd = open_authd(
+        AuthdSettings(
+            database_url=Secret(url),
+            nats_url=server.url,
+            nats_issuer_seed=Secret(secrets.issuer_seed),
+            nats_authd_password=Secret(secrets.auth_password),
+            nats_system_password=Secret(secrets.system_password),
+            authd_copy=str(copy),
+        ),
+        SystemClock(),
+    )
+    running = asyncio.create_task(authd.run())
+    try:
+        await asyncio.wait_for(authd.ready.wait(), 15)
+        yield authd
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+@pytest.fixture
+async def authd(
+    guarded: EmbeddedNats, secrets: NatsSecrets, access: Access, database_url: str, tmp_path: Path
+) -> AsyncIterator[Authd]:
+    async with answering(guarded, secrets, database_url, tmp_path / "keys.json") as running:
+        yield running
+
+
+async def key_for(access: Access, environment: str) -> tuple[str, str]:
+    """(key id, the secret part that NATS is shown)."""
+    made = await access.keys.create(ROOT, environment, "service")
+    return made.id, made.key.partition(".")[0]
+
+
+async def connect(
+    server: EmbeddedNats, secret: str, environment: str, name: str, heard: list[str] | None = None
+) -> Client:
+    async def on_error(error: Exception) -> None:
+        if heard is not None:
+            heard.append(str(error).lower())
+
+    return await nats.connect(
+        server.url, token=secret, name=name, inbox_prefix=Subjects(environment).inbox(name), error_cb=on_error,
+        allow_reconnect=False, connect_timeout=20,
+    )  # fmt: skip
+
+
+async def _ignore(_error: Exception) -> None:
+    """Being thrown out is what is waited for."""
+
+
+async def enters(server: EmbeddedNats, secret: str, environment: str = "production", name: str = "i1") -> bool:
+    """Asks until the answer is yes, for a while: a new key is heard of by notification."""
+    for _ in range(40):
+        try:
+            await (await connect(server, secret, environment, name)).close()
+        except NatsError:
+            await asyncio.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+async def test_a_key_opens_its_environment_and_nothing_of_another(
+    authd: Authd, access: Access, guarded: EmbeddedNats, secrets: NatsSecrets
+) -> None:
+    control = await nats.connect(with_credentials(guarded.url, CONTROL_USER, secrets.app_password))
+    jetstream = control.jetstream()
+    for environment in ("production", "staging"):
+        subjects = Subjects(environment)
+        await jetstream.add_stream(name=subjects.log_stream, subjects=[subjects.log_write], allow_direct=True)
+        await jetstream.publish(subjects.log_write, f"secret of {environment}".encode())
+    _, secret = await key_for(access, "staging")
+    assert await enters(guarded, secret, "staging")
+    heard: list[str] = []
+    client = await connect(guarded, secret, "staging", "i1", heard)
+
+    async def denied(act: Callable[[], Awaitable[object]]) -> bool:
+        heard.clear()
+        await act()
+        await client.flush()  # the refusal comes before the pong; its callback soon after
+        for _ in range(20):
+            if any("permissions violation" in each for each in heard):
+                return True
+            await asyncio.sleep(0.005)
+        return False
+
+    mine, theirs = Subjects("staging"), Subjects("production")
+    for subject in (
+        theirs.log, theirs.heartbeat, "bo.>", ">", "*.>", "bow.production.>", "bow.staging.>", "bot.>", "$SYS.>", "$JS.>",
+        theirs.inbox("i1") + ".>", mine.inbox("i2") + ".>", "_INBOX.>", "_INBOX_staging.>", "_INBOX_production.>",
+    ):  # fmt: skip
+        assert await denied(lambda subject=subject: client.subscribe(subject)), subject
+    assert not await denied(lambda: client.subscribe(mine.log))
+    for subject in (
+        theirs.log, mine.log, mine.heartbeat, mine.log_write, theirs.log_write, mine.manifest, theirs.presence("i1"),
+        mine.presence("i2"), f"$JS.API.DIRECT.GET.{theirs.log_stream}", f"$JS.API.STREAM.MSG.GET.{mine.log_stream}",
+        f"$JS.API.STREAM.INFO.{mine.log_stream}", f"$JS.API.STREAM.DELETE.{theirs.log_stream}",
+        f"$JS.API.CONSUMER.CREATE.{mine.log_stream}", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.AUTH",
+    ):  # fmt: skip
+        assert await denied(lambda subject=subject: client.publish(subject, b"{}")), subject
+    assert not await denied(lambda: client.publish(mine.presence("i1"), b"{}"))
+    fetched = await client.request(f"$JS.API.DIRECT.GET.{mine.log_stream}", b'{"seq":1}', timeout=5)
+    assert fetched.data == b"secret of staging"
+    with pytest.raises((NatsTimeoutError, NatsError)):
+        await client.request(f"$JS.API.DIRECT.GET.{theirs.log_stream}", b'{"seq":1}', timeout=0.3)
+    await client.close()
+    for environment in ("production", "staging"):
+        await jetstream.delete_stream(Subjects(environment).log_stream)
+    await control.close()
+
+
+@pytest.mark.parametrize("name", ["", "*", ">", "a.b", "a b", "i" * 65, "i1.>"])
+async def test_a_name_that_could_widen_a_subject_lets_nobody_in(
+    authd: Authd, access: Access, guarded: EmbeddedNats, name: str
+) -> None:
+    _, secret = await key_for(access, "production")
+    assert await enters(guarded, secret)
+    with pytest.raises(NatsError):
+        await nats.connect(guarded.url, token=secret, name=name, allow_reconnect=False)
+
+
+async def test_what_the_database_holds_of_a_key_opens_nothing(
+    authd: Authd, access: Access, guarded: EmbeddedNats, database: Database
+) -> None:
+    from sqlalchemy import text
+
+    _, secret = await key_for(access, "production")
+    assert await enters(guarded, secret)
+    async with database.reading() as connection:
+        row = (await connection.execute(text("SELECT id, digest, hint FROM sdk_key"))).one()
+    for stolen in (*row, "bo_sdk_" + row.digest[:49], secret[:-1]):
+        with pytest.raises(NatsError):
+            await nats.connect(guarded.url, token=stolen, name="i1", allow_reconnect=False)
+
+
+async def test_a_revoked_key_is_thrown_out_and_stays_out(authd: Authd, access: Access, guarded: EmbeddedNats) -> None:
+    key, secret = await key_for(access, "production")
+    _, kept = await key_for(access, "production")
+    assert await enters(guarded, secret)
+    assert await enters(guarded, kept)
+    out = asyncio.Event()
+
+    async def thrown_out() -> None:
+        out.set()
+
+    await nats.connect(
+        guarded.url, token=secret, name="i1", allow_reconnect=False, closed_cb=thrown_out, error_cb=_ignore
+    )
+    bystander = await connect(guarded, kept, "production", "i2")
+    await access.keys.revoke(ROOT, "production", key)
+    await asyncio.wait_for(out.wait(), 5)
+    with pytest.raises(NatsError):
+        await connect(guarded, secret, "production", "i1")
+    assert bystander.is_connected
+    await bystander.close()
+
+
+async def test_a_thousand_reconnect_at_once_with_the_database_gone(
+    access: Access, guarded: EmbeddedNats, secrets: NatsSecrets, database_url: str, tmp_path: Path
+) -> None:
+    """The responder starts without a database, too: from its copy on disk."""
+    copy = tmp_path / "keys.json"
+    _, secret = await key_for(access, "production")
+    async with answering(guarded, secrets, database_url, copy):
+        assert await enters(guarded, secret)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert secret not in copy.read_text()
+    nowhere = "postgresql://nobody:nothing@127.0.0.1:9/nowhere"
+    async with answering(guarded, secrets, nowhere, copy):
+        clients = await asyncio.gather(*(connect(guarded, secret, "production", f"i{n}") for n in range(1000)))
+        assert all(client.is_connected for client in clients)
+        await asyncio.gather(*(client.close() for client in clients))
+
+
+async def test_two_responders_share_the_questions_and_one_is_enough(
+    authd: Authd, access: Access, guarded: EmbeddedNats, secrets: NatsSecrets, database_url: str, tmp_path: Path
+) -> None:
+    _, secret = await key_for(access, "production")
+    async with answering(guarded, secrets, database_url, tmp_path / "second.json") as second:
+        assert await enters(guarded, secret)
+        for n in range(40):
+            await (await connect(guarded, secret, "production", f"i{n}")).close()
+        assert authd.answered > 0
+        assert second.answered > 0
+    assert await enters(guarded, secret)
