@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 
 from controlplane.api.limits import MAX_HEADER_BYTES
-from controlplane.app import create_app, open_services
+from controlplane.app import background, create_app, open_services
 from controlplane.embedded.processes import StartError
 from controlplane.services import Services
 from controlplane.settings import Settings
 
+WATCH_S = 0.5
 GRACE_S = 3
 """How long open requests (event streams mostly) may finish after a signal."""
 
@@ -53,15 +54,23 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 Prepare = Callable[[Services], Awaitable[None]]
+Failure = Callable[[], str]
+"""What has broken for good beside us, in one sentence; empty while all is well."""
 
 
-def serve(settings: Settings, listener: socket.socket, prepare: Prepare | None = None) -> None:
-    """Serves until SIGINT or SIGTERM. `prepare` runs once every capability is open, before the first request."""
+def serve(
+    settings: Settings, listener: socket.socket, prepare: Prepare | None = None, failure: Failure | None = None
+) -> None:
+    """Serves until SIGINT or SIGTERM. `prepare` runs once every capability is open, before the first request.
+
+    Raises:
+        StartError: `failure` said something.
+    """
     with asyncio.Runner() as runner:
-        runner.run(_serve(settings, listener, prepare))
+        runner.run(_serve(settings, listener, prepare, failure))
 
 
-async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare | None) -> None:
+async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare | None, failure: Failure | None) -> None:
     async with open_services(settings) as services:
         config = uvicorn.Config(
             create_app(services),
@@ -76,4 +85,14 @@ async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare |
         )
         if prepare:
             await prepare(services)
-        await _Server(config).serve(sockets=[listener])
+        server = _Server(config)
+        async with background("watch", _end_on(failure, server)) if failure else contextlib.nullcontext():
+            await server.serve(sockets=[listener])
+    if failure and (why := failure()):
+        raise StartError(why)
+
+
+async def _end_on(failure: Failure, server: uvicorn.Server) -> None:
+    while not failure():  # noqa: ASYNC110 - another process gives us no event
+        await asyncio.sleep(WATCH_S)
+    server.should_exit = True

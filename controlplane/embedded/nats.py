@@ -31,6 +31,14 @@ class EmbeddedNats:
             raise RuntimeError("NATS is not running")
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
     def start(self, *, wait: bool = True) -> "EmbeddedNats":
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.port = self.port or free_port()
@@ -42,8 +50,7 @@ class EmbeddedNats:
             f'server_name: {json.dumps(self.name)}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
             f"jetstream {{ store_dir: {json.dumps(str(self.directory / 'jetstream'))} }}\n{self.extra}\n"
         )
-        log = self.directory / "log"
-        self._process = spawn([str(binary("nats-server")), "-c", str(config)], log)
+        self._process = spawn([str(binary("nats-server")), "-c", str(config)], self.log)
         self._pid_file.write_text(f"{self._process.pid}\n")
         if wait:
             self.wait_healthy()
@@ -55,7 +62,7 @@ class EmbeddedNats:
 
     def wait_healthy(self, timeout_s: float = 20) -> None:
         assert self._process is not None
-        wait_until(self._healthy, self._process, self.directory / "log", "NATS", timeout_s)
+        wait_until(self._healthy, self._process, self.log, "NATS", timeout_s)
 
     def stop(self) -> None:
         if self._process:

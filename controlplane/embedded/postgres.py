@@ -31,6 +31,7 @@ class EmbeddedPostgres:
         self._ids = service_ids()
         self.directory = directory.absolute()
         self.port = port
+        self.log = self.directory / "log"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +40,7 @@ class EmbeddedPostgres:
         root = self._service_root()
         bin_dir = self._bin_dir()
         data = root / "data"
-        log = root / "log"
+        self.log = log = root / "log"
         self._password = self._read_password()
         if not (data / "PG_VERSION").exists():
             self._init(bin_dir, data, root)
@@ -67,6 +68,10 @@ class EmbeddedPostgres:
         if self._process is None:
             raise StartError("Postgres is not running")
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def dsn(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database}"

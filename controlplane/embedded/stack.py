@@ -1,7 +1,8 @@
 """Postgres, NATS and everything they need to be found again, for `brownout up`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -22,6 +23,8 @@ class Stack(msgspec.Struct, frozen=True):
     nats_url: str
     nats_secrets: NatsSecrets
     ports: Ports
+    failure: Callable[[], str]
+    """Which of them has ended by itself, in a sentence; empty while both run."""
 
 
 def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
@@ -44,7 +47,7 @@ def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
 def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) -> Iterator[Stack]:
     """Starts both servers and ends them on leaving. Whoever connects to NATS is asked about at the auth callout."""
     kept = data_dir.ports()
-    nats_secrets = NatsSecrets.load(data_dir.path / "nats-secrets.json")
+    nats_secrets = _nats_secrets(data_dir.path / "nats-secrets.json")
     postgres = EmbeddedPostgres(data_dir.path / "postgres")
     nats = EmbeddedNats(data_dir.path / "nats", extra=accounts_config(nats_secrets))
     postgres.await_orphan()
@@ -52,7 +55,22 @@ def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) ->
     postgres.port = choose_port(postgres_port, kept.postgres)
     nats.port = choose_port(nats_port, kept.nats)
     with postgres, nats:
-        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, Ports(kept.http, postgres.port, nats.port))
+        ports = Ports(kept.http, postgres.port, nats.port)
+        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, ports, lambda: _ended(postgres, nats))
+
+
+def _ended(postgres: EmbeddedPostgres, nats: EmbeddedNats) -> str:
+    for what, server in (("Postgres", postgres), ("NATS", nats)):
+        if not server.running:
+            return f"{what} has ended by itself; its last words are in {server.log}"
+    return ""
+
+
+def _nats_secrets(file: Path) -> NatsSecrets:
+    try:
+        return NatsSecrets.load(file)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StartError(f"{file} is damaged: {error}") from None
 
 
 async def create_database(postgres_url: str) -> None:

@@ -82,7 +82,7 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
             greet(_written(directory, Target(settings.url, token, stack.nats_url), keys, setup))
 
         try:
-            serve(settings, listener, prepare)
+            serve(settings, listener, prepare, stack.failure)
         finally:
             if fleet is not None:
                 fleet.stop()

@@ -77,6 +77,10 @@ class BrownoutUp:
             capture_output=True, check=False, cwd=ROOT, env=environment(), input=stdin, timeout=60,
         )  # fmt: skip
 
+    def load_demo_configuration(self, environment_key: str = "production") -> None:
+        """The demo's document alone: `--demo` would also run its services, which change things by themselves."""
+        self.json("import", str(ROOT / "controlplane/demo/support_copilot.yaml"), "-e", environment_key)
+
     def json(self, *arguments: str, stdin: bytes | None = None) -> Any:
         """The verb's `--json` answer; the verb must succeed."""
         done = self.cli(*arguments, "--json", stdin=stdin)

@@ -22,7 +22,9 @@ def up() -> Iterator[BrownoutUp]:
     folder = Path("/tmp/brownout-e2e-cli")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o755)
-    with BrownoutUp(folder / "data", "--demo") as running:
+    with BrownoutUp(folder / "data") as running:
+        for key in ("production", "staging"):
+            running.load_demo_configuration(key)
         yield running
     shutil.rmtree(folder, ignore_errors=True)
 

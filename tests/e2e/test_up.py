@@ -59,7 +59,8 @@ def test_it_starts_serves_and_leaves_nothing_behind(folder: Path, prefix: list[s
 
 
 def test_flipping_safe_mode_reaches_a_live_sdk(folder: Path) -> None:
-    with BrownoutUp(folder / "data", "--demo") as up:
+    with BrownoutUp(folder / "data") as up:
+        up.load_demo_configuration()
         client = Brownout.connect(
             up.target["nats_url"], key=up.sdk_keys["production"], environment="production", service="e2e", disk=False
         )
@@ -87,6 +88,14 @@ def test_killed_it_comes_back_with_everything_on_the_same_ports(folder: Path) ->
         assert again.sdk_keys == keys
         assert [a["key"] for a in again.json("safe-mode", "status")["active"]] == [made["key"]]
         assert again.json("history", "verify")["broken"] is None
+
+
+@pytest.mark.parametrize("what", ["postgres", "nats-server"])
+def test_a_server_that_dies_ends_it_with_a_sentence(folder: Path, what: str) -> None:
+    with BrownoutUp(folder / "data") as up:
+        next(child for child in up.children() if child.name() == what).kill()
+        assert up.process.wait(30) == 1
+        assert "has ended by itself" in up.log.read_text().splitlines()[-1]
 
 
 def test_a_second_one_on_the_same_directory_is_refused(folder: Path) -> None:
@@ -136,8 +145,10 @@ def test_a_full_disk_is_refused(folder: Path) -> None:
 def test_a_damaged_secret_is_refused(folder: Path) -> None:
     data = folder / "data"
     data.mkdir()
-    (data / "secrets.json").write_text("{")
-    assert "secrets.json is damaged" in refused("up", "--data-dir", data)
+    for file in ("nats-secrets.json", "ports.json", "secrets.json"):
+        (data / file).write_text("{")
+        assert f"{file} is damaged" in refused("up", "--data-dir", data)
+        (data / file).unlink()
 
 
 def test_serve_names_every_missing_setting() -> None:
