@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from brownout.policy import Policy
 from controlplane.access.actor import Action, Actor
-from controlplane.dto import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
+from controlplane.dto_evaluate import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
 from controlplane.services import Services
 
 

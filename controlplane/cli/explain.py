@@ -11,7 +11,7 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import json_text
 from controlplane.cli.verb import Call, verb
-from controlplane.dto import ExplanationOutput
+from controlplane.dto_evaluate import ExplanationOutput
 from controlplane.problems import USAGE
 
 ContextArgument = Annotated[
