@@ -20,6 +20,8 @@ class NatsProcess:
     """Keeps its ports over a restart, so that clients can find it again."""
 
     def __init__(self, directory: Path) -> None:
+        self.extra = ""
+        """Appended to the configuration at the next start."""
         self._directory = directory
         self._port, self._monitor = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,7 +41,7 @@ class NatsProcess:
         self._directory.mkdir(parents=True, exist_ok=True)
         config.write_text(
             f'listen: "127.0.0.1:{self._port}"\nhttp: "127.0.0.1:{self._monitor}"\n'
-            f"jetstream {{ store_dir: {json.dumps(str(self._directory / 'jetstream'))} }}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self._directory / 'jetstream'))} }}\n{self.extra}\n"
         )
         beside = Path(sys.executable).parent / "nats-server"
         program = str(beside) if beside.exists() else shutil.which("nats-server")

@@ -74,6 +74,7 @@ def test_a_wrong_setting_is_named_and_a_secret_is_not(history: History, wrong: d
     with pytest.raises(ConfigurationError, match=said) as caught:
         configure(**NOTHING | good | wrong, variables={})
     assert "very-secret" not in str(caught.value)
+    assert "ssss" not in repr(configure(**NOTHING | good, variables={}))
 
 
 def test_the_public_names_are_few_and_all_there() -> None:
@@ -203,9 +204,11 @@ def test_errors_are_logged_once_for_a_key_and_kind(client: Brownout, caplog: pyt
             client.boolean("no-such-flag")
             client.string("second")
             client.decide("no-such-flag", {}, "")
+            client.policy("no-such-class")
     assert [record.getMessage() for record in caplog.records] == [
-        "flag 'no-such-flag': callers get their default: FLAG_NOT_FOUND",
-        "flag 'second': callers get their default: TYPE_MISMATCH",
+        "flag 'no-such-flag': callers get the default: FLAG_NOT_FOUND",
+        "flag 'second': callers get the default: TYPE_MISMATCH",
+        "request class 'no-such-class': callers get the default: FLAG_NOT_FOUND",
     ]
 
 

@@ -148,6 +148,20 @@ def test_nats_may_restart_and_lose_everything(own_nats: NatsProcess, history: Hi
         assert client.status.counters.snapshots == 1
 
 
+def test_being_refused_is_never_final(own_nats: NatsProcess, history: History, connect: Connect) -> None:
+    own_nats.stop()
+    own_nats.extra = "authorization { token: another }"
+    own_nats.start()
+    client = connect(own_nats.url)
+    eventually(client, lambda: "authorization" in client.status.last_error.lower())
+    assert client.status.state is State.NOT_READY
+    own_nats.stop()
+    own_nats.extra = ""
+    own_nats.start()
+    with LogPublisher(own_nats.url, history):
+        follows(client, history.revision)
+
+
 def test_a_node_that_hangs_is_left_for_one_that_answers(
     own_nats: NatsProcess, history: History, connect: Connect
 ) -> None:

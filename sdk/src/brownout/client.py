@@ -7,8 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from brownout.attributes import Context
 from brownout.compile import Compiled
 from brownout.decision import ErrorCode, Outcome
+from brownout.flags import NOTHING
+from brownout.policy import Policy
 from brownout.telemetry_client import Recording
 
 if TYPE_CHECKING:
@@ -125,14 +128,15 @@ class Brownout(Recording):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _defaulted(self, key: str, outcome: Outcome, default: _T) -> _T:
-        """Says once in a process why a key gets its default; when nothing is held yet, once for all keys."""
-        from brownout._sync.log import first_time, log
+    def policy(self, request_class: str, context: Context = NOTHING) -> Policy:
+        """What to do now with one request of this class; see brownout.policy.Policy."""
+        policy = super().policy(request_class, context)
+        if policy.error_code is not None:
+            _say_once("request class", request_class, policy.error_code)
+        return policy
 
-        code = outcome.error or ErrorCode.GENERAL
-        named = "" if code is ErrorCode.PROVIDER_NOT_READY or type(key) is not str else key[:200]
-        if first_time(named, code):
-            log.warning("flag %r: callers get their default: %s", named, code)
+    def _defaulted(self, key: str, outcome: Outcome, default: _T) -> _T:
+        _say_once("flag", key, outcome.error or ErrorCode.GENERAL)
         return default
 
     def _who(self) -> tuple[str, str]:
@@ -140,6 +144,15 @@ class Brownout(Recording):
 
     def _install(self, compiled: Compiled) -> None:
         self._compiled = compiled
+
+
+def _say_once(what: str, key: str, code: ErrorCode) -> None:
+    """Logs once in a process why a key gets no more than a default; when nothing is held yet, once for all keys."""
+    from brownout._sync.log import first_time, log
+
+    named = "" if code is ErrorCode.PROVIDER_NOT_READY or type(key) is not str else key[:200]
+    if first_time(f"{what} {named}", code):
+        log.warning("%s %r: callers get the default: %s", what, named, code)
 
 
 def _subscribe(callbacks: list[Callable[[_T], None]], callback: Callable[[_T], None]) -> Callable[[], None]:

@@ -303,6 +303,9 @@ class SdkKey(msgspec.Struct, frozen=True):
     kid: str
     public: bytes
 
+    def __repr__(self) -> str:
+        return f"SdkKey(kid={self.kid!r})"
+
     @classmethod
     def parse(cls, text: str) -> "SdkKey":
         """Raises ValueError, without repeating the key, when `text` is not an SDK key."""
