@@ -116,6 +116,8 @@ def sparkline(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return ""
+    first = next(index for index, value in enumerate(values) if value is not None)
+    values = values[min(first, len(values) - 2) :]  # what is younger than the chart fills it
     top = max(known) or 1.0
     step = SPARK_WIDTH / (len(values) - 1)
     return " ".join(

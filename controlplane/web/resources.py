@@ -47,13 +47,18 @@ REFERS = {"model": "model_route", "ladder": "fallback_ladder", "budget": "token_
 
 NEW_CLAUSE = {"attribute": "plan", "op": "in", "values": ["pro"]}
 HINTS = {
-    "by": "The attribute that names a unit.",
-    "include": "Units that always belong.",
-    "exclude": "Units that never do, whatever else holds.",
-    "sensitive": "What happens to requests of classes that are marked sensitive.",
-    "serve_safe_variant": "Flag keys, or * for every flag that has a safe variant.",
-    "exclude_tools": "* for all of them.",
-    "max_context_tokens": "Of what goes into a request.",
+    "cohort": {
+        "by": "The attribute that names a unit.",
+        "include": "Units that always belong.",
+        "exclude": "Units that never do, whatever else holds.",
+    },
+    "safe_mode_profile": {
+        "sensitive": "What happens to requests of classes that are marked sensitive.",
+        "serve_safe_variant": "Flag keys, or * for every flag that has a safe variant.",
+        "exclude_tools": "* for all of them.",
+        "max_context_tokens": "Of what goes into a request.",
+    },
+    "request_class": {"sensitive": "Safe mode can send its requests to people, or stop them."},
 }
 
 
@@ -262,7 +267,7 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
 
 async def _nodes(visit: Visit, environment: str, kind: str, document: Document, errors: Any) -> tuple[Node, ...]:
     """The fields; those of a request class that name a flag become choices of what there is."""
-    nodes = fields(KINDS[kind], document, Place("", "", "", errors, HINTS), frozenset({"any_of"}))
+    nodes = fields(KINDS[kind], document, Place("", "", "", errors, HINTS.get(kind, {})), frozenset({"any_of"}))
     if kind != "request_class":
         return nodes
     made: list[Node] = []
@@ -301,4 +306,7 @@ def _says(kind: str, item: Resource) -> str:
         said = profile_words(msgspec.convert(spec, KINDS[kind]))  # type: ignore[arg-type]
     else:
         said = str(spec.get("text", ""))[:200]
-    return f"{spec['description']}: {said}" if spec.get("description") else said
+    description = str(spec.get("description", "")).strip()
+    if not description or not said:
+        return description or said
+    return f"{description} {said}" if description.endswith((".", "!", "?")) else f"{description}: {said}"

@@ -204,7 +204,7 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         tone=STATE_TONES.get(summary.state, ""),
         stages=tuple(_stage(each, found) for each in found.stages),
         next_title=_next_title(summary.state, found.next.act),
-        why=found.next.why or summary.why,
+        why=_sentence(found.next.why or summary.why),
         ready=_ready(found.next.ready_at, visit.now),
         units=f"{count(found.treatment_units)} and {count(found.control_units)} units" if running else "",
         mismatch="The units are not split as the stage says: something decides who gets what before the flag does."
@@ -231,6 +231,11 @@ def _next_title(state: str, act: str) -> str:
     return {"wait": "Why it waits", "advance": "About to advance", "hold": "Why it holds"}.get(
         act, words(act).capitalize()
     )
+
+
+def _sentence(text: str) -> str:
+    said = text[:1].upper() + text[1:]
+    return said if not said or said.endswith((".", "!", "?")) else f"{said}."
 
 
 def _ready(at: datetime | None, now: datetime) -> str:

@@ -53,11 +53,11 @@ class Watched:
             self.problems.append(f"{message.type}: {message.text}")
 
     def _failed(self, request: Request) -> None:
-        if not request.url.endswith("/live"):  # ends whenever its page does
-            self.problems.append(f"failed: {request.url}")
+        if request.failure != "net::ERR_ABORTED":  # what a page no longer waits for when it is left
+            self.problems.append(f"failed: {request.url} {request.failure}")
 
     def check(self) -> None:
-        assert self.problems == []
+        assert not self.problems, self.problems
 
 
 def first_run(page: Page, setup_url: str) -> None:

@@ -33,7 +33,7 @@ const marks = (host, items) => ({
           ctx.moveTo(x, plot.bbox.top);
           ctx.lineTo(x, plot.bbox.top + plot.bbox.height);
           ctx.stroke();
-          ctx.fillText(mark.label, x + 4 * devicePixelRatio, plot.bbox.top + 10 * devicePixelRatio);
+          if (mark.kind !== "commit") ctx.fillText(mark.label, x + 4 * devicePixelRatio, plot.bbox.top + 10 * devicePixelRatio);
         }
         ctx.restore();
       },

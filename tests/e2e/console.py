@@ -1,0 +1,127 @@
+"""A running Brownout with its first administrator and thirty real SDK instances: what the console's journeys start from."""
+
+import json
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext
+
+from brownout import Brownout
+from tests.e2e.brownout_up import BrownoutUp
+from tests.e2e.browser import WIDE, Watched, first_run, setup_url
+
+SERVICES = ("support-copilot",) * 16 + ("refund-assistant",) * 9 + ("code-helper",) * 5
+PATHS = {
+    "flag": "flags",
+    "cohort": "cohorts",
+    "request_class": "request-classes",
+    "safe_mode_profile": "safe-mode-profiles",
+}
+
+COHORTS = {
+    "beta": {"any_of": [[{"attribute": "plan", "op": "in", "values": ["beta"]}]], "description": "Who asked for it"},
+    "internal": {"include": ["u-1", "u-2"]},
+}
+ROUTES = {name: {"targets": {name: {"provider": "stub", "model": name}}, "primary": name} for name in ("small", "big")}
+SPLIT = {"split": [{"variant": "big", "weight_bp": 500}, {"variant": "small", "weight_bp": 9500}]}
+
+
+class Console:
+    """What a journey needs: pages that are signed in, the API, the instances."""
+
+    def __init__(self, up: BrownoutUp, browser: Browser, clients: list[Brownout]) -> None:
+        self.up = up
+        self.browser = browser
+        self.clients = clients
+        self.state: Any = None
+
+    @property
+    def url(self) -> str:
+        return self.up.target["url"]
+
+    @contextmanager
+    def visit(self, viewport: dict[str, int] = WIDE, **options: Any) -> Iterator[Watched]:
+        """A page of the administrator's, that must stay free of errors."""
+        context = self.context(viewport, **options)
+        try:
+            yield Watched(context)
+        finally:
+            context.close()
+
+    def context(self, viewport: dict[str, int] = WIDE, **options: Any) -> BrowserContext:
+        settings = {"viewport": viewport, "base_url": self.url, "storage_state": self.state, **options}
+        return self.browser.new_context(**settings)
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/api/v1/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.up.target['token']}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def put(self, kind: str, key: str, spec: dict[str, Any]) -> Any:
+        return self.api("PUT", f"environments/production/{PATHS[kind]}/{key}", spec)
+
+    def lift_all(self) -> None:
+        for active in self.api("GET", "environments/production/safe-mode")["active"]:
+            self.api(
+                "POST",
+                f"environments/production/safe-mode/activations/{active['key']}/lift",
+                {"reason": "the test is over"},
+            )
+
+    def flag(self, key: str) -> None:
+        """A model route of its own for one journey, with a split for the cohort beta."""
+        rules = [
+            {"id": "internal", "if": [{"op": "in_cohort", "values": ["internal"]}], "serve": "big"},
+            {"id": "beta", "if": [{"op": "in_cohort", "values": ["beta"]}], "serve": SPLIT},
+        ]
+        spec = {"type": "model_route", "variants": ROUTES, "off_variant": "small", "default": "small", "rules": rules}
+        self.put("flag", key, spec)
+
+
+@contextmanager
+def open_console(browser: Browser) -> Iterator[Console]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        up = stack.enter_context(BrownoutUp(folder / "data"))
+        clients = [
+            Brownout.connect(
+                up.target["nats_url"],
+                key=up.sdk_keys["production"],
+                environment="production",
+                service=service,
+                disk=False,
+            )
+            for service in SERVICES
+        ]
+        for client in clients:
+            stack.callback(client.close)
+        for client in clients:
+            assert client.wait_ready(timeout_s=20)
+        console = Console(up, browser, clients)
+        _furnish(console)
+        context = browser.new_context(base_url=console.url)
+        first_run(context.new_page(), setup_url(up.log.read_text()))
+        console.state = context.storage_state()
+        context.close()
+        yield console
+
+
+def _furnish(console: Console) -> None:
+    for key, spec in COHORTS.items():
+        console.put("cohort", key, spec)
+    console.flag("support-model")
+    console.flag("refund-model")
+    for key, model, criticality in (
+        ("support-reply", "support-model", "critical"), ("refund-decision", "refund-model", "critical_plus"),
+    ):  # fmt: skip
+        console.put("request_class", key, {"criticality": criticality, "model": model, "sensitive": True})
