@@ -145,7 +145,7 @@ def test_rules_are_added_moved_and_removed(console: Console) -> None:
         page.get_by_role("button", name="+ attribute condition, rule 2").click()
         page.get_by_label("Attribute, rule 2, condition 2").fill("region")
         page.get_by_label("Values, rule 2, condition 2").fill("eu, us")
-        page.get_by_role("button", name="Remove rule 1").click()
+        page.get_by_role("button", name="Remove rule 1", exact=True).click()
         expect(page.locator(".rule")).to_have_count(2)
         expect(page.get_by_label("Values, rule 1, condition 2")).to_have_value("eu, us")
         page.get_by_role("button", name="Review change…").click()
