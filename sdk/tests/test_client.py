@@ -217,6 +217,7 @@ def test_a_client_that_holds_nothing_says_so_in_every_decision(history: History)
     with Brownout.connect("nats://127.0.0.1:1", **options) as client:
         decision = client.decide("first", default=True)
         assert (decision.value, decision.error_code) == (True, "PROVIDER_NOT_READY")
+        assert client.policy("support-reply").error_code == "PROVIDER_NOT_READY"
         assert client.status.state is State.NOT_READY
         assert not client.wait_ready(0.01)
 

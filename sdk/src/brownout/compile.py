@@ -82,9 +82,8 @@ class Compiled:
         self.object = tables["object"]
         self.by_class = TablesByClass(tables)
         self.policies = self._views[service].policies
-        nothing_held = revision < 0
-        unknown = ErrorCode.PROVIDER_NOT_READY if nothing_held else ErrorCode.FLAG_NOT_FOUND
-        self._unknown = Outcome("", error=unknown, validity=Validity())
+        self._not_found = ErrorCode.PROVIDER_NOT_READY if revision < 0 else ErrorCode.FLAG_NOT_FOUND
+        self._unknown = Outcome("", error=self._not_found, validity=Validity())
         self.failed = Outcome("", error=ErrorCode.GENERAL, validity=Validity())
         self._load_activations()
 
@@ -262,7 +261,7 @@ class Compiled:
             ref = ResourceRef("request_class", key)
             spec = self._spec(ref, RequestClass)
             if spec is None:
-                code = ErrorCode.PARSE_ERROR if ref in self._resources else ErrorCode.FLAG_NOT_FOUND
+                code = ErrorCode.PARSE_ERROR if ref in self._resources else self._not_found
                 unknown = PolicyOutcome(Policy(key, error_code=code), {}, Validity())
                 return lambda context: unknown  # noqa: ARG005
             flags: dict[str, CompiledFlag] = {}

@@ -108,7 +108,7 @@ def policy(
 ) -> Policy:
     """The policy of `request_class` for `context`; never raises. `service` None is the one `compiled` was made for.
 
-    An unknown class gives a policy without a model and FLAG_NOT_FOUND; a bad context gives the policy of
+    An unknown class gives a policy without a model and FLAG_NOT_FOUND (PROVIDER_NOT_READY: nothing is held yet); a bad context gives the policy of
     an empty one and INVALID_CONTEXT.
     """
     return compiled.policy(request_class, context, service=service)
