@@ -72,7 +72,8 @@ class PolicyOutcome:
             self.shed.count_into(counts)
 
 
-UNSTAMPED = Policy("", revision=-1)
+UNSTAMPED = Policy("", revision=-2)
+"""No environment has this revision; one that holds nothing yet has -1."""
 
 
 class ScopedActivation(msgspec.Struct, frozen=True):
