@@ -43,7 +43,7 @@ def configure_logging(style: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "nats", "sqlalchemy", "httpx", "httpcore"):
+    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "nats", "alembic", "sqlalchemy", "httpx", "httpcore"):
         logger = logging.getLogger(noisy)
         logger.handlers = []
         logger.propagate = True

@@ -158,6 +158,14 @@ async def test_bad_operations_are_refused(api: httpx.AsyncClient, op: dict[str, 
     assert await head(api) == 1
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+async def test_strictness_does_not_depend_on_the_content_type(api: httpx.AsyncClient, kind: str) -> None:
+    body = b'{"ops": [], "ops": [], "message": "x"}'
+    response = await api.post(f"{API}/commits", content=body, headers={"Content-Type": kind} if kind else {})
+    assert response.status_code == 422
+    assert response.json()["faults"][0]["code"] == "duplicate_key"
+
+
 async def test_unknown_fields_of_a_commit_are_refused(api: httpx.AsyncClient) -> None:
     response = await api.post(f"{API}/commits", json={"ops": [], "message": "x", "force": True})
     assert (response.status_code, response.json()["code"]) == (422, "invalid")
