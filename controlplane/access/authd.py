@@ -32,7 +32,7 @@ CHANNEL = "brownout_sdk_key"
 _QUEUE = "brownout-authd"
 _POLL_S = 0.5
 """How long a lost notification can stay unnoticed."""
-_ANSWER_S = 3.0
+_ANSWER_S = 3
 _RETRY_S = 0.25
 _SWEEPS = 4
 """Sweeps after a revocation: another authd may have let somebody in just before it heard."""
@@ -114,7 +114,8 @@ class Authd:
             connection.terminate()
 
     async def _reload(self, connection: asyncpg.Connection) -> None:
-        version = int(await connection.fetchval(_VERSION))
+        version = await connection.fetchval(_VERSION)
+        assert isinstance(version, int)
         if version != self._table.version:
             rows = await connection.fetch(_KEYS)
             entries = [KeyEntry(r["id"], r["digest"], r["environment"], r["expires_at"]) for r in rows]

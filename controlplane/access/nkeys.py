@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 KeyKind = Literal["account", "user", "server"]
 
 _PREFIX: Mapping[KeyKind, int] = {"account": 0, "user": 20 << 3, "server": 13 << 3}
+_KINDS: Mapping[int, KeyKind] = {prefix: kind for kind, prefix in _PREFIX.items()}
 _SEED = 18 << 3
 _HEADER = base64.urlsafe_b64encode(b'{"typ":"JWT","alg":"ed25519-nkey"}').rstrip(b"=")
 
@@ -37,7 +38,7 @@ class KeyPair:
         """Raises ValueError, without repeating the seed."""
         body = _decode(seed.strip())
         prefix = (body[0] & 7) << 5 | body[1] >> 3
-        kind = next((k for k, value in _PREFIX.items() if value == prefix), None)
+        kind = _KINDS.get(prefix)
         if body[0] & 0xF8 != _SEED or kind is None or len(body) != 34:
             raise ValueError("not an nkey seed")
         return cls(kind, body[2:])

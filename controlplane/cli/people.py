@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import msgspec
@@ -66,7 +66,7 @@ def _keep(target: Target) -> None:
     Path(partial).replace(USER_FILE)
 
 
-def _end(message: str, exit_code: int) -> None:
+def _end(message: str, exit_code: int) -> NoReturn:
     typer.echo(f"✗ {message}", err=True)
     raise typer.Exit(exit_code)
 

@@ -13,7 +13,7 @@ from controlplane.tasks import wait_set
 log = structlog.get_logger(__name__)
 
 CHECK_EVERY_S = 5.0
-TIMEOUT_S = 3.0
+TIMEOUT_S = 3
 RETRY_S = 0.5
 
 

@@ -42,7 +42,7 @@ SUMMARY_S = 3.0
 SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
 
 Label = Literal["request_class", "model", "variant", "safe_mode"]
-LABELS: Sequence[Label] = ("request_class", "model", "variant", "safe_mode")
+LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode")
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -250,10 +250,10 @@ def _add(into: dict[str, RequestTotals], model: str, totals: RequestTotals) -> N
 
 
 def parse_labels(names: Iterable[str]) -> tuple[Label, ...]:
-    """Raises InvalidInputError for a name that is no label."""
+    """Raises InvalidInputError for a name that is no label. Without names: by request class."""
     asked = set(names)
-    found = tuple(label for label in LABELS if label in asked)
     unknown = sorted(asked - set(LABELS))
     if unknown:
         raise InvalidInputError(f"no label {unknown[0]!r}; there are {', '.join(LABELS)}")
-    return found or ("request_class",)
+    found: tuple[Label, ...] = tuple(label for label in LABELS if label in asked)
+    return found or LABELS[:1]

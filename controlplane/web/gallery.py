@@ -77,7 +77,7 @@ def gallery(now: datetime | None = None) -> GalleryPage:
             SignalCell("No data"),
         ),
         groups=(
-            fleet_group("settled", [""] * 24), fleet_group("confirming", _tones(11, "", 0)),
+            fleet_group("settled", _tones(0, "", 24)), fleet_group("confirming", _tones(11, "", 0)),
             fleet_group("lagging", _tones(6, "lag", 2)), fleet_group("lost", _tones(3, "lost", 1)),
             fleet_group("many", _tones(90, "", 0)),
         ),
@@ -96,8 +96,8 @@ def gallery(now: datetime | None = None) -> GalleryPage:
 
 
 def _tones(confirmed: int, tone: CellTone, others: int) -> list[CellTone]:
-    confirmed_tone: CellTone = "new"
-    return [confirmed_tone] * confirmed + [tone] * others
+    tones: tuple[tuple[CellTone, int], ...] = (("new", confirmed), (tone, others))
+    return [each for each, count in tones for _ in range(count)]
 
 
 def _frame(now: datetime) -> Frame:

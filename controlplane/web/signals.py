@@ -1,7 +1,7 @@
 """Signals over time: charts with their tables, with commits, activations and stages as marks."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import msgspec
 from litestar import Controller, Response, get
@@ -106,7 +106,7 @@ class SignalsController(Controller):
     ) -> Response[Any]:
         """`start` and `end` (Unix seconds) are a brushed stretch; `compare` adds the same stretch before it."""
         frame = await visit.frame(environment, "signals")
-        label = cast("Label", by) if by in LABELS else "request_class"
+        label = by if by in LABELS else "request_class"
         span_hours = int(hours) if hours in RANGES else 3
         until = datetime.fromtimestamp(end, visit.now.tzinfo) if end else visit.now
         since = (
