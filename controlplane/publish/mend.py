@@ -85,7 +85,8 @@ class Mender:
         start = await self._start(head, None if foreign else last)
         recreate = last is None or foreign or last.revision + 1 != start
         if recreate:
-            log.warning("log_recreated", environment=self._environment, first=start, previous=last and last.revision)
+            tell = log.warning if head.revision > 1 else log.info  # a new environment has none yet
+            tell("log_recreated", environment=self._environment, first=start, previous=last and last.revision)
             await self._log.delete()
             await self._log.create(start)
         if fenced or recreate:
