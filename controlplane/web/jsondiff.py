@@ -80,6 +80,8 @@ def _short(value: Any) -> bool:
 
 
 def _dump(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_dump, value))}]"
     return msgspec.json.format(msgspec.json.encode(value), indent=-1).decode().replace("\n", " ")
 
 

@@ -97,9 +97,10 @@ class Board:
     async def _look(self) -> None:
         viewer, environment = self._viewer, self._environment
         frame = await build_frame(viewer.services, ACTOR, environment, "", NOBODY)
+        active = await viewer.services.safe_mode.active(ACTOR, environment)
         view = LiveView(
             frame=frame,
-            fleet=await panel_fleet(viewer, environment),
+            fleet=await panel_fleet(viewer, environment, active),
             signals=await signal_rows(viewer, environment),
         )
         html = viewer.templates.render(view)

@@ -1,5 +1,6 @@
 """The overview. It answers, in this order: are we in safe mode, did the fleet get it, what changed, what to do."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -79,16 +80,23 @@ class OverviewController(Controller):
     @get(opt={"action": Action.READ})
     async def show(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         frame = await visit.frame(environment, "overview", live=True)
-        commits = await visit.services.reads.commits(visit.actor, environment, limit=COMMITS)
+        active = await visit.services.safe_mode.active(visit.actor, environment)
+        commits, panel, fleet, signals, rollouts = await asyncio.gather(
+            visit.services.reads.commits(visit.actor, environment, limit=COMMITS),
+            safe_panel(visit, environment, active),
+            panel_fleet(visit, environment, active),
+            signal_rows(visit, environment),
+            rollout_lines(visit, environment),
+        )
         return visit.page(
             OverviewPage(
                 frame=frame,
-                panel=await safe_panel(visit, environment),
+                panel=panel,
                 panel_url=url(environment, "safe-mode", "panel"),
-                fleet=await panel_fleet(visit, environment),
-                signals=await signal_rows(visit, environment),
+                fleet=fleet,
+                signals=signals,
                 signals_href=url(environment, "signals"),
-                rollouts=await rollout_lines(visit, environment),
+                rollouts=rollouts,
                 rollouts_href=url(environment, "rollouts"),
                 commits=commit_lines(visit, environment, commits),
                 commits_url=url(environment, "last-commits"),

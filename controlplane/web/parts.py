@@ -62,14 +62,11 @@ class SignalCell(msgspec.Struct, frozen=True):
 CellTone = Literal["", "new", "lag", "lost"]
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """One instance, drawn. The tones are classes of fleet.css."""
+class Cells(msgspec.Struct, frozen=True):
+    """All instances of one tone as one path: five hundred rectangles would be five hundred elements."""
 
-    x: int
-    y: int
-    width: int
-    height: int
-    tone: CellTone = ""
+    tone: CellTone
+    path: str
 
 
 class FleetGroup(msgspec.Struct, frozen=True):
@@ -78,7 +75,7 @@ class FleetGroup(msgspec.Struct, frozen=True):
     service: str
     current: int
     total: int
-    cells: tuple[Cell, ...]
+    cells: tuple[Cells, ...]
     """Empty when there are too many to draw one by one."""
     width: int
     height: int
@@ -95,17 +92,19 @@ MAX_CELLS = 120
 
 def fleet_group(service: str, tones: Sequence[CellTone]) -> FleetGroup:
     """Lays out one cell an instance, forty in a row; what lags is hollow, so that hue is not needed."""
-    cells = []
+    paths: dict[CellTone, list[str]] = {}
     for index, tone in enumerate(tones):
-        x, y = index % MAX_ROW * CELL_STEP, index // MAX_ROW * CELL_ROW
         hollow = tone in {"lag", "lost"}
-        cells.append(Cell(x + hollow, y + hollow, CELL - 2 * hollow, CELL_HEIGHT - 2 * hollow, tone))
+        x, y = index % MAX_ROW * CELL_STEP + hollow, index // MAX_ROW * CELL_ROW + hollow
+        width, height = CELL - 2 * hollow, CELL_HEIGHT - 2 * hollow
+        paths.setdefault(tone, []).append(f"M{x} {y}h{width}v{height}h-{width}z")
+    cells = tuple(Cells(tone, "".join(drawn)) for tone, drawn in paths.items())
     current = sum(tone in {"", "new"} for tone in tones)
     if len(tones) > MAX_CELLS:
         return FleetGroup(service, current, len(tones), (), 0, 0)
     rows = max(1, -(-len(tones) // MAX_ROW))
     width = min(len(tones), MAX_ROW) * CELL_STEP
-    return FleetGroup(service, current, len(tones), tuple(cells), width, rows * CELL_ROW - (CELL_ROW - CELL_HEIGHT))
+    return FleetGroup(service, current, len(tones), cells, width, rows * CELL_ROW - (CELL_ROW - CELL_HEIGHT))
 
 
 SPARK_WIDTH, SPARK_TOP, SPARK_BOTTOM = 64, 3, 16

@@ -1,5 +1,6 @@
 """The safe-mode page: what is on, what could be, what was; and lifting and extending."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from litestar.params import FromPath, FromQuery
 from controlplane.access.actor import Action
 from controlplane.errors import InvalidInputError
 from controlplane.safemode.request import ExtensionRequest
-from controlplane.safemode.values import Switch, describe_scope
+from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import Option
@@ -85,12 +86,13 @@ class SafeModeController(Controller):
             visit.actor, environment, before=before, limit=20
         )
         frame = await visit.frame(environment, "safe-mode", live=True)
+        active = await visit.services.safe_mode.active(visit.actor, environment)
         edit = visit.may(Action.EDIT, environment)
         return visit.page(
             SafeModePage(
                 frame=frame,
-                panel=await safe_panel(visit, environment),
-                fleet=await panel_fleet(visit, environment),
+                panel=await safe_panel(visit, environment, active),
+                fleet=await panel_fleet(visit, environment, active),
                 profiles=await profile_cards(visit, environment),
                 new_profile_href=url(environment, "safe-mode-profiles", "new") if edit else "",
                 switches=await _rows(visit, environment, switches),
@@ -103,8 +105,10 @@ class SafeModeController(Controller):
     async def show_panel(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         """The panel alone: a page asks for it when something was committed."""
         frame = await visit.frame(environment, "safe-mode")
-        panel = await safe_panel(visit, environment)
-        return visit.page(SafePanelPart(frame=frame, panel=panel, fleet=await panel_fleet(visit, environment)))
+        active = await visit.services.safe_mode.active(visit.actor, environment)
+        panel = await safe_panel(visit, environment, active)
+        fleet = await panel_fleet(visit, environment, active)
+        return visit.page(SafePanelPart(frame=frame, panel=panel, fleet=fleet))
 
     @get("/{key:str}/lift", opt={"action": Action.SAFE_MODE})
     async def ask_lift(
@@ -144,9 +148,8 @@ class SafeModeController(Controller):
         return saved(environment, done.commit.revision, "safe-mode")
 
 
-async def panel_fleet(visit: Viewer, environment: str) -> FleetNow:
+async def panel_fleet(visit: Viewer, environment: str, active: Sequence[ActiveActivation]) -> FleetNow:
     """The fleet as the panel shows it: while safe mode is on, counted from the click that switched it on."""
-    active = await visit.services.safe_mode.active(visit.actor, environment)
     if not active:
         return fleet_now(visit, environment)
     newest = max(active, key=lambda each: each.activated_at)
@@ -157,8 +160,8 @@ async def panel_fleet(visit: Viewer, environment: str) -> FleetNow:
 
 
 async def _card(visit: Visit, environment: str, key: str) -> ActivationCard:
-    await visit.services.safe_mode.get(visit.actor, environment, key)  # says that it was lifted, when it was
-    panel = await safe_panel(visit, environment)
+    found = await visit.services.safe_mode.get(visit.actor, environment, key)  # says that it was lifted, when it was
+    panel = await safe_panel(visit, environment, [found])
     return next(card for card in panel.active if card.key == key)
 
 

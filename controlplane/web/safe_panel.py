@@ -1,5 +1,6 @@
 """The safe-mode panel: off with its one big control, or on with who, why, until when, and the fleet confirming it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -68,13 +69,12 @@ FRESH_S = 60
 """So long after a commit its convergence is what people look at."""
 
 
-async def safe_panel(visit: Viewer, environment: str) -> SafePanel:
-    active = await visit.services.safe_mode.active(visit.actor, environment)
+async def safe_panel(visit: Viewer, environment: str, active: Sequence[ActiveActivation]) -> SafePanel:
     profiles = await read_profiles(visit, environment) if active else {}
     may = visit.may(Action.SAFE_MODE, environment)
     last = ""
     if not active:
-        switches, _ = await visit.services.safe_mode_history.list(visit.actor, environment, limit=4)
+        switches, _ = await visit.services.safe_mode_history.list(visit.actor, environment, limit=1)
         last = _last_use(switches, visit.now)
     cards = []
     for each in active:

@@ -1,4 +1,7 @@
-"""`make screenshots`: every page of the console over a living demo, wide and narrow, light and dark, for somebody to look at."""
+"""`make screenshots`: every page of the console over a living demo, wide and narrow, light and dark, for somebody to look at.
+
+`make screenshots ARGS="overview flag"` takes those alone.
+"""
 
 import sys
 import tempfile
@@ -64,18 +67,20 @@ def names(up: BrownoutUp) -> dict[str, str]:
     return {"flag": model, **first, "rollout": rollouts[0]["key"] if rollouts else "none"}
 
 
-def take(browser: Browser, url: str, known: dict[str, str], prefix: str = "") -> None:
+def take(browser: Browser, url: str, known: dict[str, str], wanted: list[str]) -> None:
     for size, shape in (("wide", WIDE), ("narrow", NARROW)):
         for theme in THEMES:
             context = browser.new_context(viewport=shape, color_scheme=theme, base_url=url)  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(f"{url}/sign-in")
-            _shoot(page, f"{prefix}sign-in-{size}-{theme}")
+            _shoot(page, f"sign-in-{size}-{theme}")
             sign_in(page, url)
             for name, path in PAGES.items():
+                if wanted and name not in wanted:
+                    continue
                 page.goto(f"/e/production{path.format(**known)}")
                 page.wait_for_timeout(250)
-                _shoot(page, f"{prefix}{name}-{size}-{theme}")
+                _shoot(page, f"{name}-{size}-{theme}")
             context.close()
 
 
@@ -86,7 +91,7 @@ def _shoot(page: Page, name: str) -> None:
         sys.stdout.write(f"{name}: scrolls sideways by {sideways} px\n")
 
 
-def main() -> None:
+def main(wanted: list[str]) -> None:
     if why := why_no_browser():
         raise SystemExit(why)
     FOLDER.mkdir(exist_ok=True)
@@ -99,7 +104,7 @@ def main() -> None:
             first_run(page, setup_url(up.log.read_text()))
             page.close()
             time.sleep(max(0.0, SETTLE_S - (time.monotonic() - started)))
-            take(browser, url, names(up))
+            take(browser, url, names(up), wanted)
             up.json(
                 "safe-mode", "on", "contain", "--for", "1h", "--reason", "Duplicate refunds issued through issue_refund"
             )
@@ -123,4 +128,4 @@ def _active(browser: Browser, url: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
