@@ -346,6 +346,15 @@ def test_a_policy_never_mixes_two_commits_and_revisions_are_exact(compiled: Comp
     assert faults == []
 
 
+def test_threads_that_miss_a_policy_at_once_share_its_plan(compiled: Compiled) -> None:
+    """A plan of its own would outlive the commit that ends it, and carry revisions that it is not of."""
+    view = compiled.view(None)
+    first, second = (compiled.find_policy(view, "reply")({}) for _ in range(2))
+    compiled.apply([put("flag", "route", route("2"))], 2)
+    assert first is second
+    assert first.at(2).revision == 1
+
+
 def test_a_forked_child_decides_while_the_parent_applies(compiled: Compiled) -> None:
     """The child would hang if fork caught the lock taken, or half a commit."""
     stop = threading.Event()

@@ -258,6 +258,8 @@ class Compiled:
     def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
         """Compiles a request class that has not been asked for yet."""
         with WRITING:
+            if key in view.plans:  # by another thread meanwhile; a second plan would never be retired
+                return view.plans[key].run
             ref = ResourceRef("request_class", key)
             spec = self._spec(ref, RequestClass)
             if spec is None:
