@@ -50,6 +50,7 @@ check: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/djlint --quiet --lint ui/templates
+	.ci/audit
 
 BENCH := .venv-bench
 $(BENCH)/.installed: $(STAMP) requirements/bench.txt
