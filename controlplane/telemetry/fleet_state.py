@@ -52,6 +52,7 @@ class Convergence(msgspec.Struct):
     took_50_ms: int | None = None
     took_95_ms: int | None = None
     took_100_ms: int | None = None
+    latest_ms: int = 0
 
     @property
     def percent(self) -> float:
@@ -67,7 +68,8 @@ class Convergence(msgspec.Struct):
         if not live:
             return False
         before = self.reached
-        took = max(0, round((at - self.published) * 1000))
+        # presence arrives in any order: a share is reached when the last of those that make it up applied
+        took = self.latest_ms = max(self.latest_ms, round((at - self.published) * 1000))
         if self.took_50_ms is None and applied * 2 >= live:
             self.took_50_ms = took
         if self.took_95_ms is None and applied * 100 >= live * 95:

@@ -12,14 +12,14 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model import KINDS
 from controlplane.access.actor import Action
-from controlplane.store.values import Change, LoggedCommit
+from controlplane.store.values import Change, Commit, LoggedCommit
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import CommitLine, DiffLine, Option
 from controlplane.web.render import View
 from controlplane.web.visit import Viewer, Visit
-from controlplane.web.words import clock, day, words
+from controlplane.web.words import clock, day, seconds, words
 
 PAGE = 50
 PERIODS = {"1": "last 24 hours", "7": "last 7 days", "30": "last 30 days"}
@@ -147,7 +147,7 @@ class HistoryController(Controller):
                 created_at=commit.created_at,
                 effective=commit.effective,
                 diff=diff_changes(commit.changes),
-                delivery=_delivery(commit.created_at, commit.chain),
+                delivery=await _delivery(visit, environment, commit),
                 undo_href=undo,
                 restore_href=restore if revision < head else "",
                 compare_href=url(environment, "compare", start=revision, end=head) if revision < head else "",
@@ -213,7 +213,23 @@ def commit_lines(visit: Viewer, environment: str, commits: Sequence[LoggedCommit
     )
 
 
-def _delivery(committed_at: datetime, chain: str) -> tuple[Fact, ...]:
-    """When it was committed, and its place in the hash chain."""
-    facts = (Fact("Committed", f"{clock(committed_at)}.{committed_at.microsecond // 1000:03d}"),)
-    return (*facts, Fact("Hash", f"{chain[:4]}…{chain[-4:]}"))
+async def _delivery(visit: Visit, environment: str, commit: Commit) -> tuple[Fact, ...]:
+    """When it was published, and how fast the fleet had it, as the instances said."""
+    committed = commit.created_at
+    facts = [Fact("Committed", _precisely(committed))]
+    deliveries = await visit.services.telemetry.fleet.deliveries(visit.actor, environment, [commit.revision])
+    found = deliveries.get(commit.revision)
+    if found:
+        late = max(0.0, (found.published_at - committed).total_seconds())
+        facts.append(Fact("Published", _precisely(found.published_at), f"{seconds(late)} later"))
+        steps = (
+            ("50 % of fleet", found.took_50_ms),
+            ("95 % of fleet", found.took_95_ms),
+            (f"All {found.live}", found.took_100_ms),
+        )
+        facts += [Fact(label, seconds(took / 1000)) for label, took in steps if took is not None]
+    return (*facts, Fact("Hash", f"{commit.chain[:4]}…{commit.chain[-4:]}"))
+
+
+def _precisely(instant: datetime) -> str:
+    return f"{clock(instant)}.{instant.microsecond // 1000:03d}"

@@ -126,3 +126,10 @@ def test_what_was_heard_is_taken_once(fleet: FleetState) -> None:
     assert fleet.take_touched() == []
     assert fleet.revisions() == [(Head(1, 1), 20)]
     assert fleet.states() == {"READY": 20}
+
+
+def test_what_is_heard_late_is_counted_when_it_was_applied_but_never_before_a_smaller_share() -> None:
+    found = Convergence(1, 7, published=100.0)
+    found.note(20, 19, 100.7)
+    found.note(20, 20, 100.5)
+    assert (found.took_50_ms, found.took_95_ms, found.took_100_ms) == (700, 700, 700)
