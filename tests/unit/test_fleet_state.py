@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.telemetry.fleet_state import LAGGING_S, LIVE_S, TRACKED, FleetState, Head, Seen
+from controlplane.telemetry.fleet_state import LAGGING_S, LIVE_S, TRACKED, Convergence, FleetState, Head, Seen
 
 
 def seen(name: str, revision: int, at: float, *, state: str = "READY", closed: bool = False, epoch: int = 1) -> Seen:
