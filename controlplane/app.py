@@ -55,6 +55,7 @@ from controlplane.store.migrate import check_schema
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.service import Telemetry
+from controlplane.tls import client_tls
 from controlplane.web.console import console
 
 COMPRESSION = CompressionConfig(
@@ -80,7 +81,12 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await check_schema(database)
         signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
         store = Store(database, clock, signing_keys)
-        link = Link(settings.nats_servers, user=settings.nats_user, password=settings.nats_password.reveal())
+        link = Link(
+            settings.nats_servers,
+            user=settings.nats_user,
+            password=settings.nats_password.reveal(),
+            tls=client_tls(settings.nats_ca, settings.nats_cert, settings.nats_key),
+        )
         publisher = PublisherService(
             Parts(database, store, signing_keys, link, clock),
             Pace(replicas=settings.nats_replicas, heartbeat_s=settings.heartbeat_s),

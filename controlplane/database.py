@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from controlplane.errors import UnavailableError
+from controlplane.tls import split_postgres_tls
 
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
@@ -125,13 +126,16 @@ def _unavailable(error: DBAPIError | asyncpg.PostgresError) -> bool:
 
 
 def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
+    parsed = make_url(url)
+    query, tls = split_postgres_tls({name: str(value) for name, value in parsed.query.items()})
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        parsed.set(drivername="postgresql+asyncpg", query=query),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=CONNECT_TIMEOUT_S,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
+            "ssl": tls,
             "server_settings": {
                 "application_name": "brownout",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),

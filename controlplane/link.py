@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,12 +43,19 @@ class Link:
     """
 
     def __init__(
-        self, servers: Sequence[str], *, user: str = "", password: str = "", name: str = "control-plane"
+        self,
+        servers: Sequence[str],
+        *,
+        user: str = "",
+        password: str = "",
+        name: str = "control-plane",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._servers = itertools.cycle(random.sample(servers, len(servers)))
         self._user = user
         self._password = password
         self._name = name
+        self._tls = tls
         self._client: Client | None = None
         self._up = asyncio.Event()
         self._lost = asyncio.Event()
@@ -129,6 +137,7 @@ class Link:
                     closed_cb=on_closed,
                     user=self._user or None,
                     password=self._password or None,
+                    tls=self._tls,
                 )
                 for subscription in self._subscriptions:
                     await _attach(client, subscription)

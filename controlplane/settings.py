@@ -56,6 +56,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_system_password: Secret = Secret("")
     authd_copy: str = ""
     """The file that keeps the key table for when Postgres is away; empty = none."""
+    nats_ca: str = ""
+    """The authority that NATS's certificates come from, a file; then connections are encrypted. Empty = plain."""
+    nats_cert: str = ""
+    nats_key: str = ""
+    """What we show NATS when it wants client certificates, files."""
     nats_replicas: int = 1
     """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
     heartbeat_s: float = 5.0

@@ -11,6 +11,7 @@ from controlplane.access.natsconfig import with_credentials
 from controlplane.access.nkeys import KeyPair
 from controlplane.clock import Clock
 from controlplane.settings import Secret, Settings, SettingsError
+from controlplane.tls import client_tls
 
 
 class AuthdSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,9 @@ class AuthdSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_authd_password: Secret
     nats_system_password: Secret
     authd_copy: str = ""
+    nats_ca: str = ""
+    nats_cert: str = ""
+    nats_key: str = ""
 
 
 def authd_of(settings: Settings) -> AuthdSettings | None:
@@ -36,6 +40,9 @@ def authd_of(settings: Settings) -> AuthdSettings | None:
         nats_authd_password=settings.nats_authd_password,
         nats_system_password=settings.nats_system_password,
         authd_copy=settings.authd_copy,
+        nats_ca=settings.nats_ca,
+        nats_cert=settings.nats_cert,
+        nats_key=settings.nats_key,
     )
 
 
@@ -51,5 +58,6 @@ def open_authd(settings: AuthdSettings, clock: Clock) -> Authd:
         with_credentials(settings.nats_url, "authd", settings.nats_authd_password.reveal()),
         with_credentials(settings.nats_url, "system", settings.nats_system_password.reveal()),
         settings.database_url.reveal(),
+        client_tls(settings.nats_ca, settings.nats_cert, settings.nats_key),
     )
     return Authd(options, Callout(issuer, table), table, clock)
