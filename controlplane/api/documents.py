@@ -1,5 +1,6 @@
 """Export and import of a whole environment, as JSON or YAML."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -68,7 +69,7 @@ class DocumentController(Controller):
     ) -> ImportOutput:
         """Brings the environment to the document, as one commit. YAML with `Content-Type: application/yaml`."""
         is_yaml = "yaml" in request.headers.get("content-type", "")
-        document = read_yaml(body) if is_yaml else read_json(body)
+        document = await asyncio.to_thread(read_yaml, body) if is_yaml else read_json(body)
         done = await services.documents.import_(
             actor,
             environment,
