@@ -127,7 +127,8 @@ def settle(
             changes.append(Change(ref.kind, ref.key, before, entry.encoded))
     if not faults:
         touched = frozenset(change.ref for change in changes)
-        checked = check(outcome, sorted(touched | dependants(outcome, touched)), now=now)
+        others = dependants(outcome, touched) - touched  # of these, an overdue activation refuses nobody's edit
+        checked = (*check(outcome, sorted(touched), now=now), *check(outcome, sorted(others)))
         faults += [Fault(f.code, f.message, pointer(ResourceRef(f.kind, f.key), f.pointer)) for f in checked]
     return tuple(sorted(changes, key=lambda change: change.ref)), tuple(faults)
 
