@@ -64,7 +64,11 @@ CASES: dict[str, tuple[list[Operation], str, str]] = {
     "more than 1 MB": ([put(flag("a", description="x" * 1_000_001))], "too_large", "/flag/a"),
     "101 levels": ([raw("flag", "a", b'{"schema":' + NESTED + b"}")], "too_deep", "/flag/a/schema" + "/0" * 99),
     "100,000 levels": ([raw("flag", "a", b"[" * 100_000 + b"]" * 100_000)], "too_deep", "/flag/a"),
-    "NaN": ([raw("safe_mode_profile", "a", b'{"max_temperature":NaN}')], "not_finite", "/safe_mode_profile/a"),
+    "NaN": (
+        [raw("safe_mode_profile", "a", b'{"max_temperature":NaN}')],
+        "not_finite",
+        "/safe_mode_profile/a/max_temperature",
+    ),
     "an infinite number": (
         [raw("safe_mode_profile", "a", b'{"max_temperature":1e999}')],
         "not_finite",

@@ -31,8 +31,8 @@ def test_json_without_duplicates_is_fine(value: object) -> None:
     [
         (b'{"a":1,"a":2}', "duplicate_key", "/a"),
         (b'{"x":[{"a~/b":1,"a~/b":1}]}', "duplicate_key", "/x/0/a~0~1b"),
-        (b'{"x":NaN}', "not_finite", ""),
-        (b'{"x":-Infinity}', "not_finite", ""),
+        (b'{"x":NaN}', "not_finite", "/x"),
+        (b'{"x":-Infinity}', "not_finite", "/x"),
         (b'{"x":', "invalid_json", ""),
         (b'"\xff"', "invalid_json", ""),
         (b"[" * 101 + b"]" * 101, "too_deep", None),

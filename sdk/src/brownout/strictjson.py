@@ -6,7 +6,7 @@ understand differently, so it is refused where it enters and never signed.
 
 import json
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any
 
 from brownout.faults import Fault, InvalidResource, pointer
 
@@ -33,10 +33,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidResource((Fault("not_finite", f"{name} is not JSON"),))
-
-
 def read(text: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     """Plain Python data of one JSON document.
 
@@ -47,11 +43,9 @@ def read(text: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     if size > max_bytes:
         raise InvalidResource((Fault("too_large", f"{size:,} bytes; at most {max_bytes:,} are allowed"),))
     try:
-        tree = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
+        tree = json.loads(text, object_pairs_hook=_pairs, parse_constant=float)
     except RecursionError:
         raise InvalidResource((Fault("too_deep", f"nested more than {MAX_DEPTH} levels"),)) from None
-    except InvalidResource:
-        raise
     except ValueError as error:  # also: not UTF-8, an integer of thousands of digits
         raise InvalidResource((Fault("invalid_json", f"not JSON: {error}"),)) from None
     _refuse(tree)
@@ -103,6 +97,6 @@ def _inspect(node: object, at: str, depth: int, faults: list[Fault]) -> None:
             if not node.isascii() and any("\ud800" <= char <= "\udfff" for char in node):
                 faults.append(Fault("invalid_value", "half a surrogate pair is not text", at))
         case float() if not isfinite(node):
-            faults.append(Fault("not_finite", "not a finite number", at))
+            faults.append(Fault("not_finite", "not a finite number, so not JSON", at))
         case int() if not -(2**63) <= node < 2**63:
             faults.append(Fault("invalid_value", "an integer has at most 64 bits", at))
