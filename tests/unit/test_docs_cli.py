@@ -1,15 +1,18 @@
-"""The reference page of the command line names every verb there is, and no other."""
+"""The guides agree with the command line: every verb is on its page, and what they say to type can be typed."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from controlplane.cli import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "cli.md"
 OF_EVERY_KIND = ("flag", "cohort", "request-class", "profile", "template")
 
 
@@ -27,3 +30,24 @@ def test_every_verb_is_on_the_page() -> None:
     found = set(verbs(typer.main.get_command(app)))
     assert [verb for verb in sorted(found - common) if not re.search(rf"`{re.escape(verb)}[` ]", told)] == []
     assert common <= found
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every `brownout …` line of the guides' code blocks, with the page it stands on."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/sdk").glob("*.md"))):
+        for block in re.findall(r"^```.*?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.removeprefix("$ ").startswith("brownout "):
+                    yield page.name, line.removeprefix("$ brownout ").removeprefix("brownout ")
+
+
+@pytest.mark.parametrize(("page", "line"), list(dict.fromkeys(commands())))
+def test_a_command_of_the_guides_is_one_that_the_command_line_takes(page: str, line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line, comments=True)
+    words = words[: next((i for i, word in enumerate(words) if word in {"|", ">", "&&"}), len(words))]
+    while hasattr(command, "commands"):
+        name = words.pop(0) if words else ""
+        assert name in command.commands, f"{page}: {line}"
+        command = command.commands[name]
+    command.make_context("brownout", words)  # raises for unknown options and missing arguments
