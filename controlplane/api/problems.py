@@ -37,9 +37,11 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
     if error.status_code >= 500 and error.status_code != 503:
         return broke(request, error)
     code = _CODES.get(error.status_code, "invalid")
-    return problem_response(
-        problem(code, error.detail, request.url.path, faults=_parameter_faults(error)), error.headers
-    )
+    detail, faults = error.detail, _parameter_faults(error)
+    if code == "too_large":
+        detail = f"the body is larger than {request.route_handler.resolve_request_max_body_size():,} bytes"
+        faults = (Fault(code, detail),)
+    return problem_response(problem(code, detail, request.url.path, faults=faults), error.headers)
 
 
 def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

@@ -88,8 +88,8 @@ def test_an_unknown_kind_is_refused() -> None:
     [
         (b"{", ("invalid_json", "")),
         (b"\xff", ("invalid_json", "")),
-        (b'{"type": NaN}', ("not_finite", "")),
-        (b'{"type": -Infinity}', ("not_finite", "")),
+        (b'{"type": NaN}', ("not_finite", "/type")),
+        (b'{"type": -Infinity}', ("not_finite", "/type")),
         (b'{"variants": {"on": 1e999}}', ("not_finite", "/variants/on")),
         (b'{"variants": {"on": 1, "on": 2}}', ("duplicate_key", "/variants/on")),
         (b'{"a/b~": {"on": 1, "on": 2}}', ("duplicate_key", "/a~1b~0/on")),
@@ -180,6 +180,7 @@ def test_operands_must_suit_their_operator(clause: dict[str, Any]) -> None:
     [
         ({"reason": ""}, ("invalid_value", "/reason")),
         ({"reason": "  "}, ("invalid_value", "/reason")),
+        ({"profile": "Calm"}, ("invalid_value", "/profile")),
         ({"expires_at": "2026-01-31T08:00:00Z"}, ("expired", "/expires_at")),
         ({"expires_at": "2026-01-31T10:00:00"}, ("invalid_value", "/expires_at")),
         ({"on_expiry": "forget"}, ("invalid_value", "/on_expiry")),
@@ -193,10 +194,25 @@ def test_an_activation_says_why_and_until_when(changes: dict[str, Any], expected
         assert faults("safe_mode_activation", missing) == [("missing_field", "/" + required)]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"reason": " "}, "must not be blank"), ({"profile": "Calm"}, "a key is 1 to 100 of")]
+)
+def test_a_fault_is_told_in_words_not_in_patterns(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidResource, match=said):
+        parse("safe_mode_activation", "k", ACTIVATION | changes)
+
+
 def test_a_template_has_only_plain_placeholders() -> None:
     assert parse("response_template", "k", {"text": "Sorry {name}, {{really}}."})
     for text in ("{", "}", "{a b}", "{a.b}", "{}", "{a!r}"):
         assert faults("response_template", {"text": text}) == [("invalid_value", "/text")]
+
+
+def test_a_cohort_clause_may_spell_out_that_it_tests_no_attribute() -> None:
+    rule = {"id": "r", "if": [{"attribute": "", "op": "in_cohort", "values": ["beta"]}], "serve": "on"}
+    assert parse("flag", "k", flag(rules=[rule]))
+    rule["if"] = [{"attribute": "", "op": "in", "values": ["beta"]}]
+    assert faults("flag", flag(rules=[rule])) == [("missing_field", "/rules/0/if/0/attribute")]
 
 
 def test_a_cohort_is_not_built_on_cohorts() -> None:

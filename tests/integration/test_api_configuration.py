@@ -122,7 +122,7 @@ BAD_SPECS = [
         "/flag/f/rules/0/if/0/values/0",
     ),
     (json.dumps(FLAG)[:-1] + ', "type": "string"}', "duplicate_key", "/type"),
-    (json.dumps({**FLAG, "variants": {"on": 1}}).replace("1}", "NaN}"), "not_finite", ""),
+    (json.dumps({**FLAG, "variants": {"on": 1}}).replace("1}", "NaN}"), "not_finite", "/variants/on"),
     (f'{{"a": {deep(101)}}}', "too_deep", None),
     ("{", "invalid_json", ""),
 ]
@@ -175,10 +175,27 @@ async def test_too_large_bodies_are_refused(api: httpx.AsyncClient) -> None:
     spec = {**FLAG, "description": "x" * 1_600_000}
     response = await api.put(f"{API}/flags/f", json=spec)
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert response.json()["detail"] == "the body is larger than 1,500,000 bytes"
+    assert response.json()["faults"][0]["code"] == "too_large"
     spec = {**FLAG, "description": "x" * 1_100_000}
     response = await api.put(f"{API}/flags/f", json=spec)
     assert response.status_code == 422
     assert response.json()["faults"][0]["code"] == "too_large"
+
+
+async def test_an_import_names_a_resource_once(api: httpx.AsyncClient) -> None:
+    twice = f'{{"resources":{{"flag":{{"a":{json.dumps(FLAG)},"a":{json.dumps(FLAG)}}}}}}}'
+    response = await api.post(f"{API}/import", content=twice, headers={"Content-Type": "text/plain"})
+    assert response.status_code == 422
+    assert [(f["code"], f["pointer"]) for f in response.json()["faults"]] == [("duplicate_key", "/resources/flag/a")]
+    assert await head(api) == 1
+
+
+async def test_yaml_that_would_end_a_parser_is_refused(api: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/yaml"}
+    response = await api.post(f"{API}/import", content=b"[" * 1_000_000, headers=headers)
+    assert (response.status_code, response.json()["faults"][0]["code"]) == (422, "too_deep")
+    assert await head(api) == 1
 
 
 async def test_large_headers_are_refused(api: httpx.AsyncClient) -> None:

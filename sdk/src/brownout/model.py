@@ -10,6 +10,7 @@ from brownout.telemetry_wire import MeanMeasure, Measure
 from brownout.values import FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"
+NOT_BLANK = r"\S"
 
 if TYPE_CHECKING:
     Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -83,7 +84,7 @@ class Clause(Spec, frozen=True):
     """A test of one attribute (a dotted path). `exists` takes no values; `in_cohort` takes cohort keys and no attribute."""
 
     op: Operator
-    attribute: Name | Literal[""] = ""
+    attribute: Annotated[str, Meta(max_length=200)] = ""
     values: tuple[str | int | float | bool, ...] = ()
     negate: bool = False
 
@@ -190,7 +191,7 @@ class SafeModeActivation(Spec, frozen=True):
     """A profile switched on, by whom, why and until when."""
 
     profile: Key
-    reason: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"\S")]
+    reason: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=NOT_BLANK)]
     actor: Name
     activated_at: Instant
     expires_at: Instant

@@ -12,10 +12,12 @@ from brownout.codec import decode as decode  # noqa: PLC0414 - one import for wh
 from brownout.codec import encode as encode  # noqa: PLC0414
 from brownout.codec import with_typed_values
 from brownout.faults import Fault, FaultCode, InvalidResource, pointer
-from brownout.model import KEY_PATTERN, KINDS, VALUE_TYPES, Flag, Spec
+from brownout.model import KEY_PATTERN, KINDS, NOT_BLANK, VALUE_TYPES, Flag, Spec
 from brownout.soundness import spec_faults
 
 _KEY = re.compile(KEY_PATTERN)
+_KEY_IN_WORDS = "a key is 1 to 100 of a-z 0-9 . _ - and starts with a letter or digit"
+_PATTERNS_IN_WORDS = {repr(KEY_PATTERN): _KEY_IN_WORDS, repr(NOT_BLANK): "must not be blank"}
 
 
 def parse(kind: str, key: str, spec: bytes | str | Mapping[str, Any]) -> Spec:
@@ -27,7 +29,7 @@ def parse(kind: str, key: str, spec: bytes | str | Mapping[str, Any]) -> Spec:
     faults: list[Fault] = []
     parsed = None
     if not _KEY.match(key):
-        faults.append(Fault("invalid_key", "a key is 1 to 100 of a-z 0-9 . _ - and starts with a letter or digit"))
+        faults.append(Fault("invalid_key", _KEY_IN_WORDS))
     if (struct := KINDS.get(kind)) is None:
         faults.append(Fault("unknown_kind", f"unknown kind {kind!r}; known: {', '.join(KINDS)}"))
     else:
@@ -103,9 +105,9 @@ def _leaf_faults(expected: Any, value: object, at: str) -> Iterator[Fault]:
     try:
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
-        message = str(error)
+        message = str(error).partition(" - at ")[0]
         code: FaultCode = "wrong_type" if ", got `" in message else "invalid_value"
-        yield Fault(code, message.partition(" - at ")[0], at)
+        yield Fault(code, _PATTERNS_IN_WORDS.get(message.partition(" matching regex ")[2], message), at)
 
 
 def _is_struct(expected: Any) -> bool:
