@@ -19,7 +19,7 @@ CROWD_PROCESSES = 4
 CROWD_ROUNDS = 30
 LEAST = 0.1
 """Fan-out keeps every core busy for a moment: whatever else the machine does can only lengthen it."""
-CROWD_PAUSE_S = 0.5
+CROWD_PAUSE_S = 1.0
 """Lets the presence of a thousand instances pass, which they send spread over some tenths of a second."""
 
 

@@ -25,7 +25,8 @@ Collect = Callable[[bool], bytes | None]
 """Answers the telemetry to send now, if any; the argument says whether it is the last time."""
 
 _EVERY_S = 10.0
-_SPREAD_S = 0.1
+_SPREAD_S = 0.25
+"""Nobody reports while the news itself still travels: a thousand reports would delay it for those that wait for it."""
 _HAND_OVER_S = 1.0
 _MAX_PROOF_BYTES = 32 * 1024
 """An SDK key may send 64 KiB at a time, and JSON makes bytes a third longer."""
@@ -59,7 +60,7 @@ class Reporter:
             spread = random.random()  # noqa: S311 - spreads load
             await asyncio.sleep(_SPREAD_S * (1 + spread))
             if await happens(self._news, _EVERY_S * (0.8 + 0.4 * spread)):
-                await asyncio.sleep(_SPREAD_S * spread)
+                await asyncio.sleep(_SPREAD_S * (1 + spread))
             self._news.clear()
 
     async def farewell(self, collect: Collect) -> None:
