@@ -86,11 +86,27 @@ def restore(
 
 @verb(app, "verify", action=Action.READ)
 def verify(call: Call) -> None:
-    """Recompute the hash chain and every signature."""
+    """Recompute the hash chain and every signature; the audit log's chain, too, for who may read it."""
     found = call.session.get(call.session.path("history", "verify"), VerificationOutput)
-    call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold")
+    audit = _audit_proof(call)
+    call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold{audit}")
     if found.broken:
         raise CliError(f"revision {found.broken.revision} does not hold: {found.broken.message}")
+
+
+def _audit_proof(call: Call) -> str:
+    """Raises CliError when the audit log is broken."""
+    from controlplane.access.audit import AuditProof
+
+    try:
+        proof = call.session.get("/audit/verify", AuditProof)
+    except CliError as refused:
+        if refused.problem is not None and refused.problem.code == "forbidden":
+            return "; the audit log is not yours to read"
+        raise
+    if proof.broken_at is not None:
+        raise CliError(f"the audit log is broken at line {proof.broken_at}")
+    return f", {proof.entries} audit entries hold; head {proof.head}"
 
 
 def _ref(text: str) -> dict[str, str]:
