@@ -3,12 +3,13 @@
 Domain-free: every capability's own queries run on what this gives out.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import TextClause, event, make_url
+from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -82,6 +83,14 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
         await self._reader.dispose()
+
+    async def answers(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s), self.reading() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (UnavailableError, TimeoutError):
+            return False
+        return True
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadConnection]:

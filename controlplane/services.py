@@ -1,9 +1,6 @@
 """What the control plane is made of. `app.open_services` builds it; edges only read it."""
 
-import asyncio
 from dataclasses import dataclass
-
-from sqlalchemy import text
 
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
@@ -15,7 +12,6 @@ from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
-from controlplane.errors import UnavailableError
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
 from controlplane.otel import Observability
@@ -62,9 +58,4 @@ class Services:
 
     async def ready(self, timeout_s: float = 2) -> bool:
         """Whether Postgres answers in time."""
-        try:
-            async with asyncio.timeout(timeout_s), self.database.reading() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (UnavailableError, TimeoutError):
-            return False
-        return True
+        return await self.database.answers(timeout_s)

@@ -8,7 +8,7 @@ from brownout.telemetry_wire import ArmTotals, rollout_rule
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.rollouts.evidence import Facts, Minute
-from controlplane.telemetry import series, tables
+from controlplane.telemetry import readings
 
 SETTLED = timedelta(minutes=3)
 """A minute this old gets no more counts."""
@@ -38,16 +38,12 @@ class FactReader:
         self._settled[environment, rule] = settled
         if len(self._settled) > MAX_KEPT:
             del self._settled[next(iter(self._settled))]
-        first = max(settled, default=series.floor(progress.started_at, series.FINE_S) - timedelta(minutes=1))
+        first = max(settled, default=readings.minute(progress.started_at) - timedelta(minutes=1))
         async with self._database.reading() as connection:
-            rows = await tables.rollups_between(
-                connection, environment, "arm", step_s=series.FINE_S, since=first + timedelta(minutes=1),
-                until=now + timedelta(minutes=1), prefix=rule + series.SEPARATOR,
-            )  # fmt: skip
-            sampled = await tables.sample(connection, environment, rule, SAMPLE)
-        fresh: dict[datetime, Arms] = {}
-        for row in rows:
-            fresh.setdefault(row.at, {})[series.arm_key(row.series).variant] = series.decode_arm(row.totals)
+            fresh = await readings.arms(
+                connection, environment, rule, since=first + timedelta(minutes=1), until=now + timedelta(minutes=1)
+            )
+            sampled = await readings.sampled(connection, environment, rule)
         table = {**settled, **fresh}
         settled.update({at: arms for at, arms in fresh.items() if at < now - SETTLED})
         return _facts(rollout, table, sampled)

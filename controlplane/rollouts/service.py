@@ -28,7 +28,7 @@ from controlplane.rollouts.values import (
 )
 from controlplane.store import Store
 from controlplane.store.values import Commit
-from controlplane.telemetry import series, tables
+from controlplane.telemetry import readings
 
 PREVIEW_TIMES = (1.5, 2.0, 5.0)
 MAX_REASON = 500
@@ -188,14 +188,16 @@ class Rollouts:
         total = RequestTotals()
         async with self._database.reading() as connection:
             for name in context.request_classes:
-                rows = await tables.rollups_between(
-                    connection, context.environment, "request", step_s=series.COARSE_S, since=now - timedelta(days=1),
-                    until=now + timedelta(seconds=1), prefix=name + series.SEPARATOR,
-                )  # fmt: skip
-                for row in rows:
-                    key = series.request_key(row.series)
+                found = await readings.requests(
+                    connection,
+                    context.environment,
+                    name,
+                    since=now - timedelta(days=1),
+                    until=now + timedelta(seconds=1),
+                )
+                for key, totals in found:
                     if key.variant == context.rollout.control and not key.safe_mode:
-                        total = total.plus(series.decode_request(row.totals))
+                        total = total.plus(totals)
         return total
 
 
