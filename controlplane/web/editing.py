@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from brownout.faults import InvalidResource
-from brownout.parse import parse
+from brownout.parse import encode, parse
 from controlplane.web.draft import Document, read
 from controlplane.web.jsondiff import diff_bytes, pretty
 from controlplane.web.visit import Visit
@@ -39,13 +39,17 @@ async def sent(visit: Visit) -> Sent:
     return Sent(document, int(plain.get("base", "0") or 0), command, plain.get("key", "").strip())
 
 
-def errors_of(kind: str, key: str, document: Document) -> Mapping[str, str]:
-    """JSON pointer → what is wrong there, as the kernel's parser says it."""
+def checked(kind: str, key: str, document: Document) -> tuple[Document, Mapping[str, str]]:
+    """The document as it would be stored, without what says nothing but a default; and JSON pointer → what is wrong
+    there, as the kernel's parser says it. With anything wrong, the document stays as it is."""
     try:
-        parse(kind, key or "new", document)
+        return document_of(encode(parse(kind, key or "new", document))), {}
     except InvalidResource as error:
-        return {fault.pointer: fault.message for fault in error.faults}
-    return {}
+        return document, {fault.pointer: fault.message for fault in error.faults}
+
+
+def errors_of(kind: str, key: str, document: Document) -> Mapping[str, str]:
+    return checked(kind, key, document)[1]
 
 
 def difference(saved: bytes | None, document: Document) -> int:

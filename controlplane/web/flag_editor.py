@@ -7,7 +7,7 @@ from msgspec import inspect
 
 from brownout.model import VALUE_TYPES, Flag, FlagType
 from controlplane.web.draft import Document, change
-from controlplane.web.editing import Sent, difference, document_of, errors_of, pretty
+from controlplane.web.editing import Sent, checked, difference, document_of, pretty
 from controlplane.web.flag_rules import (
     ATTRIBUTE_TESTS,
     COHORT_TESTS,
@@ -78,7 +78,7 @@ def flag_form(
     """The form of a draft. Raises nothing for what was typed: what is wrong is said beside it."""
     document = sent.document
     json_error = document.pop("@json", "")
-    errors = errors_of("flag", sent.key, document)
+    document, errors = checked("flag", sent.key, document)
     names = tuple(map(str, document.get("variants") or {}))
     known = Known(names, cohorts, errors)
     before = document_of(saved) if saved else {}

@@ -194,15 +194,21 @@ def summary_of(effective: Sequence[str], message: str) -> str:
     return effective[0] if len(effective) == 1 else f"{effective[0]}, and {len(effective) - 1} more"
 
 
+def _lines_of(commit: LoggedCommit) -> tuple[str, str, str]:
+    """(what, who, why). A rollout's own steps say what they are in their message; its progress is bookkeeping."""
+    effect = summary_of(commit.effective, commit.message)
+    if commit.author.startswith("rollout:"):
+        return commit.message, commit.author, effect
+    return effect, commit.author, commit.message
+
+
 def commit_lines(visit: Viewer, environment: str, commits: Sequence[LoggedCommit]) -> tuple[CommitLine, ...]:
     """Lines of history as lists show them; undo only for who may."""
     may = visit.may(Action.EDIT, environment)
     return tuple(
         CommitLine(
             commit.revision,
-            summary_of(commit.effective, commit.message),
-            commit.author,
-            commit.message,
+            *_lines_of(commit),
             commit.created_at,
             url(environment, "history", str(commit.revision)),
             url(environment, "undo", str(commit.revision))

@@ -15,7 +15,7 @@ from controlplane.errors import NotFoundError
 from controlplane.kinds import PATHS
 from controlplane.store.values import Resource
 from controlplane.web.draft import Document, change
-from controlplane.web.editing import Sent, difference, document_of, errors_of, pretty, sent
+from controlplane.web.editing import Sent, checked, difference, document_of, pretty, sent
 from controlplane.web.flag import resource_url
 from controlplane.web.flag_editor import Tests
 from controlplane.web.flag_rules import ClauseRow, Known, alternative_rows, normalise_alternatives, sentence
@@ -226,7 +226,7 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
     path = PATHS[kind]
     document = draft.document
     json_error = document.pop("@json", "")
-    errors = errors_of(kind, draft.key, document)
+    document, errors = checked(kind, draft.key, document)
     here = url(environment, path, draft.key, "draft") if found else url(environment, path, "new")
     may = visit.may(Action.EDIT, environment)
     form = ResourceForm(

@@ -11,7 +11,7 @@ from msgspec import inspect
 from brownout.model import KINDS, VALUE_TYPES
 from brownout.parse import encode, parse
 from controlplane.web.draft import change, read
-from controlplane.web.editing import errors_of
+from controlplane.web.editing import checked, difference, document_of, errors_of
 from controlplane.web.flag_rules import (
     Known,
     alternative_rows,
@@ -197,3 +197,17 @@ def test_rows_say_what_changed_and_what_could_join() -> None:
     assert (row.serve.total_bp, row.serve.unused, row.serve.error) == (9000, ("c",), "sums to 9,000")
     assert serve_row("/default", "/default", "a", None, known).pick == "a"
     assert len(alternative_rows({"any_of": [[{"attribute": "x", "op": "exists"}]]}, known)[0]) == 1
+
+
+def test_what_a_form_adds_without_saying_anything_is_no_change() -> None:
+    saved = encode(parse("flag", "key", {
+        "type": "model_route", "variants": {"a": ROUTE}, "off_variant": "a", "default": "a",
+        "rules": [{"id": "r", "serve": {"split": [{"variant": "a", "weight_bp": 10_000}]}}],
+    }))  # fmt: skip
+    drawn = document_of(saved)
+    drawn["rules"][0]["serve"]["by"] = "targeting_key"
+    drawn["variants"]["a"]["targets"]["a/b"]["params"]["top_p"] = None
+    document, errors = checked("flag", "key", drawn)
+    assert not errors
+    assert difference(saved, document) == 0
+    assert not rule_rows(document, document_of(saved), Known(("a",), (), {}))[0].changed
