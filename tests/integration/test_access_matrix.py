@@ -134,7 +134,8 @@ async def knock(world: World, token: str, door: Door, environment: str) -> int:
 
     answering = asyncio.create_task(world.app(scope, receive, send))  # type: ignore[arg-type]
     try:
-        return await status
+        await asyncio.wait([status, answering], return_when=asyncio.FIRST_COMPLETED)
+        return status.result() if status.done() else 500
     finally:
         answering.cancel()
         await asyncio.wait([answering])
