@@ -44,10 +44,11 @@ def await_true(condition: Callable[[], object], timeout_s: float, what: str) -> 
 
 
 class Replica:
-    """One `brownout serve`."""
+    """One `brownout serve`, or another verb with the same settings."""
 
-    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
+    def __init__(self, name: str, settings: Settings, folder: Path, verb: str = "serve") -> None:
         self.name = name
+        self._verb = verb
         self.port = settings.port
         self.log = folder / f"{name}.log"
         self._environment = _variables(settings)
@@ -72,7 +73,7 @@ class Replica:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "controlplane", "serve"],
+                [sys.executable, "-m", "controlplane", self._verb],
                 env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         if wait:
@@ -148,6 +149,10 @@ class System:
             port=port,
             log_level="info",
         )
+
+    def responder(self) -> Replica:
+        """A `brownout authd`, not started."""
+        return Replica("authd", self.settings(), self.folder, "authd")
 
     def wipe(self, node: EmbeddedNats) -> None:
         """Takes a dead server's data."""

@@ -145,16 +145,23 @@ def test_the_last_message_before_silence(system: System, fleet: Fleet, measured:
 
 
 def test_every_control_plane_dead(system: System, fleet: Fleet) -> None:
+    """They are also who answers NATS about SDK keys here, until `brownout authd` does."""
     head = judge(system, fleet, []).head
+    authd = system.responder()
     for replica in system.replicas:
         replica.kill()
     try:
-        time.sleep(5 * system.heartbeat_s)
-        assert {(r.state, r.sync, r.revision) for r in fleet.dump()} == {("READY", "LIVE", head.revision)}
+        with Fleet(system, 2, name="newcomers") as newcomers:
+            time.sleep(5 * system.heartbeat_s)
+            assert {(r.state, r.sync, r.revision) for r in fleet.dump()} == {("READY", "LIVE", head.revision)}
+            assert {r.state for r in newcomers.dump()} == {"NOT_READY"}
+            authd.start(wait=False)
+            newcomers.await_at((head.epoch, head.revision), PATIENCE_S)
     finally:
         for replica in system.replicas:
             replica.start(wait=False)
         await_true(lambda: all(r.ready for r in system.replicas), START_S, "every replica is back")
+        authd.kill()
 
 
 def test_a_client_that_finds_no_nats(system: System, fleet: Fleet, tmp_path: Path) -> None:
