@@ -22,7 +22,18 @@ ROLES = tuple(Role)
 FILLERS = {"str": "nothing-here", "int": "999", "float": "1", "uuid": "0" * 32, "path": "nothing-here"}
 LOCAL_VERBS = {
     f"brownout {name}"
-    for name in ("up", "serve", "migrate", "authd", "nats-config", "setup-link", "login", "logout", "watch")
+    for name in (
+        "up",
+        "serve",
+        "migrate",
+        "authd",
+        "nats-config",
+        "nats-cluster",
+        "setup-link",
+        "login",
+        "logout",
+        "watch",
+    )
 }
 """They start something, or act before anybody is somebody; `watch` is an SDK."""
 
