@@ -20,7 +20,7 @@ from controlplane.rollouts.decide import Decision, look
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
-from controlplane.store import Store
+from controlplane.store import Store, every_resource
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +58,8 @@ async def read_context(store: Store, environment: str, key: str, now: datetime) 
     assert isinstance(flag, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
-    page = await store.list_resources(environment, "safe_mode_activation", limit=1_000)
     touching = []
-    for resource in page.items:
+    for resource in await every_resource(store, environment, "safe_mode_activation"):
         activation = decode("safe_mode_activation", resource.spec)
         assert isinstance(activation, SafeModeActivation)
         if _in_force(activation, now) and _touches(activation, classes):
@@ -97,11 +96,15 @@ class Engine:
 
     async def tick(self) -> None:
         for environment in await self._store.list_environments():
-            page = await self._store.list_resources(environment.key, "rollout", limit=1_000)
-            for resource in page.items:
-                rollout = decode("rollout", resource.spec)
-                if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
-                    await self._steer(environment.key, resource.key)
+            for resource in await every_resource(self._store, environment.key, "rollout"):
+                try:
+                    rollout = decode("rollout", resource.spec)
+                    if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
+                        await self._steer(environment.key, resource.key)
+                except UnavailableError:
+                    raise
+                except Exception:  # whatever is wrong with one rollout, the guardrails of the others hold
+                    log.exception("rollout_not_steered", environment=environment.key, rollout=resource.key)
 
     async def _steer(self, environment: str, key: str) -> None:
         for _ in range(ATTEMPTS):

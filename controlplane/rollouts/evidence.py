@@ -1,7 +1,6 @@
 """What a stage has shown so far: per measure, for and against the treatment. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -153,7 +152,3 @@ def _decides(found: Difference, limit: float, *, lower_is_worse: bool, is_gate: 
 def _add(moments: Moments, arm: ArmTotals, measure: MeanMeasure) -> Moments:
     i = MEAN_MEASURES.index(measure)
     return Moments(moments.n + arm.mean_n[i], moments.total + arm.mean_total[i], moments.squares + arm.mean_squares[i])
-
-
-def by_measure(judged: Sequence[Judged], role: str) -> Mapping[str, Judged]:
-    return {one.measure: one for one in judged if one.role == role}

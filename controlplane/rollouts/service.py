@@ -26,7 +26,7 @@ from controlplane.rollouts.values import (
     RolloutView,
     StageView,
 )
-from controlplane.store import Store
+from controlplane.store import Store, every_resource
 from controlplane.store.values import Commit
 from controlplane.telemetry import readings
 
@@ -56,9 +56,8 @@ class Rollouts:
     async def list(self, actor: Actor, environment: str) -> RolloutList:
         """Running ones first."""
         authorize(actor, Action.READ, environment)
-        page = await self._store.list_resources(environment, "rollout", limit=1_000)
         found = []
-        for resource in page.items:
+        for resource in await every_resource(self._store, environment, "rollout"):
             rollout = decode("rollout", resource.spec)
             assert isinstance(rollout, Rollout)
             found.append(_summary(resource.key, rollout))
@@ -126,8 +125,7 @@ class Rollouts:
 
     async def _refuse_second(self, environment: str, key: str, flag: str) -> None:
         """Two rollouts of one flag would contaminate each other's evidence."""
-        page = await self._store.list_resources(environment, "rollout", limit=1_000)
-        for resource in page.items:
+        for resource in await every_resource(self._store, environment, "rollout"):
             other = decode("rollout", resource.spec)
             if (
                 isinstance(other, Rollout)

@@ -16,8 +16,8 @@ from controlplane.clock import Clock
 from controlplane.errors import Fault, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
 from controlplane.safemode.values import ActiveActivation, describe_scope
-from controlplane.store import Store
-from controlplane.store.values import Commit, Resource
+from controlplane.store import Store, every_resource
+from controlplane.store.values import Commit
 
 MAX_MESSAGE = 2_000
 """Of a commit; a longer reason stays whole in the activation."""
@@ -144,14 +144,7 @@ class SafeMode:
 
 async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:
     """Every activation in the document, the expired ones too."""
-    found: list[Resource] = []
-    after = ""
-    while True:
-        page = await store.list_resources(environment, ACTIVATION, after=after, limit=500)
-        found += page.items
-        if page.next is None:
-            break
-        after = page.next
+    found = await every_resource(store, environment, ACTIVATION)
     return tuple(ActiveActivation.of(resource.key, _decode(resource.spec), now) for resource in found)
 
 

@@ -2,7 +2,7 @@
 
 from controlplane.store.errors import IdempotencyKeyReusedError, StaleRevisionError
 from controlplane.store.signing import SigningKey, SigningKeys
-from controlplane.store.store import Store
+from controlplane.store.store import Store, every_resource
 from controlplane.store.values import (
     NOTIFY_CHANNEL,
     Change,
@@ -42,4 +42,5 @@ __all__ = [
     "Store",
     "StoredEnvelope",
     "VerifiedHistory",
+    "every_resource",
 ]

@@ -210,3 +210,14 @@ class Store:
         commits = await log.list_commits(self._database, request.environment, where, limit=50)
         theirs = await history.changes_since(self._database, request.environment, expected) if expected < head else ()
         return StaleRevisionError(expected, head, commits, theirs, stale.mine)
+
+
+async def every_resource(store: Store, environment: str, kind: str) -> list[Resource]:
+    """All there are of a kind, however many, in order of their keys."""
+    found: list[Resource] = []
+    after: str | None = ""
+    while after is not None:
+        page = await store.list_resources(environment, kind, after=after, limit=read.MAX_PAGE)
+        found += page.items
+        after = page.next
+    return found

@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
+from brownout.model import Rollout
+from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.database import Database
 from controlplane.errors import ConflictError, InvalidInputError
@@ -53,6 +56,18 @@ async def test_a_bad_model_is_rolled_back_and_everyone_gets_the_control(world: W
     await world.traffic(200, lambda model: 1.0 if model == "sonnet" else 0.0)
     flag = await world.store.get_resource(ENVIRONMENT, "flag", "support-model")
     assert b"rollout:" not in flag.spec
+
+
+async def test_a_rollout_that_cannot_be_read_holds_up_no_guardrail(world: World) -> None:
+    await world.begin()
+    draft = Operation("put", "rollout", "a-first", raw(ROLLOUT))
+    await world.changes.commit(ME, ENVIRONMENT, [draft], "another")
+    async with world.database.writing() as connection:
+        await connection.execute(text("UPDATE resource SET spec = '{}' WHERE key = 'a-first'"))
+    await world.live(4, bad)
+    found = decode("rollout", (await world.store.get_resource(ENVIRONMENT, "rollout", KEY)).spec)
+    assert isinstance(found, Rollout)
+    assert found.progress.state == "rolled_back"
 
 
 async def test_the_view_shows_evidence_thresholds_and_units_needed(world: World) -> None:

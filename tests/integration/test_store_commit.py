@@ -5,7 +5,7 @@ from brownout import wire
 from brownout.model import ResourceRef
 from brownout.wire import Operation
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
-from controlplane.store import IdempotencyKeyReusedError, SigningKeys, StaleRevisionError, Store
+from controlplane.store import IdempotencyKeyReusedError, SigningKeys, StaleRevisionError, Store, every_resource
 from controlplane.store.draft import MAX_MESSAGE, MAX_OPERATIONS
 from tests.integration.resources import cohort, delete, flag, in_cohort, put, raw
 
@@ -186,6 +186,12 @@ async def test_resources_are_listed_by_key_searched_and_paged(store: Store) -> N
     item = await store.get_resource("production", "flag", "f-0")
     assert (item.revision, item.changed_by) == (2, "noor")
     assert await keys(tags=["new"]) == ["f-0"]
+
+
+async def test_every_resource_is_every_one_however_many_pages_it_takes(store: Store) -> None:
+    keys = [f"c-{number:04}" for number in range(501)]
+    await store.commit("production", [put(cohort(key, "u-1")) for key in keys], author="mara", message="many")
+    assert [found.key for found in await every_resource(store, "production", "cohort")] == keys
 
 
 async def test_dependants_follow_every_commit(store: Store) -> None:
