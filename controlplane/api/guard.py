@@ -77,7 +77,9 @@ async def find_actor(connection: Connection, services: Services) -> Actor | None
 
 def address_of(connection: Connection, services: Services) -> str:
     peer = connection.client.host if connection.client else ""
-    return client_address(peer, connection.headers.get("x-forwarded-for", ""), services.settings.proxies)
+    # Some proxies add a line of their own instead of extending the client's: the last line is theirs.
+    hops = ",".join(connection.headers.getall("x-forwarded-for", []))
+    return client_address(peer, hops, services.settings.proxies)
 
 
 def check_origin(connection: Connection, services: Services) -> None:
