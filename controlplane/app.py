@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -63,6 +63,10 @@ COMPRESSION = CompressionConfig(
 )
 """Not of what is compressed already, nor of what must arrive as it happens."""
 
+RESTART_S = 1.0
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -100,18 +104,18 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await telemetry.attach(link)
         facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)
-        await stack.enter_async_context(background("link", link.run()))
-        await stack.enter_async_context(background("publisher", publisher.run()))
-        await stack.enter_async_context(background("signing keys", access.signing.run()))
+        await stack.enter_async_context(background("link", link.run))
+        await stack.enter_async_context(background("publisher", publisher.run))
+        await stack.enter_async_context(background("signing keys", access.signing.run))
         if (authd := authd_of(settings)) is not None:
-            await stack.enter_async_context(background("authd", open_authd(authd, clock).run()))
-        await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run()))
-        await stack.enter_async_context(background("telemetry", telemetry.run()))
+            await stack.enter_async_context(background("authd", open_authd(authd, clock).run))
+        await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run))
+        await stack.enter_async_context(background("telemetry", telemetry.run))
         if settings.otlp_endpoint:
             everything = system_actor("system:otlp")
             otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything))
-            await stack.enter_async_context(background("otlp", otlp.run()))
-        await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run()))
+            await stack.enter_async_context(background("otlp", otlp.run))
+        await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run))
         yield Services(
             observability=stack.enter_context(observing(settings.otlp_endpoint)),
             settings=settings,
@@ -141,14 +145,18 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
 
 
 @asynccontextmanager
-async def background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `work` until the block ends. Work that dies is logged: the rest of the process goes on without it."""
+async def background(name: str, work: Work, pause_s: float = RESTART_S) -> AsyncIterator[None]:
+    """Runs `work` until it returns or the block ends. What dies of a bug is told in the log, and started again."""
 
     async def guarded() -> None:
-        try:
-            await work
-        except Exception:
-            log.exception("background work died", work=name)
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("background work died", work=name)
+            else:
+                return
+            await asyncio.sleep(pause_s)
 
     task = asyncio.create_task(guarded(), name=name)
     try:

@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import uvicorn
 
@@ -87,7 +88,7 @@ async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare |
         if prepare:
             await prepare(services)
         server = _Server(config)
-        async with background("watch", _end_on(failure, server)) if failure else contextlib.nullcontext():
+        async with background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext():
             await server.serve(sockets=[listener])
     if failure and (why := failure()):
         raise StartError(why)

@@ -56,6 +56,8 @@ class PublisherService:
                 self._discover.clear()
         finally:
             await end(listening, *self._tasks.values())
+            self._tasks.clear()
+            self._publishers.clear()
 
     async def _follow_environments(self) -> None:
         try:
