@@ -1,0 +1,57 @@
+"""The console over HTTP: who is let in, what is asked of a browser, what is cached."""
+
+import httpx
+import pytest
+
+from controlplane.web.assets import Assets
+from controlplane.web.render import UI
+from tests.integration.accessing import PASSWORD, URL, open_world
+
+pytestmark = pytest.mark.anyio
+
+ENVIRONMENT = "production"
+
+
+async def test_whoever_is_nobody_signs_in_first_and_goes_on(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        answer = await browser.get("/e/production/flags?q=x")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/sign-in?next=/e/production/flags%3Fq%3Dx"
+        assert (await browser.get("/sign-in")).status_code == 200
+
+
+async def test_a_form_without_its_token_changes_nothing(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        await world.person("mara@example.com", {ENVIRONMENT: ["admin"]})
+        entered = await browser.post("/sign-in", data={"email": "mara@example.com", "password": PASSWORD})
+        assert entered.status_code == 303, entered.text
+        page = await browser.get("/e/production/safe-mode/activate")
+        assert page.status_code == 200
+        refused = await browser.post("/e/production/safe-mode/activate", data={"reason": "x", "confirm": "production"})
+        assert refused.status_code == 403
+        assert "Nothing was saved" in refused.text
+        assert "safe_mode_activation" not in await world.services.store.count_resources(ENVIRONMENT)
+
+
+async def test_pages_forbid_inline_scripts_and_caches(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        answer = await browser.get("/sign-in")
+        policy = answer.headers["content-security-policy"]
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.skipif(not (UI / "dist" / "manifest.json").is_file(), reason="assets are not built: run `make assets`")
+async def test_assets_are_kept_for_ever_and_travel_compressed(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        address = Assets.load(UI / "dist").url("console.css")
+        answer = await browser.get(address, headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.text.startswith("/* Every value")
+        assert (await browser.get("/assets/console.000000000000.css")).status_code == 404
+
+
+def _browser(app: object) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL)  # type: ignore[arg-type]
