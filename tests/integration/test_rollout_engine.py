@@ -60,8 +60,9 @@ async def test_a_bad_model_is_rolled_back_and_everyone_gets_the_control(world: W
 
 async def test_a_rollout_that_cannot_be_read_holds_up_no_guardrail(world: World) -> None:
     await world.begin()
-    draft = Operation("put", "rollout", "a-first", raw(ROLLOUT))
-    await world.changes.commit(ME, ENVIRONMENT, [draft], "another")
+    flag = Operation("put", "flag", "other-model", raw(RESOURCES["flag", "support-model"]))
+    draft = Operation("put", "rollout", "a-first", raw({**ROLLOUT, "flag": "other-model"}))
+    await world.changes.commit(ME, ENVIRONMENT, [flag, draft], "another")
     async with world.database.writing() as connection:
         await connection.execute(text("UPDATE resource SET spec = '{}' WHERE key = 'a-first'"))
     await world.live(4, bad)
