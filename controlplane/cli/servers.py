@@ -37,9 +37,11 @@ def up(
         DATA_DIR
     ),
     host: Annotated[str, typer.Option(help="Where the console and the API listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Their port; 0 = that of last time, else 8321, else any free one.")] = 0,
-    postgres_port: Annotated[int, typer.Option(help="0 = that of last time, else any free one.")] = 0,
-    nats_port: Annotated[int, typer.Option(help="0 = that of last time, else any free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Their port; 0 = that of last time, else 8321, else any free one.")
+    ] = 0,
+    postgres_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
+    nats_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Load the configuration of a support copilot.")] = False,
     log_format: Annotated[Literal["console", "json"], typer.Option(help="How our own log lines look.")] = "console",
 ) -> None:

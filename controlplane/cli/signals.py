@@ -49,7 +49,7 @@ def _summary(call: Call) -> SignalsSummary:
 
 
 def _classes(summary: SignalsSummary) -> Table:
-    rows = [(one.request_class, *(_cell(one, name) for name in COLUMNS)) for one in summary.classes]
+    rows = [(one.request_class or "(none)", *(_cell(one, name) for name in COLUMNS)) for one in summary.classes]
     return table(("request class", "requests/min", "errors", "refusals", "fallbacks", "p95", "tokens/min"), rows)
 
 

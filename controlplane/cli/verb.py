@@ -12,7 +12,7 @@ from rich.console import Console
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError, Session, find_target
-from controlplane.problems import INTERRUPTED, UNREACHABLE
+from controlplane.problems import INTERRUPTED, REFUSED, UNREACHABLE, USAGE
 
 ACTIONS: dict[str, Action] = {}
 """Verb → what it needs, for the reference page and for tests."""
@@ -117,12 +117,17 @@ class reporting:  # noqa: N801 - reads as a statement
             raise typer.Exit(UNREACHABLE) from None
 
 
+_CODES = {REFUSED: "refused", USAGE: "usage", UNREACHABLE: "unreachable"}
+"""Of what no control plane said: `code` in JSON."""
+
+
 def _complain(error: CliError, *, as_json: bool) -> None:
     if as_json:
-        body: object = error.problem or {"code": "refused", "detail": str(error)}
+        body: object = error.problem or {"code": _CODES[error.exit_code], "detail": str(error)}
         sys.stderr.write(msgspec.json.encode(body).decode() + "\n")
         return
     err = Console(stderr=True, soft_wrap=True, highlight=False)
-    err.print(f"[red]✗[/] {error}", markup=True)
+    err.print("✗", style="red", end=" ")
+    err.print(str(error), markup=False)
     for fault in error.problem.faults if error.problem else ():
         err.print(f"  {fault.pointer or '/'}: {fault.message} ({fault.code})", markup=False)

@@ -167,12 +167,18 @@ def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[bytes]:
 
 def test_nobody_there_is_exit_code_3() -> None:
     done = run("env", "list", "--json", BROWNOUT_URL="http://127.0.0.1:9", BROWNOUT_TOKEN="t")
-    assert "does not answer" in problem(done, 3)["detail"]
+    said = problem(done, 3)
+    assert (said["code"], "does not answer" in said["detail"]) == ("unreachable", True)
 
 
 def test_somebody_else_there_is_exit_code_3(up: BrownoutUp) -> None:
     nats = up.target["nats_url"].replace("nats://", "http://")
     assert run("env", "list", BROWNOUT_URL=nats, BROWNOUT_TOKEN="t").returncode == 3
+
+
+def test_a_refusal_is_shown_as_it_is_whatever_it_quotes(up: BrownoutUp) -> None:
+    done = up.cli("flag", "get", "[red]")
+    assert (done.returncode, done.stderr.decode().strip()) == (1, "✗ production has no flag [red]")
 
 
 def test_a_wrong_token_is_refused(up: BrownoutUp) -> None:
@@ -183,7 +189,7 @@ def test_a_wrong_token_is_refused(up: BrownoutUp) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["safe-mode", "on"], ["flag", "list", "--limit", "0"], ["safe-mode", "on", "x", "--for", "soon"],
-     ["explain", "f", "novalue"], ["history", "restore", "1", "--only", "nonsense"], ["flag", "put", "f", "/not/there"]],
+     ["explain", "f", "novalue"], ["up", "--port", "99999"], ["history", "restore", "1", "--only", "nonsense"], ["flag", "put", "f", "/not/there"]],
     ids=" ".join,
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2(up: BrownoutUp, arguments: list[str]) -> None:
