@@ -87,6 +87,10 @@ class SignalsPage(View, frozen=True, kw_only=True):
     here: str
 
 
+YEAR_2100 = 4_102_444_800
+"""Unix seconds."""
+
+
 class SignalsController(Controller):
     path = "/e/{environment:str}/signals"
     include_in_schema = False
@@ -108,10 +112,8 @@ class SignalsController(Controller):
         frame = await visit.frame(environment, "signals")
         label = by if by in LABELS else "request_class"
         span_hours = int(hours) if hours in RANGES else 3
-        until = datetime.fromtimestamp(end, visit.now.tzinfo) if end else visit.now
-        since = (
-            datetime.fromtimestamp(start, visit.now.tzinfo) if start and end else until - timedelta(hours=span_hours)
-        )
+        brushed = stretch(start, end)
+        since, until = brushed or (visit.now - timedelta(hours=span_hours), visit.now)
         only = Filter(request_class=request_class or None)
         signals = visit.services.telemetry.signals
         chart = await signals.chart(visit.actor, environment, since=since, until=until, only=only, by=(label,))
@@ -136,11 +138,18 @@ class SignalsController(Controller):
                 request_class=request_class,
                 classes=(Option("", "all classes"), *(Option(item.key, item.key) for item in known.items)),
                 compare=bool(compare),
-                zoomed=f"{since:%H:%M} to {until:%H:%M}" if start and end else "",
+                zoomed=f"{since:%H:%M} to {until:%H:%M}" if brushed else "",
                 whole_href=url(environment, "signals", **asked, hours=hours),
                 here=url(environment, "signals"),
             )
         )  # fmt: skip
+
+
+def stretch(start: int | None, end: int | None) -> tuple[datetime, datetime] | None:
+    """The stretch that an address names; None when it names none that a chart could show."""
+    if start is None or end is None or not 0 < start < end < YEAR_2100:
+        return None
+    return datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
 
 
 def _chart(metric: Metric, by: Label, chart: Chart, before: Chart | None) -> ChartView | None:

@@ -222,7 +222,9 @@ class _Earlier:
         return datetime.now(UTC) - self._by
 
 
-@pytest.mark.parametrize("query", [{"by": "shoe_size"}, {"since": "2020-01-01T00:00:00Z"}])
+@pytest.mark.parametrize(
+    "query", [{"by": "shoe_size"}, {"since": "2020-01-01T00:00:00Z"}, {"until": "0001-01-01T00:00:00Z"}]
+)
 async def test_a_chart_that_makes_no_sense_is_refused(plane: Plane, query: dict[str, str]) -> None:
     response = await plane.http.get(f"/api/v1/environments/{plane.environment}/signals", params=query)
 
