@@ -197,6 +197,17 @@ def test_a_stalled_sync_thread_is_replaced(
     assert not updater.is_alive()
 
 
+def test_a_fork_releases_what_it_held_although_the_sync_thread_was_replaced_meanwhile(client: Brownout) -> None:
+    moving = client._engine
+    before = moving._replica
+    assert moving.hold_still(PATIENCE_S)
+    assert moving._updater
+    moving._replace(moving._updater, "a test")
+    moving.move_on()
+    assert before.lock.acquire(blocking=False)
+    before.lock.release()
+
+
 def test_errors_are_logged_once_for_a_key_and_kind(client: Brownout, caplog: pytest.LogCaptureFixture) -> None:
     log._said.clear()
     with caplog.at_level(logging.WARNING, logger="brownout"):

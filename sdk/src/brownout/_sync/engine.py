@@ -65,6 +65,7 @@ class Engine:
         self._on_reborn = on_reborn
         self._serving = Serving(config.environment, compiled, install, self._announce)
         self._replica = self._make_replica()
+        self._still = self._replica.lock
         self._disk = DiskCopy(config.disk) if config.disk else None
         self._ready = threading.Event()
         self._watch: Watch | None = None
@@ -144,10 +145,15 @@ class Engine:
 
     def hold_still(self, timeout_s: float) -> bool:
         """Before a fork: the state must be whole in the copy."""
-        return self._replica.lock.acquire(timeout=timeout_s)
+        lock = self._replica.lock
+        if not lock.acquire(timeout=timeout_s):
+            return False
+        self._still = lock
+        return True
 
     def move_on(self) -> None:
-        self._replica.lock.release()
+        """Releases what was held: another sync thread, with a replica of its own, may have taken over meanwhile."""
+        self._still.release()
 
     def reborn(self) -> None:
         """In a forked child: goes on under a name of its own, from the inherited state, with new threads."""
