@@ -5,9 +5,10 @@ import asyncio
 import msgspec
 
 from brownout import bundle, wire
+from controlplane import packed
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
-from controlplane.store import SigningKeys, State, Store
+from controlplane.store import SigningKeys, Store
 
 
 class Bundles:
@@ -20,20 +21,10 @@ class Bundles:
         """The head, in the format of brownout.bundle: activations included, since an SDK must obey them too."""
         authorize(actor, Action.EXPORT, environment)
         state = await self._store.state(environment)
-        chunks = await asyncio.to_thread(_pack, state)
+        chunks = await asyncio.to_thread(packed.pack, state)
         head = state.head
         now_ms = int(self._clock.now().timestamp() * 1000)
-        manifest = wire.Manifest(
-            v=1,
-            env=environment,
-            ep=head.epoch,
-            rev=head.revision,
-            chain=head.chain,
-            n=len(chunks),
-            sid=f"{head.epoch}-{head.revision}-bundle",
-            seq=0,
-            sha=wire.snapshot_digest(chunks),
-        )
+        manifest = packed.manifest(head, chunks, sid=f"{head.epoch}-{head.revision}-bundle", seq=0)
         beat = wire.Heartbeat(1, environment, head.epoch, head.revision, now_ms)
         key = await self._keys.current(environment)
 
@@ -50,7 +41,3 @@ class Bundles:
                 head=signed("heartbeat", beat),
             )
         )
-
-
-def _pack(state: State) -> tuple[bytes, ...]:
-    return wire.pack_snapshot((ref.kind, ref.key, spec) for ref, spec in state.resources.items())

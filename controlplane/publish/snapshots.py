@@ -8,9 +8,10 @@ import msgspec
 import structlog
 
 from brownout import wire
+from controlplane import packed
 from controlplane.publish import streams
 from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
-from controlplane.store import SigningKeys, State, Store
+from controlplane.store import SigningKeys, Store
 
 log = structlog.get_logger(__name__)
 
@@ -77,22 +78,12 @@ class Snapshots:
     async def _make(self) -> None:
         previous = await self._find()
         state = await self._store.state(self._environment)
-        chunks = await asyncio.to_thread(_pack, state)
+        chunks = await asyncio.to_thread(packed.pack, state)
         head = state.head
         sid = f"{head.epoch}-{head.revision}-{urandom(4).hex()}"
         messages = [Message(self._subjects.chunk(sid, i), chunk, {}) for i, chunk in enumerate(chunks)]
         sequences = await self._jetstream.publish_all(messages, CHUNK_TIMEOUT_S)
-        manifest = wire.Manifest(
-            v=1,
-            env=self._environment,
-            ep=head.epoch,
-            rev=head.revision,
-            chain=head.chain,
-            n=len(chunks),
-            sid=sid,
-            seq=sequences[0],
-            sha=wire.snapshot_digest(chunks),
-        )
+        manifest = packed.manifest(head, chunks, sid=sid, seq=sequences[0])
         if not await self._announce(manifest, previous):
             return
         log.info("snapshot_published", environment=self._environment, revision=head.revision, chunks=len(chunks))
@@ -130,7 +121,3 @@ class Snapshots:
             await streams.create(self._jetstream, self._config)
             return None
         return Announced(found.seq, msgspec.json.decode(found.data, type=wire.Manifest)) if found else None
-
-
-def _pack(state: State) -> tuple[bytes, ...]:
-    return wire.pack_snapshot((ref.kind, ref.key, spec) for ref, spec in state.resources.items())
