@@ -8,7 +8,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from controlplane.api.problems import problem_response
-from controlplane.errors import InvalidInputError
+from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.problems import problem
 from controlplane.strict_json import check_json
 
@@ -16,29 +16,37 @@ MAX_HEADER_BYTES = 32_768
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of a commit or an import; other bodies are bounded by `max_body_bytes` of the settings."""
 
+MAX_NUMBER = 2**63 - 1
+"""Postgres's bigint."""
+
 LARGE = 200_000
 """Bytes whose checking would hold up other requests."""
 
 
 class LimitHeaders(ASGIMiddleware):
-    """Refuses header sections that no honest client sends."""
+    """Refuses header sections that no honest client sends, and addresses that Postgres cannot hold."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) <= MAX_HEADER_BYTES:
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > MAX_HEADER_BYTES:
+            refusal = problem("too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes", status=431)
+        elif "\0" in scope.get("path", "") or b"%00" in scope.get("query_string", b""):
+            refusal = problem("invalid", "the address holds a NUL character")
+        else:
             await next_app(scope, receive, send)
             return
-        response: Response[Any] = problem_response(
-            problem("too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes", status=431)
-        )
+        response: Response[Any] = problem_response(refusal)
         await response.to_asgi_response(None, Request(scope))(scope, receive, send)
 
 
 async def check_body(request: Request[Any, Any, Any]) -> None:
-    """`before_request`: a JSON body is strict JSON, whatever its handler does with it.
+    """`before_request`: a number in the path fits Postgres's, and a JSON body is strict JSON, whatever its handler does with it.
 
     Raises:
+        NotFoundError: the number is beyond any there can be.
         InvalidInputError: duplicate keys, NaN, too deep, or not JSON at all.
     """
+    if any(isinstance(value, int) and value > MAX_NUMBER for value in request.path_params.values()):
+        raise NotFoundError("there is no such number here")
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     kind = request.headers.get("content-type", "")

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -80,7 +81,7 @@ class Session:
         self._http.close()
 
     def path(self, *parts: str) -> str:
-        return "/".join(["/environments", self.environment, *parts])
+        return "/".join(["/environments", *(quote(part, safe="") for part in (self.environment, *parts))])
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Raises CliError: refused by the server, or nobody answers."""
