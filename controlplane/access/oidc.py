@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +19,8 @@ from controlplane.access.csrf import safe_path
 from controlplane.clock import Clock
 from controlplane.errors import UnauthenticatedError, UnavailableError
 from controlplane.secret_box import SecretBox, SecretKeyError
+
+T = TypeVar("T")
 
 STATE_LASTS = timedelta(minutes=10)
 _SCOPE = "openid email profile"
@@ -197,7 +199,7 @@ class Oidc:
         async with self._fetching:
             if self._provider is None:
                 url = self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
-                found = msgspec.json.decode(await _fetch(url), type=_Provider)
+                found = await _fetch(url, _Provider)
                 if found.issuer.rstrip("/") != self.settings.issuer.rstrip("/"):
                     raise UnavailableError("the identity provider calls itself by another name than configured")
                 self._provider = found
@@ -206,7 +208,7 @@ class Oidc:
     async def _known_keys(self, provider: _Provider, *, fresh: bool) -> KeySet:
         async with self._fetching:
             if self._keys is None or fresh:
-                self._keys = KeySet.import_key_set(msgspec.json.decode(await _fetch(provider.jwks_uri)))
+                self._keys = KeySet.import_key_set(await _fetch(provider.jwks_uri, dict[str, Any]))  # type: ignore[arg-type]
             return self._keys
 
     def _identity(self, provider: _Provider, claims: Mapping[str, Any]) -> Identity:
@@ -217,13 +219,13 @@ class Oidc:
         return Identity(provider.issuer, str(claims["sub"]), email, str(claims.get("name", "")), groups)
 
 
-async def _fetch(url: str) -> bytes:
+async def _fetch(url: str, into: type[T]) -> T:
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
             response = await client.get(url)
             response.raise_for_status()
-            return response.content
-    except httpx.HTTPError as error:
+            return msgspec.json.decode(response.content, type=into)
+    except (httpx.HTTPError, msgspec.MsgspecError) as error:
         raise UnavailableError("the identity provider does not answer") from error
 
 

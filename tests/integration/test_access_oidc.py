@@ -1,5 +1,6 @@
 """Against a real OpenID provider, run in a thread."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -126,3 +127,18 @@ async def test_signing_in_leads_off_the_site_for_nobody(world: World, then: str)
     back = await agree(await start(browser, then), "mara")
     assert back.startswith(URL)
     assert (await browser.get(back)).headers["location"] == "/"
+
+
+async def test_a_provider_that_talks_nonsense_is_said_to_be_unavailable(database_url: str) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+        writer.close()
+
+    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
+        issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        secret = Secret("hush")
+        async with open_world(
+            database_url, oidc_issuer=issuer, oidc_client_id="brownout", oidc_client_secret=secret, oidc_roles="{}"
+        ) as world:  # fmt: skip
+            assert await start(world.client()) == "/sign-in?sso=unavailable"
