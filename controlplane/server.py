@@ -48,6 +48,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # only now is the port ours: two may bind the same one, as long as nobody listens
     except OSError as error:
         listener.close()
         why = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror}"

@@ -63,7 +63,7 @@ def convergence(
     done = found.took_100_ms is not None
     if not done and found.live:
         steps.append(f"100 % still open after {seconds((now - found.published_at).total_seconds() + offset_s)}")
-    took = found.took_100_ms or found.took_95_ms or found.took_50_ms
+    took = next((t for t in (found.took_100_ms, found.took_95_ms, found.took_50_ms) if t is not None), None)
     return Convergence(
         revision=found.revision,
         applied=found.applied,

@@ -1,6 +1,7 @@
 """One browser for the journeys of a worker."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -15,3 +16,15 @@ def browser() -> Iterator[Browser]:
         pytest.skip(why)
     with chromium() as opened:
         yield opened
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A plain traceback for a browser's test: it runs in a greenlet, where CPython 3.11 cannot parse source to show it."""
+    style = item.config.option.tbstyle
+    if item.get_closest_marker("browser"):
+        item.config.option.tbstyle = "native"
+    try:
+        return (yield)
+    finally:
+        item.config.option.tbstyle = style

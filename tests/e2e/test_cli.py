@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ FLAG = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant"
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[BrownoutUp]:
-    folder = Path("/tmp/brownout-e2e-cli")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o755)
+    folder = Path(tempfile.mkdtemp(prefix="brownout-e2e-cli-"))
+    folder.chmod(0o755)
     with BrownoutUp(folder / "data") as running:
         for key in ("production", "staging"):
             running.load_demo_configuration(key)

@@ -52,6 +52,7 @@ def test_safe_mode_in_three_interactions_and_the_fleet_confirms(console: Console
         activate(page, "Duplicate refunds")
         expect(page.locator("#convergence .count")).to_contain_text(ALL)
         expect(page.locator("#convergence")).to_contain_text("100 % in")
+        expect(page.locator("#convergence .count small")).to_have_text(re.compile(r"^in \d"))
         took = page.locator("#convergence .count small").inner_text()
         said_s = float(took.split()[1]) / (1000 if took.endswith("ms") else 1)
         assert said_s < time.time() - clicked
