@@ -1,4 +1,4 @@
-"""One browser for the journeys of a worker."""
+"""One browser a module: while Playwright runs in a thread, no test of its own can start an event loop there."""
 
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from tests.e2e.browser import chromium, why_no_browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; skips, saying why, where there is none and we may not install it."""
     if why := why_no_browser():

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.browser import NARROW, PASSWORD, Watched
 from tests.e2e.console import SERVICES, Console, open_console
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 ALL = f"{len(SERVICES)}/{len(SERVICES)}"
 

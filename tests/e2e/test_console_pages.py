@@ -14,7 +14,7 @@ from tests.e2e.brownout_up import BrownoutUp
 from tests.e2e.browser import NARROW, WIDE, Watched, first_run, setup_url
 from tests.e2e.screenshots import PAGES, names
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console-demo")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'& \u202eevil\u202c \U0001f525 " + "x" * 400
 LONG = "Reason " + "\U0001f6a8word" * 390
