@@ -41,7 +41,7 @@ run: assets
 	$(BIN)/brownout up --demo --data-dir .brownout
 
 test: assets
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --reruns 2 --reruns-delay 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: install
 	$(BIN)/ruff check .
