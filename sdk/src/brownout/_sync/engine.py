@@ -235,7 +235,8 @@ class Engine:
         self.post(_look)
 
     def _announce(self, change: Change) -> None:
-        self.post(lambda: self._call(self.on_change, change))
+        heard_by = tuple(self.on_change)  # whoever subscribes later is served this change already
+        self.post(lambda: self._call([callback for callback in heard_by if callback in self.on_change], change))
 
     def _tick(self) -> float:
         """On the watch thread. Answers the seconds until it wants to be called again."""
