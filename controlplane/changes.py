@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.rule import CommitRule, Pass
+from controlplane.database import WriteConnection
 from controlplane.store import Store
+from controlplane.store.commit import Witness
 from controlplane.store.values import Commit, Preview
 
 ACTIVATION = "safe_mode_activation"
 
 
 class Changes:
-    """`commit` = may they? → may they alone? → store → wake the publisher → on record."""
+    """`commit` = may they? → may they alone? → store and audit log, in one → wake the publisher."""
 
     def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str], None]) -> None:
         self._store = store
@@ -40,6 +42,10 @@ class Changes:
         """
         self._authorize(actor, environment, ops, action)
         how = await self._rule.check(actor, environment, ops, action)
+
+        async def witness(connection: WriteConnection, commit: Commit) -> None:
+            await self._rule.record(connection, actor, commit, how)
+
         commit = await self._store.commit(
             environment,
             ops,
@@ -47,22 +53,37 @@ class Changes:
             message=message,
             expected_revision=expected_revision,
             idempotency_key=idempotency_key,
+            witness=witness,
         )
         self._wake(environment)
-        await self._rule.committed(actor, commit, how)
         return commit
 
     async def carry_out(
-        self, actor: Actor, environment: str, ops: Sequence[Operation], message: str, *, author: str, key: str
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        author: str,
+        expected_revision: int,
+        closing: Witness,
     ) -> Commit:
-        """Commits what enough others have approved; access/proposals.py alone calls it, having counted them.
+        """Commits what enough others have approved; access/proposals.py alone calls it, having counted them, and counts
+        them again in `closing`, in the commit's own transaction.
 
         The author of the commit is the proposal's, whoever presses the button; the audit log names both.
         """
         self._authorize(actor, environment, ops, Action.EDIT)
-        commit = await self._store.commit(environment, ops, author=author, message=message, idempotency_key=key)
+
+        async def witness(connection: WriteConnection, commit: Commit) -> None:
+            await closing(connection, commit)
+            await self._rule.record(connection, actor, commit, Pass("approved"))
+
+        commit = await self._store.commit(
+            environment, ops, author=author, message=message, expected_revision=expected_revision, witness=witness
+        )
         self._wake(environment)
-        await self._rule.committed(actor, commit, Pass("approved"))
         return commit
 
     async def preview(

@@ -67,6 +67,20 @@ class ReadConnection:
 class WriteConnection(ReadConnection):
     """What a query function asks for when it writes; good for reading too."""
 
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """What runs in the block is written all or not at all: a transaction of its own on a connection from `writing`,
+        a savepoint in a `transaction`."""
+        driver = (await self.sql.get_raw_connection()).driver_connection
+        assert isinstance(driver, asyncpg.Connection)
+        outside = not driver.is_in_transaction()
+        try:
+            async with driver.transaction():
+                yield
+        finally:
+            if outside and not driver.is_closed() and driver.is_in_transaction():
+                driver.terminate()  # cancelled while rolling back: the pool must not hand it out like that
+
 
 class Database:
     """`reading` and `writing` give a connection whose every statement is its own transaction; `snapshot` and

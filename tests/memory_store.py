@@ -126,7 +126,10 @@ class MemoryStore(Store):
     async def head(self, environment: str) -> Head:
         return self._log(environment).head
 
-    async def commit(self, environment, ops, *, author, message, expected_revision=None, idempotency_key=None):
+    async def commit(
+        self, environment, ops, *, author, message, expected_revision=None, idempotency_key=None, witness=None
+    ):
+        assert witness is None, "there is no transaction to write in"
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
         return self._commit(environment, draft(ops), author, message, expected_revision, idempotency_key, body)

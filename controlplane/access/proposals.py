@@ -24,8 +24,11 @@ from controlplane.errors import (
     NotFoundError,
     StaleProposalError,
 )
-from controlplane.store import Store
-from controlplane.store.values import Commit, Preview, ResourceDiff
+from controlplane.store import StaleRevisionError, Store
+from controlplane.store.commit import Witness
+from controlplane.store.values import Commit, Head, Preview, ResourceDiff
+
+_ATTEMPTS = 5
 
 
 class Gate(Protocol):
@@ -34,7 +37,15 @@ class Gate(Protocol):
     async def preview(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> Preview: ...
 
     async def carry_out(
-        self, actor: Actor, environment: str, ops: Sequence[Operation], message: str, *, author: str, key: str
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        author: str,
+        expected_revision: int,
+        closing: Witness,
     ) -> Commit: ...
 
 
@@ -104,7 +115,9 @@ class Proposals:
         async with self._database.snapshot() as connection:
             found = await _load(connection, environment, proposal_id)
         preview = await self._store.preview(environment, found.operations)
-        return ProposalView(found, preview, await self._theirs(found) if found.state == "open" else ())
+        if found.state != "open":
+            return ProposalView(found, preview, ())
+        return ProposalView(found, preview, await self._theirs(found, await self._store.head(environment)))
 
     async def propose(self, actor: Actor, environment: str, ops: Sequence[Operation], message: str) -> Proposal:
         """Raises InvalidInputError when it would not compile now: what cannot be committed is not put before others."""
@@ -180,29 +193,43 @@ class Proposals:
         return found
 
     async def commit(self, actor: Actor, environment: str, proposal_id: int) -> Commit:
-        """Carries out what enough others have approved. The row stays locked meanwhile: nobody edits it underneath.
+        """Carries out what enough others have approved; closed in the commit's own transaction (ADR 0066).
 
         Raises:
             ApprovalRequiredError: too few approvals that count.
             StaleProposalError: somebody changed the same resources since its base.
+            ConflictError: closed or edited meanwhile, or others keep committing.
         """
         authorize(actor, Action.EDIT, environment)
-        async with self._database.transaction() as connection:
-            await _open(connection, environment, proposal_id)
-            found = await _load(connection, environment, proposal_id)
-            if not found.approved:
-                given = sum(approval.counts for approval in found.approvals)
-                raise ApprovalRequiredError(f"{given} of {found.needed} approvals so far")
-            theirs = await self._theirs(found)
+        for _ in range(_ATTEMPTS):
+            async with self._database.snapshot() as connection:
+                found = await _ready(connection, environment, proposal_id)
+            head = await self._store.head(environment)
+            theirs = await self._theirs(found, head)
             if theirs:
                 names = ", ".join(f"{diff.kind} {diff.key}" for diff in theirs[:3])
                 raise StaleProposalError(f"{names} changed since it was proposed; rebase it")
-            # The key makes a crash between this commit and the next line harmless: doing it again finds it done.
-            commit = await self._gate.carry_out(
-                actor, environment, found.operations, found.message,
-                author=found.author, key=f"proposal-{proposal_id}-{found.edition}",
-            )  # fmt: skip
-            await queries.close_proposal(connection, proposal_id, "committed", self._clock.now(), commit.revision)
+            try:
+                return await self._carry_out(actor, found, head)
+            except StaleRevisionError:
+                continue  # somebody committed since we compared: compare again
+        raise ConflictError("others keep committing; try again")
+
+    async def _carry_out(self, actor: Actor, found: Proposal, head: Head) -> Commit:
+        async def closing(connection: WriteConnection, commit: Commit) -> None:
+            await _open(connection, found.environment, found.id)
+            now_found = await _ready(connection, found.environment, found.id)
+            if now_found.edition != found.edition:
+                raise ConflictError("it was edited meanwhile; look again")
+            await queries.close_proposal(connection, found.id, "committed", commit.created_at, commit.revision)
+
+        commit = await self._gate.carry_out(
+            actor, found.environment, found.operations, found.message,
+            author=found.author, expected_revision=head.revision, closing=closing,
+        )  # fmt: skip
+        if commit.unchanged:  # somebody else made it so already: nothing to commit, and nothing to wait for
+            async with self._database.transaction() as connection:
+                await closing(connection, commit)
         return commit
 
     async def _checked(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> int:
@@ -212,9 +239,8 @@ class Proposals:
             raise InvalidInputError(preview.faults[0].message, preview.faults)
         return preview.head.revision
 
-    async def _theirs(self, found: Proposal) -> tuple[ResourceDiff, ...]:
+    async def _theirs(self, found: Proposal, head: Head) -> tuple[ResourceDiff, ...]:
         """What changed since the base among the resources that the proposal touches."""
-        head = await self._store.head(found.environment)
         if head.revision == found.base_revision:
             return ()
         touched = {(op.kind, op.key) for op in found.operations}
@@ -244,6 +270,17 @@ async def _open(connection: WriteConnection, environment: str, proposal_id: int)
     if row.state != "open":
         raise ConflictError(f"that proposal is {row.state} already")
     return row
+
+
+async def _ready(connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
+    """An open proposal with enough approvals that count."""
+    found = await _load(connection, environment, proposal_id)
+    if found.state != "open":
+        raise ConflictError(f"that proposal is {found.state} already")
+    if not found.approved:
+        given = sum(approval.counts for approval in found.approvals)
+        raise ApprovalRequiredError(f"{given} of {found.needed} approvals so far")
+    return found
 
 
 async def _load(connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:

@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-import structlog
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import approvals as queries
 from controlplane.clock import Clock
-from controlplane.database import Database
-from controlplane.errors import ApprovalRequiredError, BrownoutError, Fault, InvalidInputError
+from controlplane.database import Database, WriteConnection
+from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
 from controlplane.store.values import Commit
-
-log = structlog.get_logger(__name__)
 
 MAX_APPROVALS = 10
 _ALWAYS_ALONE = frozenset({"safe_mode_activation"})
@@ -38,7 +35,7 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 class CommitRule:
-    """Asked by Changes before each commit, told after it."""
+    """Asked by Changes before each commit, and its witness."""
 
     def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
         self._database = database
@@ -61,7 +58,7 @@ class CommitRule:
             message = f"between 0 and {MAX_APPROVALS} approvals"
             raise InvalidInputError(message, (Fault("invalid_value", message, "/requires_approvals"),))
         async with self._database.transaction() as connection:
-            before = await queries.requires(connection, environment)
+            before = await queries.lock_requires(connection, environment)
             glass = await queries.open_glass(connection, environment, actor.principal, self._clock.now())
             if approvals < before and glass is None:
                 raise ApprovalRequiredError(
@@ -92,21 +89,14 @@ class CommitRule:
             raise ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead")
         return Pass("break-glass", glass)
 
-    async def committed(self, actor: Actor, commit: Commit, how: Pass) -> None:
-        """Puts a commit that was made on record. The commit stands even if this cannot: it is in its own log already."""
-        if commit.unchanged or commit.replayed:
-            return
-        detail: dict[str, str | int] = {"revision": commit.revision, "allowed_by": how.why}
-        try:
-            async with self._database.transaction() as connection:
-                if how.glass is not None:
-                    await queries.note_use(connection, how.glass, f"r{commit.revision}")
-                await self._audit.record(
-                    connection, Event.COMMIT, actor, environment=commit.environment, target=f"r{commit.revision}",
-                    reason=commit.message, detail=detail,
-                )  # fmt: skip
-        except BrownoutError as error:
-            log.error("a commit is missing from the audit log", error=error.message, **detail)
+    async def record(self, connection: WriteConnection, actor: Actor, commit: Commit, how: Pass) -> None:
+        """Puts a commit on record in its own transaction: there is none without a line in the audit log."""
+        if how.glass is not None:
+            await queries.note_use(connection, how.glass, f"r{commit.revision}")
+        await self._audit.record(
+            connection, Event.COMMIT, actor, environment=commit.environment, target=f"r{commit.revision}",
+            reason=commit.message, detail={"revision": commit.revision, "allowed_by": how.why},
+        )  # fmt: skip
 
 
 def require_words(text: str, field: str) -> str:

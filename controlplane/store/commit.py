@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
@@ -42,6 +42,11 @@ OUTCOME_UNKNOWN = (
 )
 
 
+Witness = Callable[[WriteConnection, Commit], Awaitable[None]]
+"""Runs in the transaction of a commit, after everything else: what it writes is there if and only if the commit is, and
+what it raises undoes the commit. Not asked when nothing changes or a request is answered again."""
+
+
 class Request(NamedTuple):
     """A commit as asked for, already drafted."""
 
@@ -52,6 +57,7 @@ class Request(NamedTuple):
     expected_revision: int | None
     idempotency_key: str | None
     body: bytes
+    witness: Witness | None = None
 
 
 class Loaded(NamedTuple):
@@ -141,7 +147,13 @@ class Committer:
         made = await aside(len(changes), record, key, loaded.head, entry)
         commit = _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
         try:
-            return commit if await write(connection, loaded, made, entry, request) else None
+            if request.witness is None:
+                return commit if await write(connection, loaded, made, entry, request) else None
+            async with connection.together():
+                if not await write(connection, loaded, made, entry, request):
+                    return None
+                await request.witness(connection, commit)
+            return commit
         except CONNECTION_LOST as error:
             if await self._is_written(commit):
                 return commit

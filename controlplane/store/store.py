@@ -9,7 +9,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.store import environments, history, log, read
-from controlplane.store.commit import Committer, Replay, Request, Stale, aside, body_of
+from controlplane.store.commit import Committer, Replay, Request, Stale, Witness, aside, body_of
 from controlplane.store.draft import Draft, check_words, draft
 from controlplane.store.errors import StaleRevisionError
 from controlplane.store.fence import fence
@@ -61,8 +61,9 @@ class Store:
         message: str,
         expected_revision: int | None = None,
         idempotency_key: str | None = None,
+        witness: Witness | None = None,
     ) -> Commit:
-        """Makes one revision of all `ops`, or none at all.
+        """Makes one revision of all `ops`, or none at all. What `witness` writes belongs to it.
 
         Raises:
             InvalidInputError: `faults` point at each operation or resource that is wrong.
@@ -73,7 +74,7 @@ class Store:
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
         drafted = await aside(len(ops), draft, ops)
-        request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body)
+        request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body, witness)
         return await self._answer(await self._committer.commit(request), request)
 
     async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:

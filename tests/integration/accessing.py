@@ -73,7 +73,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    database_url: str, *environments: str, rates: float = 1e6, **settings: Any
+    database_url: str, *environments: str, rates: float = 1e6, pool: int = 5, **settings: Any
 ) -> AsyncIterator[World]:
     clock = MovableClock()
     configured = Settings(
@@ -83,7 +83,7 @@ async def open_world(
         public_url=URL,
         requests_per_principal_s=rates,
         requests_per_address_s=rates,
-        database_pool=5,
+        database_pool=pool,
         **settings,
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -1,11 +1,17 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, system_actor
+from controlplane.access.proposals import Proposals
+from controlplane.access.queries import approvals as queries
+from controlplane.changes import Changes
 from controlplane.errors import (
     ApprovalRequiredError,
     ConflictError,
@@ -14,6 +20,7 @@ from controlplane.errors import (
     StaleProposalError,
 )
 from controlplane.safemode.request import ActivationRequest
+from controlplane.store.values import Commit
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +48,19 @@ def flag(key: str, *, on: bool = True) -> Operation:
     spec = {"type": "boolean", "description": "", "owner": "", "tags": [], "enabled": on,
             "variants": {"on": True, "off": False}, "off_variant": "off", "rules": [], "default": "on"}  # fmt: skip
     return Operation("put", "flag", key, msgspec.Raw(msgspec.json.encode(spec)))
+
+
+class Interrupted:
+    """The gate, with something happening between the count of approvals and the commit."""
+
+    def __init__(self, changes: Changes, meanwhile: Coroutine[Any, Any, object]) -> None:
+        self._meanwhile = meanwhile
+        self.preview = changes.preview
+        self._changes = changes
+
+    async def carry_out(self, *args: Any, **kwargs: Any) -> Commit:
+        await self._meanwhile
+        return await self._changes.carry_out(*args, **kwargs)
 
 
 async def test_alone_an_editor_commits_nothing_here_but_everything_elsewhere(world: World, ed: Actor) -> None:
@@ -169,6 +189,46 @@ async def test_nobody_lowers_the_bar_alone(world: World) -> None:
     assert (await world.access.rule.set(ada, P, 0)).requires_approvals == 0
     [waiting] = await world.access.break_glass.list_broken(ada, P)
     assert waiting.uses == ["requires_approvals 2 → 0"]
+
+
+async def test_as_many_approved_proposals_as_the_pool_has_connections_are_committed_at_once(database_url: str) -> None:
+    async with open_world(database_url, pool=1) as world:
+        ed = await world.person("ed@example.com", {P: ["editor"]})
+        made = [await world.services.proposals.propose(ed, P, [flag(f"f{n}")], "at once") for n in range(4)]
+        commits = await asyncio.gather(*(world.services.proposals.commit(ed, P, each.id) for each in made))
+        assert {commit.revision for commit in commits} == {2, 3, 4, 5}
+
+
+async def test_an_approval_withdrawn_at_the_last_moment_undoes_the_commit(world: World, ed: Actor, ann: Actor) -> None:
+    made = await world.services.proposals.propose(ed, P, [flag("a")], "switch a on")
+    await world.services.proposals.approve(ann, P, made.id, made.edition)
+    gate = Interrupted(world.services.changes, world.access.people.revoke(ROOT, ann.person, P, "approver"))
+    proposals = Proposals(world.services.database, world.clock, world.access.audit, world.services.store, gate)
+    with pytest.raises(ApprovalRequiredError):
+        await proposals.commit(ed, P, made.id)
+    assert (await world.services.store.head(P)).revision == 1
+    assert (await world.services.proposals.get(ed, P, made.id)).proposal.state == "open"
+
+
+async def test_a_bar_that_is_being_raised_is_not_lowered_unseen(world: World) -> None:
+    ada = await world.person("ada@example.com", {"*": ["admin"]})
+    async with world.services.database.transaction() as raising:
+        await queries.lock_requires(raising, P)
+        await queries.set_requires(raising, P, 3)
+        setting = asyncio.create_task(world.access.rule.set(ada, P, 2))  # more than the 1 that it could see
+        await waits_for_a_lock(world)
+    with pytest.raises(ApprovalRequiredError):
+        await setting
+    assert (await world.access.rule.get(ada, P)).requires_approvals == 3
+
+
+async def waits_for_a_lock(world: World) -> None:
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while True:
+            async with world.services.database.reading() as connection:
+                if (await connection.execute(text(sql))).scalar():
+                    return
 
 
 async def test_the_audit_log_tells_the_whole_story_and_proves_itself(world: World, ed: Actor, ann: Actor) -> None:
