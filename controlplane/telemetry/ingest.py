@@ -20,6 +20,7 @@ from controlplane.database import Database
 from controlplane.errors import UnavailableError
 from controlplane.telemetry import series, tables
 from controlplane.telemetry.exported import Exported
+from controlplane.telemetry.flag_use import Fresh
 from controlplane.telemetry.fold import Counted, Position, latest
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class Ingest:
         self._replies: dict[str, list[Msg]] = defaultdict(list)
         self._urgent = asyncio.Event()
         self._partitions: set[str] = set()
+        self._fresh = Fresh()
         self.exported = exported or Exported()
         self.received = 0
         self.refused = 0
@@ -128,7 +130,11 @@ class Ingest:
             if wanted:
                 present = await tables.rollups(connection, environment, wanted)
                 await tables.put_rollups(connection, environment, series.merge(counted, present, now))
+            at, served = self._fresh.new(environment, counted.evaluations, now)
+            if served:
+                await tables.put_flag_uses(connection, environment, served, at)
             await tables.advance_cursors(connection, environment, newer, now)
+        self._fresh.written(environment, served)
         self.exported.add(environment, counted)
 
     async def _ensure_partition(self) -> None:

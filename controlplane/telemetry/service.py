@@ -14,6 +14,7 @@ from controlplane.errors import UnavailableError
 from controlplane.store import Store
 from controlplane.telemetry import fleet, ingest, tables
 from controlplane.telemetry.exported import Family
+from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.prices import Prices
@@ -42,6 +43,7 @@ class Telemetry:
         self.ingest = Ingest(database, clock)
         self.fleet = Fleet(database, clock)
         self.signals = Signals(database, store, clock, prices)
+        self.flag_uses = FlagUses(database, clock)
 
     def families(self, actor: Actor) -> list[Family]:
         """This replica's metrics, of the environments that the actor may read."""

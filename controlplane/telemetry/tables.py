@@ -13,6 +13,9 @@ from controlplane.telemetry.fold import Position
 FOLD_LOCK = 0x666F6C64
 """With the environment's hash: replicas fold one after the other, so nobody merges into what another is writing."""
 
+FLAG_USE_DAYS = 400
+"""A flag that nobody asked about for so long counts as never asked about."""
+
 
 class RollupKey(NamedTuple):
     kind: str
@@ -137,6 +140,53 @@ async def rollups_between(
     return [RollupRow(row.at, row.series, row.totals) for row in rows]
 
 
+class FlagUseRow(NamedTuple):
+    flag: str
+    variant: str
+    first_at: datetime
+    last_at: datetime
+
+
+async def put_flag_uses(
+    connection: WriteConnection, environment: str, served: Sequence[tuple[str, str]], at: datetime
+) -> None:
+    """Each of (flag, variant) was served at `at`; rows that say so already are left alone."""
+    await connection.execute(
+        text(
+            "INSERT INTO flag_use AS known (environment, flag, variant, first_at, last_at)"
+            " SELECT :environment, f, v, :at, :at FROM unnest(CAST(:flags AS text[]), CAST(:variants AS text[]))"
+            " AS new(f, v) ON CONFLICT (environment, flag, variant)"
+            " DO UPDATE SET last_at = excluded.last_at WHERE known.last_at < excluded.last_at"
+        ),
+        {
+            "environment": environment,
+            "at": at,
+            "flags": [flag for flag, _ in served],
+            "variants": [variant for _, variant in served],
+        },
+    )
+
+
+async def flag_uses(connection: ReadConnection, environment: str, flags: Sequence[str]) -> list[FlagUseRow]:
+    rows = await connection.execute(
+        text(
+            "SELECT flag, variant, first_at, last_at FROM flag_use"
+            " WHERE environment = :environment AND flag = ANY(CAST(:flags AS text[])) ORDER BY flag, variant"
+        ),
+        {"environment": environment, "flags": list(flags)},
+    )
+    return [FlagUseRow(*row) for row in rows]
+
+
+async def counted_since(connection: ReadConnection, environment: str) -> datetime | None:
+    """When the environment's first evaluation was counted."""
+    rows = await connection.execute(
+        text("SELECT min(first_at) FROM flag_use WHERE environment = :environment"), {"environment": environment}
+    )
+    found: datetime | None = rows.scalar_one()
+    return found
+
+
 async def add_bad_units(
     connection: WriteConnection, environment: str, found: dict[ArmKey, set[tuple[int, int]]], now: datetime
 ) -> dict[ArmKey, list[int]]:
@@ -246,6 +296,9 @@ async def drop_older(connection: WriteConnection, now: datetime, retention_days:
         "DELETE FROM fleet_convergence WHERE published_at < :oldest",
     ):
         await connection.execute(text(statement), {"oldest": oldest})
+    await connection.execute(
+        text("DELETE FROM flag_use WHERE last_at < :old"), {"old": now - timedelta(days=FLAG_USE_DAYS)}
+    )
     await connection.execute(
         text("DELETE FROM telemetry_cursor WHERE updated_at < :old"), {"old": now - timedelta(days=2)}
     )

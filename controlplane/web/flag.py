@@ -12,6 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.store.values import Resource
 from controlplane.web.editing import Sent, document_of, sent
 from controlplane.web.flag_editor import FlagForm, change_flag, flag_form
+from controlplane.web.flag_state import evaluated_words, stale_words
 from controlplane.web.frame import Frame, Link
 from controlplane.web.framing import url
 from controlplane.web.history import commit_lines
@@ -174,20 +175,25 @@ async def _head(visit: Visit, environment: str, found: Resource, tab: str) -> Fl
         changed_at=found.changed_at,
         changed_by=found.changed_by,
         safe_variant=str(spec.get("safe_variant") or ""),
-        used=await _used(visit, environment, found.key),
+        used=await _used(visit, environment, found, len(spec.get("variants", ()))),
         tabs=tabs,
         delete_href=url(environment, "delete", "flag", found.key) if may else "",
         used_by=tuple(Link(user.key, resource_url(environment, *user)) for user in users),
     )
 
 
-async def _used(visit: Visit, environment: str, key: str) -> str:
-    """1,292 in 24 h, last 4 min ago; a flag that nobody asks about may go."""
-    use = await visit.services.telemetry.signals.flag_use(visit.actor, environment, key)
+async def _used(visit: Visit, environment: str, found: Resource, variants: int) -> str:
+    """1.3 k in 24 h; a flag that nobody asks about may go."""
+    use = await visit.services.telemetry.signals.flag_use(visit.actor, environment, found.key)
+    served = await visit.services.telemetry.flag_uses.served(visit.actor, environment, [found.key])
     total = sum(each.evaluations for each in use.variants)
-    if not total or use.last_at is None:
-        return "not in the last 24 h"
-    return f"{short(total)} in 24 h"
+    last_at = served.last_at(found.key)
+    parts = (
+        f"{short(total)} in 24 h" if total else "not in the last 24 h",
+        f"last {evaluated_words(last_at, visit.now)}" if last_at and not total else "",
+        stale_words(served.stale(found.key, variants, found.changed_at, visit.now)),
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def resource_url(environment: str, kind: str, key: str) -> str:

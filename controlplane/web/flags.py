@@ -11,14 +11,17 @@ from litestar.params import FromPath, FromQuery
 from brownout.model import FlagType
 from controlplane.access.actor import Action
 from controlplane.store.values import Resource
+from controlplane.telemetry.flag_use import FlagsServed
+from controlplane.web.flag_state import CohortServe, LineRule, cohort_serves, evaluated_words, serve_words, stale_words
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import Option
 from controlplane.web.render import View
 from controlplane.web.visit import Visit
-from controlplane.web.words import basis_points, plural, words
+from controlplane.web.words import plural, words
 
 PAGE = 50
+MAX_COHORTS = 3
 
 
 class FlagRow(msgspec.Struct, frozen=True):
@@ -30,7 +33,14 @@ class FlagRow(msgspec.Struct, frozen=True):
     type: str
     enabled: bool
     serves: str
-    """What everyone gets, and how many rules say otherwise."""
+    """What whoever no rule names gets, and how many rules say otherwise."""
+    cohorts: tuple[CohortServe, ...]
+    more_cohorts: int
+    """So many further cohorts the rules name."""
+    evaluated: str
+    """When last; empty: never."""
+    stale: str
+    """Why the flag may have had its day; empty: it has not, or nobody can know."""
     revision: int
     changed_at: datetime
     changed_by: str
@@ -61,7 +71,8 @@ class _FlagLine(msgspec.Struct):
     tags: tuple[str, ...] = ()
     enabled: bool = True
     off_variant: str = ""
-    rules: tuple[msgspec.Raw, ...] = ()
+    rules: tuple[LineRule, ...] = ()
+    variants: dict[str, msgspec.Raw] = {}
 
 
 class FlagsController(Controller):
@@ -83,12 +94,15 @@ class FlagsController(Controller):
         page = await visit.services.reads.resources(
             visit.actor, environment, "flag", search=q, type=type, tags=(tag,) if tag else (), after=after, limit=PAGE
         )
+        served = await visit.services.telemetry.flag_uses.served(
+            visit.actor, environment, [item.key for item in page.items]
+        )
         asked = {"q": q, "type": type, "tag": tag}
         counts = await visit.services.reads.counts(visit.actor, environment)
         return visit.page(
             FlagsPage(
                 frame=frame,
-                rows=tuple(_row(environment, item) for item in page.items),
+                rows=tuple(_row(environment, item, served, visit.now) for item in page.items),
                 search=q,
                 type=type,
                 tag=tag,
@@ -101,8 +115,9 @@ class FlagsController(Controller):
         )
 
 
-def _row(environment: str, item: Resource) -> FlagRow:
+def _row(environment: str, item: Resource, served: FlagsServed, now: datetime) -> FlagRow:
     flag = msgspec.json.decode(item.spec, type=_FlagLine)
+    cohorts = cohort_serves(flag.rules) if flag.enabled else ()
     return FlagRow(
         key=item.key,
         href=url(environment, "flags", item.key),
@@ -112,6 +127,10 @@ def _row(environment: str, item: Resource) -> FlagRow:
         type=words(flag.type),
         enabled=flag.enabled,
         serves=_serves(flag),
+        cohorts=cohorts[:MAX_COHORTS],
+        more_cohorts=max(0, len(cohorts) - MAX_COHORTS),
+        evaluated=evaluated_words(served.last_at(item.key), now),
+        stale=stale_words(served.stale(item.key, len(flag.variants), item.changed_at, now)),
         revision=item.revision,
         changed_at=item.changed_at,
         changed_by=item.changed_by,
@@ -122,12 +141,5 @@ def _serves(flag: _FlagLine) -> str:
     if not flag.enabled:
         return f"off: {flag.off_variant}"
     served = serve_words(flag.default)
-    return f"{served}, {plural(len(flag.rules), 'rule')}" if flag.rules else served
-
-
-def serve_words(serve: Any) -> str:
-    """big; small 95 % · big 5 %."""
-    if isinstance(serve, str):
-        return serve
-    shares = serve.get("split", ()) if isinstance(serve, dict) else ()
-    return " · ".join(f"{share['variant']} {basis_points(share['weight_bp'])}" for share in shares)
+    unnamed = sum(not rule.cohorts for rule in flag.rules)
+    return f"{served}, {plural(unnamed, 'other rule')}" if unnamed else served
