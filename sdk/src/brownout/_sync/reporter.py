@@ -47,21 +47,22 @@ class Reporter:
         self._progress = progress
         self._subjects = wire.Subjects(config.environment)
         self._news = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def soon(self) -> None:
-        """There is something new to tell."""
-        self._news.set()
+        """There is something new to tell, in a moment: waking up now would already delay the news elsewhere."""
+        if self._alarm is None:
+            spread_s = _SPREAD_S * (1 + random.random())  # noqa: S311 - spreads load
+            self._alarm = asyncio.get_running_loop().call_later(spread_s, self._news.set)
 
     async def run(self, collect: Collect) -> None:
         while True:
             await self._publish(self._subjects.presence(self._instance), self._presence(closing=False))
             if telemetry := collect(False):
                 await self._publish(self._subjects.telemetry(self._instance), telemetry)
-            spread = random.random()  # noqa: S311 - spreads load
-            await asyncio.sleep(_SPREAD_S * (1 + spread))
-            if await happens(self._news, _EVERY_S * (0.8 + 0.4 * spread)):
-                await asyncio.sleep(_SPREAD_S * (1 + spread))
+            await happens(self._news, _EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
             self._news.clear()
+            self._alarm = None
 
     async def farewell(self, collect: Collect) -> None:
         """Says that this instance ends on purpose. The last telemetry has no successor that would repeat it, so it is
