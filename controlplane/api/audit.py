@@ -4,12 +4,13 @@ from typing import Annotated
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, Parameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.audit import AuditProof, Event
 from controlplane.access.dto import AuditPage
+from controlplane.api.parameters import MAX_NUMBER, Before, Limit
 from controlplane.services import Services
 
 
@@ -23,8 +24,8 @@ class AuditController(Controller):
         *,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        before: Annotated[int | None, Parameter(ge=1, description="`next` of the page before.")] = None,
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
+        before: Before = None,
+        limit: FromQuery[Limit] = 100,
         event: FromQuery[Event | None] = None,
         who: FromQuery[str] = "",
         environment: FromQuery[str] = "",
@@ -40,7 +41,7 @@ class AuditController(Controller):
         self,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        after: Annotated[int, Parameter(ge=0, description="Only lines after this sequence.")] = 0,
+        after: Annotated[int, QueryParameter(ge=0, le=MAX_NUMBER, description="Only lines after this sequence.")] = 0,
     ) -> Stream:
         """Everything as JSON lines, each with its place in the hash chain, so that a copy proves itself."""
         return Stream(await services.access.audit.export(actor, after=after), media_type="application/jsonl")

@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
 from controlplane.api.limits import MAX_DOCUMENT_BYTES
+from controlplane.api.parameters import Revision
 from controlplane.documents import Document, read_json, read_yaml
 from controlplane.dto import ImportOutput
 from controlplane.services import Services
@@ -30,7 +31,7 @@ class DocumentController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
         form: Annotated[Literal["json", "yaml"], QueryParameter(name="format")] = "json",
-        revision: FromQuery[int | None] = None,
+        revision: Revision = None,
     ) -> Response[bytes]:
         """Everything but activations, at the head or at an earlier revision."""
         document = await services.documents.export(actor, environment, revision)

@@ -1,13 +1,12 @@
 """Environments, and everything inside one at once."""
 
-from typing import Annotated
-
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Tagged, tagged
+from controlplane.api.parameters import Revision
 from controlplane.dto import EnvironmentInput, EnvironmentOutput, Environments, StateOutput
 from controlplane.services import Services
 from controlplane.store.values import Environment
@@ -45,9 +44,7 @@ class EnvironmentController(Controller):
         environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        revision: Annotated[
-            int | None, QueryParameter(description="An earlier revision; the head when absent.")
-        ] = None,
+        revision: Revision = None,
     ) -> Tagged[StateOutput]:
         """Every resource, at the head or at any earlier revision."""
         state = await services.reads.state(actor, environment, revision)

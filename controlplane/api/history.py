@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, RawBo
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
 from controlplane.api.limits import MAX_DOCUMENT_BYTES
-from controlplane.api.resources import Limit
+from controlplane.api.parameters import MAX_NUMBER, Before, Limit, utc
 from controlplane.dto import (
     CommitInput,
     CommitOutput,
@@ -85,7 +85,7 @@ class HistoryController(Controller):
         environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
+        before: Before = None,
         limit: FromQuery[Limit] = 50,
         author: FromQuery[str | None] = None,
         kind: FromQuery[str | None] = None,
@@ -102,8 +102,8 @@ class HistoryController(Controller):
             author=author,
             kind=kind,
             key=key,
-            since=since,
-            until=until,
+            since=utc("since", since) if since else None,
+            until=utc("until", until) if until else None,
         )
         following = found[-1].revision if len(found) == limit and found[-1].revision > 1 else None
         return History(tuple(map(LoggedCommitOutput.of, found)), following)
@@ -121,8 +121,10 @@ class HistoryController(Controller):
         environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        start: Annotated[int, QueryParameter(ge=0, name="from", description="One revision.")],
-        end: Annotated[int, QueryParameter(ge=0, name="to", description="The other, which may lie before it.")],
+        start: Annotated[int, QueryParameter(ge=0, le=MAX_NUMBER, name="from", description="One revision.")],
+        end: Annotated[
+            int, QueryParameter(ge=0, le=MAX_NUMBER, name="to", description="The other, which may lie before it.")
+        ],
     ) -> DiffOutput:
         """Every resource that differs between two revisions, in either direction."""
         return DiffOutput.of(await services.reads.diff(actor, environment, start, end))

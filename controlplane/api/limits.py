@@ -7,6 +7,7 @@ from litestar import Request, Response
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from controlplane.api.parameters import MAX_NUMBER, is_text, text_faults
 from controlplane.api.problems import problem_response
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.problems import problem
@@ -15,9 +16,6 @@ from controlplane.strict_json import check_json
 MAX_HEADER_BYTES = 32_768
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of a commit or an import; other bodies are bounded by `max_body_bytes` of the settings."""
-
-MAX_NUMBER = 2**63 - 1
-"""Postgres's bigint."""
 
 LARGE = 200_000
 """Bytes whose checking would hold up other requests."""
@@ -29,8 +27,10 @@ class LimitHeaders(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > MAX_HEADER_BYTES:
             refusal = problem("too_large", f"the headers are larger than {MAX_HEADER_BYTES} bytes", status=431)
-        elif "\0" in scope.get("path", "") or b"%00" in scope.get("query_string", b""):
-            refusal = problem("invalid", "the address holds a NUL character")
+        elif not is_text(scope.get("raw_path", b"")):
+            refusal = problem("invalid", "the address holds a NUL or is not UTF-8")
+        elif faults := text_faults(scope.get("query_string", b"")):
+            refusal = problem("invalid", f"{faults[0].pointer[1:]} is {faults[0].message}", faults=faults)
         else:
             await next_app(scope, receive, send)
             return

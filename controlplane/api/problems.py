@@ -8,6 +8,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from controlplane.api.parameters import sent_name
 from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
 from controlplane.problems import Problem, problem, problem_of
@@ -37,7 +38,7 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
     if error.status_code >= 500 and error.status_code != 503:
         return broke(request, error)
     code = _CODES.get(error.status_code, "invalid")
-    detail, faults = error.detail, _parameter_faults(error)
+    detail, faults = error.detail, _parameter_faults(request, error)
     if code == "too_large":
         detail = f"the body is larger than {request.route_handler.resolve_request_max_body_size():,} bytes"
         faults = (Fault(code, detail),)
@@ -51,11 +52,15 @@ def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Problem
     )
 
 
-def _parameter_faults(error: HTTPException) -> tuple[Fault, ...]:
+def _parameter_faults(request: Request[Any, Any, Any], error: HTTPException) -> tuple[Fault, ...]:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return ()
     return tuple(
-        Fault("invalid_parameter", str(item.get("message", "")), pointer_of("." + str(item.get("key", ""))))
+        Fault(
+            "invalid_parameter",
+            str(item.get("message", "")),
+            pointer_of("." + sent_name(request, str(item.get("key", "")))),
+        )
         for item in error.extra
         if isinstance(item, dict)
     )

@@ -11,15 +11,13 @@ from brownout.model import KINDS
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions, Tagged, tagged
+from controlplane.api.parameters import Limit
 from controlplane.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
 from controlplane.kinds import PATHS, words
 from controlplane.services import Services
 from controlplane.store.values import Commit
 
-MAX_PAGE = 500
-
 Message = Annotated[str, QueryParameter(description="Why; history shows it.", max_length=2000)]
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="How many at most.")]
 
 
 def resource_controller(kind: str, segment: str) -> type[Controller]:

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Conditions
+from controlplane.api.parameters import Before
 from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
 from controlplane.safemode.values import ActiveActivation, BlastRadius
@@ -57,7 +58,7 @@ class SafeModeController(Controller):
         environment: FromPath[str],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
-        before: Annotated[int | None, QueryParameter(ge=1, description="`next` of the page before.")] = None,
+        before: Before = None,
         limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> SafeModeHistory:
         """Every switch that was made, the newest first, derived from commits."""

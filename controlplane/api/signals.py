@@ -1,6 +1,6 @@
 """Signals over HTTP: charts, the overview's summary, how flags are used."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from litestar import Controller, get
@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from controlplane.access.actor import Action, Actor
-from controlplane.errors import InvalidInputError
+from controlplane.api.parameters import utc
 from controlplane.services import Services
 from controlplane.telemetry.signals import Filter, parse_labels
 from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary
@@ -84,9 +84,13 @@ class SignalsController(Controller):
 
 
 def _range(services: Services, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """Raises InvalidInputError for instants that no calendar of ours reaches."""
+    """Raises InvalidInputError for what is not one instant."""
+    end = utc("until", until) if until else services.clock.now()
+    return (utc("since", since) if since else _hour_before(end)), end
+
+
+def _hour_before(end: datetime) -> datetime:
     try:
-        end = (until or services.clock.now()).astimezone(UTC)
-        return (since.astimezone(UTC) if since else end - timedelta(hours=1)), end
+        return end - timedelta(hours=1)
     except OverflowError:
-        raise InvalidInputError("`since` or `until` is too far away") from None
+        return end

@@ -11,6 +11,7 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Action
 from controlplane.access.proposals import Proposal
+from controlplane.api.parameters import Before
 from controlplane.errors import BrownoutError
 from controlplane.store.values import Change
 from controlplane.web.access_frame import Tab, tabs
@@ -172,7 +173,7 @@ class ApprovalsController(Controller):
         visit: NamedDependency[Visit],
         environment: FromPath[str],
         who: FromQuery[str] = "",
-        before: FromQuery[int | None] = None,
+        before: Before = None,
     ) -> Response[Any]:
         found = await visit.services.access.audit.list_events(
             visit.actor, before=before, limit=AUDIT_PAGE, who=who.strip(), environment=environment

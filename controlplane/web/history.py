@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model import KINDS
 from controlplane.access.actor import Action
+from controlplane.api.parameters import Before, Revision
 from controlplane.store.values import Change, Commit, LoggedCommit
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
@@ -97,7 +98,7 @@ class HistoryController(Controller):
         kind: FromQuery[str] = "",
         key: FromQuery[str] = "",
         period: FromQuery[str] = "",
-        before: FromQuery[int | None] = None,
+        before: Before = None,
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         since = visit.now - timedelta(days=int(period)) if period in PERIODS else None
@@ -162,8 +163,8 @@ class HistoryController(Controller):
         self,
         visit: NamedDependency[Visit],
         environment: FromPath[str],
-        start: FromQuery[int | None] = None,
-        end: FromQuery[int | None] = None,
+        start: Revision = None,
+        end: Revision = None,
     ) -> Response[Any]:
         frame = await visit.frame(environment, "history")
         until = frame.environment.revision if end is None else end

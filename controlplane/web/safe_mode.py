@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 
 from controlplane.access.actor import Action
+from controlplane.api.parameters import Before
 from controlplane.errors import InvalidInputError
 from controlplane.safemode.request import ExtensionRequest
 from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
@@ -80,7 +81,7 @@ class SafeModeController(Controller):
 
     @get(opt={"action": Action.READ})
     async def show(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], before: FromQuery[int | None] = None
+        self, visit: NamedDependency[Visit], environment: FromPath[str], before: Before = None
     ) -> Response[Any]:
         switches, following = await visit.services.safe_mode_history.list(
             visit.actor, environment, before=before, limit=20
