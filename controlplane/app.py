@@ -115,7 +115,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             everything = system_actor("system:otlp")
             otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything))
             await stack.enter_async_context(background("otlp", otlp.run))
-        await stack.enter_async_context(background("rollouts", Engine(store, changes, facts, clock).run))
+        engine = Engine(store, changes, facts, clock)
+        publisher.on_commit(engine.wake)
+        await stack.enter_async_context(background("rollouts", engine.run))
         yield Services(
             observability=stack.enter_context(observing(settings.otlp_endpoint)),
             settings=settings,

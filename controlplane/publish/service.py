@@ -29,15 +29,25 @@ class PublisherService:
         self._publishers: dict[str, Publisher] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._listeners: list[Listener] = []
+        self._watchers: list[Callable[[str], None]] = []
         self._discover = asyncio.Event()
 
     def wake(self, environment: str) -> None:
         """Something was committed to `environment`."""
+        for watcher in self._watchers:
+            watcher(environment)
         publisher = self._publishers.get(environment)
         if publisher:
             publisher.wake()
         else:
             self._discover.set()
+
+    def on_commit(self, watcher: Callable[[str], None]) -> None:
+        """`watcher(environment)` is told of every commit at least once, whichever replica made it.
+
+        It must neither block nor raise, and may miss some while the connection is lost.
+        """
+        self._watchers.append(watcher)
 
     def on_published(self, listener: Listener) -> None:
         """`listener` is told of every revision this replica brought out. It must neither block nor raise."""

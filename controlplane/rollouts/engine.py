@@ -2,6 +2,7 @@
 was decided on, so a second one is refused and decides again on what is then true (ADR 0072)."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -21,10 +22,16 @@ from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
 from controlplane.store import Store, every_resource
+from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
 
 TICK_S = 2.0
+"""What only time and traffic change is looked at so often."""
+
+GATHER_S = 0.2
+"""After a commit woke us: what is committed in so short a time is looked at together."""
+
 ATTEMPTS = 3
 """How often a decision is made again at once because somebody else committed meanwhile."""
 
@@ -78,15 +85,29 @@ def _touches(activation: SafeModeActivation, classes: Sequence[str]) -> bool:
 
 
 class Engine:
-    """`run` until cancelled; `tick` is one round over everything."""
+    """`run` until cancelled, and `wake` it at every commit; `tick` is one round over everything."""
 
     def __init__(self, store: Store, changes: Changes, facts: FactReader, clock: Clock) -> None:
         self._store = store
         self._changes = changes
         self._facts = facts
         self._clock = clock
+        self._committed: set[str] = set()
+        self._woken = asyncio.Event()
+
+    def wake(self, environment: str) -> None:
+        """Something was committed to `environment`: where safe mode was lifted, rollouts go on at once."""
+        self._committed.add(environment)
+        self._woken.set()
 
     async def run(self) -> None:
+        await run_together(self._poll(), self._follow())
+
+    async def tick(self) -> None:
+        for environment in await self._store.list_environments():
+            await self._look_at(environment.key)
+
+    async def _poll(self) -> None:
         while True:
             try:
                 await self.tick()
@@ -94,17 +115,26 @@ class Engine:
                 log.warning("rollouts_wait", error=error.message)
             await asyncio.sleep(TICK_S)
 
-    async def tick(self) -> None:
-        for environment in await self._store.list_environments():
-            for resource in await every_resource(self._store, environment.key, "rollout"):
-                try:
-                    rollout = decode("rollout", resource.spec)
-                    if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
-                        await self._steer(environment.key, resource.key)
-                except UnavailableError:
-                    raise
-                except Exception:  # whatever is wrong with one rollout, the guardrails of the others hold
-                    log.exception("rollout_not_steered", environment=environment.key, rollout=resource.key)
+    async def _follow(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            committed, self._committed = self._committed, set()
+            for environment in committed:
+                with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
+                    await self._look_at(environment)
+            await asyncio.sleep(GATHER_S)
+
+    async def _look_at(self, environment: str) -> None:
+        for resource in await every_resource(self._store, environment, "rollout"):
+            try:
+                rollout = decode("rollout", resource.spec)
+                if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
+                    await self._steer(environment, resource.key)
+            except UnavailableError:
+                raise
+            except Exception:  # whatever is wrong with one rollout, the guardrails of the others hold
+                log.exception("rollout_not_steered", environment=environment, rollout=resource.key)
 
     async def _steer(self, environment: str, key: str) -> None:
         for _ in range(ATTEMPTS):

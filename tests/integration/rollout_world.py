@@ -1,5 +1,6 @@
 """A small world for rollouts: a flag that governs a request class, real SDK evaluation, and time in our hands."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,21 @@ class World:
                 await self.traffic(requests, refusals)
             self.pass_time(60)
             await self.tick()
+
+    async def activate(self, key: str) -> None:
+        """Safe mode for the flag's requests, for an hour."""
+        now = self.clock.now()
+        spec = {
+            "profile": "calm", "reason": "provider trouble", "actor": "mara", "activated_at": now.isoformat(),
+            "expires_at": (now + timedelta(hours=1)).isoformat(), "scope": {"request_classes": ["support-reply"]},
+        }  # fmt: skip
+        await self.changes.commit(ME, ENVIRONMENT, [Operation("put", "safe_mode_activation", key, raw(spec))], "on")
+
+    async def settled(self, state: str) -> None:
+        """Waits until an engine that runs by itself has brought the rollout into `state`."""
+        async with asyncio.timeout(20):
+            while (await self.view()).summary.state != state:  # noqa: ASYNC110 - another task moves it
+                await asyncio.sleep(0.02)
 
     async def view(self) -> RolloutView:
         return await self.rollouts.get(ME, ENVIRONMENT, KEY)

@@ -1,7 +1,6 @@
 """Rollouts from end to end: SDK evaluation, telemetry, Postgres, and three engines that want to act at once."""
 
 import asyncio
-from datetime import timedelta
 
 import msgspec
 import pytest
@@ -11,8 +10,12 @@ from brownout.model import Rollout
 from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.database import Database
+from controlplane.embedded.nats import EmbeddedNats
 from controlplane.errors import ConflictError, InvalidInputError
+from controlplane.rollouts import engine
 from controlplane.store import Store
+from controlplane.tasks import end
+from tests.integration.publishing import PATIENT, replica
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, ROLLOUT, MovedClock, World, raw
 
 pytestmark = pytest.mark.anyio
@@ -96,12 +99,7 @@ async def test_with_no_traffic_nothing_advances(world: World) -> None:
 
 async def test_safe_mode_on_its_requests_pauses_it_and_lifting_resumes_it(world: World) -> None:
     await world.begin()
-    now = world.clock.now()
-    activation = {
-        "profile": "calm", "reason": "provider trouble", "actor": "mara", "activated_at": now.isoformat(),
-        "expires_at": (now + timedelta(hours=1)).isoformat(), "scope": {"request_classes": ["support-reply"]},
-    }  # fmt: skip
-    await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "safe_mode_activation", "a", raw(activation))], "on")
+    await world.activate("a")
     await world.tick()
     paused = await world.view()
     assert (paused.summary.state, paused.spec.progress.paused_by) == ("paused", "safe_mode")
@@ -114,6 +112,24 @@ async def test_safe_mode_on_its_requests_pauses_it_and_lifting_resumes_it(world:
     assert resumed.summary.state == "running"
     assert resumed.judged[0].verdict == "open", "what was seen during safe mode must not count"
     assert resumed.elapsed_s < 60
+
+
+async def test_a_rollout_pauses_and_resumes_as_soon_as_it_is_committed(
+    world: World, database_url: str, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Safe mode is switched in another process; nothing here looks by the clock."""
+    monkeypatch.setattr(engine, "TICK_S", 3_600.0)
+    await world.begin()
+    async with replica(database_url, nats_server.url, PATIENT) as plane:
+        plane.service.on_commit(world.engines[0].wake)
+        running = asyncio.create_task(world.engines[0].run())
+        await world.settled("running")
+        await world.activate("a")
+        await world.settled("paused")
+        await world.changes.commit(ME, ENVIRONMENT, [Operation("del", "safe_mode_activation", "a")], "off")
+        await world.settled("running")
+        await end(running)
+    assert [message.split(":")[0] for message in await world.stages()] == ["paused", "resumed"]
 
 
 async def test_a_guardrail_may_switch_safe_mode_on(world: World) -> None:
