@@ -152,6 +152,21 @@ def test_hostile_content_is_shown_harmlessly(demo: Demo) -> None:
     assert ran == []
 
 
+def test_an_open_page_of_a_rollout_follows_it(demo: Demo) -> None:
+    """Its head too: who looks while safe mode is lifted must not believe it paused, nor be offered to resume it."""
+    seen = demo.visit()
+    page = seen.page
+    page.goto(f"/e/production/rollouts/{demo.known['rollout']}")
+    expect(page.locator("h1")).to_contain_text("running")
+    demo.up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "to see it pause")
+    expect(page.locator("h1")).to_contain_text("paused")
+    expect(page.get_by_role("link", name="Resume")).to_be_visible()
+    demo.up.json("safe-mode", "off", "--reason", "to see it resume")
+    expect(page.locator("h1")).to_contain_text("running")
+    expect(page.get_by_role("link", name="Pause")).to_be_visible()
+    page.context.close()
+
+
 def test_a_bad_model_rolls_itself_back_on_the_page(demo: Demo) -> None:
     seen = demo.visit()
     page = seen.page
