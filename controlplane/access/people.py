@@ -69,7 +69,7 @@ class People:
         self._authorize_somewhere(actor)
         async with self._database.snapshot() as connection:
             rows, grants = await people.everybody(connection), await people.grants(connection)
-        return [_person(row, grants) for row in rows]
+        return [_person(row, _visible(actor, grants)) for row in rows]
 
     async def get(self, actor: Actor, person: str) -> Person:
         """Oneself, or anybody for who manages people. Raises NotFoundError."""
@@ -79,7 +79,8 @@ class People:
             row = await people.by_id(connection, person)
             if row is None:
                 raise NotFoundError("there is no such person")
-            return _person(row, await people.grants(connection, person))
+            grants = await people.grants(connection, person)
+            return _person(row, grants if actor.person == person else _visible(actor, grants))
 
     async def invite(self, actor: Actor, email: str, name: str, grants: Mapping[str, Iterable[str]]) -> Invitation:
         """Adds somebody who can sign in once they have followed the link.
@@ -109,7 +110,7 @@ class People:
         return Invitation(row.id, address, link.text, now + INVITE_LASTS)
 
     async def reset(self, actor: Actor, person: str) -> Invitation:
-        """A link with which somebody who lost their password, or their invitation, gets in again."""
+        """A link with which somebody who lost their password, or their invitation, gets in again; older links end."""
         authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
         async with self._database.transaction() as connection:
             row = await self._found(connection, person)
@@ -140,7 +141,7 @@ class People:
                     detail={"role": role, "where": environment},
                 )  # fmt: skip
         self._memory.forget()
-        return await self._read(person)
+        return await self._read(actor, person)
 
     async def revoke(self, actor: Actor, person: str, environment: str, role: str) -> Person:
         """Raises ConflictError for a role that the identity provider gives, and for the last administrator's."""
@@ -162,7 +163,7 @@ class People:
                 detail={"role": role, "where": environment},
             )  # fmt: skip
         self._memory.forget()
-        return await self._read(person)
+        return await self._read(actor, person)
 
     async def disable(self, actor: Actor, person: str) -> Person:
         """Ends everything they could act with at once: sessions, tokens, devices. Keys of services stay."""
@@ -174,12 +175,13 @@ class People:
             row = await self._found(connection, person)
             await people.set_disabled(connection, person, now)
             await self._keep_an_administrator(connection, before)
+            await people.end_links(connection, person)
             await credentials.end_sessions_of(connection, person, now)
             await credentials.revoke_tokens_of(connection, person, now)
             await credentials.forget_devices(connection, person)
             await self._audit.record(connection, Event.PERSON_DISABLED, actor, target=row.email)
         self._memory.forget()
-        return await self._read(person)
+        return await self._read(actor, person)
 
     async def enable(self, actor: Actor, person: str) -> Person:
         authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
@@ -188,11 +190,12 @@ class People:
             await people.set_disabled(connection, person, None)
             await self._audit.record(connection, Event.PERSON_ENABLED, actor, target=row.email)
         self._memory.forget()
-        return await self._read(person)
+        return await self._read(actor, person)
 
-    async def _read(self, person: str) -> Person:
+    async def _read(self, actor: Actor, person: str) -> Person:
         async with self._database.snapshot() as connection:
-            return _person(await self._found(connection, person), await people.grants(connection, person))
+            row, grants = await self._found(connection, person), await people.grants(connection, person)
+        return _person(row, _visible(actor, grants))
 
     @staticmethod
     async def _found(connection: ReadConnection, person: str) -> PersonRow:
@@ -245,6 +248,15 @@ def checked_name(name: str, otherwise: str) -> str:
 
 def grants_of(rows: Iterable[GrantRow]) -> Grants:
     return collect((row.environment, row.role) for row in rows)
+
+
+def _visible(actor: Actor, grants: Iterable[GrantRow]) -> list[GrantRow]:
+    """What holds where the actor manages people; a role in every environment holds there, too."""
+    return [
+        grant
+        for grant in grants
+        if grant.environment == ANY_ENVIRONMENT or allows(actor.grants, Action.MANAGE_PEOPLE, grant.environment)
+    ]
 
 
 def _person(row: PersonRow, grants: Iterable[GrantRow]) -> Person:

@@ -108,8 +108,7 @@ class Sessions:
             NotFoundError: it has ended, never was, or is none of the actor's business.
         """
         async with self._database.transaction() as connection:
-            rows = await credentials.sessions(connection, None, self._clock.now())
-            found = next((row for row in rows if row.id == session), None)
+            found = await credentials.session(connection, session, self._clock.now())
             mine = found is not None and found.person == actor.person
             if found is None or not (mine or allows(actor.grants, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)):
                 raise NotFoundError("there is no such session")

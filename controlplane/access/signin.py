@@ -91,6 +91,7 @@ class SignIn:
         hashed = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
             await self._use(connection, link)
+            await people.end_links(connection, person.id)
             if name:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
@@ -117,6 +118,7 @@ class SignIn:
         hashed = await self._passwords.hash(new)
         async with self._database.transaction() as connection:
             await people.set_password(connection, person.id, hashed)
+            await people.end_links(connection, person.id)
             await credentials.end_sessions_of(connection, person.id, self._clock.now(), but=actor.credential)
             await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
         self._memory.forget()

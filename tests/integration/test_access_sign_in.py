@@ -3,7 +3,10 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from controlplane.access.sessions import Origin
+from controlplane.errors import NotFoundError
 from tests.integration.accessing import PASSWORD, ROOT, URL, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -174,3 +177,55 @@ async def test_no_secret_stands_in_the_database_as_it_was_given(world: World) ->
 
             dump = str((await connection.execute(text(f"SELECT * FROM {table}"))).all())
             assert not any(secret in dump for secret in given), table
+
+
+async def test_of_a_persons_links_only_the_newest_works_and_using_it_ends_the_rest(world: World) -> None:
+    invited = await world.access.people.invite(ROOT, "eve@example.com", "", {"production": ["viewer"]})
+    first = await world.access.people.reset(ROOT, invited.person)
+    newest = await world.access.people.reset(ROOT, invited.person)
+    other = await world.access.people.invite(ROOT, "noor@example.com", "", {"production": ["viewer"]})
+    peek = world.access.sign_in.peek
+    assert [await peek(each.secret) for each in (invited, first, newest, other)] == [None, None, "reset", "invite"]
+    await world.access.sign_in.with_link(newest.secret, PASSWORD, Origin())
+    for spent in (invited, first, newest):
+        with pytest.raises(NotFoundError):
+            await world.access.sign_in.with_link(spent.secret, PASSWORD, Origin())
+    assert await peek(other.secret) == "invite"
+
+
+async def test_a_link_dies_with_a_changed_password_and_with_its_persons_account(world: World) -> None:
+    eve = await world.person("eve@example.com", {"production": ["viewer"]})
+    link = await world.access.people.reset(ROOT, eve.person)
+    await world.access.sign_in.change_password(eve, PASSWORD, "another fine password")
+    assert await world.access.sign_in.peek(link.secret) is None
+    link = await world.access.people.reset(ROOT, eve.person)
+    await world.access.people.disable(ROOT, eve.person)
+    await world.access.people.enable(ROOT, eve.person)
+    with pytest.raises(NotFoundError):
+        await world.access.sign_in.with_link(link.secret, PASSWORD, Origin())
+
+
+async def test_an_administrator_of_one_environment_sees_nobodys_roles_in_another(world: World) -> None:
+    eve = await world.person("eve@example.com", {"production": ["viewer"], "staging": ["operator"]})
+    ada = await world.person("ada@example.com", {"production": ["admin"]})
+    [seen] = [each for each in await world.access.people.list_people(ada) if each.id == eve.person]
+    shown = await world.access.people.get(ada, eve.person)
+    given = await world.access.people.grant(ada, eve.person, "production", "editor")
+    assert {g.environment for g in (*seen.grants, *shown.grants, *given.grants)} == {"production"}
+    assert {g.environment for g in (await world.access.people.get(eve, eve.person)).grants} == {"production", "staging"}
+
+
+async def test_signing_out_works_however_many_sessions_there_are(world: World, database_url: str) -> None:
+    eve = await world.person("eve@example.com", {"production": ["viewer"]})
+    world.clock.move(timedelta(minutes=1))
+    async with world.services.database.transaction() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO session SELECT 's' || n, 's' || n, :person, 'sso', '', '', :at, :at, :ends, NULL "
+                "FROM generate_series(1, 600) n"
+            ),
+            {"person": eve.person, "at": world.clock.now(), "ends": world.clock.now() + timedelta(hours=1)},
+        )
+    await world.access.sessions.end(eve, eve.credential)
+    with pytest.raises(NotFoundError):
+        await world.access.sessions.end(eve, eve.credential)

@@ -71,6 +71,19 @@ async def find_session(connection: ReadConnection, digest: str) -> SessionRow | 
     )
 
 
+async def session(connection: ReadConnection, session_id: str, now: datetime) -> SessionRow | None:
+    """A live one, by its id."""
+    return await fetch_one(
+        connection,
+        SessionRow,
+        """
+        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
+        WHERE id = :id AND ended_at IS NULL AND expires_at > :now
+        """,
+        id=session_id, now=now,
+    )  # fmt: skip
+
+
 async def sessions(connection: ReadConnection, person: str | None, now: datetime) -> list[SessionRow]:
     """Live ones of one person, or of all."""
     return await fetch(

@@ -148,12 +148,8 @@ async def insert_link(
     connection: WriteConnection,
     *, digest: str, purpose: str, person: str | None, by: str, at: datetime, expires_at: datetime,
 ) -> None:  # fmt: skip
-    """One usable link for each purpose and person: an older one stops working."""
-    await run(
-        connection,
-        "DELETE FROM one_time_link WHERE purpose = :purpose AND person IS NOT DISTINCT FROM :person AND used_at IS NULL",
-        purpose=purpose, person=person,
-    )  # fmt: skip
+    """The one link by which this person (None: the first ever) gets in: older ones stop working, whatever for."""
+    await end_links(connection, person)
     await run(
         connection,
         """
@@ -162,6 +158,12 @@ async def insert_link(
         """,
         digest=digest, purpose=purpose, person=person, by=by, at=at, expires_at=expires_at,
     )  # fmt: skip
+
+
+async def end_links(connection: WriteConnection, person: str | None) -> None:
+    """Those of this person that nobody has used."""
+    sql = "DELETE FROM one_time_link WHERE person IS NOT DISTINCT FROM :person AND used_at IS NULL"
+    await run(connection, sql, person=person)
 
 
 async def find_link(connection: ReadConnection, digest: str) -> LinkRow | None:
