@@ -61,6 +61,7 @@ class FleetController(Controller):
         self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Stream:
         """Server-sent events `fleet`: the summary now and after every change."""
+        await services.reads.head(actor, environment)
         events = services.telemetry.fleet.events(actor, environment)
         return Stream(_sse(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 

@@ -248,9 +248,16 @@ class Fleet:
             except TimeoutError:
                 return self.spread(actor, environment, revision)
 
-    async def events(self, actor: Actor, environment: str) -> AsyncIterator[bytes]:
-        """The summary, encoded as JSON, now and after each change; nothing in between. Ends never."""
+    def events(self, actor: Actor, environment: str) -> AsyncIterator[bytes]:
+        """The summary, encoded as JSON, now and after each change; nothing in between. Ends never.
+
+        Raises:
+            ForbiddenError: at once, not with the first event.
+        """
         authorize(actor, Action.READ, environment)
+        return self._follow(environment)
+
+    async def _follow(self, environment: str) -> AsyncIterator[bytes]:
         last = -1
         while True:
             changed = self._changed_event(environment)
