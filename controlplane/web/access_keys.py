@@ -17,6 +17,7 @@ from controlplane.web.framing import url
 from controlplane.web.parts import Option
 from controlplane.web.render import View
 from controlplane.web.visit import Visit
+from controlplane.web.words import number
 
 LASTS = (Option("30", "30 days"), Option("90", "90 days"), Option("365", "a year"))
 PERSONAL = "Do not commit it: whoever has it can do what you can. It is shown only now."
@@ -67,7 +68,7 @@ class KeysController(Controller):
         try:
             made = await visit.services.access.keys.create(visit.actor, environment, form.get("name", ""))
         except BrownoutError as error:
-            return await _keys(visit, environment, error=error.message)
+            return await _keys(visit, environment, error=await visit.refusal(error))
         advice = f"For services of {environment}: reads its configuration and reports telemetry, nothing else. It is shown only now."
         return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
 
@@ -85,7 +86,7 @@ class KeysController(Controller):
                 return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
             await keys.revoke(visit.actor, environment, key, "revoked in the console")
         except BrownoutError as error:
-            return await _keys(visit, environment, error=error.message)
+            return await _keys(visit, environment, error=await visit.refusal(error))
         return Redirect(url(environment, "access", "keys"), status_code=303)
 
     @get("/tokens", opt={"action": Action.READ})
@@ -95,13 +96,13 @@ class KeysController(Controller):
     @post("/tokens", opt={"action": Action.READ}, status_code=200)
     async def make_token(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
-        days = int(form["lasts"]) if form.get("lasts", "").isdigit() else 90
+        days = number(form.get("lasts", ""), 90)
         try:
             made = await visit.services.access.tokens.create_personal(
                 visit.actor, form.get("name", ""), lasts=timedelta(days=days)
             )
         except BrownoutError as error:
-            return await _tokens(visit, environment, error=error.message)
+            return await _tokens(visit, environment, error=await visit.refusal(error))
         return await _tokens(visit, environment, shown=Shown(f"API token {made.name}", made.token, PERSONAL))
 
     @post("/tokens/{token:str}", opt={"action": Action.READ}, status_code=200)

@@ -75,7 +75,7 @@ class PeopleController(Controller):
         try:
             made = await visit.services.access.people.invite(visit.actor, email, form.get("name", ""), {place: [role]})
         except BrownoutError as error:
-            return await _page(visit, environment, error=error.message, email=email)
+            return await _page(visit, environment, error=await visit.refusal(error), email=email)
         return await _page(visit, environment, shown=_link(visit, made))
 
     @post("/people/{person:str}", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
@@ -100,7 +100,7 @@ class PeopleController(Controller):
                 case "enable":
                     await people.enable(actor, person)
         except BrownoutError as error:
-            return await _page(visit, environment, error=error.message)
+            return await _page(visit, environment, error=await visit.refusal(error))
         return await _page(visit, environment, shown=shown)
 
 

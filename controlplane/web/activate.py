@@ -21,7 +21,7 @@ from controlplane.web.parts import NowThen, Option
 from controlplane.web.profiles import ProfileCard, profile_cards
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
-from controlplane.web.words import count, percent, plural, span
+from controlplane.web.words import count, number, percent, plural, span
 
 DURATIONS = (Option("900", "15 min"), Option("3600", "1 h"), Option("14400", "4 h"), Option("86400", "24 h"))
 COLUMNS = (
@@ -122,7 +122,7 @@ class Asked(msgspec.Struct, frozen=True):
     token: str = ""
 
     def request(self) -> ActivationRequest:
-        seconds = int(self.for_s) if self.for_s.isdigit() else None
+        seconds = number(self.for_s) if self.for_s.isdigit() else None
         return ActivationRequest(
             profile=self.profile,
             reason=self.reason,
@@ -168,7 +168,7 @@ class ActivateController(Controller):
             )
         except BrownoutError as error:
             errors = {fault.pointer.strip("/").partition("/")[0]: fault.message for fault in error.faults}
-            return await _page(visit, environment, cards, asked, errors or {"reason": error.message})
+            return await _page(visit, environment, cards, asked, errors or {"reason": await visit.refusal(error)})
         return saved(environment, done.commit.revision, "safe-mode")
 
 

@@ -21,7 +21,7 @@ from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import DiffLine
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
-from controlplane.web.words import plural, words
+from controlplane.web.words import number, plural, words
 
 AUDIT_PAGE = 100
 
@@ -120,21 +120,21 @@ class ApprovalsController(Controller):
         """`do` is rule, break, end or review."""
         form = dict(await visit.form())
         access, actor = visit.services.access, visit.actor
-        number = int(form["id"]) if form.get("id", "").isdigit() else 0
+        glass = number(form.get("id", ""))
         reason = form.get("reason", "")
         try:
             match form.get("do"):
                 case "rule":
-                    needed = int(form["needed"]) if form.get("needed", "").isdigit() else 0
+                    needed = number(form.get("needed", ""))
                     await access.rule.set(actor, environment, needed, reason)
                 case "break":
                     await access.break_glass.break_(actor, environment, reason)
                 case "end":
-                    await access.break_glass.end(actor, environment, number)
+                    await access.break_glass.end(actor, environment, glass)
                 case "review":
-                    await access.break_glass.review(actor, environment, number, reason)
+                    await access.break_glass.review(actor, environment, glass, reason)
         except BrownoutError as error:
-            return await _list(visit, environment, error.message)
+            return await _list(visit, environment, await visit.refusal(error))
         return Redirect(url(environment, "access", "approvals"), status_code=303)
 
     @get("/approvals/{proposal:int}", opt={"action": Action.READ})
@@ -154,7 +154,7 @@ class ApprovalsController(Controller):
         try:
             match form.get("do"):
                 case "approve":
-                    edition = int(form["edition"]) if form.get("edition", "").isdigit() else 0
+                    edition = number(form.get("edition", ""))
                     await proposals.approve(actor, environment, proposal, edition, note)
                 case "commit":
                     commit = await proposals.commit(actor, environment, proposal)
@@ -164,7 +164,7 @@ class ApprovalsController(Controller):
                 case "withdraw":
                     await proposals.withdraw(actor, environment, proposal, note)
         except BrownoutError as error:
-            return await _show(visit, environment, proposal, error.message)
+            return await _show(visit, environment, proposal, await visit.refusal(error))
         return Redirect(url(environment, "access", "approvals", str(proposal)), status_code=303)
 
     @get("/audit", opt={"action": Action.READ_AUDIT})
@@ -234,8 +234,8 @@ def _row(environment: str, each: Proposal) -> ProposalRow:
                        url(environment, "access", "approvals", str(each.id)))  # fmt: skip
 
 
-async def _show(visit: Visit, environment: str, number: int, error: str) -> Response[Any]:
-    found = await visit.services.proposals.get(visit.actor, environment, number)
+async def _show(visit: Visit, environment: str, proposal_id: int, error: str) -> Response[Any]:
+    found = await visit.services.proposals.get(visit.actor, environment, proposal_id)
     proposal, mine = found.proposal, found.proposal.author == visit.actor.name
     is_open = proposal.state == "open"
     theirs = tuple(Change(each.kind, each.key, each.before, each.after) for each in found.theirs)

@@ -162,7 +162,7 @@ def _change_list(items: list[Any], index: int, verb: str) -> None:
         items.insert(index + 1, msgspec.json.decode(msgspec.json.encode(item)))
     elif verb in {"up", "down"}:
         items.insert(max(0, index + (-1 if verb == "up" else 1)), items.pop(index))
-    elif verb.startswith("to.") and verb[3:].isdigit():
+    elif verb.startswith("to.") and verb[3:].isdecimal() and len(verb) < 12:
         items.insert(int(verb[3:]), items.pop(index))
 
 

@@ -11,6 +11,7 @@ from brownout.parse import encode, parse
 from controlplane.web.draft import Document, read
 from controlplane.web.jsondiff import diff_bytes, pretty
 from controlplane.web.visit import Visit
+from controlplane.web.words import number
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ async def sent(visit: Visit) -> Sent:
             document["@json"] = str(error)
         else:
             document = found if isinstance(found, dict) else document
-    return Sent(document, int(plain.get("base", "0") or 0), command, plain.get("key", "").strip())
+    return Sent(document, number(plain.get("base", "")), command, plain.get("key", "").strip())
 
 
 def checked(kind: str, key: str, document: Document) -> tuple[Document, Mapping[str, str]]:

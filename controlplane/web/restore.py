@@ -16,6 +16,7 @@ from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import DiffLine
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
+from controlplane.web.words import number
 
 
 class RestorePage(View, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ class RestoreController(Controller):
     async def restore(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         fields = await visit.form()
         form = dict(fields)
-        target = int(form.get("target", "0") or 0)
+        target = number(form.get("target", ""))
         refs = tuple(ResourceRef(*value.split("/", 1)) for name, value in fields if name == "ref" and "/" in value)
         message = form.get("message", "").strip()
         error = ""

@@ -25,7 +25,7 @@ from controlplane.web.jsondiff import diff_bytes, diff_changes
 from controlplane.web.parts import DiffLine
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
-from controlplane.web.words import words
+from controlplane.web.words import number, words
 
 SECTIONS = {"flag": "flags", "cohort": "cohorts", "request_class": "request-classes", "safe_mode_profile": "safe-mode",
             "response_template": "response-templates"}  # fmt: skip
@@ -114,7 +114,7 @@ class ReviewController(Controller):
         authorize(visit.actor, Action.EDIT, environment)
         form = dict(await visit.form())
         spec = form["spec"].encode() if form.get("spec") else None
-        change = Change(environment, kind, form.get("key", ""), spec, int(form.get("base", "0") or 0))
+        change = Change(environment, kind, form.get("key", ""), spec, number(form.get("base", "")))
         message = form.get("message", "").strip()
         found = await visit.services.reads.find(visit.actor, environment, kind, change.key)
         if not message:

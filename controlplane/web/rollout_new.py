@@ -99,7 +99,7 @@ class NewRolloutController(Controller):
                     visit.actor, environment, draft.key, spec, form.get("reason", "")
                 )
             except BrownoutError as error:
-                errors = {fault.pointer: fault.message for fault in error.faults} or {"": error.message}
+                errors = {fault.pointer: fault.message for fault in error.faults} or {"": await visit.refusal(error)}
             else:
                 return saved(environment, commit.revision, "rollouts", draft.key)
         first = next(iter(errors.values()))

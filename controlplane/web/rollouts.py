@@ -164,7 +164,7 @@ class RolloutsController(Controller):
         try:
             done = await visit.services.rollouts.move(visit.actor, environment, key, step, reason)
         except BrownoutError as error:
-            return await _move_page(visit, environment, key, step, reason=reason, error=error.message)
+            return await _move_page(visit, environment, key, step, reason=reason, error=await visit.refusal(error))
         return saved(environment, done.revision, "rollouts", key)
 
 

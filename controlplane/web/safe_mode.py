@@ -21,7 +21,7 @@ from controlplane.web.profiles import ProfileCard, profile_cards
 from controlplane.web.render import View
 from controlplane.web.safe_panel import ActivationCard, FleetNow, SafePanel, SafePanelPart, fleet_now, safe_panel
 from controlplane.web.visit import Viewer, Visit, saved
-from controlplane.web.words import seconds
+from controlplane.web.words import number, seconds
 
 SAID = {"on": "switched on", "changed": "extended", "off": "lifted", "expired": "lifted itself"}
 EXTENSIONS = (Option("1800", "30 min"), Option("3600", "1 h"), Option("14400", "4 h"))
@@ -140,7 +140,7 @@ class SafeModeController(Controller):
         """`for_s` counts from the present end, not from now: “extend by”."""
         form = dict(await visit.form())
         present = await visit.services.safe_mode.get(visit.actor, environment, key)
-        more = int(form.get("for_s", "0") or 0)
+        more = number(form.get("for_s", ""))
         request = ExtensionRequest(for_s=round(present.left_s) + more, reason=form.get("reason", ""))
         try:
             done = await visit.services.safe_mode.extend(visit.actor, environment, key, request)

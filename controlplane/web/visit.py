@@ -9,11 +9,13 @@ from litestar import Request, Response
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action, Actor, allows
+from controlplane.api.guard import audit_denial
+from controlplane.errors import BrownoutError
 from controlplane.services import Services
 from controlplane.web.frame import Frame, Notice, Person
 from controlplane.web.framing import build_frame, url
 from controlplane.web.render import Templates, View
-from controlplane.web.words import initials, words
+from controlplane.web.words import initials, number, words
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Visit(Viewer):
         data = await self.request.form()
         return [(name, value) for name, value in data.multi_items() if isinstance(value, str)]
 
+    async def refusal(self, error: BrownoutError) -> str:
+        """What the page says of it; a denial goes on record here as it does when it is the whole answer."""
+        await audit_denial(error, self.request.scope)
+        return error.message
+
     async def frame(
         self, environment: str, section: str, *, live: bool = False, notices: tuple[Notice, ...] = ()
     ) -> Frame:
@@ -66,9 +73,9 @@ class Visit(Viewer):
     async def _saved(self, environment: str) -> tuple[Notice, ...]:
         """`?saved=913` after a redirect: what that commit did, and how to undo it."""
         asked = self.request.query_params.get("saved", "")
-        if not asked.isdigit():
+        if not number(asked):
             return ()
-        commit = await self.services.reads.commit(self.actor, environment, int(asked))
+        commit = await self.services.reads.commit(self.actor, environment, number(asked))
         switched = all(change.kind == "safe_mode_activation" for change in commit.changes)
         may_undo = self.may(Action.EDIT, environment) and not switched
         undo = url(environment, "undo", str(commit.revision)) if may_undo else ""

@@ -113,3 +113,8 @@ FILTERS: Mapping[str, Callable[..., str | Undefined]] = {
     "short": short, "seconds": seconds, "percent": percent, "basis_points": basis_points, "plural": plural,
     "words": words, "initials": initials,
 }  # fmt: skip
+
+
+def number(text: str, otherwise: int = 0) -> int:
+    """A count as a form or an address says it: up to nine ASCII digits; anything else is `otherwise`."""
+    return int(text) if len(text) < 10 and text.isascii() and text.isdigit() else otherwise
