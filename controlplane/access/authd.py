@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 
 from controlplane.access.callout import CALLOUT_SUBJECT, Callout
 from controlplane.access.keytable import KeyEntry, KeyTable
+from controlplane.access.keyuse import KeyUses
 from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
 from controlplane.clock import Clock
@@ -37,10 +38,17 @@ _RETRY_S = 0.25
 _SWEEPS = 4
 """Sweeps after a revocation: another authd may have let somebody in just before it heard."""
 
+_SWEEP_S = 60.0
+
 _VERSION = "SELECT version FROM sdk_key_version"
 _KEYS = """
 SELECT id, digest, environment, coalesce((extract(epoch FROM expires_at) * 1000)::bigint, 0) AS expires_at
 FROM sdk_key WHERE revoked_at IS NULL
+"""
+_USES = """
+INSERT INTO sdk_key_use (key, used_at)
+SELECT u.key, to_timestamp(u.ms / 1000.0) FROM unnest($1::text[], $2::bigint[]) AS u(key, ms) JOIN sdk_key ON id = u.key
+ON CONFLICT (key) DO UPDATE SET used_at = greatest(sdk_key_use.used_at, excluded.used_at)
 """
 
 
@@ -59,10 +67,11 @@ class AuthdOptions(msgspec.Struct, frozen=True):
 class Authd:
     """One responder. `ready` is set once it has a table and listens; `run` ends only by cancellation."""
 
-    def __init__(self, options: AuthdOptions, callout: Callout, table: KeyTable, clock: Clock) -> None:
+    def __init__(self, options: AuthdOptions, callout: Callout, table: KeyTable, uses: KeyUses, clock: Clock) -> None:
         self._options = options
         self._callout = callout
         self._table = table
+        self._uses = uses
         self._clock = clock
         self._loaded = asyncio.Event()
         self._sweep_due = asyncio.Event()
@@ -108,6 +117,7 @@ class Authd:
             while True:
                 changed.clear()
                 await self._reload(connection)
+                await self._tell_uses(connection)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), _POLL_S)
         finally:
@@ -123,24 +133,39 @@ class Authd:
             self._loaded.set()
             self._sweep_due.set()
 
+    async def _tell_uses(self, connection: asyncpg.Connection) -> None:
+        """Connecting never waits for this: what cannot be told now is told later."""
+        uses = self._uses.due(self._now_ms())
+        if not uses:
+            return
+        try:
+            await connection.execute(_USES, list(uses), list(uses.values()))
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError) as error:
+            log.warning("cannot say when keys were used", error=type(error).__name__)  # and need not, to let SDKs in
+        self._uses.told(uses)
+
     async def _revoke(self) -> None:
-        """Kicks whoever holds a key that ended: at start, after each change, and when a key expires."""
+        """Kicks whoever holds a key that ended: at start, after each change, when a key expires, and once a minute;
+        then it also notes which keys hold connections: somebody who connected long ago uses theirs still."""
         async with _connected(self._options.system_url, self._options.tls) as (client, lost):
             while not lost.is_set():
+                sweeps = 1
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._sweep_due.wait(), self._until_expiry())
+                    await asyncio.wait_for(self._sweep_due.wait(), self._until_sweep())
+                    sweeps = _SWEEPS
                 self._sweep_due.clear()
                 if self._table.version < 0:
                     continue  # the copy on disk may miss a new key: it kicks nobody
-                for _ in range(_SWEEPS):
-                    kicked = await kick_all_but(client, self._table.live_ids(self._now_ms()))
-                    if kicked:
-                        log.info("ended connections whose key no longer holds", connections=kicked)
+                for _ in range(sweeps):
+                    swept = await kick_all_but(client, self._table.live_ids(self._now_ms()))
+                    self._uses.note(swept.holding, self._now_ms())
+                    if swept.kicked:
+                        log.info("ended connections whose key no longer holds", connections=swept.kicked)
 
-    def _until_expiry(self) -> float | None:
+    def _until_sweep(self) -> float:
         now = self._now_ms()
         expiry = self._table.next_expiry(now)
-        return None if expiry is None else (expiry - now) / 1000 + 0.001
+        return _SWEEP_S if expiry is None else min((expiry - now) / 1000 + 0.001, _SWEEP_S)
 
 
 @contextlib.asynccontextmanager

@@ -70,10 +70,14 @@ class Authenticator:
         return actor
 
     async def _key(self, digest: str) -> Actor | None:
+        now = self._clock.now()
         async with self._database.reading() as connection:
             row = await credentials.find_key(connection, digest)
-        if row is None or (row.expires_at is not None and row.expires_at <= self._clock.now()):
+        if row is None or (row.expires_at is not None and row.expires_at <= now):
             return None
+        if row.used_at is None or now - row.used_at >= _TOUCH_EVERY:
+            async with self._database.writing() as connection:
+                await credentials.touch_key(connection, row.id, now)
         return Actor("sdk", f"sdk:{row.name}", {row.environment: frozenset({Role.SDK})}, credential=row.id)
 
     async def _session(self, cookie: str) -> Actor | None:

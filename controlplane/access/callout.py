@@ -5,6 +5,7 @@ from typing import Any
 
 from brownout.wire import Subjects
 from controlplane.access.keytable import KeyTable
+from controlplane.access.keyuse import KeyUses
 from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
 from controlplane.access.tokens import digest, well_formed
 
@@ -54,9 +55,12 @@ def permissions(environment: str, instance: str, domain: str = "") -> dict[str, 
 class Callout:
     """Answers authorization requests from the table alone: no I/O, so a storm costs three signatures each."""
 
-    def __init__(self, issuer: KeyPair, table: KeyTable, *, account: str = APP_ACCOUNT, domain: str = "") -> None:
+    def __init__(
+        self, issuer: KeyPair, table: KeyTable, uses: KeyUses, *, account: str = APP_ACCOUNT, domain: str = ""
+    ) -> None:
         self._issuer = issuer
         self._table = table
+        self._uses = uses
         self._account = account
         self._domain = domain
 
@@ -89,6 +93,7 @@ class Callout:
             return "", "unknown, expired or revoked SDK key"
         if not _INSTANCE.fullmatch(instance):
             return "", "the connection's name must be an instance id"
+        self._uses.note([entry.id], now_ms)
         # No `exp`: a connection that expires is closed for good by nats-py. Revocation kicks instead.
         body = {"type": "user", **permissions(entry.environment, instance, self._domain)}
         name = user_name(entry.id)

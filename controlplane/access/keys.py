@@ -112,7 +112,7 @@ class SdkKeys:
         signing = await self._signing.current(environment)
         now = self._clock.now()
         _check_future(expires_at, now)
-        row = KeyRow(self._new_id(), secret.hint, environment, clean, actor.name, now, expires_at, None)
+        row = KeyRow(self._new_id(), secret.hint, environment, clean, actor.name, now, expires_at, None, None)
         async with self._database.transaction() as connection:
             await credentials.insert_key(connection, row, secret.digest)
             detail: dict[str, str | int] = {"key": row.id}

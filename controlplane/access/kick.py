@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Set
+from typing import NamedTuple
 
 import msgspec
 from nats.aio.client import Client
@@ -33,18 +34,26 @@ class _Answer(msgspec.Struct):
     data: _Page = msgspec.field(default_factory=_Page)
 
 
-async def kick_all_but(system: Client, live: Set[str]) -> int:
-    """Disconnects every SDK whose key id is not in `live`; returns how many. `system`: a system-account connection."""
-    doomed = [
-        (server, connection.cid)
+class Swept(NamedTuple):
+    """Who was found connected: the key ids that hold, and how many connections were ended."""
+
+    holding: frozenset[str]
+    kicked: int
+
+
+async def kick_all_but(system: Client, live: Set[str]) -> Swept:
+    """Disconnects every SDK whose key id is not in `live`. `system`: a system-account connection."""
+    found = [
+        (key, server, connection.cid)
         for server, connection in await _connections(system)
-        if (key := key_id_of(connection.authorized_user)) is not None and key not in live
+        if (key := key_id_of(connection.authorized_user)) is not None
     ]
+    doomed = [(server, cid) for key, server, cid in found if key not in live]
     nowhere = system.new_inbox()  # the server ignores a KICK that names no reply
     for server, cid in doomed:
         await system.publish(f"$SYS.REQ.SERVER.{server}.KICK", json.dumps({"cid": cid}).encode(), reply=nowhere)
     await system.flush()
-    return len(doomed)
+    return Swept(frozenset(key for key, _, _ in found if key in live), len(doomed))
 
 
 async def _connections(system: Client) -> list[tuple[str, _Connection]]:

@@ -7,6 +7,7 @@ import msgspec
 from controlplane.access.authd import Authd, AuthdOptions
 from controlplane.access.callout import Callout
 from controlplane.access.keytable import KeyTable
+from controlplane.access.keyuse import KeyUses
 from controlplane.access.natsconfig import with_credentials
 from controlplane.access.nkeys import KeyPair
 from controlplane.clock import Clock
@@ -60,4 +61,5 @@ def open_authd(settings: AuthdSettings, clock: Clock) -> Authd:
         settings.database_url.reveal(),
         client_tls(settings.nats_ca, settings.nats_cert, settings.nats_key),
     )
-    return Authd(options, Callout(issuer, table), table, clock)
+    uses = KeyUses()
+    return Authd(options, Callout(issuer, table, uses), table, uses, clock)

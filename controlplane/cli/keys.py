@@ -21,10 +21,11 @@ def list_keys(call: Call) -> None:
 
     found = call.session.get(call.session.path("sdk-keys"), KeyList)
     rows = [
-        (k.id, k.name, k.hint, when(k.created_at), when(k.expires_at) if k.expires_at else "", "revoked" if k.revoked_at else "")
+        (k.id, k.name, k.hint, when(k.created_at), when(k.expires_at) if k.expires_at else "",
+         when(k.used_at) if k.used_at else "never", "revoked" if k.revoked_at else "")
         for k in found.items
     ]  # fmt: skip
-    call.answer(found, lambda: table(("id", "name", "begins", "created", "expires", ""), rows))
+    call.answer(found, lambda: table(("id", "name", "begins", "created", "expires", "last used", ""), rows))
 
 
 @verb(key_app, "create", action=Action.MANAGE_KEYS)

@@ -142,7 +142,7 @@ TEXTS = {
 async def _keys(visit: Visit, environment: str, *, shown: Shown | None = None, error: str = "") -> Response[Any]:
     found = await visit.services.access.keys.list_keys(visit.actor, environment)
     rows = tuple(
-        SecretRow(each.id, each.name, each.hint, f"by {each.made_by}", each.created_at, each.expires_at, None,
+        SecretRow(each.id, each.name, each.hint, f"by {each.made_by}", each.created_at, each.expires_at, each.used_at,
                   "revoked" if each.revoked_at else "", url(environment, "access", "keys", each.id))
         for each in found
     )  # fmt: skip

@@ -1,8 +1,10 @@
 """The real nats-server, the real authd: who gets in, what they may touch, how they are thrown out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nats
@@ -10,11 +12,13 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
+from sqlalchemy import text
 
 from brownout.wire import Subjects
 from controlplane.access.actor import system_actor
 from controlplane.access.authd import Authd
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, with_credentials
+from controlplane.access.queries import credentials
 from controlplane.access.responder import AuthdSettings, open_authd
 from controlplane.access.service import Access, open_access
 from controlplane.clock import SystemClock
@@ -31,6 +35,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
 ]
 ROOT = system_actor("system:test")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """The sockets that nats-py drops are collected here, not in the middle of somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +193,6 @@ async def test_a_name_that_could_widen_a_subject_lets_nobody_in(
 async def test_what_the_database_holds_of_a_key_opens_nothing(
     authd: Authd, access: Access, guarded: EmbeddedNats, database: Database
 ) -> None:
-    from sqlalchemy import text
-
     _, secret = await key_for(access, "production")
     assert await enters(guarded, secret)
     async with database.reading() as connection:
@@ -213,6 +222,57 @@ async def test_a_revoked_key_is_thrown_out_and_stays_out(authd: Authd, access: A
         await connect(guarded, secret, "production", "i1")
     assert bystander.is_connected
     await bystander.close()
+
+
+async def last_used(database: Database, key: str) -> datetime | None:
+    async with database.reading() as connection:
+        row = await credentials.key(connection, key)
+    assert row is not None
+    return row.used_at
+
+
+async def until_used(database: Database, key: str) -> datetime:
+    for _ in range(200):
+        if (found := await last_used(database, key)) is not None:
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError("nobody noted it")
+
+
+async def test_it_is_known_when_a_key_was_last_used_to_connect(
+    authd: Authd, access: Access, guarded: EmbeddedNats, database: Database
+) -> None:
+    before = SystemClock().now()
+    key, secret = await key_for(access, "production")
+    idle, _ = await key_for(access, "production")
+    assert await enters(guarded, secret)
+    async with database.reading() as connection:
+        version = (await connection.execute(text("SELECT version FROM sdk_key_version"))).scalar()
+    assert before - timedelta(seconds=1) < await until_used(database, key) <= SystemClock().now()
+    assert await last_used(database, idle) is None
+    async with database.reading() as connection:
+        still = (await connection.execute(text("SELECT version FROM sdk_key_version"))).scalar()
+    assert still == version, "noting a use makes nobody read all keys again"
+
+
+async def test_a_key_that_holds_a_connection_is_in_use_however_long_ago_it_connected(
+    authd: Authd,
+    access: Access,
+    guarded: EmbeddedNats,
+    secrets: NatsSecrets,
+    database: Database,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    key, secret = await key_for(access, "production")
+    assert await enters(guarded, secret)
+    client = await connect(guarded, secret, "production", "i1")
+    await until_used(database, key)
+    async with database.transaction() as connection:
+        await connection.execute(text("DELETE FROM sdk_key_use"))
+    async with answering(guarded, secrets, database_url, tmp_path / "second.json"):  # nobody asks it anything
+        await until_used(database, key)
+    await client.close()
 
 
 async def test_a_thousand_reconnect_at_once_with_the_database_gone(

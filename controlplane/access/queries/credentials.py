@@ -8,7 +8,10 @@ from controlplane.access.queries.base import fetch, fetch_one, run
 from controlplane.database import ReadConnection, WriteConnection
 
 _TOKEN = "id, hint, name, owner, made_by, person, grants, created_at, expires_at, used_at, revoked_at"  # noqa: S105
-_KEY = "id, hint, environment, name, made_by, created_at, expires_at, revoked_at"
+_KEYS = """
+SELECT id, hint, environment, name, made_by, created_at, expires_at, revoked_at, used_at
+FROM sdk_key LEFT JOIN sdk_key_use ON key = id
+"""
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -45,6 +48,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    used_at: datetime | None
 
 
 async def insert_session(connection: WriteConnection, row: SessionRow, digest: str) -> None:
@@ -189,17 +193,24 @@ async def insert_key(connection: WriteConnection, row: KeyRow, digest: str) -> N
 
 
 async def find_key(connection: ReadConnection, digest: str) -> KeyRow | None:
-    sql = f"SELECT {_KEY} FROM sdk_key WHERE digest = :digest AND revoked_at IS NULL"  # noqa: S608
-    return await fetch_one(connection, KeyRow, sql, digest=digest)
+    return await fetch_one(connection, KeyRow, f"{_KEYS} WHERE digest = :digest AND revoked_at IS NULL", digest=digest)
 
 
 async def key(connection: ReadConnection, key_id: str) -> KeyRow | None:
-    return await fetch_one(connection, KeyRow, f"SELECT {_KEY} FROM sdk_key WHERE id = :id", id=key_id)  # noqa: S608
+    return await fetch_one(connection, KeyRow, f"{_KEYS} WHERE id = :id", id=key_id)
 
 
 async def keys(connection: ReadConnection, environment: str) -> list[KeyRow]:
-    sql = f"SELECT {_KEY} FROM sdk_key WHERE environment = :environment ORDER BY created_at DESC LIMIT 500"  # noqa: S608
+    sql = f"{_KEYS} WHERE environment = :environment ORDER BY created_at DESC LIMIT 500"
     return await fetch(connection, KeyRow, sql, environment=environment)
+
+
+async def touch_key(connection: WriteConnection, key_id: str, at: datetime) -> None:
+    sql = """
+    INSERT INTO sdk_key_use (key, used_at) VALUES (:key, :at)
+    ON CONFLICT (key) DO UPDATE SET used_at = greatest(sdk_key_use.used_at, excluded.used_at)
+    """
+    await run(connection, sql, key=key_id, at=at)
 
 
 async def expire_key(connection: WriteConnection, key_id: str, at: datetime) -> None:
