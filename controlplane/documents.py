@@ -11,6 +11,7 @@ from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.kinds import PATHS
+from controlplane.pointers import DOCUMENT, pointing_into, relocated
 from controlplane.store import Store
 from controlplane.store.values import Change, State
 from controlplane.strict_yaml import load_yaml
@@ -94,9 +95,9 @@ class Documents:
             return Imported(False, state.head.revision, (), (), ())
         if dry_run:
             preview = await self._changes.preview(actor, environment, ops, action=Action.IMPORT)
-            faults = _into_document(preview.faults, ops)
+            faults = relocated(preview.faults, DOCUMENT, ops)
             return Imported(False, state.head.revision, faults, preview.effective, preview.changes)
-        try:
+        with pointing_into(DOCUMENT, ops):
             commit = await self._changes.commit(
                 actor,
                 environment,
@@ -105,8 +106,6 @@ class Documents:
                 action=Action.IMPORT,
                 expected_revision=state.head.revision if expected_revision is None else expected_revision,
             )
-        except InvalidInputError as error:
-            raise InvalidInputError(error.message, _into_document(error.faults, ops)) from None
         return Imported(not commit.unchanged, commit.revision, (), commit.effective, commit.changes)
 
 
@@ -139,16 +138,3 @@ def _check_kinds(document: Document) -> None:
             Fault("unknown_kind", f"there is no kind {kind!r} to import", f"/resources/{kind}") for kind in unknown
         )
         raise InvalidInputError(faults[0].message, faults)
-
-
-def _into_document(faults: tuple[Fault, ...], ops: tuple[Operation, ...]) -> tuple[Fault, ...]:
-    """The store points at operations (`/ops/3/key`) or resources (`/flag/x/rules/0`); the caller sent neither."""
-    return tuple(msgspec.structs.replace(f, pointer=_pointer(f.pointer, ops)) for f in faults)
-
-
-def _pointer(pointer: str, ops: tuple[Operation, ...]) -> str:
-    parts = pointer.split("/")
-    if len(parts) > 2 and parts[1] == "ops" and parts[2].isdigit():
-        op = ops[int(parts[2])]
-        return f"/resources/{op.kind}/{op.key}"
-    return f"/resources{pointer}"

@@ -90,6 +90,9 @@ class CommitInput(Input, frozen=True):
     ops: tuple[OperationInput, ...]
     message: str
 
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(op.operation() for op in self.ops)
+
 
 class ChangeOutput(msgspec.Struct, frozen=True):
     """A resource before and after; null where it does not exist."""
@@ -189,9 +192,10 @@ class PreviewOutput(msgspec.Struct, frozen=True):
     changes: tuple[ChangeOutput, ...]
 
     @classmethod
-    def of(cls, preview: "values.Preview") -> "PreviewOutput":
+    def of(cls, preview: "values.Preview", faults: tuple[Fault, ...]) -> "PreviewOutput":
+        """`faults` are the preview's, pointing into what was sent."""
         changes = tuple(map(ChangeOutput.of, preview.changes))
-        return cls(preview.head.revision, preview.faults, preview.effective, changes)
+        return cls(preview.head.revision, faults, preview.effective, changes)
 
 
 class LoggedCommitOutput(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.queries.credentials import KeyRow, TokenRow
 from controlplane.access.sessions import SessionInfo
 from controlplane.dto import Input, PreviewOutput
+from controlplane.pointers import OPERATIONS, relocated
 from controlplane.store.values import ResourceDiff
 
 GrantsJson = dict[str, list[str]]
@@ -231,7 +232,8 @@ class ProposalDetail(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, view: ProposalView) -> "ProposalDetail":
         theirs = tuple(TheirChange.of(each) for each in view.theirs)
-        return cls(ProposalOutput.of(view.proposal), view.stale, theirs, PreviewOutput.of(view.preview))
+        faults = relocated(view.preview.faults, OPERATIONS, view.proposal.operations)
+        return cls(ProposalOutput.of(view.proposal), view.stale, theirs, PreviewOutput.of(view.preview, faults))
 
 
 class BrokenGlass(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.dto import (
@@ -21,8 +21,11 @@ from controlplane.access.dto import (
     RuleInput,
 )
 from controlplane.access.rule import Rule
+from controlplane.api.limits import MAX_DOCUMENT_BYTES
 from controlplane.dto import CommitInput, CommitOutput
+from controlplane.pointers import OPERATIONS, pointing_into
 from controlplane.services import Services
+from controlplane.strict_json import read_struct
 
 
 class RuleController(Controller):
@@ -64,17 +67,24 @@ class ProposalController(Controller):
         found = await services.proposals.list_proposals(actor, environment, "" if only == "all" else only)
         return ProposalList(tuple(map(ProposalOutput.of, found)))
 
-    @post("/", operation_id="propose", opt={"action": Action.EDIT, "large_body": True})
+    @post(
+        "/",
+        operation_id="propose",
+        opt={"action": Action.EDIT, "body": CommitInput},
+        request_max_body_size=MAX_DOCUMENT_BYTES,
+    )
     async def propose(
         self,
         environment: FromPath[str],
-        data: JSONBody[CommitInput],
+        body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalOutput:
         """Puts a commit before others; refused when it would not compile now."""
-        ops = tuple(op.operation() for op in data.ops)
-        return ProposalOutput.of(await services.proposals.propose(actor, environment, ops, data.message))
+        data = read_struct(body, CommitInput)
+        ops = data.operations()
+        with pointing_into(OPERATIONS, ops):
+            return ProposalOutput.of(await services.proposals.propose(actor, environment, ops, data.message))
 
     @get("/{proposal:int}", operation_id="get_proposal", opt={"action": Action.READ})
     async def get_proposal(
@@ -87,18 +97,25 @@ class ProposalController(Controller):
         """What it would do now, and what others changed underneath."""
         return ProposalDetail.of(await services.proposals.get(actor, environment, proposal))
 
-    @put("/{proposal:int}", operation_id="edit_proposal", opt={"action": Action.EDIT, "large_body": True})
+    @put(
+        "/{proposal:int}",
+        operation_id="edit_proposal",
+        opt={"action": Action.EDIT, "body": CommitInput},
+        request_max_body_size=MAX_DOCUMENT_BYTES,
+    )
     async def edit(
         self,
         environment: FromPath[str],
         proposal: FromPath[int],
-        data: JSONBody[CommitInput],
+        body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalOutput:
         """Replaces it, on top of the present head; it loses its approvals."""
-        ops = tuple(op.operation() for op in data.ops)
-        return ProposalOutput.of(await services.proposals.edit(actor, environment, proposal, ops, data.message))
+        data = read_struct(body, CommitInput)
+        ops = data.operations()
+        with pointing_into(OPERATIONS, ops):
+            return ProposalOutput.of(await services.proposals.edit(actor, environment, proposal, ops, data.message))
 
     @post("/{proposal:int}/rebase", operation_id="rebase_proposal", status_code=200, opt={"action": Action.EDIT})
     async def rebase(

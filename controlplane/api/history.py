@@ -21,6 +21,7 @@ from controlplane.dto import (
     RestoreInput,
     VerificationOutput,
 )
+from controlplane.pointers import OPERATIONS, pointing_into, relocated
 from controlplane.services import Services
 from controlplane.strict_json import read_struct
 
@@ -45,14 +46,16 @@ class CommitController(Controller):
     ) -> Tagged[CommitOutput]:
         """All operations as one revision, or none. Refused unless the whole environment still compiles."""
         data = read_struct(body, CommitInput)
-        commit = await services.changes.commit(
-            actor,
-            environment,
-            tuple(op.operation() for op in data.ops),
-            data.message,
-            expected_revision=conditions.expected_revision,
-            idempotency_key=conditions.idempotency_key,
-        )
+        ops = data.operations()
+        with pointing_into(OPERATIONS, ops):
+            commit = await services.changes.commit(
+                actor,
+                environment,
+                ops,
+                data.message,
+                expected_revision=conditions.expected_revision,
+                idempotency_key=conditions.idempotency_key,
+            )
         return tagged(CommitOutput.of(commit), commit)
 
     @post(
@@ -70,8 +73,9 @@ class CommitController(Controller):
         actor: NamedDependency[Actor],
     ) -> PreviewOutput:
         """What the commit would do now, faults included. Writes nothing."""
-        ops = tuple(op.operation() for op in read_struct(body, CommitInput).ops)
-        return PreviewOutput.of(await services.changes.preview(actor, environment, ops))
+        ops = read_struct(body, CommitInput).operations()
+        preview = await services.changes.preview(actor, environment, ops)
+        return PreviewOutput.of(preview, relocated(preview.faults, OPERATIONS, ops))
 
 
 class HistoryController(Controller):

@@ -12,19 +12,11 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
-from brownout.model import KINDS
-from brownout.policy import Policy
-from controlplane.documents import Document
-from controlplane.dto import CommitInput
-from controlplane.kinds import PATHS
 from controlplane.problems import OUTCOMES, Problem
 
 Json = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
-RAW: tuple[type, ...] = (Document, CommitInput, Policy, *(KINDS[kind] for kind in PATHS))
-"""What handlers read or write as bytes: for better faults, or because it is encoded already."""
-
 READ_REFUSALS = (401, 403, 404, 422, 429, 503)
 WRITE_REFUSALS = (*READ_REFUSALS, 409, 413)
 
@@ -52,8 +44,10 @@ def handlers(app: Litestar) -> Mapping[str, HTTPRouteHandler]:
 
 
 def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json:
-    """Adds raw bodies and answers, the documented refusals, and the permission that each operation needs."""
-    _, components = msgspec.json.schema_components((Problem, *RAW), ref_template=REF)
+    """Adds what handlers read or write as bytes (for better faults, or because it is encoded already), the documented
+    refusals, and the permission that each operation needs."""
+    raw = {handler.opt[what] for handler in by_operation.values() for what in ("body", "answer") if what in handler.opt}
+    _, components = msgspec.json.schema_components((Problem, *raw), ref_template=REF)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     for method, operation in _operations(schema):
         handler = by_operation.get(operation.get("operationId", ""))

@@ -14,8 +14,8 @@ from controlplane.api.conditions import Conditions, Tagged, tagged
 from controlplane.api.parameters import Limit
 from controlplane.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
 from controlplane.kinds import PATHS, words
+from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.services import Services
-from controlplane.store.values import Commit
 
 Message = Annotated[str, QueryParameter(description="Why; history shows it.", max_length=2000)]
 
@@ -124,14 +124,15 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
 async def _commit(
     services: Services, actor: Actor, environment: str, *, op: Operation, message: str, conditions: Conditions
 ) -> Tagged[CommitOutput]:
-    commit: Commit = await services.changes.commit(
-        actor,
-        environment,
-        (op,),
-        message,
-        expected_revision=conditions.expected_revision,
-        idempotency_key=conditions.idempotency_key,
-    )
+    with pointing_into(RESOURCE, (op,)):
+        commit = await services.changes.commit(
+            actor,
+            environment,
+            (op,),
+            message,
+            expected_revision=conditions.expected_revision,
+            idempotency_key=conditions.idempotency_key,
+        )
     return tagged(CommitOutput.of(commit), commit)
 
 

@@ -2,12 +2,13 @@
 
 from litestar import Controller, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.dto import CommitOutput, Input, Json
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.services import Services
+from controlplane.strict_json import read_struct
 
 
 class RolloutInput(Input, frozen=True):
@@ -45,16 +46,17 @@ class RolloutController(Controller):
         """Stages, evidence against thresholds over time, what happens next and why it waits."""
         return await services.rollouts.get(actor, environment, key)
 
-    @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT})
+    @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT, "body": RolloutInput})
     async def create_rollout(
         self,
         environment: FromPath[str],
         key: FromPath[str],
-        data: JSONBody[RolloutInput],
+        body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> CommitOutput:
         """A draft: nothing is served differently before it starts."""
+        data = read_struct(body, RolloutInput)
         return CommitOutput.of(await services.rollouts.create(actor, environment, key, bytes(data.spec), data.reason))
 
     @post("/{key:str}/{step:str}", operation_id="move_rollout", opt={"action": Action.ROLLOUT})

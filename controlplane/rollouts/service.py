@@ -11,6 +11,7 @@ from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import ConflictError, Fault, InvalidInputError
+from controlplane.pointers import MEMBER, pointing_into
 from controlplane.rollouts import moves, shares
 from controlplane.rollouts.decide import decide, elapsed_s
 from controlplane.rollouts.engine import Context, edited_meanwhile, read_context
@@ -91,10 +92,11 @@ class Rollouts:
         if rollout.progress.state != "draft":
             raise InvalidInputError("a new rollout is a draft; leave its progress out")
         draft = moves.drafted(rollout, run)
-        return await self._changes.commit(
-            actor, environment, [moves.put("rollout", key, encode(draft))], _reason(reason) or f"rollout {key}",
-            action=Action.ROLLOUT,
-        )  # fmt: skip
+        op = moves.put("rollout", key, encode(draft))
+        with pointing_into(MEMBER, (op,)):
+            return await self._changes.commit(
+                actor, environment, (op,), _reason(reason) or f"rollout {key}", action=Action.ROLLOUT
+            )
 
     async def move(self, actor: Actor, environment: str, key: str, name: str, reason: str) -> Moved:
         """Makes one move by hand, by its name in BY_HAND. Resuming also puts back rules that were edited meanwhile.

@@ -13,7 +13,8 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
-from controlplane.errors import Fault, InvalidInputError, NotFoundError
+from controlplane.errors import InvalidInputError, NotFoundError
+from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
 from controlplane.safemode.values import ActiveActivation, describe_scope
 from controlplane.store import Store, every_resource
@@ -129,7 +130,7 @@ class SafeMode:
         expected_revision: int | None = None,
     ) -> Commit:
         op = Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
-        try:
+        with pointing_into(RESOURCE, (op,)):  # a request's fields are called as the activation's
             return await self._changes.commit(
                 actor,
                 environment,
@@ -138,17 +139,9 @@ class SafeMode:
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,
             )
-        except InvalidInputError as error:
-            raise InvalidInputError(error.message, _into_request(error.faults, key)) from None
 
 
 async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:
     """Every activation in the document, the expired ones too."""
     found = await every_resource(store, environment, ACTIVATION)
     return tuple(ActiveActivation.of(resource.key, _decode(resource.spec), now) for resource in found)
-
-
-def _into_request(faults: tuple[Fault, ...], key: str) -> tuple[Fault, ...]:
-    """The store points into the resource that it was given; the caller sent the request it was made from."""
-    prefix = f"/{ACTIVATION}/{key}"
-    return tuple(msgspec.structs.replace(f, pointer=f.pointer.removeprefix(prefix)) for f in faults)

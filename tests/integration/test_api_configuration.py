@@ -99,7 +99,7 @@ async def test_preview_says_what_a_commit_would_do_and_writes_nothing(api: httpx
     assert preview["changes"][0]["before"] is None
     broken = [{"op": "put", "kind": "flag", "key": "new", "spec": {**FLAG, "default": "maybe"}}]
     preview = (await api.post(f"{API}/commits/preview", json={"ops": broken, "message": "x"})).json()
-    assert preview["faults"][0]["pointer"] == "/flag/new/default"
+    assert preview["faults"][0]["pointer"] == "/ops/0/spec/default"
     assert await head(api) == 1
 
 
@@ -108,18 +108,18 @@ def deep(levels: int) -> str:
 
 
 BAD_SPECS = [
-    (json.dumps({**FLAG, "colour": "red"}), "unknown_field", "/flag/f/colour"),
-    (json.dumps({**FLAG, "enabled": "yes"}), "wrong_type", "/flag/f/enabled"),
-    (json.dumps({**FLAG, "default": "maybe"}), "unknown_variant", "/flag/f/default"),
+    (json.dumps({**FLAG, "colour": "red"}), "unknown_field", "/colour"),
+    (json.dumps({**FLAG, "enabled": "yes"}), "wrong_type", "/enabled"),
+    (json.dumps({**FLAG, "default": "maybe"}), "unknown_variant", "/default"),
     (
         json.dumps({**FLAG, "default": {"split": [{"variant": "on", "weight_bp": 9999}]}}),
         "split_sum",
-        "/flag/f/default/split",
+        "/default/split",
     ),
     (
         json.dumps({**FLAG, "rules": [{"id": "r", "if": [{"op": "in_cohort", "values": ["nope"]}], "serve": "on"}]}),
         "unknown_reference",
-        "/flag/f/rules/0/if/0/values/0",
+        "/rules/0/if/0/values/0",
     ),
     (json.dumps(FLAG)[:-1] + ', "type": "string"}', "duplicate_key", "/type"),
     (json.dumps({**FLAG, "variants": {"on": 1}}).replace("1}", "NaN}"), "not_finite", "/variants/on"),
@@ -348,3 +348,29 @@ async def test_a_new_environment_has_the_standard_profiles(api: httpx.AsyncClien
     assert [profile["key"] for profile in profiles] == ["contain", "humans-only", "shed-load"]
     assert (await api.post("/api/v1/environments", json={"key": "canary"})).status_code == 409
     assert (await api.post("/api/v1/environments", json={"key": "Not OK"})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/commits", 201),
+        ("POST", "/commits/preview", 200),
+        ("POST", "/proposals", 201),
+        ("PUT", "/proposals/1", 200),
+        ("PUT", "/rollouts/r", 200),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", ""])
+async def test_a_spec_within_a_body_is_a_plain_object(
+    api: httpx.AsyncClient, method: str, path: str, status: int, content_type: str
+) -> None:
+    body: dict[str, object] = {"ops": [{"op": "put", "kind": "flag", "key": "f", "spec": FLAG}], "message": "x"}
+    if path == "/proposals/1":
+        assert (await api.post(f"{API}/proposals", json=body)).status_code == 201
+    if path == "/rollouts/r":
+        assert (await api.post(f"{API}/commits", json=body)).status_code == 201
+        spec = {"flag": "f", "treatment": "on", "control": "off", "stages": [{"weight_bp": 1_000}]}
+        body = {"spec": spec, "reason": "x"}
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = await api.request(method, f"{API}{path}", content=json.dumps(body), headers=headers)
+    assert response.status_code == status, response.text
