@@ -37,7 +37,7 @@ class Measured(Protocol):
     def __call__(self, what: str, seconds: float, bound_s: float) -> None: ...
 
 
-SLACK = 6
+SLACK = 3
 """The short form runs beside other tests on whatever machine there is: there it is held to this many times the bound."""
 
 

@@ -6,13 +6,14 @@ The bounds are those of docs/operations.md, measured from the outside.
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.conftest import Measured
 from tests.chaos.fleet import Fleet
-from tests.chaos.system import START_S, System, await_true
+from tests.chaos.system import START_S, Replica, System, await_true
 from tests.chaos.verdict import judge, log_head
 from tests.chaos.writer import Writer
 
@@ -41,23 +42,24 @@ def flowing(writer: Writer, count: int = 10) -> None:
     await_true(lambda: len(writer.acknowledged) >= before + count, START_S, "commits go on")
 
 
+def serving_without(system: System, victim: Replica) -> bool:
+    return any(other.ready for other in system.replicas if other is not victim)
+
+
 def test_control_planes_killed_at_random(system: System, fleet: Fleet, measured: Measured, long: bool) -> None:
     with Writer(system) as writer:
         for _ in range(40 if long else 8):
             time.sleep(random.uniform(0.3, 1.2))
-            running = [replica for replica in system.replicas if replica.running]
-            victim = random.choice(running)
+            victim = random.choice([replica for replica in system.replicas if replica.running])
+            await_true(partial(serving_without, system, victim), START_S, "another replica can take over")
             victim.kill()
-            if len(running) == 1:
-                time.sleep(0.5)
             victim.start(wait=False)
         flowing(writer)
         last = writer.stop()
     fleet.await_at(last.position, PATIENCE_S)
     judge(system, fleet, writer.acknowledged)
     lags = fleet.lags((done.position, done.at) for done in writer.acknowledged)
-    lags.sort()
-    measured("replicas killed at random: commit acknowledged → last SDK, p90", lags[len(lags) * 9 // 10], 1 + 1)
+    measured("replicas killed at random: commit acknowledged → last SDK", max(lags), 1 + 1)
     assert not writer.refusals
 
 
