@@ -11,7 +11,7 @@ from brownout.compile import Compiled
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
 from brownout.policy import Policy, policy
-from brownout.trace import Trace, trace
+from brownout.trace import CohortTrace, Trace, trace, trace_cohort
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
 from controlplane.errors import NotFoundError
@@ -71,6 +71,15 @@ class Evaluations:
         if found.error_code == "FLAG_NOT_FOUND":
             raise NotFoundError(f"{environment} has no request class {request_class} at revision {compiled.revision}")
         return found
+
+    async def belongs(self, actor: Actor, environment: str, cohort: str, context: Context) -> CohortTrace:
+        """Whether the context belongs to the cohort now. Raises NotFoundError when there is no such cohort."""
+        authorize(actor, Action.EVALUATE, environment)
+        compiled = await self.compiled(environment)
+        try:
+            return trace_cohort(compiled, cohort, context)
+        except LookupError:
+            raise NotFoundError(f"{environment} has no cohort {cohort} at revision {compiled.revision}") from None
 
     async def compiled(self, environment: str, revision: int | None = None) -> Compiled:
         """The environment made ready. It is shared: call `set_now` right before each use, without awaiting between."""

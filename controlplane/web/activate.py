@@ -21,7 +21,7 @@ from controlplane.web.parts import NowThen, Option
 from controlplane.web.profiles import ProfileCard, profile_cards
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
-from controlplane.web.words import count, number, percent, plural, span
+from controlplane.web.words import NBSP, count, number, percent, plural, span
 
 DURATIONS = (Option("900", "15 min"), Option("3600", "1 h"), Option("14400", "4 h"), Option("86400", "24 h"))
 COLUMNS = (
@@ -302,7 +302,9 @@ def _short(name: str, said: str) -> str:
     """A cell's words: four tools are a number, and a provider's name says nothing new."""
     if name == "tools" and said.count(",") > 1 and " except " not in said:
         return plural(said.count(",") + 1, "tool")
-    return " → ".join(part.rpartition("/")[2] for part in said.split(" → ")) if name in {"ladder", "model"} else said
+    if name in {"ladder", "model"}:
+        return " → ".join(part.rpartition("/")[2] for part in said.split(" → "))
+    return said.replace("≤ ", f"≤{NBSP}")
 
 
 async def _numbers(visit: Visit, environment: str, found: BlastRadius) -> tuple[BigNumber, ...]:

@@ -6,9 +6,13 @@ from datetime import datetime
 import msgspec
 
 from brownout.model import Scope
+from brownout.status import SyncState
 from controlplane.telemetry.values import FleetSummary, InstanceView
 from controlplane.web.parts import CellTone, FleetGroup, fleet_group
 from controlplane.web.words import plural, seconds
+
+CUT_OFF = frozenset({SyncState.CONNECTING, SyncState.SUSPECT, SyncState.DISCONNECTED})
+"""What an instance says of itself while it cannot hear of commits."""
 
 
 class Laggard(msgspec.Struct, frozen=True):
@@ -96,7 +100,7 @@ def _laggard(each: InstanceView, scope: Scope | None, now: datetime) -> Laggard:
         means = "Out of scope, unaffected."
     elif silent > 15:
         means = "Silent: probably gone. It drops off 30 s after its last word."
-    elif each.state.upper() in {"STALE", "NOT_READY"}:
+    elif each.state in CUT_OFF:
         means = f"Decides with r{each.revision} until it reconnects."
     else:
         means = f"Decides with r{each.revision} until the commit arrives."

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
+from controlplane.web.convergence import CUT_OFF
 from controlplane.web.frame import Frame, Tone
 from controlplane.web.framing import url
 from controlplane.web.render import View
@@ -82,7 +83,7 @@ class FleetController(Controller):
                         revision=each.revision,
                         behind=f"{each.behind} behind" if each.behind else "",
                         state=each.state.lower().replace("_", " ") if each.live else "gone",
-                        tone="degraded" if each.live and (each.lagging or each.state.upper() != "READY") else "",
+                        tone="degraded" if each.live and (each.lagging or each.state in CUT_OFF) else "",
                         age=span(each.age_s),
                         last_seen_at=each.last_seen_at,
                         live=each.live,

@@ -196,11 +196,14 @@ def summary_of(effective: Sequence[str], message: str) -> str:
 
 
 def _lines_of(commit: LoggedCommit) -> tuple[str, str, str]:
-    """(what, who, why). A rollout's own steps say what they are in their message; its progress is bookkeeping."""
-    effect = summary_of(commit.effective, commit.message)
+    """(what, who, why). Steps of a rollout and switches of safe mode say in their message what they are; what a
+    rollout writes down about its progress is bookkeeping."""
     if commit.author.startswith("rollout:"):
-        return commit.message, commit.author, effect
-    return effect, commit.author, commit.message
+        served = [line for line in commit.effective if not line.startswith("rollout ")]
+        return commit.message, commit.author, summary_of(served, "")
+    if commit.refs and all(ref.kind == "safe_mode_activation" for ref in commit.refs):
+        return commit.message, commit.author, ""
+    return summary_of(commit.effective, commit.message), commit.author, commit.message
 
 
 def commit_lines(visit: Viewer, environment: str, commits: Sequence[LoggedCommit]) -> tuple[CommitLine, ...]:

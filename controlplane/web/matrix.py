@@ -9,18 +9,20 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from brownout.compile import Compiled
+from brownout.decision import Decision
 from brownout.model import RequestClass, ResourceRef
 from brownout.policy import Policy, PolicyRung, policy
 from controlplane.access.actor import Action
 from controlplane.safemode.members import example_member
 from controlplane.safemode.request import ActivationRequest
+from controlplane.web.flag_state import serve_words
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import NowThen, Option, Rung
 from controlplane.web.profiles import profile_cards
 from controlplane.web.render import View
 from controlplane.web.visit import Visit
-from controlplane.web.words import plural, short, span, words
+from controlplane.web.words import NBSP, plural, short, span, words
 
 MAX_COHORTS = 5
 PAGE = 20
@@ -127,7 +129,7 @@ async def _changes(visit: Visit, environment: str, profile: str) -> dict[tuple[s
 def _last_names(what: str, said: str) -> str:
     """Models without their providers: the cell is narrow, and the route says the rest."""
     if what not in {"model", "ladder"}:
-        return said
+        return said.replace("≤ ", f"≤{NBSP}")
     return " → ".join(part.rpartition("/")[2] for part in said.split(" → "))
 
 
@@ -140,20 +142,43 @@ def _row(
 ) -> MatrixRow:
     spec = msgspec.json.decode(compiled.resources[ResourceRef("request_class", key)], type=RequestClass)
     everyone = policy(compiled, key, {})
-    cells = []
+    cells: list[MatrixCell] = []
     for cohort, context in contexts.items():
         found = everyone if not cohort else policy(compiled, key, context)
         then = changes.get((key, cohort), changes.get((key, ""), ()))
         shown = _shape(found)
-        same = bool(cohort) and shown == _shape(everyone) and then == changes.get((key, ""), ())
-        note = "an example member: a split decides for each unit" if cohort and _splits(found) else ""
+        note = _splits(compiled, found)
+        same = (
+            bool(cohort) and shown == _shape(everyone) and note == cells[0].note and then == changes.get((key, ""), ())
+        )
         cells.append(MatrixCell(same, note, *shown, then))
     note = " · ".join((words(spec.criticality), *(["sensitive"] if spec.sensitive else ())))
     return MatrixRow(key, url(environment, "request-classes", key), note, tuple(cells))
 
 
-def _splits(found: Policy) -> bool:
-    return any(decision.reason == "SPLIT" for decision in found.provenance.values())
+def _splits(compiled: Compiled, found: Policy) -> str:
+    """What is split between units, and which side of it the cell shows: small 90 %, big 10 %; shown: big."""
+    return "; ".join(
+        f"{field}: {serve_words(_split(compiled, decision))}; shown: {decision.variant}"
+        for field, decision in found.provenance.items()
+        if decision.reason == "SPLIT"
+    )
+
+
+class _Rule(msgspec.Struct):
+    id: str
+    serve: Any
+
+
+class _Serves(msgspec.Struct):
+    default: Any
+    rules: tuple[_Rule, ...] = ()
+
+
+def _split(compiled: Compiled, decision: Decision[Any]) -> Any:
+    """What the rule that decided serves, or the flag's default."""
+    flag = msgspec.json.decode(compiled.resources[ResourceRef("flag", decision.flag)], type=_Serves)
+    return next((rule.serve for rule in flag.rules if rule.id == decision.rule), flag.default)
 
 
 def _shape(found: Policy) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]]:

@@ -1,11 +1,12 @@
 """What components show: the arguments of ui/templates/components, shared by many pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
+from brownout.trace import Result
 from controlplane.web.frame import Tone
 
 
@@ -124,6 +125,26 @@ def sparkline(values: Sequence[float | None]) -> str:
         for index, value in enumerate(values)
         if value is not None
     )
+
+
+SAID: Mapping[Result, str] = {
+    "held": "held",
+    "failed": "did not hold",
+    "unknown": "unknown: the context does not say",
+    "invalid": "cannot be read",
+}
+
+
+class ClauseLine(msgspec.Struct, frozen=True):
+    """One condition that was tried on a context."""
+
+    text: str
+    result: str
+    held: bool
+
+    @classmethod
+    def of(cls, text: str, result: Result) -> "ClauseLine":
+        return cls(text, SAID[result], result == "held")
 
 
 class Whisker(msgspec.Struct, frozen=True):

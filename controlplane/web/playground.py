@@ -17,17 +17,12 @@ from controlplane.web.flag_rules import sentence
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.jsondiff import pretty
+from controlplane.web.parts import ClauseLine
 from controlplane.web.render import View
 from controlplane.web.visit import Visit
 from controlplane.web.words import words
 
 EXAMPLE = '{"targeting_key": "u-42", "plan": "pro"}'
-SAID = {
-    "held": "held",
-    "failed": "did not hold",
-    "unknown": "unknown: the context does not say",
-    "invalid": "cannot be read",
-}
 REASONS = {
     "TARGETING_MATCH": "a rule matched",
     "SPLIT": "a split chose",
@@ -36,12 +31,6 @@ REASONS = {
     "DISABLED": "the flag is off",
     "ERROR": "it could not be decided",
 }
-
-
-class ClauseLine(msgspec.Struct, frozen=True):
-    text: str
-    result: str
-    held: bool
 
 
 class RuleLine(msgspec.Struct, frozen=True):
@@ -161,9 +150,7 @@ def _of_flag(key: str, found: Trace) -> Answer:
                 numbered[rule.id],
                 rule.id,
                 tuple(
-                    ClauseLine(
-                        sentence(msgspec.to_builtins(tested.clause)), SAID[tested.result], tested.result == "held"
-                    )
+                    ClauseLine.of(sentence(msgspec.to_builtins(tested.clause)), tested.result)
                     for tested in rule.clauses
                 ),
                 rule.matched,

@@ -14,6 +14,7 @@ from controlplane.access.actor import Action
 from controlplane.errors import NotFoundError
 from controlplane.kinds import PATHS
 from controlplane.store.values import Resource
+from controlplane.web.belongs import Belongs, belongs
 from controlplane.web.draft import Document, change
 from controlplane.web.editing import Sent, checked, difference, document_of, pretty, sent
 from controlplane.web.flag import resource_url
@@ -118,6 +119,8 @@ class ResourcePageView(ResourceForm, frozen=True, kw_only=True):
     delete_href: str
     list_href: str
     history_href: str
+    belongs: Belongs | None
+    """Of a cohort: whether a context is in it. Other kinds have no such question."""
 
 
 class ResourcesController(Controller):
@@ -171,11 +174,17 @@ class ResourcesController(Controller):
     @get(["/cohorts/{key:str}", "/safe-mode-profiles/{key:str}", "/response-templates/{key:str}",
           "/request-classes/{key:str}"], opt={"action": Action.READ})  # fmt: skip
     async def show(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        key: FromPath[str],
+        context: FromQuery[str] = "",
     ) -> Response[Any]:
+        """`context` (JSON) asks whether it belongs to a cohort."""
         kind = _kind(visit)
         found = await visit.services.reads.resource(visit.actor, environment, kind, key)
-        return await _show(visit, environment, kind, Sent(document_of(found.spec), found.revision, "", key), found)
+        draft = Sent(document_of(found.spec), found.revision, "", key)
+        return await _show(visit, environment, kind, draft, found, asked=context)
 
     @post(["/cohorts/{key:str}/draft", "/safe-mode-profiles/{key:str}/draft", "/response-templates/{key:str}/draft",
            "/request-classes/{key:str}/draft"], opt={"action": Action.READ}, status_code=200)  # fmt: skip
@@ -222,7 +231,9 @@ def _new(struct: inspect.Type, path: str) -> Any:
     return new_item(find(struct, path.split("/")[1:]))
 
 
-async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: Resource | None) -> Response[Any]:
+async def _show(
+    visit: Visit, environment: str, kind: str, draft: Sent, found: Resource | None, *, asked: str = ""
+) -> Response[Any]:
     path = PATHS[kind]
     document = draft.document
     json_error = document.pop("@json", "")
@@ -245,7 +256,7 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
                 *(f"{pointer or 'document'}: {message}" for pointer, message in errors.items())),
         may_edit=may,
     )  # fmt: skip
-    if visit.partial:
+    if visit.partial and visit.request.method == "POST":
         return visit.page(form)
     users = await visit.services.reads.dependants(visit.actor, environment, kind, draft.key) if found else ()
     values = {name: getattr(form, name) for name in form.__struct_fields__}
@@ -261,6 +272,7 @@ async def _show(visit: Visit, environment: str, kind: str, draft: Sent, found: R
             if kind in {"request_class", "safe_mode_profile"}
             else url(environment, path),
             history_href=url(environment, "history", kind=kind, key=draft.key) if found else "",
+            belongs=await belongs(visit, environment, draft.key, asked) if found and kind == "cohort" else None,
         )
     )
 

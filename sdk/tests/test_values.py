@@ -6,7 +6,7 @@ from brownout.compile import Compiled
 from brownout.model import ResourceRef
 from brownout.parse import encode, parse
 from brownout.template import placeholders, render
-from brownout.trace import explain, trace
+from brownout.trace import explain, trace, trace_cohort
 from brownout.values import FallbackLadder, Rung, ToolPolicy, matches_glob
 
 
@@ -74,3 +74,43 @@ def test_a_trace_reads_like_a_story() -> None:
     assert explain(trace(compiled, "f", {"plan": "free"})).endswith("no rule matched; the default served")
     assert explain(trace(compiled, "nope")) == "nope: the caller's default, because of FLAG_NOT_FOUND"
     assert "staff in True: invalid" in explain(trace(compiled, "f", {"staff": object()}))
+
+
+COHORT = {
+    "by": "user",
+    "include": ["u-1", "u-3"],
+    "exclude": ["u-2", "u-3"],
+    "any_of": [
+        [{"attribute": "plan", "op": "in", "values": ["beta"]}, {"attribute": "age", "op": "gte", "values": [18]}],
+        [{"attribute": "staff", "op": "exists", "values": []}],
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("context", "belongs", "because", "matched"),
+    [
+        ({"user": "u-1"}, True, "included", None),
+        ({"user": "u-2", "plan": "beta", "age": 20}, False, "excluded", None),
+        ({"user": "u-3"}, False, "excluded", None),
+        ({"user": "u-9", "plan": "beta", "age": 20}, True, "described", 0),
+        ({"user": "u-9", "plan": "beta", "age": 17, "staff": True}, True, "described", 1),
+        ({"user": "u-9", "plan": "pro"}, False, "not_described", None),
+        ({"plan": "beta", "age": 20}, None, "unit_missing", 0),
+    ],
+)
+def test_a_cohort_says_what_decided(
+    context: dict[str, object], belongs: bool | None, because: str, matched: int
+) -> None:
+    compiled = Compiled.load("test", 1, {ResourceRef("cohort", "beta"): encode(parse("cohort", "beta", COHORT))})
+    found = trace_cohort(compiled, "beta", context)
+    assert (found.belongs, found.because, found.matched, found.by) == (belongs, because, matched, "user")
+    assert compiled.cohort("beta").contains(context) is belongs
+
+
+def test_a_cohort_tests_every_condition_of_every_description() -> None:
+    compiled = Compiled.load("test", 1, {ResourceRef("cohort", "beta"): encode(parse("cohort", "beta", COHORT))})
+    found = trace_cohort(compiled, "beta", {"user": "u-9", "age": 17})
+    assert [[clause.result for clause in each] for each in found.alternatives] == [["unknown", "failed"], ["failed"]]
+    with pytest.raises(LookupError):
+        trace_cohort(compiled, "nope", {})

@@ -13,8 +13,8 @@ from brownout.compile import Compiled
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
 from brownout.flags import NOTHING
-from brownout.model import Clause, Flag, ResourceRef
-from brownout.program import Program
+from brownout.model import Clause, Cohort, Flag, ResourceRef
+from brownout.program import CompiledCohort, Program
 
 Result = Literal["held", "failed", "unknown", "invalid"]
 """`unknown`: the attribute is missing or of another type; `invalid`: the context cannot be read."""
@@ -58,6 +58,41 @@ def trace(compiled: Compiled, key: str, context: Context | None = None, *, servi
         if rule.id == decision.rule:
             break
     return Trace(decision, tuple(rules))
+
+
+class CohortTrace(msgspec.Struct, frozen=True):
+    """Whether a context belongs to a cohort, and what decided.
+
+    `belongs` None: the cohort names units and the context names none, so clauses on the cohort hold neither way.
+    `alternatives` are the cohort's `any_of`, each clause tested; `matched` is the index of the first that held.
+    """
+
+    belongs: bool | None
+    because: Literal["excluded", "included", "described", "not_described", "unit_missing"]
+    by: str
+    alternatives: tuple[tuple[ClauseTrace, ...], ...]
+    matched: int | None
+
+
+def trace_cohort(compiled: Compiled, key: str, context: Context | None = None) -> CohortTrace:
+    """Asks the very membership test that evaluation runs, then each of its parts alone.
+
+    Raises:
+        LookupError: there is no such cohort.
+    """
+    cohort, context = compiled.cohort(key), NOTHING if context is None else context
+    spec = decode("cohort", compiled.resources[ResourceRef("cohort", key)])
+    assert isinstance(spec, Cohort)
+    belongs = cohort.contains(context)
+    alternatives = tuple(tuple(ClauseTrace(c, _test(compiled, c, context)) for c in clauses) for clauses in spec.any_of)
+    held = (all(clause.result == "held" for clause in clauses) for clauses in alternatives)
+    matched = next((index for index, each in enumerate(held) if each), None)
+    if belongs is None:
+        return CohortTrace(None, "unit_missing", spec.by, alternatives, matched)
+    named = cohort.exclude if not belongs else cohort.include
+    if CompiledCohort(spec.by, named, frozenset(), ()).contains(context):
+        return CohortTrace(belongs, "included" if belongs else "excluded", spec.by, alternatives, None)
+    return CohortTrace(belongs, "described" if belongs else "not_described", spec.by, alternatives, matched)
 
 
 def _test(compiled: Compiled, clause: Clause, context: Context | None) -> Result:

@@ -77,7 +77,7 @@ const draw = (host) => {
     fmtDate: uPlot.fmtDate,
     cursor: { drag: { x: true, y: false, setScale: false } },
     legend: { live: true },
-    scales: { y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(max ?? 1, 1e-9) * 1.1] } },
+    scales: { y: { range: (_, min, max) => [Math.min(0, min ?? 0), (max > 0 ? max : 1) * 1.1] } },
     axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => `${tick}${unit}`) }],
     series: [
       { label: "UTC", value: "{HH}:{mm}:{ss}" },
