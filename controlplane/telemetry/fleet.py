@@ -18,7 +18,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.telemetry import presence as tables
-from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen
+from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
@@ -77,12 +77,13 @@ class Fleet:
         _, environment, instance, _ = message.subject.split(".", 3)
         with contextlib.suppress(msgspec.DecodeError):
             said = _decode_presence(message.data)
-            at = self._now()
-            waited = max(0.0, (said.ts - said.applied_at) / 1000) if said.applied_at else 0.0
-            self._apply(environment).heard(
+            at, state = self._now(), self._apply(environment)
+            ahead = clock_samples(state.instances.get(instance), at - said.ts / 1000)
+            applied = min(at, said.applied_at / 1000 + min(ahead)) if said.applied_at else at
+            state.heard(
                 Seen(
                     instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
-                    at, at, at - waited, said.closing,
+                    at, at, applied, said.closing, ahead,
                 )
             )  # fmt: skip
             self._tell(environment)

@@ -1,6 +1,8 @@
 """One environment's instances and how far they are, in memory. Pure: every call is told what time it is.
 
-Times are Unix seconds of this control plane's clock: an instance's own clock is never compared with ours.
+Times are Unix seconds of this control plane's clock. What an instance dates by its own is moved by how far ours is
+ahead of it: at most what the fastest of its last messages took to arrive, so a message that waited in a queue delays
+nobody's time (the clock filter of RFC 5905, section 10).
 """
 
 from collections import Counter
@@ -13,6 +15,9 @@ LIVE_S = 30.0
 
 LAGGING_S = 5.0
 """An instance still behind this long after a commit was published lags."""
+
+CLOCK_SAMPLES = 8
+"""Messages of an instance that its clock is judged by; after a clock was set, so many may mislead."""
 
 TRACKED = 100
 """Commits whose convergence is followed at once; in a burst the oldest give way."""
@@ -37,8 +42,14 @@ class Seen(msgspec.Struct):
     first_seen: float
     last_seen: float
     applied: float
-    """When it came to `head`: our clock, less what the instance says it waited before telling."""
+    """When it came to `head`, by our clock."""
     closed: bool = False
+    ahead: tuple[float, ...] = ()
+    """How far our clock was ahead of the instance's when each of its last messages arrived, their way included."""
+
+
+def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:
+    return (*(known.ahead if known else ()), ahead)[-CLOCK_SAMPLES:]
 
 
 class Convergence(msgspec.Struct):

@@ -9,7 +9,7 @@ from brownout.model import Scope
 from brownout.status import SyncState
 from controlplane.telemetry.values import FleetSummary, InstanceView
 from controlplane.web.parts import CellTone, FleetGroup, fleet_group
-from controlplane.web.words import plural, seconds
+from controlplane.web.words import measured, plural, seconds
 
 CUT_OFF = frozenset({SyncState.CONNECTING, SyncState.SUSPECT, SyncState.DISCONNECTED})
 """What an instance says of itself while it cannot hear of commits."""
@@ -51,16 +51,22 @@ def convergence(
     *,
     scope: Scope | None = None,
     since: datetime | None = None,
+    revision: int = 0,
 ) -> Convergence | None:
-    """Of the latest commit; None when nobody saw one being published. Times count from `since` (the click)."""
+    """Of the latest commit, at least of `revision`; None when nobody saw one being published.
+
+    Times count from `since` (the click). What an earlier commit took says nothing about `revision`.
+    """
     found = summary.convergence
+    live = [each for each in instances if each.live]
+    if found is not None and found.revision < revision:
+        return _awaited(revision, live, now, scope=scope, since=since or now)
     if found is None:
         return None
     offset_s = max(0.0, (found.published_at - since).total_seconds()) if since else 0.0
-    live = [each for each in instances if each.live]
     behind = [each for each in live if each.revision < found.revision]
     steps = [
-        f"{label} in {seconds(took / 1000 + offset_s)}"
+        f"{label} in {measured(took / 1000 + offset_s)}"
         for label, took in (("50 %", found.took_50_ms), ("95 %", found.took_95_ms), ("100 %", found.took_100_ms))
         if took is not None
     ]
@@ -72,9 +78,26 @@ def convergence(
         revision=found.revision,
         applied=found.applied,
         live=found.live,
-        took=f"in {seconds(took / 1000 + offset_s)}" if took is not None else "",
+        took=f"in {measured(took / 1000 + offset_s)}" if took is not None else "",
         done=done,
         steps=" · ".join(steps),
+        scope=_scope_words(scope, live, behind),
+        laggards=tuple(_laggard(each, scope, now) for each in behind[:10]),
+    )
+
+
+def _awaited(
+    revision: int, live: Sequence[InstanceView], now: datetime, *, scope: Scope | None, since: datetime
+) -> Convergence:
+    """Committed, but not seen on its way out yet."""
+    behind = [each for each in live if each.revision < revision]
+    return Convergence(
+        revision=revision,
+        applied=len(live) - len(behind),
+        live=len(live),
+        took="",
+        done=False,
+        steps=f"100 % still open after {seconds((now - since).total_seconds())}",
         scope=_scope_words(scope, live, behind),
         laggards=tuple(_laggard(each, scope, now) for each in behind[:10]),
     )

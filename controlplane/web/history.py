@@ -20,7 +20,7 @@ from controlplane.web.jsondiff import diff_changes
 from controlplane.web.parts import CommitLine, DiffLine, Option
 from controlplane.web.render import View
 from controlplane.web.visit import Viewer, Visit
-from controlplane.web.words import clock, day, seconds, words
+from controlplane.web.words import clock, day, measured, seconds, words
 
 PAGE = 50
 PERIODS = {"1": "last 24 hours", "7": "last 7 days", "30": "last 30 days"}
@@ -237,7 +237,7 @@ async def _delivery(visit: Visit, environment: str, commit: Commit) -> tuple[Fac
             ("95 % of fleet", found.took_95_ms),
             (f"All {found.live}", found.took_100_ms),
         )
-        facts += [Fact(label, seconds(took / 1000)) for label, took in steps if took is not None]
+        facts += [Fact(label, measured(took / 1000)) for label, took in steps if took is not None]
     return (*facts, Fact("Hash", f"{commit.chain[:4]}…{commit.chain[-4:]}"))
 
 

@@ -30,8 +30,8 @@ PLAN: Document = {
         {"weight_bp": 2500, "min_duration_s": 3600, "min_units": 500},
         {"weight_bp": 10000, "min_duration_s": 3600, "min_units": 0, "approval": True},
     ],
-    "guardrails": [{"measure": "errors", "no_worse_than": 1.5, "action": "rollback"}],
-    "gates": [{"measure": "refusals", "no_worse_than": 1.5}],
+    "guardrails": [{"measure": "error", "no_worse_than": 1.5, "action": "rollback"}],
+    "gates": [{"measure": "refusal", "no_worse_than": 1.5}],
 }
 """A careful start; every number of it can be changed."""
 

@@ -21,7 +21,7 @@ from controlplane.web.profiles import ProfileCard, profile_cards
 from controlplane.web.render import View
 from controlplane.web.safe_panel import ActivationCard, FleetNow, SafePanel, SafePanelPart, fleet_now, safe_panel
 from controlplane.web.visit import Viewer, Visit, saved
-from controlplane.web.words import number, seconds
+from controlplane.web.words import measured, number
 
 SAID = {"on": "switched on", "changed": "extended", "off": "lifted", "expired": "lifted itself"}
 EXTENSIONS = (Option("1800", "30 min"), Option("3600", "1 h"), Option("14400", "4 h"))
@@ -157,7 +157,8 @@ async def panel_fleet(visit: Viewer, environment: str, active: Sequence[ActiveAc
     head = await visit.services.reads.head(visit.actor, environment)
     commit = await visit.services.reads.commit(visit.actor, environment, head.revision)
     ours = any(change.key == newest.key and change.before is None for change in commit.changes)
-    return fleet_now(visit, environment, newest.scope, newest.activated_at if ours else commit.created_at)
+    since = newest.activated_at if ours else commit.created_at
+    return fleet_now(visit, environment, newest.scope, since, head.revision)
 
 
 async def _card(visit: Visit, environment: str, key: str) -> ActivationCard:
@@ -182,7 +183,7 @@ async def _rows(visit: Visit, environment: str, switches: tuple[Switch, ...]) ->
     for switch in switches:
         found = deliveries.get(switch.revision)
         took = " · ".join(
-            f"{label} {seconds(ms / 1000)}"
+            f"{label} {measured(ms / 1000)}"
             for label, ms in (
                 ("50 %", found.took_50_ms), ("95 %", found.took_95_ms), ("100 %", found.took_100_ms),
             )

@@ -122,11 +122,14 @@ def _last_use(switches: tuple[Switch, ...], now: datetime) -> str:
     return f"Last used {ago(ended.activated_at, now)} from {clock(ended.activated_at)} for {lasted}: {ended.profile}, {how}."
 
 
-def fleet_now(visit: Viewer, environment: str, scope: Scope | None = None, since: datetime | None = None) -> FleetNow:
+def fleet_now(
+    visit: Viewer, environment: str, scope: Scope | None = None, since: datetime | None = None, revision: int = 0
+) -> FleetNow:
+    """`since` and `revision`: the click whose commit is awaited."""
     fleet = visit.services.telemetry.fleet
     summary = fleet.summary(visit.actor, environment)
     instances = fleet.instances(visit.actor, environment, limit=10_000)
-    found = convergence(summary, instances, visit.now, scope=scope, since=since)
+    found = convergence(summary, instances, visit.now, scope=scope, since=since, revision=revision)
     published = summary.convergence.published_at if summary.convergence else None
     fresh = published is not None and (visit.now - published).total_seconds() < FRESH_S
     return FleetNow(

@@ -79,6 +79,11 @@ def seconds(value: float) -> str:
     return f"{value:.1f}{NBSP}s" if value < 10 else span(value)
 
 
+def measured(value: float) -> str:
+    """How long something took that instances dated themselves: no finer than the way of a message lets anybody know."""
+    return f"{max(value, 0.01):.2f}{NBSP}s" if value < 1 else seconds(value)
+
+
 def percent(ratio: float) -> str:
     """Of a share between 0 and 1: 45 %, 0.3 %, 0 %."""
     value = ratio * 100

@@ -2,8 +2,9 @@
 
 import json
 import tempfile
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ COHORTS = {
 }
 ROUTES = {name: {"targets": {name: {"provider": "stub", "model": name}}, "primary": name} for name in ("small", "big")}
 SPLIT = {"split": [{"variant": "big", "weight_bp": 500}, {"variant": "small", "weight_bp": 9500}]}
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Console:
@@ -76,6 +84,29 @@ class Console:
                 f"environments/production/safe-mode/activations/{active['key']}/lift",
                 {"reason": "the test is over"},
             )
+
+    def wait_for_head(self) -> None:
+        """Every instance decides with the head."""
+        head = self.api("GET", "environments/production")["revision"]
+        for client in self.clients:
+            until(lambda client=client: client.status.revision >= head)  # type: ignore[misc]
+
+    def models(self, request_class: str, units: int = 100) -> set[str]:
+        """What so many units get, of all the instances."""
+        found = [
+            client.policy(request_class, {"targeting_key": f"u-{unit}"}).model
+            for client in self.clients
+            for unit in range(units)
+        ]
+        return {model.model for model in found if model}
+
+    def serve(self, request_class: str, units: Iterable[int], bad_model: str = "") -> None:
+        """Every unit asks one of the instances; every 50th answer is a refusal, of `bad_model` every second."""
+        for unit in units:
+            client = self.clients[unit % len(self.clients)]
+            policy = client.policy(request_class, {"targeting_key": f"u-{unit}"})
+            model = policy.model.model if policy.model else ""
+            client.record(policy, refused=unit % (2 if model == bad_model else 50) == 0, duration_ms=400.0)
 
     def flag(self, key: str) -> None:
         """A model route of its own for one journey, with a split for the cohort beta."""

@@ -2,7 +2,17 @@
 
 import pytest
 
-from controlplane.telemetry.fleet_state import LAGGING_S, LIVE_S, TRACKED, Convergence, FleetState, Head, Seen
+from controlplane.telemetry.fleet_state import (
+    CLOCK_SAMPLES,
+    LAGGING_S,
+    LIVE_S,
+    TRACKED,
+    Convergence,
+    FleetState,
+    Head,
+    Seen,
+    clock_samples,
+)
 
 
 def seen(name: str, revision: int, at: float, *, state: str = "READY", closed: bool = False, epoch: int = 1) -> Seen:
@@ -133,3 +143,13 @@ def test_what_is_heard_late_is_counted_when_it_was_applied_but_never_before_a_sm
     found.note(20, 19, 100.7)
     found.note(20, 20, 100.5)
     assert (found.took_50_ms, found.took_95_ms, found.took_100_ms) == (700, 700, 700)
+
+
+def test_a_clock_is_judged_by_its_fastest_message_of_late() -> None:
+    ahead: tuple[float, ...] = ()
+    known = seen("i-00", 1, 1.0)
+    for way in (0.2, 0.003, *[0.05] * (CLOCK_SAMPLES - 2)):
+        ahead = known.ahead = clock_samples(known, 100.0 + way)
+    assert (len(ahead), min(ahead)) == (CLOCK_SAMPLES, 100.003)
+    known.ahead = clock_samples(known, 100.05)
+    assert min(clock_samples(known, 100.05)) == 100.05

@@ -1,6 +1,7 @@
 """What a client says about itself: is it answering, from what, how old is that, and what went wrong so far."""
 
 import time
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -79,6 +80,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     age_s: float | None
     """Seconds since the control plane was last known, by signature, to have exactly this head; None when it never was."""
+    applied_at: datetime | None = None
+    """When this instance applied the revision that it serves; None when that came from a file or nothing is held."""
     last_error: str
     counters: Counters
 

@@ -107,6 +107,7 @@ class Engine:
             revision=self._replica.revision,
             epoch=self._replica.epoch,
             age_s=progress.age_s,
+            applied_at=progress.applied_at,
             last_error=progress.last_error,
             counters=copy(progress.counters),
         )

@@ -1,6 +1,7 @@
 """What the sync thread writes and everybody else reads: single assignments, no locks."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from brownout.status import Counters, Source, SyncState, uptime
 
@@ -19,6 +20,10 @@ class Progress:
         """Whether the head was ever confirmed by this process, not only by a file."""
         self._dated: float | None = None
         self._changed = changed
+
+    @property
+    def applied_at(self) -> datetime | None:
+        return datetime.fromtimestamp(self.applied_at_ms / 1000, UTC) if self.applied_at_ms else None
 
     @property
     def age_s(self) -> float | None:
