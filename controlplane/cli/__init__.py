@@ -3,6 +3,9 @@
 Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from controlplane.cli import (
@@ -27,10 +30,8 @@ from controlplane.cli import (
 
 app = typer.Typer(
     name="brownout",
-    help="Feature flags and safe mode for LLM-backed products.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 for module in (servers, authd, people, watch, explain, documents, signals):
@@ -50,6 +51,21 @@ for group in (
     audit.app,
 ):
     app.add_typer(group)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"brownout {version('brownout-controlplane')}")
+        raise typer.Exit
+
+
+@app.callback()
+def brownout(
+    tell_version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Feature flags and safe mode for LLM-backed products."""
 
 
 def main() -> None:

@@ -3,11 +3,13 @@
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from controlplane.cli import app
 
@@ -51,3 +53,8 @@ def test_a_command_of_the_guides_is_one_that_the_command_line_takes(page: str, l
         assert name in command.commands, f"{page}: {line}"
         command = command.commands[name]
     command.make_context("brownout", words)  # raises for unknown options and missing arguments
+
+
+def test_it_tells_its_version() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, f"brownout {version('brownout-controlplane')}\n")
