@@ -96,13 +96,9 @@ def _follow(client: "Brownout", flags: list[str] | None, context: dict[str, obje
 
 
 def _look(client: "Brownout", flags: Sequence[str] | None, context: dict[str, object]) -> Seen:
-    compiled = client._compiled  # what is held has no public name: services have no use for it
-    status = client.status
-    keys = flags or sorted(ref.key for ref in compiled.resources if ref.kind == "flag")[:20]
-    decisions: dict[str, Decision[object]] = {key: client.decide(key, context) for key in keys}
-    policies = {
-        ref.key: client.policy(ref.key, context) for ref in sorted(compiled.resources) if ref.kind == "request_class"
-    }
+    held, status = client.held, client.status
+    decisions: dict[str, Decision[object]] = {key: client.decide(key, context) for key in flags or held.flags[:20]}
+    policies = {key: client.policy(key, context) for key in held.request_classes}
     return Seen(
         at=datetime.now(UTC),
         state=status.state,
@@ -110,7 +106,7 @@ def _look(client: "Brownout", flags: Sequence[str] | None, context: dict[str, ob
         source=status.source,
         revision=status.revision,
         age_s=status.age_s,
-        safe_mode=tuple(activation.spec.profile for activation in compiled.active),
+        safe_mode=held.safe_mode,
         values={key: decision.error_code or decision.variant for key, decision in decisions.items()},
         models={key: found.model.model if found.model else "none" for key, found in policies.items()},
     )

@@ -79,8 +79,8 @@ def test_a_wrong_setting_is_named_and_a_secret_is_not(history: History, wrong: d
 
 def test_the_public_names_are_few_and_all_there() -> None:
     assert sorted(brownout.__all__) == [
-        "Brownout", "BundleError", "Change", "ConfigurationError", "Counters", "Decision", "ErrorCode", "Policy",
-        "Reason", "Source", "State", "Status", "SyncState",
+        "Brownout", "BundleError", "Change", "ConfigurationError", "Counters", "Decision", "ErrorCode", "Held",
+        "Policy", "Reason", "Source", "State", "Status", "SyncState",
     ]  # fmt: skip
     assert all(hasattr(brownout, name) for name in brownout.__all__)
 

@@ -46,6 +46,19 @@ def test_a_real_flag_with_rules_goes_through_the_real_evaluator() -> None:
         client.put("flag", "broken", spec | {"default": "nowhere"})
 
 
+def test_what_is_held_can_be_listed() -> None:
+    client = FakeBrownout({"b": 1, "a": True})
+    revision = client.held.revision
+    assert (client.held.flags, client.held.request_classes, client.held.safe_mode) == (("a", "b"), (), ())
+    client.delete("flag", "b")
+    target = {"provider": "acme", "model": "acme-1", "max_context_tokens": 8_000}
+    route = {"main": {"targets": {"small": target}, "primary": "small"}}
+    client.put("flag", "model", {"type": "model_route", "variants": route, "off_variant": "main", "default": "main"})
+    client.put("request_class", "support-reply", {"criticality": "critical", "model": "model"})
+    assert (client.held.flags, client.held.request_classes) == (("a", "model"), ("support-reply",))
+    assert client.held.revision == revision + 3
+
+
 def test_policies_are_set_whole_and_remembered() -> None:
     policy = Policy("support-reply", model=PolicyTarget("small", "acme", "acme-1"), stop=False)
     client = FakeBrownout(policies={"support-reply": policy})

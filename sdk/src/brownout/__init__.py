@@ -4,7 +4,7 @@ from brownout.client import Brownout
 from brownout.decision import Decision, ErrorCode, Reason
 from brownout.errors import BundleError, ConfigurationError
 from brownout.policy import Policy
-from brownout.status import Change, Counters, Source, State, Status, SyncState
+from brownout.status import Change, Counters, Held, Source, State, Status, SyncState
 
 __all__ = [
     "Brownout",
@@ -14,6 +14,7 @@ __all__ = [
     "Counters",
     "Decision",
     "ErrorCode",
+    "Held",
     "Policy",
     "Reason",
     "Source",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
 
     from brownout._sync.engine import Engine
-    from brownout.status import Change, Status
+    from brownout.status import Change, Held, Status
 
 _T = TypeVar("_T")
 
@@ -102,6 +102,20 @@ class Brownout(Recording):
     def status(self) -> "Status":
         """Whether it answers, from what, and how old that is."""
         return self._engine.status
+
+    @property
+    def held(self) -> "Held":
+        """What there is to ask for, by one revision: for tools that show it. Costs a walk over all keys."""
+        from brownout.status import Held
+
+        compiled = self._compiled
+        named = sorted(compiled.resources)
+        return Held(
+            revision=compiled.revision,
+            flags=tuple(ref.key for ref in named if ref.kind == "flag"),
+            request_classes=tuple(ref.key for ref in named if ref.kind == "request_class"),
+            safe_mode=tuple(activation.spec.profile for activation in compiled.active),
+        )
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Blocks until the head is confirmed by the control plane; returns whether it is."""

@@ -86,6 +86,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client can be asked for, in order of keys, and the safe-mode profiles in force."""
+
+    revision: int
+    flags: tuple[str, ...]
+    request_classes: tuple[str, ...]
+    safe_mode: tuple[str, ...]
+
+
 class Change(msgspec.Struct, frozen=True):
     """Something that may change decisions. No `resources`: any of them may have changed."""
 
