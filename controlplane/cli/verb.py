@@ -128,6 +128,12 @@ def _complain(error: CliError, *, as_json: bool) -> None:
         return
     err = Console(stderr=True, soft_wrap=True, highlight=False)
     err.print("✗", style="red", end=" ")
-    err.print(str(error), markup=False)
-    for fault in error.problem.faults if error.problem else ():
-        err.print(f"  {fault.pointer or '/'}: {fault.message} ({fault.code})", markup=False)
+    faults = error.problem.faults if error.problem else ()
+    lines = [f"{fault.pointer}: {fault.message} ({fault.code})".removeprefix(": ") for fault in faults]
+    repeated = any(fault.message in str(error) for fault in faults)
+    if len(lines) == 1 and repeated:
+        err.print(lines[0], markup=False)
+        return
+    err.print(error.problem.title if error.problem and repeated else str(error), markup=False)
+    for line in lines:
+        err.print(f"  {line}", markup=False)

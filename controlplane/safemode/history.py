@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
@@ -10,7 +9,8 @@ from brownout.model import SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION
 from controlplane.safemode.expiry import AUTHOR
-from controlplane.safemode.values import Switch
+from controlplane.safemode.messages import reason_in
+from controlplane.safemode.values import Switch, What
 from controlplane.store import Store
 from controlplane.store.values import Commit
 
@@ -47,15 +47,16 @@ def switches(commit: Commit) -> Iterator[Switch]:
         if raw is None:
             continue
         spec = msgspec.json.decode(raw, type=SafeModeActivation)
+        what = _what(commit, existed=change.before is not None, exists=change.after is not None)
         yield Switch(
-            what=_what(commit, existed=change.before is not None, exists=change.after is not None),
+            what=what,
             revision=commit.revision,
             at=commit.created_at,
             by=commit.author,
             key=change.key,
             profile=spec.profile,
             scope=spec.scope,
-            reason=spec.reason,
+            reason=reason_in(commit.message, what, spec),
             incident=spec.incident,
             activated_at=spec.activated_at,
             expires_at=spec.expires_at,
@@ -63,7 +64,7 @@ def switches(commit: Commit) -> Iterator[Switch]:
         )
 
 
-def _what(commit: Commit, *, existed: bool, exists: bool) -> Literal["on", "changed", "off", "expired"]:
+def _what(commit: Commit, *, existed: bool, exists: bool) -> What:
     if exists:
         return "changed" if existed else "on"
     return "expired" if commit.author == AUTHOR else "off"

@@ -15,8 +15,9 @@ from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.pointers import RESOURCE, pointing_into
+from controlplane.safemode.messages import said
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
-from controlplane.safemode.values import ActiveActivation, describe_scope
+from controlplane.safemode.values import ActiveActivation
 from controlplane.store import Store, every_resource
 from controlplane.store.values import Commit
 
@@ -62,8 +63,7 @@ class SafeMode:
             key = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
             if (earlier := await self._earlier(environment, key)) is not None:
                 return earlier
-        where = describe_scope(spec.scope)
-        message = f"Safe mode on: {spec.profile} for {where} until {spec.expires_at:%Y-%m-%d %H:%M:%SZ}. {spec.reason}"
+        message = said("on", spec, spec.reason)
         return Switched(key, await self._write(actor, environment, key, spec, message=message))
 
     async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
@@ -74,20 +74,18 @@ class SafeMode:
         if faults:
             raise InvalidInputError(faults[0].message, faults)
         spec = msgspec.structs.replace(present, expires_at=end)
-        why = f" {request.reason.strip()}" if request.reason.strip() else ""
-        message = f"Safe mode extended: {spec.profile} until {end:%Y-%m-%d %H:%M:%SZ}.{why}"
+        message = said("changed", spec, request.reason)
         return Switched(key, await self._write(actor, environment, key, spec, message=message, expected_revision=head))
 
     async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
         """Switches one activation off. What others tighten stays tight."""
         authorize(actor, Action.SAFE_MODE, environment)
         present, _ = await self._present(environment, key)
-        why = f" {reason.strip()}" if reason.strip() else ""
         commit = await self._changes.commit(
             actor,
             environment,
             (Operation("del", ACTIVATION, key),),
-            f"Safe mode off: {present.profile} for {describe_scope(present.scope)}.{why}",
+            said("off", present, reason)[:MAX_MESSAGE],
             action=Action.SAFE_MODE,
         )
         return Switched(key, commit)

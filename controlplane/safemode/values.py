@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -46,10 +46,13 @@ class ActiveActivation(msgspec.Struct, frozen=True):
         )
 
 
-class Switch(msgspec.Struct, frozen=True):
-    """One activation put on, moved or taken off by one commit. `profile` to `expires_at` are the activation's own."""
+What: TypeAlias = Literal["on", "changed", "off", "expired"]
 
-    what: Literal["on", "changed", "off", "expired"]
+
+class Switch(msgspec.Struct, frozen=True):
+    """One activation put on, moved or taken off by one commit, and the `reason` for doing so (empty: none was given)."""
+
+    what: What
     revision: int
     at: datetime
     by: str

@@ -229,6 +229,28 @@ async def test_the_command_line_refuses(api: httpx.AsyncClient, url: str) -> Non
     assert await head(api) == 2
 
 
+@pytest.mark.parametrize(
+    ("what", "lines"),
+    [
+        ("a variant that is not there", ["✗ /default: "]),
+        ("more than 1 MB", ["✗ 1,000,"]),
+        ("safe mode without a reason", ["✗ /reason: "]),
+        ("safe mode by an unknown profile", ["✗ /profile: "]),
+        ("a stale revision", ["✗ "]),
+        (
+            "several at once",
+            ["✗ The input is not acceptable", "  /default: ", "  /off_variant: ", "  /type: ", "  /variants: "],
+        ),
+    ],
+)
+async def test_people_read_each_fault_once(api: httpx.AsyncClient, url: str, what: str, lines: list[str]) -> None:
+    case = CASES.get(what) or put({}, "", "")
+    words = [*case.cli, "--url", url, "--token", api.headers["Authorization"].removeprefix("Bearer ")]
+    done = await asyncio.to_thread(CliRunner().invoke, command_line, words, input=case.content)
+    first, *others = done.stderr.splitlines()
+    assert [line[: len(start)] for line, start in zip((first, *sorted(others)), lines, strict=True)] == lines
+
+
 def unlike(what: str, case: Case, problem: dict[str, Any]) -> list[str]:
     found = [(fault["code"], fault.get("pointer", "")) for fault in problem.get("faults", ())] or [("", "")]
     return [] if problem["code"] == case.code and case.fault in found else [f"{what}: {problem['code']} {found}"]

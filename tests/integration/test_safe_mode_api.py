@@ -190,8 +190,8 @@ async def test_history_tells_who_switched_what_and_why(
     world: World, operator: httpx.AsyncClient, expiry: Callable[[], Any]
 ) -> None:
     first = await switch_on(operator)
-    await operator.post(f"{API}/activations/{first['key']}/extend", json={"for_s": 60})
-    await operator.post(f"{API}/activations/{first['key']}/lift", json={})
+    await operator.post(f"{API}/activations/{first['key']}/extend", json={"for_s": 60, "reason": "not yet"})
+    await operator.post(f"{API}/activations/{first['key']}/lift", json={"reason": "tools work again"})
     await switch_on(operator, for_s=60)
     world.clock.move(timedelta(minutes=5))
     await expiry()
@@ -199,7 +199,7 @@ async def test_history_tells_who_switched_what_and_why(
     assert [(item["what"], item["by"]) for item in page["items"]] == [
         ("expired", AUTHOR), ("on", "on-call"), ("off", "on-call"), ("changed", "on-call"), ("on", "on-call"),
     ]  # fmt: skip
-    assert {item["reason"] for item in page["items"]} == {"INC-1"}
+    assert [item["reason"] for item in page["items"]] == ["", "INC-1", "tools work again", "not yet", "INC-1"]
     part = (await operator.get(f"{API}/history", params={"limit": 2})).json()
     rest = (await operator.get(f"{API}/history", params={"limit": 200, "before": part["next"]})).json()
     assert len(rest["items"]) == 3

@@ -192,3 +192,23 @@ def test_an_import_is_told_in_part_and_counted() -> None:
 
 def test_nothing_is_said_to_be_nothing() -> None:
     assert effective({}, ()) == ("nothing changes",)
+
+
+def test_a_rollout_is_told_by_where_it_stands() -> None:
+    def rollout(**progress: object) -> Put:
+        stages = [{"weight_bp": 500}, {"weight_bp": 2_500}]
+        spec = {"flag": "support-model", "control": "small", "treatment": "big", "stages": stages}
+        return "rollout", "to-big", {**spec, "progress": progress} if progress else spec
+
+    before = state(*SUPPORT, route("small"))
+    assert said(before, rollout()) == ("rollout to-big: new, draft",)
+    running = {"state": "running", "run": 1, "stage": 1, "started_at": "2026-11-22T00:00:00Z"}
+    paused = {**running, "state": "paused", "paused_by": "person", "muted": [{"since": "2026-11-22T00:00:00Z"}]}
+    started = state(*SUPPORT, route("small"), rollout(**running))
+    assert said(started, rollout(**paused)) == (
+        "rollout to-big: running, stage 2 of 2 (25% big) → paused, stage 2 of 2 (25% big)",
+    )
+    assert said(started, rollout(**{**running, "state": "rolled_back"})) == (
+        "rollout to-big: running, stage 2 of 2 (25% big) → rolled back",
+    )
+    assert said(started, ("rollout", "to-big")) == ("rollout to-big: gone",)

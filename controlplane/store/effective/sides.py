@@ -10,7 +10,7 @@ from brownout.check import references
 from brownout.compile import Compiled
 from brownout.decision import Decision, Reason
 from brownout.evaluate import evaluate
-from brownout.model import Cohort, Flag, RequestClass, ResourceRef, SafeModeActivation, Spec
+from brownout.model import Cohort, Flag, RequestClass, ResourceRef, Rollout, SafeModeActivation, Spec
 from brownout.parse import decode
 from controlplane.store.effective.words import served
 
@@ -42,6 +42,10 @@ class Side:
     def activation(self, key: str) -> SafeModeActivation | None:
         spec = self._find("safe_mode_activation", key)
         return spec if isinstance(spec, SafeModeActivation) else None
+
+    def rollout(self, key: str) -> Rollout | None:
+        spec = self._find("rollout", key)
+        return spec if isinstance(spec, Rollout) else None
 
     def governed_by(self, flag: str) -> list[tuple[str, str]]:
         """(request class, field) pairs that name the flag."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from brownout.model import ResourceRef, SafeModeActivation
+from brownout.model import ResourceRef, Rollout, SafeModeActivation
 from controlplane.store.effective import cohorts, flags
 from controlplane.store.effective.sides import Side
 from controlplane.store.effective.words import changed_fields, kind_word, listed, moment
@@ -42,6 +42,8 @@ def _lines(change: Change, before: Side, after: Side) -> list[str]:
             return cohorts.lines(change, before, after)
         case "safe_mode_activation":
             return [_activation(change, before, after)]
+        case "rollout":
+            return [_rollout(change, before, after)]
         case _:
             return [_other(change)]
 
@@ -65,6 +67,27 @@ def _activation(change: Change, before: Side, after: Side) -> str:
     if old.expires_at != new.expires_at:
         return f"safe mode {new.profile} for {_scope(new)}: until {moment(old.expires_at)} → {moment(new.expires_at)}"
     return f"safe mode {new.profile}: {changed_fields(field_changes(change))}"
+
+
+def _rollout(change: Change, before: Side, after: Side) -> str:
+    old, new = before.rollout(change.key), after.rollout(change.key)
+    name = f"rollout {change.key}"
+    if new is None:
+        return f"{name}: gone"
+    if old is None:
+        return f"{name}: new, {_where(new)}"
+    if old.progress == new.progress:
+        return f"{name}: {changed_fields(field_changes(change))}"
+    return f"{name}: {_where(old)} → {_where(new)}"
+
+
+def _where(rollout: Rollout) -> str:
+    """`running, stage 2 of 4 (25% opus)`; a draft is at no stage yet."""
+    state, stage = rollout.progress.state.replace("_", " "), rollout.progress.stage
+    if state not in {"running", "paused"} or stage >= len(rollout.stages):
+        return state
+    share = f"{rollout.stages[stage].weight_bp / 100:g}% {rollout.treatment}"
+    return f"{state}, stage {stage + 1} of {len(rollout.stages)} ({share})"
 
 
 def _scope(activation: SafeModeActivation) -> str:
