@@ -77,9 +77,16 @@ class Actor(msgspec.Struct, frozen=True):
     compares this."""
     credential: str = ""
     """Id of the session, token or key that was shown."""
+    machine: bool = False
+    """A service token: `person` made it and answers for it, but is not it."""
 
     def roles(self, environment: str) -> frozenset[Role]:
         return self.grants.get(environment, frozenset()) | self.grants.get(ANY_ENVIRONMENT, frozenset())
+
+    @property
+    def human(self) -> str:
+        """Id of the person whose own hand this is, by a session or a token of theirs; empty for machines."""
+        return "" if self.machine else self.person
 
     @property
     def principal(self) -> str:

@@ -57,7 +57,7 @@ class Authenticator:
                 return None
             scope = parse(row.grants)
             if row.owner is None:
-                actor = Actor("token", row.name, scope, person=row.person or "", credential=row.id)
+                actor = Actor("token", row.name, scope, person=row.person or "", credential=row.id, machine=True)
             else:
                 owner = await people.by_id(connection, row.owner)
                 if owner is None or owner.disabled_at is not None:

@@ -30,10 +30,12 @@ class BreakGlass:
         """From now on, for `lasts`, the actor commits here without approvals; everybody is told.
 
         Raises:
-            ForbiddenError: the actor may not commit here anyhow.
+            ForbiddenError: the actor may not commit here anyhow, or is a machine.
             InvalidInputError: no reason, or for longer than LONGEST.
         """
         authorize(actor, Action.BREAK_GLASS, environment)
+        if not actor.human:
+            raise ForbiddenError("only people break the glass, not the machines they made")
         words = require_words(reason, "reason")
         if not timedelta(0) < lasts <= LONGEST:
             message = f"for at most {LONGEST.total_seconds() / 3600:.0f} hours"
@@ -77,7 +79,7 @@ class BreakGlass:
         """Somebody else has looked at what was done. Raises ForbiddenError for whoever did it."""
         authorize(actor, Action.APPROVE, environment)
         words, row = require_words(review, "review"), await self._found(environment, glass_id)
-        if row.principal == actor.principal or not actor.person:
+        if row.principal == actor.principal or not actor.human:
             raise ForbiddenError("somebody else reviews what you did alone")
         async with self._database.transaction() as connection:
             if not await queries.sign_glass(connection, glass_id, actor.name, self._clock.now(), words):

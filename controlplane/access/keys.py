@@ -7,7 +7,7 @@ import msgspec
 
 from brownout.wire import SdkKey
 from controlplane.access import tokens
-from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, authorize
+from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.grants import EVERYTHING, parse, plain, require_covered
 from controlplane.access.memory import ActorMemory
@@ -149,10 +149,10 @@ class ApiTokens:
         """The actor's own personal tokens, or all there are."""
         if everybody:
             authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
-        elif not actor.person:
+        elif not actor.human:
             return []
         async with self._database.reading() as connection:
-            return await credentials.tokens(connection, None if everybody else actor.person)
+            return await credentials.tokens(connection, None if everybody else actor.human)
 
     async def create_personal(
         self,
@@ -184,9 +184,8 @@ class ApiTokens:
         """Raises NotFoundError when there is none that the actor may end."""
         async with self._database.transaction() as connection:
             row = await credentials.token(connection, token_id)
-            if row is None or (row.owner or "-") != actor.person:
-                authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
-            if row is None:
+            mine = row is not None and bool(actor.human) and row.owner == actor.human
+            if row is None or not (mine or allows(actor.grants, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)):
                 raise NotFoundError("there is no such token")
             if await credentials.revoke_token(connection, token_id, self._clock.now()):
                 await self._audit.record(

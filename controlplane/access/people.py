@@ -73,14 +73,14 @@ class People:
 
     async def get(self, actor: Actor, person: str) -> Person:
         """Oneself, or anybody for who manages people. Raises NotFoundError."""
-        if actor.person != person:
+        if actor.human != person:
             self._authorize_somewhere(actor)
         async with self._database.snapshot() as connection:
             row = await people.by_id(connection, person)
             if row is None:
                 raise NotFoundError("there is no such person")
             grants = await people.grants(connection, person)
-            return _person(row, grants if actor.person == person else _visible(actor, grants))
+            return _person(row, grants if actor.human == person else _visible(actor, grants))
 
     async def invite(self, actor: Actor, email: str, name: str, grants: Mapping[str, Iterable[str]]) -> Invitation:
         """Adds somebody who can sign in once they have followed the link.

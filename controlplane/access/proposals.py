@@ -163,9 +163,7 @@ class Proposals:
             ConflictError: closed, or edited since they looked.
         """
         authorize(actor, Action.APPROVE, environment)
-        if not actor.person:
-            raise ForbiddenError("only people approve")
-        if actor.kind == "token" and not await self._is_personal(actor):
+        if not actor.human:
             raise ForbiddenError("only people approve, not the machines they made")
         async with self._database.transaction() as connection:
             row = await _open(connection, environment, proposal_id)
@@ -246,13 +244,6 @@ class Proposals:
         touched = {(op.kind, op.key) for op in found.operations}
         diff = await self._store.diff(found.environment, found.base_revision, head.revision)
         return tuple(each for each in diff.resources if (each.kind, each.key) in touched)
-
-    async def _is_personal(self, actor: Actor) -> bool:
-        from controlplane.access.queries import credentials
-
-        async with self._database.reading() as connection:
-            row = await credentials.token(connection, actor.credential)
-        return row is not None and row.owner == actor.person
 
     async def _record(
         self, connection: WriteConnection, event: Event, actor: Actor, found: Proposal, reason: str = ""

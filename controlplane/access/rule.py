@@ -14,7 +14,7 @@ from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import approvals as queries
 from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
+from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
 from controlplane.store.values import Commit
 
@@ -59,7 +59,7 @@ class CommitRule:
             raise InvalidInputError(message, (Fault("invalid_value", message, "/requires_approvals"),))
         async with self._database.transaction() as connection:
             before = await queries.lock_requires(connection, environment)
-            glass = await queries.open_glass(connection, environment, actor.principal, self._clock.now())
+            glass = await self._glass(connection, actor, environment)
             if approvals < before and glass is None:
                 raise ApprovalRequiredError(
                     "asking for fewer approvals needs broken glass: nobody lowers the bar alone"
@@ -83,11 +83,17 @@ class CommitRule:
             needed = await queries.requires(connection, environment)
             if needed == 0:
                 return Pass("no rule")
-            glass = await queries.open_glass(connection, environment, actor.principal, self._clock.now())
+            glass = await self._glass(connection, actor, environment)
         if glass is None:
             what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
             raise ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead")
         return Pass("break-glass", glass)
+
+    async def _glass(self, connection: ReadConnection, actor: Actor, environment: str) -> int | None:
+        """What the actor has broken: the person, not the machines they made."""
+        if not actor.human:
+            return None
+        return await queries.open_glass(connection, environment, actor.principal, self._clock.now())
 
     async def record(self, connection: WriteConnection, actor: Actor, commit: Commit, how: Pass) -> None:
         """Puts a commit on record in its own transaction: there is none without a line in the audit log."""

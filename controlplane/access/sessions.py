@@ -98,7 +98,7 @@ class Sessions:
         if everybody:
             authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
         async with self._database.reading() as connection:
-            rows = await credentials.sessions(connection, None if everybody else actor.person, self._clock.now())
+            rows = await credentials.sessions(connection, None if everybody else actor.human, self._clock.now())
         return [SessionInfo(**msgspec.structs.asdict(row), current=row.id == actor.credential) for row in rows]
 
     async def end(self, actor: Actor, session: str) -> None:
@@ -109,7 +109,7 @@ class Sessions:
         """
         async with self._database.transaction() as connection:
             found = await credentials.session(connection, session, self._clock.now())
-            mine = found is not None and found.person == actor.person
+            mine = found is not None and found.person == actor.human
             if found is None or not (mine or allows(actor.grants, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)):
                 raise NotFoundError("there is no such session")
             await credentials.end_session(connection, session, self._clock.now())

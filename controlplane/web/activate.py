@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model import Scope
 from controlplane.access.actor import Action
-from controlplane.errors import BrownoutError
+from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.values import BlastRadius
 from controlplane.web.convergence import in_scope
@@ -266,7 +266,7 @@ def _providers(resources: Any) -> set[str]:
 async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
     try:
         found = await visit.services.safe_mode_preview.preview(visit.actor, environment, asked.request())
-    except BrownoutError as error:
+    except (InvalidInputError, NotFoundError) as error:
         return Radius(numbers=(), columns=(), rows=(), untouched=(), flags=(), unknown=(), banner="", revision=0,
                       wrong=error.message)  # fmt: skip
     changed = {effect.what for row in found.request_classes for effect in row.effects}

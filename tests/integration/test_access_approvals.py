@@ -17,6 +17,7 @@ from controlplane.errors import (
     ConflictError,
     ForbiddenError,
     InvalidInputError,
+    NotFoundError,
     StaleProposalError,
 )
 from controlplane.safemode.request import ActivationRequest
@@ -101,6 +102,42 @@ async def test_neither_a_personal_token_nor_a_machine_is_a_second_person(world: 
     machine = await world.access.authenticator.by_bearer(await world.token({P: ["approver"]}), "")
     with pytest.raises(ForbiddenError, match="only people"):
         await world.services.proposals.approve(machine, P, made.id, made.edition)
+
+
+async def test_glass_is_broken_by_people_and_not_for_the_machines_they_made(world: World) -> None:
+    ada = await world.person("ada@example.com", {"*": ["admin"]})
+    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]})
+    robot = await world.access.authenticator.by_bearer(made.token, "")
+    with pytest.raises(ForbiddenError, match="only people"):
+        await world.access.break_glass.break_(robot, P, "beep")
+    broken = await world.access.break_glass.break_(ada, P, "alone today")
+    with pytest.raises(ApprovalRequiredError):
+        await world.services.changes.commit(robot, P, [flag("a")], "beep")
+    with pytest.raises(ApprovalRequiredError):
+        await world.access.rule.set(robot, P, 0)
+    other = await world.person("bea@example.com", {"*": ["admin"]})
+    hers = await world.access.tokens.create_service(other, "reviewer", {P: ["approver"]})
+    with pytest.raises(ForbiddenError):
+        await world.access.break_glass.review(
+            await world.access.authenticator.by_bearer(hers.token, ""), P, broken.id, "ok"
+        )
+    own = await world.access.tokens.create_personal(ada, "laptop")
+    laptop = await world.access.authenticator.by_bearer(own.token, "")
+    assert (await world.services.changes.commit(laptop, P, [flag("a")], "urgent")).revision == 2
+
+
+async def test_a_machine_is_not_its_maker(world: World) -> None:
+    ada = await world.person("ada@example.com", {P: ["admin"]})
+    own = await world.access.tokens.create_personal(ada, "laptop")
+    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]})
+    robot = await world.access.authenticator.by_bearer(made.token, "")
+    assert await world.access.tokens.list_tokens(robot) == []
+    assert await world.access.sessions.list_sessions(robot) == []
+    for act in (world.access.sessions.end(robot, ada.credential), world.access.tokens.revoke(robot, own.id)):
+        with pytest.raises(NotFoundError):
+            await act
+    with pytest.raises(ForbiddenError):
+        await world.access.tokens.create_personal(robot, "more")
 
 
 async def test_an_edit_loses_the_approvals_and_an_approval_is_of_what_was_seen(
