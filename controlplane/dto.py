@@ -27,12 +27,19 @@ class EnvironmentInput(Input, frozen=True):
     name: str = ""
 
 
+class EnvironmentChange(Input, frozen=True):
+    """`production`: it carries a coloured edge in the console, which asks for its key before something big."""
+
+    production: bool
+
+
 class EnvironmentOutput(msgspec.Struct, frozen=True):
     key: str
     name: str
     epoch: int
     revision: int
     created_at: datetime
+    production: bool
 
 
 class Environments(msgspec.Struct, frozen=True):

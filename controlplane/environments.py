@@ -1,16 +1,19 @@
 """Making environments that are useful from their first minute."""
 
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.audit import Audit, Event
 from controlplane.changes import Changes
+from controlplane.database import WriteConnection
 from controlplane.safemode.profiles import seed
 from controlplane.store import Store
 from controlplane.store.values import Environment
 
 
 class EnvironmentService:
-    def __init__(self, store: Store, changes: Changes) -> None:
+    def __init__(self, store: Store, changes: Changes, audit: Audit) -> None:
         self._store = store
         self._changes = changes
+        self._audit = audit
 
     async def create(self, actor: Actor, key: str, name: str) -> Environment:
         """A new environment whose first revision holds the standard safe-mode profiles.
@@ -23,4 +26,23 @@ class EnvironmentService:
         commit = await self._changes.commit(
             actor, key, seed(), "Start with the standard safe-mode profiles", action=Action.MANAGE_ENVIRONMENT
         )
-        return Environment(made.key, made.name, commit.epoch, commit.revision, made.created_at)
+        return Environment(made.key, made.name, commit.epoch, commit.revision, made.created_at, made.production)
+
+    async def mark(self, actor: Actor, key: str, *, production: bool) -> None:
+        """Says whether people must type the environment's key before something big. On record in the audit log.
+
+        Raises:
+            ForbiddenError, NotFoundError.
+        """
+        authorize(actor, Action.MANAGE_ENVIRONMENT, key)
+
+        async def witness(connection: WriteConnection) -> None:
+            await self._audit.record(
+                connection,
+                Event.ENVIRONMENT_CHANGED,
+                actor,
+                environment=key,
+                detail={"production": "yes" if production else "no"},
+            )
+
+        await self._store.mark_production(key, production, witness)

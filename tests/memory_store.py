@@ -37,7 +37,7 @@ from controlplane.store import (
 from controlplane.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
 from controlplane.store.draft import MAX_FAULTS, Draft, check_words, draft, refuse, settle
 from controlplane.store.effective import effective
-from controlplane.store.environments import FIRST_EPOCH, check_environment
+from controlplane.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
 from controlplane.store.fence import jump_beyond
 from controlplane.store.fields import field_changes
 from controlplane.store.history import operations_to
@@ -117,11 +117,13 @@ class MemoryStore(Store):
         if key in self._logs:
             raise ConflictError(f"there is an environment {key} already")
         log = self._logs[key] = Log(key, name, now_ms(self._clock))
-        return Environment(key, name, FIRST_EPOCH, 0, log.created_at)
+        return Environment(key, name, FIRST_EPOCH, 0, log.created_at, key == PRODUCTION)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         logs = self._logs.values()
-        return tuple(Environment(x.key, x.name, x.head.epoch, x.head.revision, x.created_at) for x in logs)
+        return tuple(
+            Environment(x.key, x.name, x.head.epoch, x.head.revision, x.created_at, x.key == PRODUCTION) for x in logs
+        )
 
     async def head(self, environment: str) -> Head:
         return self._log(environment).head

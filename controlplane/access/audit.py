@@ -43,6 +43,7 @@ class Event(StrEnum):
     SIGNING_KEY_SWITCHED = "signing_key_switched"
     COMMIT = "commit"
     RULE_CHANGED = "rule_changed"
+    ENVIRONMENT_CHANGED = "environment_changed"
     PROPOSED = "proposed"
     PROPOSAL_EDITED = "proposal_edited"
     PROPOSAL_WITHDRAWN = "proposal_withdrawn"

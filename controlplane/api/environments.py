@@ -1,13 +1,13 @@
 """Environments, and everything inside one at once."""
 
-from litestar import Controller, get, post
+from litestar import Controller, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.api.conditions import Tagged, tagged
 from controlplane.api.parameters import Revision
-from controlplane.dto import EnvironmentInput, EnvironmentOutput, Environments, StateOutput
+from controlplane.dto import EnvironmentChange, EnvironmentInput, EnvironmentOutput, Environments, StateOutput
 from controlplane.services import Services
 from controlplane.store.values import Environment
 
@@ -38,6 +38,18 @@ class EnvironmentController(Controller):
         found = await services.reads.environment(actor, environment)
         return Tagged(_output(found), found.revision)
 
+    @patch("/{environment:str}", operation_id="change_environment", opt={"action": Action.MANAGE_ENVIRONMENT})
+    async def change_environment(
+        self,
+        environment: FromPath[str],
+        data: JSONBody[EnvironmentChange],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> EnvironmentOutput:
+        """Whether it counts as production. No commit: nothing that an SDK decides depends on it."""
+        await services.environments.mark(actor, environment, production=data.production)
+        return _output(await services.reads.environment(actor, environment))
+
     @get("/{environment:str}/state", operation_id="get_state", opt={"action": Action.READ})
     async def get_state(
         self,
@@ -52,4 +64,4 @@ class EnvironmentController(Controller):
 
 
 def _output(found: Environment) -> EnvironmentOutput:
-    return EnvironmentOutput(found.key, found.name, found.epoch, found.revision, found.created_at)
+    return EnvironmentOutput(found.key, found.name, found.epoch, found.revision, found.created_at, found.production)

@@ -1,6 +1,7 @@
 """`brownout env`."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -16,8 +17,8 @@ app = typer.Typer(name="env", help="Environments: production, staging, …", no_
 def list_environments(call: Call) -> None:
     """The environments you may read."""
     found = call.session.get("/environments", Environments)
-    rows = [(e.key, e.name, f"r{e.revision}", when(e.created_at)) for e in found.items]
-    call.answer(found, lambda: table(("environment", "name", "revision", "created"), rows))
+    rows = [(e.key, e.name, "yes" if e.production else "", f"r{e.revision}", when(e.created_at)) for e in found.items]
+    call.answer(found, lambda: table(("environment", "name", "production", "revision", "created"), rows))
 
 
 @verb(app, "create", action=Action.MANAGE_ENVIRONMENT)
@@ -36,3 +37,19 @@ def show(call: Call, key: Annotated[str, typer.Argument()]) -> None:
     """One environment."""
     found = call.session.get(f"/environments/{key}", EnvironmentOutput)
     call.answer(found, lambda: table(("environment", "name", "revision"), [(found.key, found.name, found.revision)]))
+
+
+@verb(app, "set", action=Action.MANAGE_ENVIRONMENT)
+def change(
+    call: Call,
+    key: Annotated[str, typer.Argument()],
+    production: Annotated[
+        bool, typer.Option("--production/--no-production", help="Whether the console asks for its key first.")
+    ],
+) -> None:
+    """Say whether an environment counts as production."""
+    made = call.session.send(
+        "PATCH", f"/environments/{quote(key, safe='')}", {"production": production}, EnvironmentOutput
+    )
+    said = "counts" if made.production else "does not count"
+    call.answer(made, lambda: f"[green]✓[/] {made.key} {said} as production")

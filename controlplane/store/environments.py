@@ -1,12 +1,13 @@
 """Environments: made once, listed, headed."""
 
 import re
+from collections.abc import Awaitable, Callable
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.database import Database, WriteConnection
 from controlplane.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from controlplane.store.commit import now_ms
 from controlplane.store.signing import SigningKeys
@@ -16,6 +17,8 @@ from controlplane.store.values import Environment, Head
 KEY = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 MAX_NAME = 100
 FIRST_EPOCH = 1
+PRODUCTION = "production"
+"""An environment of this key counts as production until somebody says otherwise."""
 
 
 def check_environment(key: str, name: str) -> None:
@@ -38,17 +41,29 @@ async def create_environment(database: Database, clock: Clock, keys: SigningKeys
             signing = await keys.create(connection, key, at, by=None)
             await connection.execute(
                 insert(table).values(
-                    key=key, name=name, epoch=FIRST_EPOCH, revision=0, chain="", signing_kid=signing.kid, created_at=at
+                    key=key, name=name, epoch=FIRST_EPOCH, revision=0, chain="", signing_kid=signing.kid, created_at=at,
+                    production=key == PRODUCTION,
                 )
-            )
+            )  # fmt: skip
     except IntegrityError as error:
         raise ConflictError(f"there is an environment {key} already") from error
-    return Environment(key, name, FIRST_EPOCH, 0, at)
+    return Environment(key, name, FIRST_EPOCH, 0, at, key == PRODUCTION)
+
+
+async def mark_production(
+    database: Database, key: str, production: bool, witness: Callable[[WriteConnection], Awaitable[None]]
+) -> None:
+    """What `witness` writes belongs to it. Raises NotFoundError when there is no such environment."""
+    query = update(table).where(table.c.key == key).values(production=production).returning(table.c.key)
+    async with database.transaction() as connection:
+        if (await connection.execute(query)).one_or_none() is None:
+            raise NotFoundError(f"there is no environment {key}")
+        await witness(connection)
 
 
 async def list_environments(database: Database) -> tuple[Environment, ...]:
     columns = table.c
-    query = select(columns.key, columns.name, columns.epoch, columns.revision, columns.created_at)
+    query = select(columns.key, columns.name, columns.epoch, columns.revision, columns.created_at, columns.production)
     async with database.reading() as connection:
         rows = (await connection.execute(query.order_by(columns.created_at, columns.key))).all()
     return tuple(Environment(*row) for row in rows)

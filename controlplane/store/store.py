@@ -1,12 +1,12 @@
 """The store: every read and every change of configuration."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 
 from brownout.model import ResourceRef
 from brownout.wire import Operation
 from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.database import Database, WriteConnection
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.store import environments, history, log, read
 from controlplane.store.commit import Committer, Replay, Request, Stale, Witness, aside, body_of
@@ -44,6 +44,12 @@ class Store:
     async def create_environment(self, key: str, name: str) -> Environment:
         """Raises InvalidInputError, or ConflictError when there is one already."""
         return await environments.create_environment(self._database, self._clock, self._keys, key, name)
+
+    async def mark_production(
+        self, environment: str, production: bool, witness: Callable[[WriteConnection], Awaitable[None]]
+    ) -> None:
+        """What `witness` writes belongs to it. Raises NotFoundError when there is no such environment."""
+        await environments.mark_production(self._database, environment, production, witness)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         return await environments.list_environments(self._database)

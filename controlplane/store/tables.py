@@ -25,6 +25,7 @@ environment = Table(
     Column("chain", Text, nullable=False),
     Column("signing_kid", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("production", Boolean, nullable=False),
 )
 """One row an environment: the head of its log. Its row lock orders commits."""
 

@@ -19,6 +19,8 @@ class Environment(msgspec.Struct, frozen=True):
     epoch: int
     revision: int
     created_at: datetime
+    production: bool
+    """Carries the coloured edge, and asks people for its key before something big."""
 
 
 class Head(msgspec.Struct, frozen=True):

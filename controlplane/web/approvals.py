@@ -117,7 +117,7 @@ class ApprovalsController(Controller):
 
     @post("/approvals", opt={"action": Action.READ}, status_code=200)
     async def act(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
-        """`do` is rule, break, end or review."""
+        """`do` is rule, production, break, end or review."""
         form = dict(await visit.form())
         access, actor = visit.services.access, visit.actor
         glass = number(form.get("id", ""))
@@ -127,6 +127,9 @@ class ApprovalsController(Controller):
                 case "rule":
                     needed = number(form.get("needed", ""))
                     await access.rule.set(actor, environment, needed, reason)
+                case "production":
+                    counts = form.get("production") == "yes"
+                    await visit.services.environments.mark(actor, environment, production=counts)
                 case "break":
                     await access.break_glass.break_(actor, environment, reason)
                 case "end":

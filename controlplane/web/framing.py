@@ -84,7 +84,7 @@ def _link(environment: Environment) -> EnvironmentLink:
     return EnvironmentLink(
         environment.key,
         environment.name or environment.key,
-        environment.key.startswith("prod"),
+        environment.production,
         environment.revision,
         url(environment.key),
     )

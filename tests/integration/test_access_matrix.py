@@ -61,6 +61,7 @@ MATTERS = {
     "export_audit": {Role.APPROVER, Role.ADMIN},
     "create_service_token": {Role.ADMIN},
     "create_environment": {Role.ADMIN},
+    "change_environment": {Role.ADMIN},
 }
 
 

@@ -341,6 +341,18 @@ async def test_evaluate_explain_and_policy_now_and_then(api: httpx.AsyncClient) 
     assert (await api.post(f"{API}/policy", json={"request_class": "nope"})).status_code == 404
 
 
+async def test_what_counts_as_production_is_said(api: httpx.AsyncClient) -> None:
+    made = await api.post("/api/v1/environments", json={"key": "prod-eu"})
+    assert made.json()["production"] is False
+    assert (await api.get("/api/v1/environments/production")).json()["production"] is True
+    changed = await api.patch("/api/v1/environments/prod-eu", json={"production": True})
+    assert (changed.status_code, changed.json()["production"], changed.json()["revision"]) == (200, True, 1)
+    assert (await api.get("/api/v1/environments/prod-eu")).json()["production"] is True
+    audit = (await api.get("/api/v1/audit", params={"environment": "prod-eu"})).json()["items"]
+    assert {"production": "yes"} in [line["entry"]["detail"] for line in audit]
+    assert (await api.patch("/api/v1/environments/nowhere", json={"production": True})).status_code == 404
+
+
 async def test_a_new_environment_has_the_standard_profiles(api: httpx.AsyncClient) -> None:
     made = await api.post("/api/v1/environments", json={"key": "canary"})
     assert (made.status_code, made.json()["revision"]) == (201, 1)
