@@ -1,6 +1,9 @@
 """Asking what an activation would do, before anybody confirms it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
 
 from brownout.model import ResourceRef, SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
@@ -10,13 +13,26 @@ from controlplane.evaluations import Evaluations
 from controlplane.kinds import words
 from controlplane.safemode.blast import blast_radius
 from controlplane.safemode.request import MIN_DURATION, ActivationRequest
-from controlplane.safemode.values import BlastRadius
+from controlplane.safemode.values import BlastRadius, Reach, in_scope
+
+
+class Running(Protocol):
+    """What we need of telemetry: what runs in an environment now."""
+
+    def live_services(self, actor: Actor, environment: str) -> Sequence[str]:
+        """The service of each live instance."""
+        ...
+
+    async def request_rates(self, actor: Actor, environment: str) -> Mapping[str, float]:
+        """Requests a minute by request class."""
+        ...
 
 
 class SafeModePreview:
-    def __init__(self, evaluations: Evaluations, clock: Clock) -> None:
+    def __init__(self, evaluations: Evaluations, clock: Clock, running: Running) -> None:
         self._evaluations = evaluations
         self._clock = clock
+        self._running = running
 
     async def preview(self, actor: Actor, environment: str, request: ActivationRequest) -> BlastRadius:
         """The blast radius of `request` now. Its reason and end do not matter yet.
@@ -38,7 +54,19 @@ class SafeModePreview:
             expires_at=now + MIN_DURATION,
             scope=request.scope,
         )
-        return blast_radius(compiled.resources, compiled.revision, spec, now)
+        radius = blast_radius(compiled.resources, compiled.revision, spec, now)
+        return msgspec.structs.replace(radius, reach=await self._reach(actor, environment, radius))
+
+    async def _reach(self, actor: Actor, environment: str, radius: BlastRadius) -> Reach:
+        touched = {row.request_class for row in radius.request_classes}
+        rates = await self._running.request_rates(actor, environment)
+        services = self._running.live_services(actor, environment)
+        return Reach(
+            requests_per_min=sum(rate for name, rate in rates.items() if name in touched),
+            of_requests_per_min=sum(rates.values()),
+            instances=sum(in_scope(radius.scope, service) for service in services),
+            of_instances=len(services),
+        )
 
 
 def _unknown(request: ActivationRequest, present: Collection[ResourceRef]) -> Iterator[Fault]:

@@ -90,6 +90,16 @@ class TouchedFlag(msgspec.Struct, frozen=True):
     then: str
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """How much of what runs now is touched: requests a minute of the touched classes, and live instances of services
+    in the scope. 0 of 0: nobody reports any."""
+
+    requests_per_min: float = 0.0
+    of_requests_per_min: float = 0.0
+    instances: int = 0
+    of_instances: int = 0
+
+
 class BlastRadius(msgspec.Struct, frozen=True):
     """`untouched` request classes lie outside the scope, or are as tight already; `unknown` cohorts have no
     member that we could make up."""
@@ -101,6 +111,12 @@ class BlastRadius(msgspec.Struct, frozen=True):
     flags: tuple[TouchedFlag, ...]
     untouched: tuple[str, ...]
     unknown: tuple[str, ...]
+    reach: Reach = Reach()
+
+
+def in_scope(scope: Scope, service: str) -> bool:
+    """Whether an activation may touch what this service does; its classes and cohorts are not known from here."""
+    return not scope.services or service in scope.services
 
 
 def describe_scope(scope: Scope) -> str:

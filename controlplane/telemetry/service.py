@@ -23,6 +23,7 @@ from controlplane.telemetry.signals import Signals
 log = structlog.get_logger(__name__)
 
 CLEAN_EVERY_S = 3600.0
+MAX_INSTANCES = 10_000
 
 
 class Link(Protocol):
@@ -51,6 +52,16 @@ class Telemetry:
         live = {name: self.fleet.live(name) for name in shown}
         lagging = {name: len(self.fleet.lagging(name)) for name in shown}
         return self.ingest.exported.families(shown, live, lagging)
+
+    def live_services(self, actor: Actor, environment: str) -> list[str]:
+        """The service of each live instance."""
+        found = self.fleet.instances(actor, environment, limit=MAX_INSTANCES)
+        return [each.service for each in found if each.live]
+
+    async def request_rates(self, actor: Actor, environment: str) -> dict[str, float]:
+        """Requests a minute by request class, as the summary has them."""
+        summary = await self.signals.summary(actor, environment)
+        return {each.request_class: each.now.get("requests_per_min") or 0.0 for each in summary.classes}
 
     async def attach(self, link: Link) -> None:
         """Messages are shared with the other replicas; presence and commits are heard by all."""

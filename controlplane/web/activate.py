@@ -14,7 +14,6 @@ from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.values import BlastRadius
-from controlplane.web.convergence import in_scope
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import NowThen, Option
@@ -275,7 +274,7 @@ async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
         (effect.then for row in found.request_classes for effect in row.effects if effect.what == "banner"), ""
     )
     return Radius(
-        numbers=await _numbers(visit, environment, found),
+        numbers=_numbers(found),
         columns=columns,
         rows=tuple(_row(row.request_class, row.cohort, {each.what: each for each in row.effects}, columns)
                    for row in found.request_classes),
@@ -307,24 +306,16 @@ def _short(name: str, said: str) -> str:
     return said.replace("≤ ", f"≤{NBSP}")
 
 
-async def _numbers(visit: Visit, environment: str, found: BlastRadius) -> tuple[BigNumber, ...]:
-    """Share of traffic (when there is any), instances, request classes."""
-    touched = {row.request_class for row in found.request_classes}
-    total_classes = len(touched) + len(found.untouched)
-    summary = await visit.services.telemetry.signals.summary(visit.actor, environment)
-    rates = {each.request_class: each.now.get("requests_per_min") or 0.0 for each in summary.classes}
-    instances = [
-        each for each in visit.services.telemetry.fleet.instances(visit.actor, environment, limit=10_000) if each.live
-    ]
-    inside = sum(in_scope(found.scope, each.service) for each in instances)
+def _numbers(found: BlastRadius) -> tuple[BigNumber, ...]:
+    """Share of traffic and instances, when there are any, and request classes."""
+    reach = found.reach
     numbers = []
-    everything = sum(rates.values())
-    if everything:
-        part = sum(rate for name, rate in rates.items() if name in touched)
-        numbers.append(
-            BigNumber("Requests", percent(part / everything), f"{count(part)} of {count(everything)} req/min")
-        )
-    if instances:
-        numbers.append(BigNumber("Instances", count(inside), f"of {count(len(instances))}"))
-    numbers.append(BigNumber("Request classes", count(len(touched)), f"of {count(total_classes)}"))
-    return tuple(numbers)
+    if reach.of_requests_per_min:
+        share = percent(reach.requests_per_min / reach.of_requests_per_min)
+        note = f"{count(reach.requests_per_min)} of {count(reach.of_requests_per_min)} req/min"
+        numbers.append(BigNumber("Requests", share, note))
+    if reach.of_instances:
+        numbers.append(BigNumber("Instances", count(reach.instances), f"of {count(reach.of_instances)}"))
+    touched = {row.request_class for row in found.request_classes}
+    of = f"of {count(len(touched) + len(found.untouched))}"
+    return (*numbers, BigNumber("Request classes", count(len(touched)), of))

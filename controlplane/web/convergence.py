@@ -7,6 +7,7 @@ import msgspec
 
 from brownout.model import Scope
 from brownout.status import SyncState
+from controlplane.safemode.values import in_scope
 from controlplane.telemetry.values import FleetSummary, InstanceView
 from controlplane.web.parts import CellTone, FleetGroup, fleet_group
 from controlplane.web.words import measured, plural, seconds
@@ -103,21 +104,20 @@ def _awaited(
     )
 
 
-def in_scope(scope: Scope | None, service: str) -> bool:
-    """Whether an activation may touch what this service does; its classes and cohorts are not known from here."""
-    return scope is None or not scope.services or service in scope.services
+def _in_scope(scope: Scope | None, service: str) -> bool:
+    return scope is None or in_scope(scope, service)
 
 
 def _scope_words(scope: Scope | None, live: Sequence[InstanceView], behind: Sequence[InstanceView]) -> str:
     if scope is None or not scope.services:
         return ""
-    touched = sum(in_scope(scope, each.service) for each in live)
-    missing = sum(in_scope(scope, each.service) for each in behind)
+    touched = sum(_in_scope(scope, each.service) for each in live)
+    missing = sum(_in_scope(scope, each.service) for each in behind)
     return f"In scope: {touched - missing} of {touched} confirmed."
 
 
 def _laggard(each: InstanceView, scope: Scope | None, now: datetime) -> Laggard:
-    touched = in_scope(scope, each.service)
+    touched = _in_scope(scope, each.service)
     silent = (now - each.last_seen_at).total_seconds()
     if not touched:
         means = "Out of scope, unaffected."

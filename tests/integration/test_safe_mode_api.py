@@ -7,9 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from controlplane.access.actor import Role
+from brownout.model import Scope
+from controlplane.access.actor import Actor, Role
+from controlplane.cli.safemode import reach_text
 from controlplane.demo import load_demo
 from controlplane.safemode.expiry import AUTHOR, Expiry
+from controlplane.safemode.preview import SafeModePreview
+from controlplane.safemode.request import ActivationRequest
+from controlplane.safemode.values import Reach
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -150,6 +155,27 @@ async def test_the_preview_of_a_cohort_shows_its_members(operator: httpx.AsyncCl
     assert ("sonnet" in model["now"], "sonnet" in model["then"]) == (True, False)
     unknown = await operator.post(f"{API}/preview", json={"profile": "nope", "scope": {"cohorts": ["neither"]}})
     assert {fault["pointer"] for fault in unknown.json()["faults"]} == {"/profile", "/scope/cohorts/0"}
+
+
+class Running:
+    """Five instances of two services, and the rates of three request classes."""
+
+    def live_services(self, actor: Actor, environment: str) -> list[str]:  # noqa: ARG002 - nothing runs elsewhere
+        return ["copilot", "copilot", "copilot", "billing", "billing"]
+
+    async def request_rates(self, actor: Actor, environment: str) -> dict[str, float]:  # noqa: ARG002
+        return {"support-reply": 30.0, "support-summary": 9.0, "unheard-of": 1.0}
+
+
+async def test_the_preview_says_how_much_of_what_runs_is_touched(world: World, operator: httpx.AsyncClient) -> None:
+    preview = SafeModePreview(world.services.evaluations, world.clock, Running())
+    scope = Scope(services=("copilot",), request_classes=("support-reply",))
+    radius = await preview.preview(ROOT, "production", ActivationRequest(profile="contain", scope=scope))
+    assert radius.reach == Reach(30.0, 40.0, instances=3, of_instances=5)
+    said = "touches 75% of requests (30 of 40 a minute), 3 of 5 instances, 1 of 3 request classes"
+    assert reach_text(radius) == said
+    quiet = (await operator.post(f"{API}/preview", json={"profile": "contain"})).json()["reach"]
+    assert set(quiet.values()) == {0}
 
 
 @pytest.fixture
