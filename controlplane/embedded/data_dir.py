@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from controlplane.embedded.processes import StartError
+from controlplane.embedded.processes import StartError, private_mode
 
 T = TypeVar("T")
 
@@ -48,8 +48,7 @@ class DataDir:
             StartError: not writable, full, in use by another `brownout up`, or of a newer format.
         """
         try:
-            # Postgres cannot run as root: its own user must be able to walk through, but not to look around.
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+            self.path.mkdir(parents=True, exist_ok=True, mode=private_mode())
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"cannot write to {self.path}: {error.strerror}") from None

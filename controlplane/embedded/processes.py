@@ -16,6 +16,9 @@ from pathlib import Path
 SERVICE_USER = "nobody"
 """Who Postgres runs as when we are root: it refuses to be root, and needs nothing of anybody's."""
 
+HERE = Path("/proc/self/cwd")
+"""Where a process stands, for that process, whoever may walk there; Linux only."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,6 +48,11 @@ def service_ids() -> tuple[int, int] | None:
         return None
     entry = pwd.getpwnam(SERVICE_USER)
     return entry.pw_uid, entry.pw_gid
+
+
+def private_mode() -> int:
+    """Of a folder of ours: for its owner alone; where there is no HERE, Postgres's user has to walk through."""
+    return 0o711 if os.geteuid() == 0 and not HERE.exists() else 0o700
 
 
 def traversable(path: Path) -> bool:
@@ -107,8 +115,8 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM,
 def await_orphan(pid_file: Path, marker: str, what: str, timeout_s: float = 15) -> None:
     """Waits for a server that a killed `brownout up` left behind: it got its signal when its parent died.
 
-    `pid_file` begins with its process id; only a process whose command line has `marker` is meant. One that does not
-    go in time is killed.
+    `pid_file` begins with its process id; only a process that has `marker` in its command line, or stands in it, is
+    meant. One that does not go in time is killed.
 
     Raises:
         StartError: it is still there.
@@ -129,9 +137,10 @@ def _orphan(pid_file: Path, marker: str) -> int | None:
     try:
         pid = int(pid_file.read_text().split()[0])
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        standing_in = str(Path(f"/proc/{pid}/cwd").readlink())
     except (OSError, ValueError, IndexError):
         return None
-    return pid if marker.encode() in command else None
+    return pid if marker.encode() in command or marker == standing_in else None
 
 
 def binary(name: str) -> Path:

@@ -77,6 +77,21 @@ def test_flipping_safe_mode_reaches_a_live_sdk(folder: Path) -> None:
             assert client.boolean("web-search", {"plan": "pro"}) is True
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="others can walk to what is theirs")
+def test_below_a_closed_parent_everything_is_in_the_directory(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    data = closed / "data"
+    with BrownoutUp(data) as up:
+        made = up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "survives")
+        server = next(child for child in up.children() if child.name() == "postgres")
+        assert (server.uids().real, server.cwd()) == (NOBODY, str(data / "postgres" / "data"))
+        assert stat.S_IMODE(data.stat().st_mode) == 0o700
+        up.stop(signal.SIGKILL)
+    with BrownoutUp(data) as again:
+        assert [a["key"] for a in again.json("safe-mode", "status")["active"]] == [made["key"]]
+
+
 def test_killed_it_comes_back_with_everything_on_the_same_ports(folder: Path) -> None:
     data = folder / "data"
     up = BrownoutUp(data).start()

@@ -11,7 +11,8 @@ from controlplane.embedded.postgres import EmbeddedPostgres
 
 @pytest.mark.anyio
 async def test_postgres_keeps_its_data_over_a_kill_and_asks_for_the_password(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "pg") as server:
+    closed = tmp_path  # 0700: as root, Postgres's own user cannot walk down here
+    with EmbeddedPostgres(closed / "pg") as server:
         connection = await asyncpg.connect(server.dsn())
         await connection.execute("CREATE TABLE kept AS SELECT 42 AS n")
         await connection.close()
