@@ -90,7 +90,8 @@ class Rollouts:
                 raise ConflictError(f"the rollout {key} is {before.progress.state}; abort it before you replace it")
             run = before.progress.run
         if rollout.progress.state != "draft":
-            raise InvalidInputError("a new rollout is a draft; leave its progress out")
+            why = "a new rollout is a draft; leave its progress out"
+            raise InvalidInputError(why, (Fault("invalid_value", why, "/spec/progress"),))
         draft = moves.drafted(rollout, run)
         op = moves.put("rollout", key, encode(draft))
         with pointing_into(MEMBER, (op,)):
