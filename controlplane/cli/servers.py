@@ -42,7 +42,12 @@ def up(
     ] = 0,
     postgres_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
     nats_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
-    demo: Annotated[bool, typer.Option("--demo", help="Load the configuration of a support copilot.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Run a made-up support copilot, with traffic and a rollout.")
+    ] = False,
+    demo_speed: Annotated[
+        int, typer.Option(min=1, max=20, help="The demo's traffic, and its rollout's stages, so many times as fast.")
+    ] = 1,
     log_format: Annotated[Literal["console", "json"], typer.Option(help="How our own log lines look.")] = "console",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
@@ -55,7 +60,7 @@ def up(
     with refusing():
         try:
             directory.claim()
-            bring_up(directory, Asked(host, port, postgres_port, nats_port, demo, log_format), greet)
+            bring_up(directory, Asked(host, port, postgres_port, nats_port, demo, demo_speed, log_format), greet)
         finally:
             directory.release()
 

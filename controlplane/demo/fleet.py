@@ -35,12 +35,16 @@ SWING, DAY_S = 0.25, 1_200
 MAX_OPEN = 2_000
 """Requests under way; a slow provider must not pile them up without end."""
 
+READY_S = 20.0
+
 
 class FleetSettings(msgspec.Struct, frozen=True):
     nats_url: str
     environment: str
     sdk_key: str
     control_file: str
+    speed: int
+    """How many times the usual traffic."""
 
 
 def main() -> None:
@@ -56,11 +60,12 @@ async def _run(settings: FleetSettings) -> None:
     chance = random.Random(1)  # noqa: S311 - traffic, not secrets
     provider = Provider(chance)
     with _clients(settings) as clients:
+        await asyncio.to_thread(_wait_ready, clients)
         fleets = {
             request_class: [DemoService(client, provider, chance) for client in clients[name]]
             for name, (request_class, _) in SERVICES.items()
         }
-        work = [asyncio.create_task(_traffic(name, fleet, chance)) for name, fleet in fleets.items()]
+        work = [asyncio.create_task(_traffic(name, fleet, chance, settings.speed)) for name, fleet in fleets.items()]
         work.append(asyncio.create_task(_follow(ControlFile(settings.control_file), provider)))
         await stopping.wait()
         for task in work:
@@ -86,12 +91,19 @@ def _clients(settings: FleetSettings) -> Iterator[dict[str, list[Brownout]]]:
             client.close(0.2)
 
 
-async def _traffic(request_class: str, fleet: list[DemoService], chance: random.Random) -> None:
+def _wait_ready(clients: dict[str, list[Brownout]]) -> None:
+    """As services do before they take requests; what they would answer until then is their own defaults."""
+    until = time.monotonic() + READY_S
+    for client in (one for some in clients.values() for one in some):
+        client.wait_ready(max(0.0, until - time.monotonic()))
+
+
+async def _traffic(request_class: str, fleet: list[DemoService], chance: random.Random, speed: int) -> None:
     """Requests arrive at random, at a rate that swings as a (short) day does."""
     people = arrivals(chance)
     under_way: set[asyncio.Task[None]] = set()
     while True:
-        rate = TRAFFIC[request_class] * (1 + SWING * math.sin(time.time() / DAY_S * 2 * math.pi))
+        rate = speed * TRAFFIC[request_class] * (1 + SWING * math.sin(time.time() / DAY_S * 2 * math.pi))
         await asyncio.sleep(chance.expovariate(rate))
         if len(under_way) < MAX_OPEN:
             task = asyncio.create_task(chance.choice(fleet).serve(request_class, next(people)))

@@ -33,8 +33,10 @@ SPEC: dict[str, Any] = {
 }
 
 
-async def start_rollout(rollouts: Rollouts, actor: Actor, environment: str) -> None:
-    """Creates it, starts it, and takes it past its beta."""
-    await rollouts.create(actor, environment, KEY, msgspec.json.encode(SPEC), "Sonnet for support replies")
+async def start_rollout(rollouts: Rollouts, actor: Actor, environment: str, speed: int) -> None:
+    """Creates it, starts it, and takes it past its beta. Its stages take `speed` times less."""
+    stages = [{**stage, "min_duration_s": stage["min_duration_s"] // speed} for stage in SPEC["stages"]]
+    spec = msgspec.json.encode({**SPEC, "stages": stages})
+    await rollouts.create(actor, environment, KEY, spec, "Sonnet for support replies")
     await rollouts.move(actor, environment, KEY, "start", "the evaluation set looks good")
     await rollouts.move(actor, environment, KEY, "advance", "two weeks of beta without a complaint")

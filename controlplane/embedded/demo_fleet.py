@@ -21,8 +21,8 @@ class DemoFleet:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, directory: DataDir, nats_url: str, sdk_key: str) -> None:
-        settings = FleetSettings(nats_url, ENVIRONMENT, sdk_key, str(control_file(directory)))
+    def start(self, directory: DataDir, nats_url: str, sdk_key: str, speed: int) -> None:
+        settings = FleetSettings(nats_url, ENVIRONMENT, sdk_key, str(control_file(directory)), speed)
         file = directory.write_private("demo-fleet.json", msgspec.json.encode(settings))
         command = [sys.executable, "-m", "controlplane.demo.fleet", str(file)]
         self._process = spawn(command, directory.path / "demo-fleet.log")

@@ -41,6 +41,7 @@ class Asked(msgspec.Struct, frozen=True):
     postgres_port: int = 0
     nats_port: int = 0
     demo: bool = False
+    demo_speed: int = 1
     log_format: Literal["console", "json"] = "console"
 
 
@@ -73,12 +74,12 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
         fleet = DemoFleet() if asked.demo else None
 
         async def prepare(services: Services) -> None:
-            await _seed(services, demo=asked.demo)
+            await _seed(services, asked)
             token = await local_token(services, SETUP, directory.path / CLI_FILE)
             keys = await local_sdk_keys(services, SETUP, directory.path / SDK_KEYS_FILE)
             setup = await services.access.people.setup_secret(SETUP)
             if fleet is not None:
-                fleet.start(directory, stack.nats_url, keys[DEMO_ENVIRONMENT])
+                fleet.start(directory, stack.nats_url, keys[DEMO_ENVIRONMENT], asked.demo_speed)
             greet(_written(directory, Target(settings.url, token, stack.nats_url), keys, setup))
 
         try:
@@ -117,17 +118,17 @@ def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) ->
     )
 
 
-async def _seed(services: Services, *, demo: bool) -> None:
+async def _seed(services: Services, asked: Asked) -> None:
     """The environments, and the demo inside: once, so that what was changed since stays changed."""
     present = {environment.key for environment in await services.store.list_environments()}
     for key, name in ENVIRONMENTS.items():
         if key not in present:
             await services.environments.create(SETUP, key, name)
         commits = await services.store.list_commits(key, author=DEMO.name, limit=1)
-        if demo and not commits:
+        if asked.demo and not commits:
             await load_demo(services.documents, DEMO, key)
             if key == DEMO_ENVIRONMENT:
-                await start_rollout(services.rollouts, DEMO, key)
+                await start_rollout(services.rollouts, DEMO, key, asked.demo_speed)
 
 
 def _written(directory: DataDir, target: Target, keys: dict[str, str], setup: str | None) -> Up:
