@@ -100,7 +100,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
-        telemetry = Telemetry(database, store, clock, read_prices(settings.prices), settings.telemetry_days)
+        telemetry = Telemetry(
+            database, store, clock, read_prices(settings.prices), settings.telemetry_days, notify=alerts.notify
+        )
         await telemetry.attach(link)
         facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)

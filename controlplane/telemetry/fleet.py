@@ -19,6 +19,7 @@ from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.telemetry import presence as tables
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
+from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
@@ -60,11 +61,12 @@ assert set(_Presence.__struct_fields__) <= set(Presence.__struct_fields__)
 
 
 class Fleet:
-    """`heard`, `committed` and `beat` are handlers for the three subjects; `run` expires and writes down."""
+    """`heard`, `committed` and `beat` are handlers for the three subjects; `run` expires, writes down and alerts."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, alerts: LagAlerts | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._alerts = alerts
         self._states: dict[str, FleetState] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._events: dict[str, tuple[int, bytes]] = {}
@@ -116,6 +118,8 @@ class Fleet:
                 self._tell(environment)
                 try:
                     await self._write(environment, state)
+                    if self._alerts is not None:
+                        await self._alerts.look(environment, state)
                 except UnavailableError as error:
                     log.warning("fleet_not_written", environment=environment, error=error.message)
 
@@ -155,16 +159,9 @@ class Fleet:
             del self._written[key]
 
     def _watch_laggards(self, environment: str, state: FleetState, now: float) -> None:
-        """An instance that stays behind is a signal: said once when it starts, once when it ends."""
         lagging = frozenset(seen.instance for seen in state.laggards(now))
-        before = self._lagging.get(environment, frozenset())
-        if lagging != before:
+        if lagging != self._lagging.get(environment, frozenset()):
             state.version += 1
-        for name in sorted(lagging - before)[:MAX_NAMED]:
-            log.warning("instance_lags", environment=environment, instance=name, head=state.head.revision,
-                        revision=state.instances[name].head.revision)  # fmt: skip
-        for name in sorted(before - lagging)[:MAX_NAMED]:
-            log.info("instance_caught_up", environment=environment, instance=name)
         self._lagging[environment] = lagging
 
     # For people

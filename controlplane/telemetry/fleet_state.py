@@ -5,7 +5,7 @@ ahead of it: at most what the fastest of its last messages took to arrive, so a 
 nobody's time (the clock filter of RFC 5905, section 10).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ LIVE_S = 30.0
 """An instance that has said nothing for this long is not live."""
 
 LAGGING_S = 5.0
-"""An instance still behind this long after a commit was published lags."""
+"""An instance that lacks a commit this long after it was published lags."""
 
 CLOCK_SAMPLES = 8
 """Messages of an instance that its clock is judged by; after a clock was set, so many may mislead."""
@@ -104,6 +104,10 @@ class FleetState:
         self.version = 0
         self.instances: dict[str, Seen] = {}
         self._live: set[str] = set()
+        self._fresh: deque[tuple[float, Head]] = deque()
+        """Published less than LAGGING_S ago."""
+        self._due = Head()
+        """The newest of the others: whoever is behind this lags."""
         self._tracked: dict[Head, _Tracked] = {}
         self._done: list[Convergence] = []
         self._touched: set[str] = set()
@@ -117,6 +121,8 @@ class FleetState:
             return
         first = self.head == Head()
         self.head, self.head_published = head, at
+        self._fresh.append((at, head))
+        self.expected(at)
         self.version += 1
         if not self._live or (first and not known):
             return
@@ -186,12 +192,19 @@ class FleetState:
         return sum(self.instances[name].head >= head for name in self._live)
 
     def laggards(self, at: float, head: Head | None = None) -> list[Seen]:
-        """Live instances behind `head` (default: our head, once it is older than LAGGING_S), furthest behind first."""
-        if head is None and at - self.head_published < LAGGING_S:
-            return []
-        target = head or self.head
+        """Live instances behind `head` (default: all that is older than LAGGING_S), furthest behind first."""
+        target = head or self.expected(at)
         behind = [self.instances[name] for name in self._live if self.instances[name].head < target]
         return sorted(behind, key=lambda seen: (seen.head, seen.instance))
+
+    def expected(self, at: float) -> Head:
+        """What every live instance should have applied; Head() while we do not know.
+
+        Not simply the head: with a commit every few seconds nobody would ever lag.
+        """
+        while self._fresh and self._fresh[0][0] <= at - LAGGING_S:
+            self._due = self._fresh.popleft()[1]
+        return self._due
 
     def revisions(self) -> list[tuple[Head, int]]:
         """How many live instances are at which head, newest first."""

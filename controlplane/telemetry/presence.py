@@ -95,6 +95,43 @@ async def known_instances(connection: ReadConnection, since: datetime) -> list[t
     ]
 
 
+async def told_laggards(connection: ReadConnection) -> dict[str, list[str]]:
+    """By environment: the instances of whose lag people know, and not yet that it is over."""
+    rows = await connection.execute(
+        text("SELECT environment, instance FROM fleet_instance WHERE lag_told_at IS NOT NULL")
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.environment, []).append(row.instance)
+    return found
+
+
+async def note_lag(
+    connection: WriteConnection, environment: str, instances: Sequence[str], now: datetime
+) -> frozenset[str]:
+    """Those of whose lag nobody has told yet: telling is up to the caller now."""
+    rows = await connection.execute(
+        text(
+            "UPDATE fleet_instance SET lag_told_at = :now WHERE environment = :environment"
+            " AND instance = ANY(:instances) AND lag_told_at IS NULL RETURNING instance"
+        ),
+        {"now": now, "environment": environment, "instances": list(instances)},
+    )
+    return frozenset(rows.scalars())
+
+
+async def note_lag_over(connection: WriteConnection, environment: str, instances: Sequence[str]) -> frozenset[str]:
+    """Those of which it is up to the caller to tell."""
+    rows = await connection.execute(
+        text(
+            "UPDATE fleet_instance SET lag_told_at = NULL WHERE environment = :environment"
+            " AND instance = ANY(:instances) AND lag_told_at IS NOT NULL RETURNING instance"
+        ),
+        {"environment": environment, "instances": list(instances)},
+    )
+    return frozenset(rows.scalars())
+
+
 async def deliveries(connection: ReadConnection, environment: str, revisions: Sequence[int]) -> dict[int, Delivery]:
     """By revision; a revision reused in several epochs answers with its latest."""
     rows = await connection.execute(

@@ -17,6 +17,7 @@ from controlplane.telemetry.exported import Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
+from controlplane.telemetry.lag import LagAlerts, Notify
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.signals import Signals
 
@@ -37,12 +38,21 @@ class Link(Protocol):
 class Telemetry:
     """`attach` to NATS, then `run` until cancelled."""
 
-    def __init__(self, database: Database, store: Store, clock: Clock, prices: Prices, retention_days: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        clock: Clock,
+        prices: Prices,
+        retention_days: int,
+        *,
+        notify: Notify | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._retention_days = retention_days
         self.ingest = Ingest(database, clock)
-        self.fleet = Fleet(database, clock)
+        self.fleet = Fleet(database, clock, LagAlerts(database, clock, notify) if notify else None)
         self.signals = Signals(database, store, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 

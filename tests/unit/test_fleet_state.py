@@ -107,6 +107,22 @@ def test_without_instances_there_is_nothing_to_converge() -> None:
     assert fleet.convergence() is None
 
 
+def test_one_that_is_stuck_lags_however_often_something_is_committed(fleet: FleetState) -> None:
+    for i in range(20):
+        fleet.published(Head(1, 2 + i), 10.0 + i)
+        for name in range(19):
+            fleet.heard(seen(f"i-{name:02d}", 2 + i, 10.0 + i))
+    assert [s.instance for s in fleet.laggards(29.0)] == ["i-19"]
+
+
+def test_one_that_follows_a_second_late_never_lags(fleet: FleetState) -> None:
+    for i in range(20):
+        fleet.published(Head(1, 2 + i), 10.0 + i)
+        for name in range(20):
+            fleet.heard(seen(f"i-{name:02d}", 1 + i, 10.0 + i))
+        assert fleet.laggards(10.0 + i) == []
+
+
 def test_a_new_epoch_is_ahead_whatever_its_revision(fleet: FleetState) -> None:
     fleet.published(Head(2, 1), 10.0)
 
