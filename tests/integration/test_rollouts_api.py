@@ -59,7 +59,7 @@ async def test_a_rollout_is_created_and_moved(http: httpx.AsyncClient) -> None:
     ("body", "pointer"),
     [
         ({"spec": {**ROLLOUT, "stages": [{"weight_bp": 0}]}}, "/spec/stages/0/weight_bp"),
-        ({"spec": {**ROLLOUT, "flag": "nowhere"}}, f"/rollout/{KEY}/flag"),
+        ({"spec": {**ROLLOUT, "flag": "nowhere"}}, "/spec/flag"),
         ({"spec": {**ROLLOUT, "progress": {"state": "running"}}}, "/spec/progress"),
         ({"spec": ROLLOUT, "because": "a typo"}, ""),
         ({"reason": "no spec"}, ""),
