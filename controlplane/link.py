@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+
+from controlplane.chance import spread
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class Link:
         name: str = "control-plane",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._servers = itertools.cycle(random.sample(servers, len(servers)))
+        self._servers = itertools.cycle(spread.sample(servers, len(servers)))
         self._user = user
         self._password = password
         self._name = name
@@ -112,7 +113,7 @@ class Link:
                 except (NatsError, OSError, TimeoutError) as error:
                     log.debug("nats_unreachable", server=_without_password(server), error=str(error))
                     backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
-                await asyncio.sleep(random.uniform(0, backoff_s))  # noqa: S311 - jitter
+                await asyncio.sleep(spread.uniform(0, backoff_s))
         finally:
             await asyncio.gather(*self._goodbyes)
 

@@ -5,7 +5,6 @@ when it has heard none that is at least as new as what it knows.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 
 import msgspec
@@ -14,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import LinkDownError
 from controlplane.publish.parts import Parts, Position
@@ -97,7 +97,7 @@ class Heartbeats:
         except msgspec.DecodeError:
             return
         if Position(heard.ep, heard.rev) >= (self._position() or (0, 0)):
-            self._postpone(PATIENCE + random.random() * (PATIENCE - 1))  # noqa: S311 - jitter
+            self._postpone(PATIENCE + spread.random() * (PATIENCE - 1))
 
     def _postpone(self, intervals: float) -> None:
         self._due = asyncio.get_running_loop().time() + intervals * self._interval_s

@@ -5,7 +5,6 @@ order, whoever is first. Nothing here needs a leader.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -13,6 +12,7 @@ from datetime import datetime
 import msgspec
 import structlog
 
+from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.publish.fallback import Fallback, until_reset
 from controlplane.publish.heartbeat import Heartbeats
@@ -228,7 +228,7 @@ class Publisher:
                     await self._snapshots.refresh(*position)
             except (JetStreamUnavailableError, JetStreamRefusedError, UnavailableError, NotFoundError) as error:
                 log.debug("snapshot_failed", environment=self.environment, error=str(error))
-            await asyncio.sleep(random.random())  # noqa: S311 - replicas take turns
+            await asyncio.sleep(spread.random())  # replicas take turns
 
     def _announce(self, envelope: StoredEnvelope) -> None:
         if envelope.revision > self._announced:

@@ -1,7 +1,6 @@
 """Housekeeping: what has expired is taken out of the document. SDKs stopped by their own clock before."""
 
 import asyncio
-import random
 from datetime import datetime
 
 import structlog
@@ -9,6 +8,7 @@ from prometheus_client import Gauge
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
+from controlplane.chance import spread
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
@@ -44,7 +44,7 @@ class Expiry:
                     wait_s = min(POLL_S, max(0.05, (due - self._clock.now()).total_seconds()))
             except BrownoutError as error:
                 log.warning("expiry postponed", error=str(error))
-            await asyncio.sleep(wait_s + random.uniform(0, 0.2))  # noqa: S311 - so that replicas take turns
+            await asyncio.sleep(wait_s + spread.uniform(0, 0.2))  # so that replicas take turns
 
     async def tick(self) -> datetime | None:
         """Lifts what has expired everywhere; answers when the next one will."""
