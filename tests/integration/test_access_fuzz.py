@@ -14,11 +14,7 @@ from schemathesis import GenerationMode
 from controlplane.access.actor import Role
 from tests.integration.accessing import ROOT, World, open_world
 
-pytestmark = [
-    pytest.mark.anyio,
-    # The control plane jitters by `random` on its loop while cases are made in another thread.
-    pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"),
-]
+pytestmark = pytest.mark.anyio
 
 EXAMPLES = 4
 """Per operation and credential."""
