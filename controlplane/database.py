@@ -26,12 +26,15 @@ POINTED = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 """For the writing pool, whose statements look rows up by key: planned once and by index, however the values are
 distributed. Planning a commit anew cost more than running it, and one cohort named by every flag made it scan them."""
 
-UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03", "53300"})
-"""Lock or statement timeout, the server going away or coming up, no connection left."""
+UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03"})
+"""Lock or statement timeout, the server going away or coming up."""
+DISK_FULL = "53100"
 CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)
 """What `fetch` raises when nobody can know whether the statement was done."""
-CONNECTION_EXCEPTION = "08"
+CONNECTION_EXCEPTION, INSUFFICIENT_RESOURCES = "08", "53"
+"""Classes of states; of the second are no connection, memory or disk space left."""
 UNAVAILABLE = "the database does not answer; try again"
+NO_SPACE = "the database has no disk space left"
 
 
 class Prepared:
@@ -136,7 +139,7 @@ async def _available() -> AsyncIterator[None]:
     except (DBAPIError, asyncpg.PostgresError) as error:
         if not _unavailable(error):
             raise
-        raise UnavailableError(UNAVAILABLE) from error
+        raise UnavailableError(NO_SPACE if _state(error) == DISK_FULL else UNAVAILABLE) from error
     except (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError) as error:
         raise UnavailableError(UNAVAILABLE) from error
 
@@ -144,8 +147,12 @@ async def _available() -> AsyncIterator[None]:
 def _unavailable(error: DBAPIError | asyncpg.PostgresError) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
-    return state in UNAVAILABLE_STATES or state.startswith(CONNECTION_EXCEPTION)
+    state = _state(error)
+    return state in UNAVAILABLE_STATES or state.startswith((CONNECTION_EXCEPTION, INSUFFICIENT_RESOURCES))
+
+
+def _state(error: DBAPIError | asyncpg.PostgresError) -> str:
+    return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
 
 
 def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from controlplane.database import Database
+from controlplane.errors import UnavailableError
 from controlplane.store import SigningKeys, Store
 from controlplane.store.commit import IDEMPOTENCY_LIFETIME
 from controlplane.store.tables import idempotency
@@ -139,3 +140,13 @@ async def test_verification_sees_a_head_state_that_the_log_does_not_lead_to(stor
     broken = (await store.verify_history("production")).broken
     assert broken is not None
     assert broken.code == "state"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("53100", "no disk space left"), ("53200", "does not answer"), ("57P03", "does not answer")]
+)
+async def test_a_server_that_has_run_out_of_something_is_unavailable(database: Database, state: str, said: str) -> None:
+    raise_it = text(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
+    with pytest.raises(UnavailableError, match=said):
+        async with database.writing() as connection:
+            await connection.execute(raise_it)
