@@ -109,9 +109,23 @@ class FlagController(Controller):
             FlagHistoryPage(
                 frame=await visit.frame(environment, "flags"),
                 head=await _head(visit, environment, found, "history"),
-                commits=commit_lines(visit, environment, commits),
+                commits=_restorable(environment, key, commit_lines(visit, environment, commits)),
             )
         )
+
+
+def _restorable(environment: str, key: str, lines: tuple[CommitLine, ...]) -> tuple[CommitLine, ...]:
+    """In a flag's own history one goes back to what the flag was, not to before a whole commit."""
+    return tuple(
+        msgspec.structs.replace(
+            line,
+            undo_href=url(environment, "restore", str(line.revision), only=f"flag/{key}")
+            if line.undo_href and at
+            else "",
+            act="Restore…",
+        )
+        for at, line in enumerate(lines)
+    )
 
 
 async def _show(visit: Visit, environment: str, draft: Sent, found: Resource | None, here: str) -> Response[Any]:

@@ -25,6 +25,8 @@ class CommitLine(msgspec.Struct, frozen=True):
     created_at: datetime
     href: str
     undo_href: str = ""
+    act: str = "Undo…"
+    """What `undo_href` does: a review first, hence the dots."""
 
 
 class DiffLine(msgspec.Struct, frozen=True):

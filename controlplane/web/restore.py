@@ -1,10 +1,11 @@
 """Going back: a new commit that makes things what they were. Looked at before it is made."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from brownout.model import ResourceRef
 from controlplane.access.actor import Action
@@ -58,9 +59,20 @@ class RestoreController(Controller):
 
     @get("/restore/{revision:int}", opt={"action": Action.EDIT})
     async def review_restore(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], revision: FromPath[int]
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        revision: FromPath[int],
+        only: FromQuery[str] = "",
     ) -> Response[Any]:
-        """Everything goes back; safe mode stays as it is."""
+        """Everything goes back, or `only` one resource (`flag/refund-model`); safe mode stays as it is."""
+        if refs := _refs([only]):
+            return await _page(
+                visit, environment, revision, refs,
+                title=f"Restore {refs[0].key} to r{revision}",
+                note="It becomes what it was then. Nothing else changes.",
+                message=f"Restore {refs[0].key} to r{revision}: ",
+            )  # fmt: skip
         return await _page(
             visit, environment, revision, (),
             title=f"Restore everything to r{revision}",
@@ -73,7 +85,7 @@ class RestoreController(Controller):
         fields = await visit.form()
         form = dict(fields)
         target = number(form.get("target", ""))
-        refs = tuple(ResourceRef(*value.split("/", 1)) for name, value in fields if name == "ref" and "/" in value)
+        refs = _refs(value for name, value in fields if name == "ref")
         message = form.get("message", "").strip()
         error = ""
         faults: tuple[Fault, ...] = ()
@@ -92,6 +104,10 @@ class RestoreController(Controller):
             visit, environment, target, refs, title=form.get("title", "Restore"), note="", message=message, error=error,
             faults=faults,
         )  # fmt: skip
+
+
+def _refs(named: Iterable[str]) -> tuple[ResourceRef, ...]:
+    return tuple(ResourceRef(*name.split("/", 1)) for name in named if "/" in name)
 
 
 async def _page(

@@ -1,16 +1,19 @@
 """Signing in and out, and the one-time links of first-run setup, invitations and resets."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from litestar import Controller, Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
 from controlplane.access.csrf import safe_path
-from controlplane.access.sessions import SignedIn
+from controlplane.access.sessions import Origin, SignedIn
 from controlplane.api.cookies import Cookies
 from controlplane.api.guard import check_origin
 from controlplane.api.session import origin_of
@@ -27,6 +30,7 @@ PURPOSES = {
     "invite": ("Welcome to Brownout", "Choose a password, and you are in."),
     "reset": ("Choose a new password", "Your other sessions end."),
 }
+DEAD_LINK = ("This link does not work any more", "Ask for another one.")
 
 
 class SignInPage(View, frozen=True, kw_only=True):
@@ -63,93 +67,96 @@ class WelcomeFormPage(WelcomeForm, frozen=True, kw_only=True):
     template: ClassVar[str] = "pages/welcome_form.html"
 
 
+@dataclass(frozen=True)
+class Door:
+    """One request of somebody who is not in yet."""
+
+    request: Request[Any, Any, Any]
+    services: Services
+    templates: Templates
+
+    async def form(self) -> Mapping[str, str]:
+        """What was sent, from a page of ours; a field that is missing is empty."""
+        check_origin(self.request, self.services)
+        sent = await self.request.form()
+        return defaultdict(str, ((name, value) for name, value in sent.items() if isinstance(value, str)))
+
+    @property
+    def origin(self) -> Origin:
+        return origin_of(self.request, self.services)
+
+    def show(self, view: View, status_code: int = 200) -> Response[Any]:
+        return self.templates.response(view, status_code)
+
+    def enter(self, entered: SignedIn, onward: str) -> Redirect:
+        return Redirect(onward, status_code=303, cookies=Cookies(self.services.settings.url).signed_in(entered))
+
+    def sign_in_page(self, onward: str, *, error: str, email: str = "") -> SignInPage:
+        sso = f"/auth/oidc/start?then={quote(onward, safe='/')}" if self.services.sso is not None else ""
+        return SignInPage(email=email, error=error, next=onward, sso_href=sso)
+
+
+async def provide_door(
+    request: Request[Any, Any, Any], services: NamedDependency[Services], templates: NamedDependency[Templates]
+) -> Door:
+    return Door(request, services, templates)
+
+
 class SignInController(Controller):
     include_in_schema = False
+    dependencies = {"door": Provide(provide_door)}  # noqa: RUF012 - the framework's own
 
     @get("/sign-in", opt={"public": True})
     async def show_sign_in(
         self,
-        services: NamedDependency[Services],
-        templates: NamedDependency[Templates],
+        door: NamedDependency[Door],
         *,
         next: FromQuery[str] = "/",  # noqa: A002 - the name in the address
         sso: FromQuery[str] = "",
     ) -> Response[Any]:
-        return templates.response(_sign_in_page(services, safe_path(next), error=SSO_ERRORS.get(sso, "")))
+        return door.show(door.sign_in_page(safe_path(next), error=SSO_ERRORS.get(sso, "")))
 
     @post("/sign-in", opt={"public": True}, status_code=200)
-    async def sign_in(
-        self,
-        request: Request[Any, Any, Any],
-        services: NamedDependency[Services],
-        templates: NamedDependency[Templates],
-    ) -> Response[Any]:
-        check_origin(request, services)
-        form = await request.form()
-        email, onward = str(form.get("email", "")), safe_path(str(form.get("next", "/")))
+    async def sign_in(self, door: NamedDependency[Door]) -> Response[Any]:
+        form = await door.form()
+        email, onward = form["email"], safe_path(form["next"] or "/")
         try:
-            entered = await services.access.sign_in.with_password(
-                email, str(form.get("password", "")), origin_of(request, services)
-            )
+            entered = await door.services.access.sign_in.with_password(email, form["password"], door.origin)
         except BrownoutError as error:
-            page = _sign_in_page(services, onward, error=error.message, email=email)
-            return templates.response(page, error.status)
-        return _enter(services, entered, onward)
+            return door.show(door.sign_in_page(onward, error=error.message, email=email), error.status)
+        return door.enter(entered, onward)
 
     @get("/welcome", opt={"public": True})
-    async def welcome(self, templates: NamedDependency[Templates]) -> Response[Any]:
-        return templates.response(WelcomePage())
+    async def welcome(self, door: NamedDependency[Door]) -> Response[Any]:
+        return door.show(WelcomePage())
 
     @post("/welcome/form", opt={"public": True}, status_code=200)
-    async def welcome_form(
-        self,
-        request: Request[Any, Any, Any],
-        services: NamedDependency[Services],
-        templates: NamedDependency[Templates],
-    ) -> Response[Any]:
+    async def welcome_form(self, door: NamedDependency[Door]) -> Response[Any]:
         """The form that fits the link."""
-        check_origin(request, services)
-        link = str((await request.form()).get("link", ""))
-        purpose = await services.access.sign_in.peek(link) or ""
-        title, text = PURPOSES.get(purpose, ("This link does not work any more", "Ask for another one."))
-        return templates.response(
-            WelcomeForm(purpose=purpose, title=title, text=text, link=link, email="", name="", error="")
-        )
+        link = (await door.form())["link"]
+        purpose = await door.services.access.sign_in.peek(link) or ""
+        title, text = PURPOSES.get(purpose, DEAD_LINK)
+        form = WelcomeForm(purpose=purpose, title=title, text=text, link=link, email="", name="", error="")
+        return door.show(form)
 
     @post("/welcome", opt={"public": True}, status_code=200)
-    async def use_link(
-        self,
-        request: Request[Any, Any, Any],
-        services: NamedDependency[Services],
-        templates: NamedDependency[Templates],
-    ) -> Response[Any]:
-        check_origin(request, services)
-        sent = await request.form()
-        link, email, name = (str(sent.get(field, "")) for field in ("link", "email", "name"))
-        purpose = await services.access.sign_in.peek(link) or ""
+    async def use_link(self, door: NamedDependency[Door]) -> Response[Any]:
+        sent = await door.form()
+        link, email, name = sent["link"], sent["email"], sent["name"]
+        sign_in = door.services.access.sign_in
+        purpose = await sign_in.peek(link) or ""
         try:
-            entered = await services.access.sign_in.with_link(
-                link, str(sent.get("password", "")), origin_of(request, services), email=email, name=name
-            )
+            entered = await sign_in.with_link(link, sent["password"], door.origin, email=email, name=name)
         except BrownoutError as error:
-            title, text = PURPOSES.get(purpose, ("This link does not work any more", ""))
+            title, text = PURPOSES.get(purpose, DEAD_LINK)
             form = WelcomeFormPage(
                 purpose=purpose, title=title, text=text, link=link, email=email, name=name, error=error.message
             )
-            return templates.response(form, error.status)
-        return _enter(services, entered, "/")
+            return door.show(form, error.status)
+        return door.enter(entered, "/")
 
     @post("/sign-out", opt={"signed_in": True}, status_code=200)
     async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[Any]:
         if actor.kind == "person":
             await services.access.sessions.end(actor, actor.credential)
         return Redirect("/sign-in", status_code=303, cookies=Cookies(services.settings.url).signed_out())
-
-
-def _sign_in_page(services: Services, onward: str, *, error: str, email: str = "") -> SignInPage:
-    sso = f"/auth/oidc/start?then={quote(onward, safe='/')}" if services.sso is not None else ""
-    return SignInPage(email=email, error=error, next=onward, sso_href=sso)
-
-
-def _enter(services: Services, entered: SignedIn, onward: str) -> Redirect:
-    return Redirect(onward, status_code=303, cookies=Cookies(services.settings.url).signed_in(entered))

@@ -284,6 +284,22 @@ def test_who_changed_what_is_found_and_undone(console: Console) -> None:
     assert console.api("GET", "environments/production/flags/undo-model")["spec"]["default"] == "small"
 
 
+def test_a_flag_is_restored_to_what_it_was(console: Console) -> None:
+    console.flag("back-model")
+    spec = console.api("GET", "environments/production/flags/back-model")["spec"]
+    for variant in ("big", "small", "big"):
+        console.put("flag", "back-model", {**spec, "default": variant})
+    with console.visit() as seen:
+        page = seen.page
+        page.goto("/e/production/flags/back-model/history")
+        expect(page.get_by_role("link", name="Restore…")).to_have_count(3)
+        page.get_by_role("link", name="Restore…").first.click()
+        expect(page.get_by_role("region", name="Restore back-model")).to_contain_text('"default": "small"')
+        say_why(page, "Back to small", re.compile("Commit as r"))
+        seen.check()
+    assert console.api("GET", "environments/production/flags/back-model")["spec"]["default"] == "small"
+
+
 def test_a_new_flag_is_made_and_tried(console: Console) -> None:
     with console.visit() as seen:
         page = seen.page

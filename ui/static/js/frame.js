@@ -31,3 +31,13 @@ addEventListener("DOMContentLoaded", () => {
   history.replaceState(null, "", location.pathname);
   setTimeout(() => htmx.trigger(welcome, "welcome:link")); // after htmx has looked at the page, which it does by a timeout too
 });
+
+// long text that scrolls in its place is reached by the keyboard too; what fits is no stop
+const reachable = () => {
+  for (const box of document.querySelectorAll(".clip-many")) {
+    if (box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+};
+
+for (const when of ["DOMContentLoaded", "htmx:after:swap", "resize"]) addEventListener(when, reachable);
