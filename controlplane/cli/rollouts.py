@@ -13,10 +13,12 @@ from rich.text import Text
 from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
 from controlplane.cli.resources import read_spec
-from controlplane.cli.shown import table, when
+from controlplane.cli.shown import left, table, when
 from controlplane.cli.verb import Call, verb
 from controlplane.dto import CommitOutput
+from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
+from controlplane.rollouts.words import level, limit, strength
 
 app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", no_args_is_help=True)
 
@@ -137,14 +139,14 @@ def picture(view: RolloutView) -> Group:
         ("", "stage", "share", "at least", "units", "out of it"),
         [
             ("▶" if stage.state == "current" else "✓" if stage.state == "passed" else " ", str(stage.index + 1),
-             f"{stage.weight_bp / 100:g} % of {stage.cohort or 'everyone'}", f"{stage.min_duration_s} s",
-             str(stage.min_units), "a person" if stage.approval else "by itself")
+             f"{stage.weight_bp / 100:g} % of {stage.cohort or 'everyone'}", left(stage.min_duration_s),
+             f"{stage.min_units:,}", "a person" if stage.approval else "by itself")
             for stage in view.stages
         ],
     )  # fmt: skip
     what = Text.assemble(
         ("next: ", "bold"), view.next.act.replace("_", " "), "  ", view.next.why,
-        f"  ({view.treatment_units} treatment and {view.control_units} control units,"
+        f"  ({view.treatment_units:,} treatment and {view.control_units:,} control units,"
         f" since {when(summary.started_at) if summary.started_at else 'never'})",
     )  # fmt: skip
     return Group(
@@ -153,40 +155,29 @@ def picture(view: RolloutView) -> Group:
 
 
 def _judged(view: RolloutView) -> Table:
-    rows = []
-    for one in view.judged:
-        if one.evidence is not None:
-            shown = f"{one.evidence:.3g} of {one.threshold or 0:.3g}"
-            line = spark([min(value, one.threshold or 1.0) for value in one.evidence_over_time], top=one.threshold)
-        else:
-            shown = "too few units" if one.lower is None or one.upper is None else (
-                f"{one.lower:+.3g} … {one.upper:+.3g}, limit {one.limit:+.3g}"
-            )  # fmt: skip
-            line = spark(one.upper_over_time if one.role == "gate" else one.lower_over_time)
-        rows.append(
-            (
-                one.role,
-                one.measure.replace("_", " "),
-                _number(one.treatment),
-                _number(one.control),
-                shown,
-                line,
-                one.verdict,
-            )
-        )
-    return table(
-        ("", "measure", view.summary.treatment, view.summary.control, "evidence", "over time", "verdict"), rows
-    )
+    rows = [
+        (one.role, one.measure.replace("_", " "), level(one, one.treatment), level(one, one.control),
+         strength(one), limit(one), _over_time(one), one.verdict)
+        for one in view.judged
+    ]  # fmt: skip
+    columns = ("", "measure", view.summary.treatment, view.summary.control, "evidence", "limit", "over time", "verdict")
+    return table(columns, rows)
+
+
+def _over_time(one: Judged) -> str:
+    if one.evidence is not None:
+        threshold = one.threshold or 1.0
+        return spark([min(value, threshold) for value in one.evidence_over_time], width=20, top=threshold)
+    return spark(one.upper_over_time if one.role == "gate" else one.lower_over_time, width=20)
 
 
 def _preview(view: RolloutView) -> Table:
+    """`allowed` is what the guardrail lets pass; `-` is what is not known."""
+    allowed: dict[str, float] = {guardrail.measure: guardrail.no_worse_than for guardrail in view.spec.guardrails}
     rows = [
-        (one.measure.replace("_", " "), _number(one.rate), *(f"{n:,}" if n else "-" for n in one.units.values()))
+        (one.measure.replace("_", " "), "-" if one.rate is None else f"{100 * one.rate:.2f} %",
+         *(f"{n:,}" if n else "allowed" if float(times) <= allowed[one.measure] else "-" for times, n in one.units.items()))
         for one in view.preview
-    ]
+    ]  # fmt: skip
     times = tuple(f"{name} times as bad" for name in view.preview[0].units)
     return table(("units needed to catch", "rate now", *times), rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

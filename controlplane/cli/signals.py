@@ -14,6 +14,9 @@ from controlplane.cli.verb import Call, verb
 from controlplane.telemetry.values import Chart, ClassSignals, Number, SignalsSummary
 
 COLUMNS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
+CLASS_WIDTH, NUMBER_WIDTH, MIN_SPARK = 20, 12, 4
+"""Columns of the terminal: the class, a number with its spaces, and the least that a line of bars is drawn in."""
+
 LABELS = ("request_class", "model", "variant", "safe_mode")
 
 
@@ -36,25 +39,28 @@ def signals(
         return
     summary = _summary(call)
     if not watch or call.as_json:
-        call.answer(summary, lambda: _classes(summary))
+        call.answer(summary, lambda: _classes(summary, call.console.width))
         return
-    with Live(_classes(summary), console=call.console, auto_refresh=False) as live:
+    with Live(_classes(summary, call.console.width), console=call.console, auto_refresh=False) as live:
         while True:
             time.sleep(3)
-            live.update(_classes(_summary(call)), refresh=True)
+            live.update(_classes(_summary(call), call.console.width), refresh=True)
 
 
 def _summary(call: Call) -> SignalsSummary:
     return call.session.get(call.session.path("signals", "summary"), SignalsSummary)
 
 
-def _classes(summary: SignalsSummary) -> Table:
-    rows = [(one.request_class or "(none)", *(_cell(one, name) for name in COLUMNS)) for one in summary.classes]
+def _classes(summary: SignalsSummary, wide: int) -> Table:
+    """Each number with its last minutes, as many as `wide` columns have room for."""
+    room = min(20, (wide - CLASS_WIDTH) // len(COLUMNS) - NUMBER_WIDTH)
+    rows = [(one.request_class or "(none)", *(_cell(one, name, room) for name in COLUMNS)) for one in summary.classes]
     return table(("request class", "requests/min", "errors", "refusals", "fallbacks", "p95", "tokens/min"), rows)
 
 
-def _cell(one: ClassSignals, name: str) -> str:
-    return f"{_text(name, one.now.get(name)):>8} {spark(one.sparks[name], width=20)}"
+def _cell(one: ClassSignals, name: str, room: int) -> str:
+    number = f"{_text(name, one.now.get(name)):>9}"
+    return f"{number} {spark(one.sparks[name], width=room)}" if room >= MIN_SPARK else number
 
 
 def _lines(chart: Chart) -> Table:

@@ -9,6 +9,7 @@ import msgspec
 from brownout.model import Progress, Rollout
 from controlplane.rollouts.evidence import Facts, Judged, judge, mismatch
 from controlplane.rollouts.samples import THRESHOLD
+from controlplane.rollouts.words import describe
 
 Act = Literal["wait", "advance", "complete", "roll_back", "pause", "resume"]
 
@@ -109,17 +110,6 @@ def _forward(rollout: Rollout, why: str) -> Decision:
     return Decision("advance", f"stage {index + 2} of {len(rollout.stages)}: {why}")
 
 
-def describe(found: Judged) -> str:
-    """One judged measure in words."""
-    name = found.measure.replace("_", " ")
-    if found.evidence is None:
-        if found.lower is None or found.upper is None:
-            return f"{name} has too few units ({found.treatment_n} and {found.control_n})"
-        return f"{name} differs by {found.lower:+.3g} to {found.upper:+.3g}, limit {found.limit:+.3g}"
-    rates = f"{_percent(found.treatment)} against {_percent(found.control)}"
-    return f"{name} {rates}, evidence {found.evidence:.3g} of {found.threshold or 0:.3g}"
-
-
 def look(
     rollout: Rollout, facts: Facts, safe_mode: Sequence[str], now: datetime
 ) -> tuple[Decision, tuple[Judged, ...]]:
@@ -129,10 +119,6 @@ def look(
 
 def _touched(safe_mode: Sequence[str]) -> str:
     return f"safe mode ({', '.join(safe_mode)}) touches its requests, so its evidence would mislead"
-
-
-def _percent(share: float | None) -> str:
-    return "nothing" if share is None else f"{100 * share:.2f} %"
 
 
 def _span(seconds: float) -> str:

@@ -12,6 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.values import Preview, RolloutView, StageView
+from controlplane.rollouts.words import TIMES, level, limit, strength
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.overview import STATE_TONES, RolloutLine, rollout_line
@@ -262,25 +263,15 @@ def _guard(each: Judged) -> Guard:
     verdict, tone = VERDICTS[each.verdict]
     if each.role == "guardrail" and each.verdict == "open":
         verdict, tone = "no breach", ""
-    said = "nothing observed yet"
-    if each.evidence is not None and each.threshold is not None:
-        said = f"{each.evidence:.3g} of {each.threshold:.3g}"
-    elif each.lower is not None and each.upper is not None:
-        said = f"{each.lower:+.3g} to {each.upper:+.3g}"
-    limit = (
-        f"no worse than {each.limit:g} times"
-        if each.evidence is not None or each.threshold is not None
-        else f"limit {each.limit:g}"
+    rule = (
+        f"no worse than {limit(each)}" if each.evidence is not None or each.measure in TIMES else f"limit {limit(each)}"
     )
-    return Guard(words(each.measure), each.role, _rate(each, each.treatment, each.treatment_n),
-                 _rate(each, each.control, each.control_n), said, limit, verdict, tone)  # fmt: skip
+    return Guard(words(each.measure), each.role, _arm(each, each.treatment, each.treatment_n),
+                 _arm(each, each.control, each.control_n), strength(each), rule, verdict, tone)  # fmt: skip
 
 
-def _rate(each: Judged, value: float | None, n: int) -> str:
-    if value is None:
-        return "-"
-    said = percent(value) if each.threshold is not None else f"{value:.3g}"
-    return f"{said} of {count(n)}"
+def _arm(each: Judged, value: float | None, n: int) -> str:
+    return "-" if value is None else f"{level(each, value)} of {count(n)}"
 
 
 def _chart(each: Judged) -> ChartView | None:

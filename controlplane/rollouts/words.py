@@ -1,0 +1,52 @@
+"""Evidence as people read it: commit messages, the terminal, the console. Times are kept as logarithms; nobody reads those."""
+
+import math
+
+from controlplane.rollouts.evidence import Judged
+
+TIMES = frozenset({"duration", "time_to_first_token"})
+
+
+def describe(found: Judged) -> str:
+    """One judged measure in words."""
+    name = found.measure.replace("_", " ")
+    if found.evidence is None:
+        if found.lower is None or found.upper is None:
+            return f"{name} has too few units ({found.treatment_n} and {found.control_n})"
+        return f"{name} {'is' if found.measure in TIMES else 'differs by'} {bounds(found)}, limit {limit(found)}"
+    rates = f"{level(found, found.treatment)} against {level(found, found.control)}"
+    return f"{name} {rates}, evidence {strength(found)}"
+
+
+def level(found: Judged, value: float | None) -> str:
+    """What one arm showed: a share of bad requests, a typical time, a mean."""
+    if value is None:
+        return "nothing"
+    if found.evidence is not None:
+        return f"{100 * value:.2f} %"
+    if found.measure in TIMES:
+        typical_ms = math.exp(value)
+        return f"{typical_ms / 1000:.2f} s" if typical_ms >= 1000 else f"{typical_ms:.0f} ms"
+    return f"{value:.3g}"
+
+
+def strength(found: Judged) -> str:
+    """How much evidence there is of what decides; the interval of a mean's difference."""
+    if found.evidence is not None:
+        return f"{found.evidence:.3g} of {found.threshold or 0:.3g}"
+    return bounds(found) or "too few units"
+
+
+def bounds(found: Judged) -> str:
+    """Between which the treatment's difference surely is; empty while nothing is sure."""
+    if found.lower is None or found.upper is None:
+        return ""
+    if found.measure in TIMES:
+        return f"{math.exp(found.lower):.2f} to {math.exp(found.upper):.2f} times the control's"
+    return f"{found.lower:+.3f} to {found.upper:+.3f}"
+
+
+def limit(found: Judged) -> str:
+    if found.evidence is not None:
+        return f"{found.limit:g} times"
+    return f"{math.exp(found.limit):.3g} times" if found.measure in TIMES else f"{found.limit:+.3g}"
