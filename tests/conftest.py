@@ -20,6 +20,7 @@ from tests.support import SECRET_KEY
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", choices=("short", "long"), default="short", help="how long the chaos tests go on")
+    parser.addoption("--fuzz", type=int, default=0, help="cases an operation, credential and way of making them")
 
 
 @pytest.fixture(scope="session")
