@@ -40,11 +40,15 @@ RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
 }  # fmt: skip
 
 
+def compiled(resources: dict[tuple[str, str], dict[str, Any]]) -> Compiled:
+    return Compiled.load(
+        "production", 7, {ResourceRef(*ref): encode(parse(*ref, spec)) for ref, spec in resources.items()}
+    )
+
+
 class Client(Recording):
     def __init__(self) -> None:
-        self._compiled = Compiled.load(
-            "production", 7, {ResourceRef(*ref): encode(parse(*ref, spec)) for ref, spec in RESOURCES.items()}
-        )
+        self._compiled = compiled(RESOURCES)
         self._start_counting()
 
     def _who(self) -> tuple[str, str]:
@@ -81,6 +85,22 @@ def test_a_rollouts_requests_are_counted_by_its_own_unit() -> None:
         assert policy.exposures == ((RULE, "big"),)
         assert policy.unit == account
         client.record(policy)
+
+    arm = client.sent().arms[ArmKey(RULE, "big")]
+
+    assert (arm.totals.units, arm.totals.requests) == (2, 3)
+
+
+def test_a_unit_is_counted_however_the_split_reads_it() -> None:
+    client = Client()
+    nested = {("rollout", "new-model"): {**RESOURCES["rollout", "new-model"], "unit": "account.id"}}
+    nested["flag", "support-model"] = {
+        **RESOURCES["flag", "support-model"],
+        "rules": [{"id": RULE, "serve": {"split": [{"variant": "big", "weight_bp": 10_000}], "by": "account.id"}}],
+    }
+    client._compiled = compiled({**RESOURCES, **nested})
+    for number in (41, 42, 42):
+        client.record(client.policy("support-reply", {"account": {"id": number}}))
 
     arm = client.sent().arms[ArmKey(RULE, "big")]
 

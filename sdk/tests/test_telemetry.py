@@ -1,6 +1,7 @@
 """What an instance counts: exact totals, bounded memory, each unit once."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -177,6 +178,65 @@ def test_a_senseless_value_is_dropped_and_never_raises(value: float) -> None:
     assert message.custom == {}
     assert message.dropped >= 1
     assert all(totals.quality_n == 0 for totals in message.requests.values())
+
+
+class Hostile:
+    """Raises where it is asked for a number or a text."""
+
+    def __float__(self) -> float:
+        raise RuntimeError
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attributes"),
+    [
+        (b"bytes", 1.0, {}),
+        ("half a pair \ud800", 1.0, {}),
+        ("n", 1.0, {"path": "\udc80"}),
+        ("n", 1.0, {"who": Hostile()}),
+        ("n", Hostile(), {}),
+        ("n", 1.7e308, {}),
+    ],
+)
+def test_a_metric_that_no_message_can_carry_is_dropped_and_spoils_none(name: Any, value: Any, attributes: Any) -> None:
+    subject = telemetry()
+    subject.track("sound")
+    for _ in range(3):
+        subject.track(name, value, attributes)
+
+    message = sent(subject)
+
+    assert set(message.custom) == {CustomKey("sound", "")}
+    assert message.dropped == 3
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report(input_tokens=10**30, output_tokens=10**30),
+        Report(quality=1.7e308, duration_ms=1.7e308),
+        Report(refused=0.5, escalated=0.5, completed=2),  # type: ignore[arg-type]
+    ],
+)
+def test_an_outlandish_report_leaves_totals_that_a_message_can_carry(report: Report) -> None:
+    subject = telemetry()
+    for _ in range(3):
+        subject.record(KEY, report, [Exposure(RULE, "treatment", "u-1")])
+
+    message = sent(subject)
+
+    assert message.requests[KEY].requests == 3
+    assert math.isfinite(message.requests[KEY].quality_total)
+    assert all(map(math.isfinite, message.arms[ArmKey(RULE, "treatment")].totals.mean_squares))
+
+
+def test_a_unit_that_is_no_text_ends_no_process() -> None:
+    subject = telemetry()
+    subject.record(KEY, Report(), [Exposure(RULE, "treatment", "\ud800")])
+    assert sent(subject).dropped == 1
 
 
 totals = st.builds(

@@ -38,6 +38,9 @@ MAX_CUSTOM_SERIES = 200
 MAX_ATTRIBUTES = 4
 MAX_LABEL = 100
 """Characters of a custom metric's name or attribute value that are kept."""
+LARGEST_COUNT = 2**32
+LARGEST_VALUE = 1e100
+"""What one request or metric can say: sums of them, and of their squares, stay numbers that a message can carry."""
 
 RUNGS = frozenset({"model", "cache", "template", "human_review"})
 ERROR_CLASSES = frozenset(get_args(ErrorClass))
@@ -129,28 +132,27 @@ class Telemetry:
     def record(self, key: RequestKey, report: Report, exposures: Sequence[Exposure] = ()) -> None:
         """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
         try:
+            report = _sensible(report)
             outcome = report.outcome if exposures else None
             with self._lock:
                 self._count_request(key, report)
                 for exposure in exposures if outcome else ():
                     self._stage(exposure.rule).observe(exposure.variant, exposure.unit, outcome or report.outcome)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 
     def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
         """Counts a custom metric. At most MAX_ATTRIBUTES attributes are kept, and MAX_CUSTOM_SERIES series in all."""
         try:
             number = float(value)
-            if not math.isfinite(number):
+            if not abs(number) <= LARGEST_VALUE:
                 self.drop()
                 return
             pairs = sorted((attributes or {}).items())[:MAX_ATTRIBUTES]
-            key = CustomKey(
-                name[:MAX_LABEL], ",".join(f"{k[:MAX_LABEL]}={str(v)[:MAX_LABEL]}".replace(",", ";") for k, v in pairs)
-            )
+            key = CustomKey(_label(name), ",".join(f"{_label(k)}={_label(str(v))}".replace(",", ";") for k, v in pairs))
             with self._lock:
                 self._count_custom(key, number)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 
     def drop(self) -> None:
@@ -226,11 +228,11 @@ class Telemetry:
         if report.retrieval_hit is not None:
             totals.retrievals += 1
             totals.retrieval_misses += not report.retrieval_hit
-        totals.input_tokens += max(0, int(report.input_tokens))
-        totals.output_tokens += max(0, int(report.output_tokens))
+        totals.input_tokens += report.input_tokens
+        totals.output_tokens += report.output_tokens
         _into(totals.duration, report.duration_ms)
         _into(totals.time_to_first_token, report.time_to_first_token_ms)
-        if report.quality is not None and math.isfinite(report.quality):
+        if report.quality is not None:
             totals.quality_n += 1
             totals.quality_total += report.quality
 
@@ -253,6 +255,39 @@ class Telemetry:
             forgotten = self._stages.pop(next(iter(self._stages)))
             self._forgotten += forgotten.forgotten + 1
         return stage
+
+
+def _sensible(report: Report) -> Report:
+    """`report` as what its types promise, whatever was said; raises before anything of it is counted."""
+    return report._replace(
+        input_tokens=_count_of(report.input_tokens),
+        output_tokens=_count_of(report.output_tokens),
+        duration_ms=_number(report.duration_ms),
+        time_to_first_token_ms=_number(report.time_to_first_token_ms),
+        quality=_number(report.quality),
+        refused=bool(report.refused),
+        format_ok=None if report.format_ok is None else bool(report.format_ok),
+        completed=None if report.completed is None else bool(report.completed),
+        escalated=bool(report.escalated),
+        retrieval_hit=None if report.retrieval_hit is None else bool(report.retrieval_hit),
+    )
+
+
+def _count_of(said: float) -> int:
+    return min(max(0, int(said)), LARGEST_COUNT)
+
+
+def _number(said: float | None) -> float | None:
+    """None for what is no number, or a senseless one."""
+    number = None if said is None else float(said)
+    return number if number is not None and abs(number) <= LARGEST_VALUE else None
+
+
+def _label(said: str) -> str:
+    """Raises UnicodeEncodeError for what a message cannot carry."""
+    kept = str.__str__(said)[:MAX_LABEL]
+    kept.encode()
+    return kept
 
 
 def _into(sketch: dict[int, int], value: float | None) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.attributes import Context
+from brownout.attributes import Context, dotted, unit
 from brownout.context import ambient, merged
 from brownout.evaluate import Evaluator
 from brownout.flags import NOTHING
@@ -99,10 +99,9 @@ class Recording(Evaluator):
         if attribute is None:
             attribute = self._units[rule] = self._unit_attribute(rule)
         try:
-            value = context.get(attribute)
+            return unit(dotted(context, attribute, tuple(attribute.split("."))))
         except Exception:  # noqa: BLE001 - whatever was passed as a context
             return None
-        return value if isinstance(value, str) else None
 
     def _unit_attribute(self, rule: str) -> str:
         named = parse_rollout_rule(rule)

@@ -45,11 +45,13 @@ class StageUnits:
         self.forgotten = 0
 
     def observe(self, variant: str, unit: str, outcome: Outcome) -> None:
+        identity, sampling = mmh3.hash64(
+            unit.encode(), signed=True
+        )  # given half a surrogate pair, mmh3 ends the process
         totals = self._totals.get(variant)
         if totals is None:
             totals = self._totals[variant] = ArmTotals()
             self._recent[variant] = deque(maxlen=RECENT_BAD)
-        identity, sampling = mmh3.hash64(unit, signed=True)
         known = self._bad_of.get(identity)
         totals.requests += 1
         if known is None:

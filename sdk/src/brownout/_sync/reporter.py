@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brownout import wire
+from brownout._sync.log import first_time, log
 from brownout._sync.waiting import happens
 from brownout.bundle import Signed
 
@@ -58,7 +59,7 @@ class Reporter:
     async def run(self, collect: Collect) -> None:
         while True:
             await self._publish(self._subjects.presence(self._instance), self._presence(closing=False))
-            if telemetry := collect(False):
+            if telemetry := _collected(collect):
                 await self._publish(self._subjects.telemetry(self._instance), telemetry)
             await happens(self._news, _EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
             self._news.clear()
@@ -100,6 +101,16 @@ class Reporter:
                 proof_sig=message.signature,
             )
         )
+
+
+def _collected(collect: Collect) -> bytes | None:
+    """A fault in what is counted must not end the reports that this instance lives."""
+    try:
+        return collect(False)
+    except Exception as error:  # noqa: BLE001
+        if first_time(type(error).__name__, "telemetry"):
+            log.exception("telemetry cannot be sent")
+        return None
 
 
 @cache
