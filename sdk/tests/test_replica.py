@@ -11,7 +11,9 @@ from brownout._sync.sink import Resources
 from brownout.bundle import Signed
 from brownout.errors import BundleError
 from brownout.status import Counters
-from sdk.tests.history import History, delete, flag
+from sdk.tests.history import KID, History, delete, flag
+
+PINNED = History("production").public
 
 
 @pytest.fixture
@@ -164,6 +166,20 @@ def test_a_rotated_key_is_learned_only_through_the_chain(history: History) -> No
     assert replica.learn(stranger.rotate("k9")) == 0
     assert replica.learn(keys) == 1
     assert replica.offer(message) is Outcome.APPLIED
+
+
+def test_a_file_written_after_a_rotation_is_trusted_by_who_pins_the_old_key(history: History) -> None:
+    replica = replica_of(history)
+    replica.learn(history.rotate())
+    replica.offer(history.set_flag("after", on=True))
+    replica.hear(history.heartbeat())
+    bundle = replica.bundle()
+    assert bundle is not None
+
+    again = Replica(history.environment, wire.Verifier(history.environment, {KID: PINNED}), Resources(), Counters())
+    again.adopt(bundle)
+
+    assert served(again) == history.resources
 
 
 def test_a_signature_of_one_kind_or_environment_is_worthless_for_another(history: History) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from brownout import Brownout, Source, State
+from brownout._sync import session
 from brownout.bundle import Signed
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
@@ -201,6 +202,22 @@ def test_it_starts_from_its_disk_copy_and_says_so(
     assert (status.state, status.source, status.revision) == (State.STALE, Source.DISK, history.revision)
     assert status.age_s is not None
     assert not second.wait_ready(0)
+
+
+def test_evidence_that_grew_long_is_shortened_by_the_next_snapshot(
+    publisher: LogPublisher, history: History, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_TAIL", (5, 5))
+    client = connect(disk=tmp_path)
+    assert client.wait_ready(10)
+    for number in range(4):
+        publisher.set_flag(f"before-{number}", on=True)
+    publisher.snapshot()
+    for number in range(3):
+        publisher.set_flag(f"after-{number}", on=True)
+    eventually(client, lambda: client._engine._replica.tail_length == 3)
+    assert resources(client) == history.resources
+    assert client.status.counters.snapshots == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "not a bundle"])

@@ -178,20 +178,28 @@ class Replica:
             self.counters.snapshots += 1
         self._drain()
 
+    def open_evidence(self, message: Signed) -> wire.Manifest:
+        """The manifest, when its snapshot may replace the evidence's own; it is no newer than what is held.
+
+        Raises:
+            SnapshotRefusedError: it may not.
+        """
+        manifest = self._open("snapshot", message, wire.Manifest)
+        if isinstance(manifest, Outcome) or self._evidence is None:
+            raise SnapshotRefusedError("the snapshot's manifest cannot be trusted")
+        if manifest.ep != self.epoch or not 0 < self._covered(manifest) <= len(self._tail):
+            raise SnapshotRefusedError("the snapshot is not between the evidence's own and the head")
+        return manifest
+
     def rebase(self, message: Signed, chunks: Sequence[bytes]) -> None:
         """Shortens the evidence by a newer snapshot, which stands for the revisions it includes; serves as before.
 
         Raises:
             SnapshotRefusedError: the evidence stays as it was.
         """
-        manifest = self._open("snapshot", message, wire.Manifest)
-        if isinstance(manifest, Outcome) or self._evidence is None:
-            raise SnapshotRefusedError("the snapshot's manifest cannot be trusted")
+        manifest = self.open_evidence(message)
         self._check_chunks(manifest, chunks)
-        covered = manifest.rev - (self.revision - len(self._tail))
-        if manifest.ep != self.epoch or not 0 < covered <= len(self._tail):
-            raise SnapshotRefusedError("the snapshot is not between the evidence's own and the head")
-        rest = self._tail[covered:]
+        rest = self._tail[self._covered(manifest) :]
         joint = msgspec.json.decode(rest[0].payload, type=wire.Envelope).pch if rest else self.chain
         if manifest.chain != joint:
             raise SnapshotRefusedError("the snapshot is of another history")
@@ -221,7 +229,7 @@ class Replica:
         with self.lock:
             if not self._evidence or not self._keep:
                 return None
-            return msgspec.structs.replace(self._evidence, tail=tuple(self._tail))
+            return msgspec.structs.replace(self._evidence, tail=tuple(self._tail), keys=self._keys)
 
     def proof(self, limit_bytes: int) -> tuple[Literal["log", "snapshot"], Signed] | None:
         """Signed bytes which show that the control plane once was at, or as near as fits the limit to, the head held."""
@@ -286,6 +294,10 @@ class Replica:
             self.counters.malformed += 1
             return Outcome.DROPPED
         return content
+
+    def _covered(self, manifest: wire.Manifest) -> int:
+        """How many revisions of the tail a snapshot includes."""
+        return manifest.rev - (self.revision - len(self._tail))
 
     def _check_chunks(self, manifest: wire.Manifest, chunks: Sequence[bytes]) -> None:
         if len(chunks) != manifest.n or wire.snapshot_digest(chunks) != manifest.sha:

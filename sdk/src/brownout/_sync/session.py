@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from brownout import wire
@@ -165,21 +166,22 @@ class Session:
 
     async def _snapshot(self) -> None:
         held = self._replica.chain
-        self._replica.restore(*await self._fetch_snapshot())
+        self._replica.restore(*await self._fetch_snapshot(self._replica.open_manifest))
         if self._replica.chain == held and self._replica.revision > 0:
             raise BehindError(f"there is no snapshot newer than revision {self._replica.revision} yet")
         self._applied()
 
-    async def _fetch_snapshot(self) -> tuple[Signed, list[bytes]]:
+    async def _fetch_snapshot(self, opened: Callable[[Signed], wire.Manifest]) -> tuple[Signed, list[bytes]]:
+        """The newest snapshot, when `opened` lets its manifest pass."""
         stream = self._subjects.snapshot_stream
         message = await self._direct.last(stream, self._subjects.manifest)
         if message is None:
             raise BehindError("no snapshot has been published yet")
         try:
-            manifest = self._replica.open_manifest(message)
+            manifest = opened(message)
         except wire.UnknownKeyError:
             await self._learn_keys()
-            manifest = self._replica.open_manifest(message)
+            manifest = opened(message)
         chunks: list[bytes] = []
         at, more = manifest.seq, 1
         while more and len(chunks) < manifest.n:
@@ -194,7 +196,7 @@ class Session:
     async def _rebase(self) -> None:
         self._rebase_at += self._replica.tail_length
         with contextlib.suppress(NotAnsweredError, BehindError, SnapshotRefusedError, wire.UnknownKeyError):
-            self._replica.rebase(*await self._fetch_snapshot())
+            self._replica.rebase(*await self._fetch_snapshot(self._replica.open_evidence))
             self._rebase_at = random.randint(*_TAIL)  # noqa: S311
 
     async def _learn_keys(self) -> bool:
@@ -211,6 +213,8 @@ class Session:
         if outcome is Outcome.APPLIED:
             self._applied()
             self._confirm()
+            if self._replica.tail_length > self._rebase_at:
+                self._kick.set()
         else:
             self._look_into(outcome)
 
