@@ -187,6 +187,14 @@ def test_an_activation_scoped_to_a_cohort_follows_the_cohort(compiled: Compiled)
     assert policy(compiled, "reply", {"targeting_key": "u-2"}).safe_mode.active is True
 
 
+def test_who_cannot_be_read_is_shed_with_everybody_and_with_nobody_else(compiled: Compiled) -> None:
+    compiled.apply([put("safe_mode_activation", "now", activation(1))], 2)
+    for revision, share, shed in ((3, 10_000, True), (4, 9_999, False)):
+        compiled.apply([put("safe_mode_profile", "safe", {"shed_bp": {"critical": share}})], revision)
+        for context in ({"targeting_key": "\ud800"}, {"targeting_key": object()}, {}, None):
+            assert policy(compiled, "reply", context).shed is shed
+
+
 def test_expiry_follows_the_clock_that_is_handed_in(compiled: Compiled) -> None:
     compiled.apply(
         [

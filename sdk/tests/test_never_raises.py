@@ -176,6 +176,21 @@ def test_subclasses_of_plain_types_are_read_as_what_they_are(client: Client) -> 
     assert client.decide("f", {"list": {"pro"}}, False).rule == "list"
 
 
+def test_as_many_clauses_as_a_rule_may_have_still_decide() -> None:
+    clauses = [{"attribute": f"a{n}", "op": "in", "values": ["x"]} for n in range(64)]
+    flag = {**PRO, "rules": [{"id": "many", "if": [*clauses[1:], {"op": "in_cohort", "values": ["c"]}], "serve": "on"}]}
+    client = Client(load({
+        ResourceRef("flag", "f"): parse("flag", "f", flag),
+        ResourceRef("cohort", "c"): parse("cohort", "c", {"any_of": [clauses]}),
+    }))  # fmt: skip
+    assert client.decide("f", {f"a{n}": "x" for n in range(64)}, False).rule == "many"
+    with pytest.raises(InvalidResource) as refused:
+        parse("flag", "f", {**PRO, "rules": [{"id": "more", "if": clauses * 2, "serve": "on"}]})
+    assert refused.value.faults[0].pointer == "/rules/0/if"
+    with pytest.raises(InvalidResource):
+        parse("cohort", "c", {"any_of": [clauses * 2]})
+
+
 def test_any_key_gets_an_answer(client: Client) -> None:
     keys: list[Any] = [None, 5, [], {}, Hostile(), "", "x" * 1_000_000, "\ud800", ("flag", "f")]
     for key in keys:

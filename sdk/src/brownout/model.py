@@ -89,6 +89,10 @@ class Clause(Spec, frozen=True):
     negate: bool = False
 
 
+Clauses = Annotated[tuple[Clause, ...], Meta(max_length=64)]
+"""All must hold. Compiled they nest (brownout.program), and Python has no more than a hundred levels."""
+
+
 class Share(Spec, frozen=True):
     variant: str
     weight_bp: BasisPoints
@@ -112,7 +116,7 @@ class Rule(Spec, frozen=True):
 
     id: Name
     serve: Serve
-    when: tuple[Clause, ...] = field(default=(), name="if")
+    when: Clauses = field(default=(), name="if")
 
 
 class Flag(Spec, frozen=True):
@@ -135,7 +139,7 @@ class Cohort(Spec, frozen=True):
     by: Name = "targeting_key"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    any_of: tuple[tuple[Clause, ...], ...] = ()
+    any_of: tuple[Clauses, ...] = ()
     description: Text = ""
     owner: Text = ""
 

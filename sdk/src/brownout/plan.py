@@ -127,16 +127,16 @@ class Plan:
 
     def _shed(self, context: Context, found: PolicyOutcome) -> PolicyOutcome:
         """Sheds by the unit's bucket: the same units all through an incident, and more of them as the share grows."""
-        assert found.shed is not None
         name = unit(context.get("targeting_key"))
-        shed_bp = found.made.shed_bp
-        shed = shed_bp == 10_000 if name is None else bucket(f"shed:{self.key}", name) < shed_bp
-        return found.shed if shed else found
+        if name is None:
+            return _shed_whole(found)
+        assert found.shed is not None
+        return found.shed if bucket(f"shed:{self.key}", name) < found.made.shed_bp else found
 
     def _recover(self, context: Context | None) -> PolicyOutcome:
         if context is None:
             return self.run(NOTHING)
-        return self._memo[(*(flag.run(NOTHING) for flag in self._flags.values()), _INVALID)]
+        return _shed_whole(self._memo[(*(flag.run(NOTHING) for flag in self._flags.values()), _INVALID)])
 
     def _compose(self, key: tuple[Any, ...]) -> PolicyOutcome:
         *found, active = key
@@ -171,6 +171,11 @@ class Plan:
         flag = self._flags[field]
         cause = next((activation.key for activation in applied if activation.covers(flag.key)), None)
         return outcome if cause is None or flag.safe_variant is None else flag.safe_outcome(cause)
+
+
+def _shed_whole(found: PolicyOutcome) -> PolicyOutcome:
+    """Who has no unit is in no share but the whole."""
+    return found.shed if found.shed is not None and found.made.shed_bp == 10_000 else found
 
 
 class _Memo(dict[tuple[Any, ...], PolicyOutcome]):

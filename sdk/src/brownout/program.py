@@ -80,6 +80,8 @@ class Program:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._constants: list[CellType] = []
+        self._names_of: dict[int, str] = {}
+        """By the identity of the constant."""
         self._depth = 3
         self._loaded: dict[tuple[str, str], str] = {}
         self._names = 0
@@ -105,11 +107,10 @@ class Program:
         return self._cell(_shared_cell(type(value), value))
 
     def _cell(self, cell: CellType) -> str:
-        for index, known in enumerate(self._constants):
-            if known.cell_contents is cell.cell_contents:
-                return f"k{index}"
-        self._constants.append(cell)
-        return f"k{len(self._constants) - 1}"
+        name = self._names_of.setdefault(id(cell.cell_contents), f"k{len(self._constants)}")
+        if name == f"k{len(self._constants)}":
+            self._constants.append(cell)
+        return name
 
     def line(self, text: str) -> None:
         self._lines.append("    " * self._depth + text)
