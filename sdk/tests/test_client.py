@@ -17,8 +17,10 @@ import brownout
 from brownout import Brownout, Change, ConfigurationError, Source, State, Status
 from brownout._sync import engine, log
 from brownout._sync.replica import Replica
+from brownout._sync.serving import Serving
 from brownout._sync.sink import Resources
 from brownout.bundle import MAGIC, pack, read, unpack, write
+from brownout.compile import Compiled
 from brownout.config import configure
 from brownout.disk import DiskCopy
 from brownout.errors import BundleError
@@ -197,6 +199,24 @@ def test_a_stalled_sync_thread_is_replaced(
     assert not updater.is_alive()
 
 
+def test_an_activation_that_a_wrong_clock_ended_applies_again_when_the_clock_is_put_right() -> None:
+    changes: list[Change] = []
+    serving = Serving("production", Compiled.load("production", 0, {}), lambda _: None, changes.append)
+    now = datetime.now(UTC)
+    spec = {"profile": "calm", "reason": "r", "actor": "a", "activated_at": now.isoformat(),
+            "expires_at": (now + timedelta(hours=1)).isoformat()}  # fmt: skip
+    profile, activation = (msgspec.json.encode(each) for each in ({"max_attempts": 1}, spec))
+    serving.load(1, [[("safe_mode_profile", "calm", profile), ("safe_mode_activation", "on", activation)]])
+
+    serving.expire(now + timedelta(days=1))
+    assert serving.compiled.active == ()
+    serving.expire(now)
+
+    assert [each.key for each in serving.compiled.active] == ["on"]
+    assert serving.expires_at == now + timedelta(hours=1)
+    assert [change.cause for change in changes] == ["snapshot", "expiry", "expiry"]
+
+
 def test_a_fork_releases_what_it_held_although_the_sync_thread_was_replaced_meanwhile(client: Brownout) -> None:
     moving = client._engine
     before = moving._replica
@@ -304,3 +324,17 @@ def test_a_name_that_does_not_resolve_in_time_holds_nothing_up(
     answer.set()
     with Brownout.connect(url, **options) as client:
         assert client.wait_ready(PATIENCE_S)
+
+
+def test_a_log_handler_that_raises_costs_no_answer(client: Brownout) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+            raise RuntimeError
+
+    broken = Broken()
+    log.log.addHandler(broken)
+    try:
+        assert client.boolean("never-heard-of-by-a-broken-handler", default=True) is True
+        assert client.policy("never-heard-of-by-a-broken-handler").error_code == "FLAG_NOT_FOUND"
+    finally:
+        log.log.removeHandler(broken)

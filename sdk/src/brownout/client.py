@@ -3,6 +3,7 @@
 What only starting needs is imported when a client is started: `import brownout` must stay cheap for who imports much.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -161,12 +162,16 @@ class Brownout(Recording):
 
 
 def _say_once(what: str, key: str, code: ErrorCode) -> None:
-    """Logs once in a process why a key gets no more than a default; when nothing is held yet, once for all keys."""
+    """Logs once in a process why a key gets no more than a default; when nothing is held yet, once for all keys.
+
+    The application's handlers may raise, which must not cost the answer.
+    """
     from brownout._sync.log import first_time, log
 
     named = "" if code is ErrorCode.PROVIDER_NOT_READY or type(key) is not str else key[:200]
-    if first_time(f"{what} {named}", code):
-        log.warning("%s %r: callers get the default: %s", what, named, code)
+    with contextlib.suppress(Exception):
+        if first_time(f"{what} {named}", code):
+            log.warning("%s %r: callers get the default: %s", what, named, code)
 
 
 def _subscribe(callbacks: list[Callable[[_T], None]], callback: Callable[[_T], None]) -> Callable[[], None]:

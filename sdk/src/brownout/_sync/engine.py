@@ -243,11 +243,10 @@ class Engine:
         """On the watch thread. Answers the seconds until it wants to be called again."""
         self._supervise()
         now = datetime.now(UTC)
-        expires_at = self._serving.expires_at
-        if expires_at is not None and now >= expires_at:
+        if self._serving.must_look(now):
             with self._replica.lock:
                 self._serving.expire(now)
-            expires_at = self._serving.expires_at
+        expires_at = self._serving.expires_at
         status = self.status
         told = (status.state, status.sync, status.source)
         if told != self._told:

@@ -28,6 +28,8 @@ class Serving:
         self.expires_at: datetime | None = None
         """When the next activation runs out."""
         self.retired = False
+        self._now = datetime.min.replace(tzinfo=UTC)
+        """By which the activations in force were chosen."""
         self._environment = environment
         self._install = install
         self._changed = changed
@@ -40,8 +42,8 @@ class Serving:
         compiled = Compiled.load(
             self._environment, revision, resources, service=self.compiled.service, previous=self.compiled
         )
-        self.expires_at = compiled.set_now(datetime.now(UTC))
         self._check_in_office()
+        self._choose_active(compiled, datetime.now(UTC))
         self.compiled = compiled
         self._install(compiled)
         self._changed(Change(revision, "snapshot"))
@@ -49,15 +51,21 @@ class Serving:
     def apply(self, operations: Sequence[Operation], revision: int) -> None:
         self._check_in_office()
         self.compiled.apply(operations, revision)
-        self.expires_at = self.compiled.set_now(datetime.now(UTC))
+        self._choose_active(self.compiled, datetime.now(UTC))
         touched = frozenset(ResourceRef(operation.kind, operation.key) for operation in operations)
         self._changed(Change(revision, "commit", touched))
 
+    def must_look(self, now: datetime) -> bool:
+        """Whether an activation has run out by `now`; or the clock was put back, and one may have run out too early."""
+        return now < self._now or (self.expires_at is not None and now >= self.expires_at)
+
     def expire(self, now: datetime) -> None:
-        """Activations that have run out by `now` stop applying."""
-        if self.expires_at is not None and now >= self.expires_at:
-            self.expires_at = self.compiled.set_now(now)
-            self._changed(Change(self.compiled.revision, "expiry"))
+        """Activations that have run out by `now` stop applying, and others apply."""
+        if self.must_look(now):
+            before = self.compiled.active
+            self._choose_active(self.compiled, now)
+            if self.compiled.active != before:
+                self._changed(Change(self.compiled.revision, "expiry"))
 
     def heir(self) -> "Serving":
         """Serves the same from a copy that no other thread can reach; this one is never to change anything again."""
@@ -67,9 +75,12 @@ class Serving:
             self._environment, before.revision, before.resources, service=before.service, previous=before
         )
         heir = Serving(self._environment, compiled, self._install, self._changed)
-        heir.expires_at = compiled.set_now(datetime.now(UTC))
+        heir._choose_active(compiled, datetime.now(UTC))
         self._install(compiled)
         return heir
+
+    def _choose_active(self, compiled: Compiled, now: datetime) -> None:
+        self.expires_at, self._now = compiled.set_now(now), now
 
     def _check_in_office(self) -> None:
         if self.retired:
