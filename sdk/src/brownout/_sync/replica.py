@@ -198,6 +198,7 @@ class Replica:
             SnapshotRefusedError: the evidence stays as it was.
         """
         manifest = self.open_evidence(message)
+        assert self._evidence is not None
         self._check_chunks(manifest, chunks)
         rest = self._tail[self._covered(manifest) :]
         joint = msgspec.json.decode(rest[0].payload, type=wire.Envelope).pch if rest else self.chain
