@@ -206,8 +206,8 @@ class Publisher:
         batch = rows[:1] if rows[0].reset else until_reset(rows)
         for envelope in batch:
             await self._key_chain.ensure(envelope.signature)
-        if batch[0].reset:
-            await self._snapshots.ensure(batch[0].epoch, batch[0].revision)
+        if batch[0].reset and not await self._snapshots.ensure(batch[0].epoch, batch[0].revision):
+            raise LogMovedError(f"there is no snapshot of {batch[0].revision} yet")
         async with aclosing(self._log.append(batch)) as appended:
             async for envelope, ours in appended:
                 self._logged = Position(envelope.epoch, envelope.revision)

@@ -61,24 +61,24 @@ class Sightings:
         if known is None or claimed <= known or not presence.proof:
             return
         try:
-            proven = await self._proves(presence)
+            proven = await self._proven(presence)
         except UnavailableError:
             return
         log.info("sdk_ahead", environment=self._environment, instance=presence.instance, at=claimed, proven=proven)
-        if proven:
-            self._seen.add(claimed)
+        if proven is not None and known < proven <= claimed:
+            self._seen.add(proven)
             self._on_sighting()
 
-    async def _proves(self, presence: wire.Presence) -> bool:
-        """Whether the proof is ours and says what the presence claims."""
+    async def _proven(self, presence: wire.Presence) -> Position | None:
+        """Where the proof says that we were; below the claim when the claim's own envelope was too large to send."""
         chain = await self._keys.chain(self._environment)
         verifier = wire.Verifier(self._environment, {link.kid: wire.public_key(link.pub) for link in chain.links})
         shape = {"log": wire.Envelope, "snapshot": wire.Manifest}.get(presence.proof_kind)
         if shape is None:
-            return False
+            return None
         try:
             genuine = verifier.verify(presence.proof_kind or "log", presence.proof, presence.proof_sig)
             said = msgspec.json.decode(presence.proof, type=shape)
         except (wire.UnknownKeyError, msgspec.DecodeError):
-            return False
-        return genuine and (said.ep, said.rev) == (presence.ep, presence.rev)
+            return None
+        return Position(said.ep, said.rev) if genuine else None

@@ -58,13 +58,15 @@ class Snapshots:
             if self.due(epoch, revision):
                 await self._make()
 
-    async def ensure(self, epoch: int, revision: int) -> None:
-        """Makes sure that a snapshot of `epoch` at `revision` or later is there."""
+    async def ensure(self, epoch: int, revision: int) -> bool:
+        """Makes a snapshot of `epoch` at `revision` or later unless it is there. Returns whether it is: another replica
+        may just have announced an older one, and two cannot be announced at once."""
         async with self._making:
             if not self._covers(epoch, revision):
                 await self._look()
             if not self._covers(epoch, revision):
                 await self._make()
+            return self._covers(epoch, revision)
 
     async def replace(self) -> None:
         """Makes a snapshot now, whatever is there."""

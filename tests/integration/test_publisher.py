@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import asyncpg
 import msgspec
@@ -7,8 +8,12 @@ import pytest
 
 from brownout import wire
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.link import Link
 from controlplane.publish import Pace, Published
-from controlplane.store import SigningKeys, Store
+from controlplane.publish.jetstream import JetStream
+from controlplane.publish.snapshots import Snapshots
+from controlplane.store import SigningKeys, State, Store
+from controlplane.tasks import end
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +185,49 @@ async def test_a_commit_too_large_for_a_message_is_a_reset_after_its_snapshot(
     assert await ears.snapshot(manifest) == dict((await plane.store.state(environment)).resources)
     await plane.commit(environment, put("beta", "u-2"))
     assert (await ears.next()).pch == wire.chain(envelope.pch, ears.raw[-2].data)
+
+
+class SlowStore:
+    """Something else happens between its reading and its answer."""
+
+    def __init__(self, store: Store, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._meanwhile = meanwhile
+
+    async def state(self, environment: str, revision: int | None = None) -> State:
+        found = await self._store.state(environment, revision)
+        await self._meanwhile()
+        return found
+
+
+class EarlierStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def state(self, environment: str) -> State:
+        return await self._store.state(environment, 1)
+
+
+async def test_a_snapshot_is_only_ensured_when_no_older_one_came_in_between(
+    bare_store: Store, signing_keys: SigningKeys, nats_server: EmbeddedNats, environment: str
+) -> None:
+    for unit in ("u-1", "u-2"):
+        await bare_store.commit(environment, [put("beta", unit)], author="test", message="change")
+    link = Link([nats_server.url])
+    running = asyncio.create_task(link.run())
+    try:
+        await link.wait_up()
+        jetstream = JetStream(link)
+        other = Snapshots(environment, jetstream, cast("Store", EarlierStore(bare_store)), signing_keys, 1)
+        slow = SlowStore(bare_store, other.replace)
+        snapshots = Snapshots(environment, jetstream, cast("Store", slow), signing_keys, 1)
+
+        assert not await snapshots.ensure(1, 2)
+
+        quick = Snapshots(environment, jetstream, bare_store, signing_keys, 1)
+        assert await quick.ensure(1, 2)
+    finally:
+        await end(running)
 
 
 async def test_heartbeats_name_the_head_and_are_signed(

@@ -210,7 +210,7 @@ async def test_an_sdk_that_proves_to_be_ahead_is_believed(
             assert await ears.revisions(2) == [1, 2]
             for forged in (
                 msgspec.structs.replace(claim, proof=b"", proof_kind="", proof_sig=""),
-                msgspec.structs.replace(claim, rev=5_000_000),
+                msgspec.structs.replace(claim, rev=3),
                 msgspec.structs.replace(claim, proof=lost.payload.replace(b'"rev":4', b'"rev":9'), rev=9),
                 msgspec.structs.replace(claim, proof_kind="snapshot"),
                 msgspec.structs.replace(claim, proof_sig="unknown.AAAA"),
@@ -221,7 +221,8 @@ async def test_an_sdk_that_proves_to_be_ahead_is_believed(
             await plane.commit(environment, put("beta", "5"))
             assert (await ears.next()).rev == 3
             assert (await plane.store.head(environment)).epoch == 1
-            await ears.client.publish(ears.subjects.presence("i-1"), msgspec.json.encode(claim))
+            too_large_to_send = msgspec.structs.replace(claim, rev=lost.revision + 1)
+            await ears.client.publish(ears.subjects.presence("i-1"), msgspec.json.encode(too_large_to_send))
             fence = await ears.next()
             assert (fence.resets, fence.rev) == (True, 5)
             assert plane.service.health()[0].counters.fences == 1
