@@ -18,7 +18,7 @@ from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.safemode.messages import said
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
 from controlplane.safemode.values import ActiveActivation
-from controlplane.store import Store, every_resource
+from controlplane.store import IdempotencyKeyReusedError, Store, every_resource
 from controlplane.store.values import Commit
 
 MAX_MESSAGE = 2_000
@@ -54,15 +54,16 @@ class SafeMode:
         Raises:
             InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.
             ForbiddenError: the actor may not switch safe mode here.
+            IdempotencyKeyReusedError: the key belongs to another activation of this actor's.
         """
         authorize(actor, Action.SAFE_MODE, environment)
         now = self._clock.now()
-        spec = activation(request, actor.name, now, self._longest)
         key = f"{now:%Y%m%d-%H%M%S}-{self._token()}"
         if idempotency_key is not None:
             key = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
-            if (earlier := await self._earlier(environment, key)) is not None:
+            if (earlier := await self._earlier(environment, key, request)) is not None:
                 return earlier
+        spec = activation(request, actor.name, now, self._longest)
         message = said("on", spec, spec.reason)
         return Switched(key, await self._write(actor, environment, key, spec, message=message))
 
@@ -102,12 +103,17 @@ class SafeMode:
         present, _ = await self._present(environment, key)
         return ActiveActivation.of(key, present, self._clock.now())
 
-    async def _earlier(self, environment: str, key: str) -> Switched | None:
-        """What a repeated request did the first time, whatever became of it since."""
+    async def _earlier(self, environment: str, key: str, request: ActivationRequest) -> Switched | None:
+        """What a repeated request did the first time, whatever became of it since. Raises IdempotencyKeyReusedError."""
         commits = await self._store.list_commits(environment, kind=ACTIVATION, key=key, limit=500)
         if not commits:
             return None
         first = await self._store.get_commit(environment, commits[-1].revision)
+        made = next(change.after for change in first.changes if change.key == key)
+        assert made is not None, "the first commit of a resource puts it"
+        spec = _decode(made)
+        if activation(request, spec.actor, spec.activated_at, self._longest) != spec:
+            raise IdempotencyKeyReusedError("this idempotency key was used for another activation")
         return Switched(key, msgspec.structs.replace(first, replayed=True))
 
     async def _present(self, environment: str, key: str) -> tuple[SafeModeActivation, int]:

@@ -119,6 +119,15 @@ async def test_a_repeated_request_switches_once(operator: httpx.AsyncClient) -> 
     assert len((await operator.get(API)).json()["active"]) == 1
 
 
+@pytest.mark.parametrize("other", [{"reason": "another"}, {"scope": {"services": ["chat"]}}, {"for_s": 77}])
+async def test_an_idempotency_key_switches_nothing_else(operator: httpx.AsyncClient, other: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "mine"}
+    await operator.post(f"{API}/activations", json=CONTAIN, headers=headers)
+    refused = await operator.post(f"{API}/activations", json=CONTAIN | other, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_reused")
+    assert len((await operator.get(API)).json()["active"]) == 1
+
+
 async def test_lifting_one_of_two_never_loosens_the_other(operator: httpx.AsyncClient) -> None:
     contain = await switch_on(operator)
     shed = await switch_on(operator, profile="shed-load")
