@@ -48,6 +48,10 @@ def route(variant: str, *rules: object, **more: object) -> Put:
     return kind, key, spec | {"off_variant": "small"}
 
 
+BETWEEN = {
+    "id": "between",
+    "if": [{"attribute": "age", "op": "lt", "values": [6]}, {"attribute": "age", "op": "gt", "values": [5]}],
+}
 SUPPORT = [cohort("beta", "u-1"), request_class("support-reply", model="support-model")]
 
 
@@ -130,6 +134,16 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
         [flag("search", rules=[{"id": "all", "serve": "on"}])],
         [flag("search", rules=[{"id": "all", "serve": "on"}, {"id": "late", "serve": "off"}])],
         ('flag search: nobody gets anything else; rules 1 none → {"id":"late","serve":"off"}',),
+    ),
+    "a rule whose people could not be made up": (
+        [flag("search", default="off", rules=[{**BETWEEN, "serve": "off"}])],
+        [flag("search", default="off", rules=[{**BETWEEN, "serve": "on"}])],
+        ("flag search: nobody was found who gets anything else; rules 0 serve off → on",),
+    ),
+    "a cohort whose first name is excluded": (
+        [("cohort", "beta", {"include": ["u-1", "u-2"], "exclude": ["u-1"]}), flag("search", default="off")],
+        [flag("search", default="off", rules=[in_cohort("beta")])],
+        ("beta cohort: search off → on",),
     ),
     "only words": (
         [flag("search")],

@@ -73,8 +73,9 @@ def _satisfying(clauses: tuple[Clause, ...], cohorts: Cohorts) -> dict[str, Any]
         cohort = cohorts(str(clause.values[0]))
         if cohort is None or clause.negate:
             continue
-        if cohort.include:
-            _set(context, cohort.by, cohort.include[0])
+        named = next((unit for unit in cohort.include if unit not in cohort.exclude), None)
+        if named is not None:
+            _set(context, cohort.by, named)
         elif cohort.any_of:
             for inner in cohort.any_of[0]:
                 _satisfy(context, inner)

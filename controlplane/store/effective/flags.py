@@ -24,7 +24,9 @@ def lines(change: Change, before: Side, after: Side) -> list[str]:
             told.setdefault(what, []).append(audience.words)
     if told:
         return [_line(_everybody(who), key, what, after) for what, who in told.items()]
-    return [f"flag {key}: nobody gets anything else; {changed_fields(field_changes(change))}"]
+    sure = _meets_all(key, before) and _meets_all(key, after)
+    nobody = "nobody gets anything else" if sure else "nobody was found who gets anything else"
+    return [f"flag {key}: {nobody}; {changed_fields(field_changes(change))}"]
 
 
 def _line(who: str, key: str, what: str, side: Side) -> str:
@@ -41,6 +43,18 @@ def _asked(key: str, side: Side) -> list[Audience]:
     if flag is None:
         return []
     return [one for one in audiences(flag, side.cohort) if side.decide(key, one.context).rule == one.rule]
+
+
+def _meets_all(key: str, side: Side) -> bool:
+    """Whether somebody was found for every rule that somebody can reach: one is out of reach behind a broader one."""
+    flag = side.flag(key)
+    if flag is None or not flag.enabled:
+        return True
+    met = {audience.rule for audience in _asked(key, side)}
+    return all(
+        rule.id in met or any(set(earlier.when) <= set(rule.when) for earlier in flag.rules[:index])
+        for index, rule in enumerate(flag.rules)
+    )
 
 
 def _both(key: str, before: Side, after: Side) -> list[Audience]:
