@@ -256,8 +256,8 @@ class RestoreInput(Input, frozen=True):
     message: str = ""
     refs: tuple[Ref, ...] = ()
 
-    def references(self) -> frozenset[ResourceRef]:
-        return frozenset(ResourceRef(ref.kind, ref.key) for ref in self.refs)
+    def references(self) -> tuple[ResourceRef, ...]:
+        return tuple(ResourceRef(ref.kind, ref.key) for ref in self.refs)
 
 
 class ImportOutput(msgspec.Struct, frozen=True):

@@ -4,13 +4,15 @@ from collections.abc import Collection
 
 import msgspec
 
-from brownout.model import ResourceRef
+from brownout.model import KINDS, ResourceRef
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.errors import ConflictError, Fault, InvalidInputError
 from controlplane.store import Store
 from controlplane.store.values import Commit, Preview, ResourceDiff
+
+RESTORABLE = KINDS.keys() - {ACTIVATION}
 
 
 class Restores:
@@ -63,9 +65,9 @@ class Restores:
         self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef]
     ) -> tuple[tuple[Operation, ...], int]:
         authorize(actor, Action.EDIT, environment)
-        if any(ref.kind == ACTIVATION for ref in refs):
-            fault = Fault("invalid_value", "safe mode is switched, not restored", "/refs")
-            raise InvalidInputError(fault.message, (fault,))
+        faults = tuple(_fault(ref, f"/refs/{i}/kind") for i, ref in enumerate(refs) if ref.kind not in RESTORABLE)
+        if faults:
+            raise InvalidInputError(faults[0].message, faults)
         head = await self._store.head(environment)
         diff = await self._store.diff(environment, head.revision, revision)
         wanted = [
@@ -74,6 +76,12 @@ class Restores:
             if found.kind != ACTIVATION and (not refs or ResourceRef(found.kind, found.key) in refs)
         ]
         return tuple(map(_operation, wanted)), head.revision
+
+
+def _fault(ref: ResourceRef, pointer: str) -> Fault:
+    if ref.kind == ACTIVATION:
+        return Fault("invalid_value", "safe mode is switched, not restored", pointer)
+    return Fault("unknown_kind", f"there is no kind {ref.kind[:100]!r}", pointer)
 
 
 def _operation(change: ResourceDiff) -> Operation:

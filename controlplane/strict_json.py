@@ -11,6 +11,7 @@ from controlplane.errors import Fault, InvalidInputError
 
 T = TypeVar("T")
 _AT = re.compile(r" - at `\$(.*)`$")
+_FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*?)`")
 
 
 def check_json(raw: bytes) -> tuple[Fault, ...]:
@@ -33,7 +34,12 @@ def read_struct(raw: bytes, struct: type[T]) -> T:
     except msgspec.DecodeError as error:
         text = str(error)
         at = _AT.search(text)
-        fault = Fault("invalid_value", _AT.sub("", text), pointer_of(at[1]) if at else "")
+        pointer = pointer_of(at[1]) if at else ""
+        code = "wrong_type" if ", got `" in text else "invalid_value"
+        if field := _FIELD.match(text):
+            code = "missing_field" if "missing" in field[1] else "unknown_field"
+            pointer += f"/{field[2]}"
+        fault = Fault(code, _AT.sub("", text), pointer)
         raise InvalidInputError(fault.message, (fault,)) from None
 
 

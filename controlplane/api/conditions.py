@@ -8,6 +8,7 @@ from litestar import Response
 from litestar.params import HeaderParameter
 
 from controlplane.errors import Fault, InvalidInputError
+from controlplane.store.draft import MAX_IDEMPOTENCY_KEY
 from controlplane.store.values import Commit, Head
 
 T = TypeVar("T")
@@ -29,7 +30,10 @@ class Conditions(msgspec.Struct, frozen=True):
 
 
 def provide_conditions(if_match: IfMatch = None, idempotency_key: IdempotencyKey = None) -> Conditions:
-    """Raises InvalidInputError when If-Match is not one of our ETags."""
+    """Raises InvalidInputError when If-Match is not one of our ETags, or the key is none."""
+    if idempotency_key is not None and not 0 < len(idempotency_key.strip()) <= MAX_IDEMPOTENCY_KEY:
+        words = f"Idempotency-Key takes 1 to {MAX_IDEMPOTENCY_KEY} characters"
+        raise InvalidInputError(words, (Fault("invalid_header", words, "/Idempotency-Key"),))
     return Conditions(parse_etag(if_match) if if_match else None, idempotency_key)
 
 

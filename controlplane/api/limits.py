@@ -11,7 +11,7 @@ from controlplane.api.parameters import MAX_NUMBER, is_text, text_faults
 from controlplane.api.problems import problem_response
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.problems import problem
-from controlplane.strict_json import check_json
+from controlplane.strict_json import check_json, read_struct
 
 MAX_HEADER_BYTES = 32_768
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -43,15 +43,17 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
 
     Raises:
         NotFoundError: the number is beyond any there can be.
-        InvalidInputError: duplicate keys, NaN, too deep, or not JSON at all.
+        InvalidInputError: duplicate keys, NaN, too deep, not JSON at all, or not what the handler takes: Litestar reads
+            bodies as leniently as queries, where `"60"` is a number.
     """
     if any(isinstance(value, int) and value > MAX_NUMBER for value in request.path_params.values()):
         raise NotFoundError("there is no such number here")
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     kind = request.headers.get("content-type", "")
+    data = request.route_handler.parsed_fn_signature.parameters.get("data")
     read_as_json = request.route_handler.opt.get("body") is not None and "yaml" not in kind  # whatever it says it is
-    if "json" not in kind and not read_as_json:
+    if "json" not in kind and not read_as_json and data is None:
         return
     body = await request.body()
     if len(body) > LARGE:
@@ -60,3 +62,5 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
         faults = check_json(body) if body else ()
     if faults:
         raise InvalidInputError(faults[0].message, faults)
+    if data is not None:
+        read_struct(body, data.annotation)

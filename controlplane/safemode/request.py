@@ -1,6 +1,7 @@
 """What somebody asks safe mode for, checked before anything is written. Pure."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -49,12 +50,10 @@ def activation(request: ActivationRequest, actor: str, now: datetime, longest: t
         faults.append(Fault("required", "which profile?", "/profile"))
     if not request.reason.strip():
         faults.append(Fault("required", "safe mode needs a reason: the next person will want to know", "/reason"))
-    if len(request.reason) > MAX_REASON:
-        faults.append(Fault("too_long", f"the reason is longer than {MAX_REASON} characters", "/reason"))
+    faults += reason_faults(request.reason)
     end, wrong = expiry(request.expires_at, request.for_s, now, longest)
     faults += wrong
-    if faults:
-        raise InvalidInputError("; ".join(fault.message for fault in faults), tuple(faults))
+    refuse(faults)
     return SafeModeActivation(
         profile=request.profile,
         reason=request.reason.strip(),
@@ -65,6 +64,18 @@ def activation(request: ActivationRequest, actor: str, now: datetime, longest: t
         incident=request.incident or None,
         on_expiry=request.on_expiry,
     )
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raises InvalidInputError when there are any."""
+    if faults:
+        raise InvalidInputError("; ".join(fault.message for fault in faults), tuple(faults))
+
+
+def reason_faults(reason: str) -> tuple[Fault, ...]:
+    if len(reason) > MAX_REASON:
+        return (Fault("too_long", f"the reason is longer than {MAX_REASON} characters", "/reason"),)
+    return (Fault("invalid_value", "the reason holds a NUL character", "/reason"),) if "\0" in reason else ()
 
 
 def expiry(

@@ -13,10 +13,10 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
-from controlplane.errors import InvalidInputError, NotFoundError
+from controlplane.errors import NotFoundError
 from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.safemode.messages import said
-from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry
+from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry, reason_faults, refuse
 from controlplane.safemode.values import ActiveActivation
 from controlplane.store import IdempotencyKeyReusedError, Store, every_resource
 from controlplane.store.values import Commit
@@ -72,8 +72,7 @@ class SafeMode:
         authorize(actor, Action.SAFE_MODE, environment)
         present, head = await self._present(environment, key)
         end, faults = expiry(request.expires_at, request.for_s, self._clock.now(), self._longest)
-        if faults:
-            raise InvalidInputError(faults[0].message, faults)
+        refuse((*faults, *reason_faults(request.reason)))
         spec = msgspec.structs.replace(present, expires_at=end)
         message = said("changed", spec, request.reason)
         return Switched(key, await self._write(actor, environment, key, spec, message=message, expected_revision=head))
@@ -81,6 +80,7 @@ class SafeMode:
     async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
         """Switches one activation off. What others tighten stays tight."""
         authorize(actor, Action.SAFE_MODE, environment)
+        refuse(reason_faults(reason))
         present, _ = await self._present(environment, key)
         commit = await self._changes.commit(
             actor,

@@ -125,6 +125,33 @@ CASES: Mapping[str, Case] = {
         {"reason": "x", "for_s": 60, "scope": {"cohorts": ["nope"]}}, "unknown_reference", "/scope/cohorts/0",
         "--for", "1m", "-r", "x", "--cohort", "nope",
     ),
+    "safe mode for a number in quotes": switch({"for_s": "60", "reason": "x"}, "wrong_type", "/for_s"),
+    "safe mode with an unknown field": switch({"for_s": 60, "reason": "x", "bogus": 1}, "unknown_field", "/bogus"),
+    "safe mode with a NUL": switch({"for_s": 60, "reason": "x\0"}, "invalid_value", "/reason"),
+    "a reason beyond measure": switch({"for_s": 60, "reason": "x" * 2_001}, "too_long", "/reason", "--for", "1m",
+                                      "-r", "x" * 2_001),
+    "a lift with a NUL": Case(
+        "POST", "/safe-mode/activations/any/lift", {"reason": "x\0"}, ("invalid_value", "/reason"), ()
+    ),
+    "an evaluation at a revision in quotes": Case(
+        "POST", "/evaluate", {"flag": "named", "revision": "1"}, ("wrong_type", "/revision"), ()
+    ),
+    "a restore of an unknown kind": Case(
+        "POST", "/history/1/restore", {"refs": [{"kind": "gadget", "key": "a"}]}, ("unknown_kind", "/refs/0/kind"),
+        ("history", "restore", "1", "--only", "gadget/a"),
+    ),
+    "a restore of safe mode": Case(
+        "POST", "/history/1/restore", {"refs": [{"kind": "safe_mode_activation", "key": "a"}]},
+        ("invalid_value", "/refs/0/kind"), ("history", "restore", "1", "--only", "safe_mode_activation/a"),
+    ),
+    "an idempotency key beyond measure": Case(
+        "PUT", "/flags/a", FLAG, ("invalid_header", "/Idempotency-Key"), (), headers={"Idempotency-Key": "k" * 201}
+    ),
+    "a commit without operations": Case("POST", "/commits", {"message": "m"}, ("missing_field", "/ops"), ()),
+    "a commit without a message": Case(
+        "POST", "/commits", {"message": " ", "ops": [{"op": "del", "kind": "flag", "key": "named"}]},
+        ("required", "/message"), (),
+    ),
     "a commit of an unknown kind": commit(
         {"op": "put", "kind": "gadget", "key": "a", "spec": {}}, "unknown_kind", "/ops/0/kind"
     ),
