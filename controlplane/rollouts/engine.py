@@ -21,7 +21,7 @@ from controlplane.rollouts.decide import Decision, look
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
-from controlplane.store import Store, every_resource
+from controlplane.store import Store, every_resource, every_spec
 from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
@@ -65,12 +65,8 @@ async def read_context(store: Store, environment: str, key: str, now: datetime) 
     assert isinstance(flag, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
-    touching = []
-    for resource in await every_resource(store, environment, "safe_mode_activation"):
-        activation = decode("safe_mode_activation", resource.spec)
-        assert isinstance(activation, SafeModeActivation)
-        if _in_force(activation, now) and _touches(activation, classes):
-            touching.append(resource.key)
+    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
+    touching = [key for key, activation in activations if _in_force(activation, now) and _touches(activation, classes)]
     return Context(environment, key, head.revision, rollout, flag, classes, tuple(touching))
 
 

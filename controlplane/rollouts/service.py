@@ -27,7 +27,7 @@ from controlplane.rollouts.values import (
     RolloutView,
     StageView,
 )
-from controlplane.store import Store, every_resource
+from controlplane.store import Store, every_spec
 from controlplane.store.values import Commit
 from controlplane.telemetry import readings
 
@@ -57,11 +57,8 @@ class Rollouts:
     async def list(self, actor: Actor, environment: str) -> RolloutList:
         """Running ones first."""
         authorize(actor, Action.READ, environment)
-        found = []
-        for resource in await every_resource(self._store, environment, "rollout"):
-            rollout = decode("rollout", resource.spec)
-            assert isinstance(rollout, Rollout)
-            found.append(_summary(resource.key, rollout))
+        rollouts = await every_spec(self._store, environment, "rollout", Rollout)
+        found = [_summary(key, rollout) for key, rollout in rollouts]
         order = {"running": 0, "paused": 1, "draft": 2}
         return RolloutList(tuple(sorted(found, key=lambda one: (order.get(one.state, 3), one.key))))
 
@@ -128,15 +125,9 @@ class Rollouts:
 
     async def _refuse_second(self, environment: str, key: str, flag: str) -> None:
         """Two rollouts of one flag would contaminate each other's evidence."""
-        for resource in await every_resource(self._store, environment, "rollout"):
-            other = decode("rollout", resource.spec)
-            if (
-                isinstance(other, Rollout)
-                and resource.key != key
-                and other.flag == flag
-                and other.progress.state in {"running", "paused"}
-            ):
-                raise ConflictError(f"the rollout {resource.key} is already moving the flag {flag}")
+        for name, other in await every_spec(self._store, environment, "rollout", Rollout):
+            if name != key and other.flag == flag and other.progress.state in {"running", "paused"}:
+                raise ConflictError(f"the rollout {name} is already moving the flag {flag}")
 
     async def _view(self, context: Context, facts: Facts) -> RolloutView:
         rollout, now = context.rollout, self._clock.now()

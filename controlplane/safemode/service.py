@@ -18,7 +18,7 @@ from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.safemode.messages import said
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry, reason_faults, refuse
 from controlplane.safemode.values import ActiveActivation
-from controlplane.store import IdempotencyKeyReusedError, Store, every_resource
+from controlplane.store import IdempotencyKeyReusedError, Store, every_spec
 from controlplane.store.values import Commit
 
 MAX_MESSAGE = 2_000
@@ -147,5 +147,5 @@ class SafeMode:
 
 async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:
     """Every activation in the document, the expired ones too."""
-    found = await every_resource(store, environment, ACTIVATION)
-    return tuple(ActiveActivation.of(resource.key, _decode(resource.spec), now) for resource in found)
+    found = await every_spec(store, environment, ACTIVATION, SafeModeActivation)
+    return tuple(ActiveActivation.of(key, spec, now) for key, spec in found)

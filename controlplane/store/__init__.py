@@ -2,7 +2,7 @@
 
 from controlplane.store.errors import IdempotencyKeyReusedError, StaleRevisionError
 from controlplane.store.signing import SigningKey, SigningKeys
-from controlplane.store.store import Store, every_resource
+from controlplane.store.store import Store, every_resource, every_spec
 from controlplane.store.values import (
     NOTIFY_CHANNEL,
     Change,
@@ -43,4 +43,5 @@ __all__ = [
     "StoredEnvelope",
     "VerifiedHistory",
     "every_resource",
+    "every_spec",
 ]

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from brownout.check import check, references
 from brownout.faults import InvalidResource
-from brownout.model import KINDS, ResourceRef, Spec
+from brownout.model import KINDS, Cohort, ResourceRef, Spec
 from brownout.parse import decode, encode, parse
 from brownout.wire import Operation
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
@@ -31,6 +31,9 @@ KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
 CONTENT_MATTERS = frozenset({"flag"})
 """Kinds of which brownout.check asks more than that they exist: a flag's type, variants and safe variant."""
+
+READ_WHEN_NAMED = CONTENT_MATTERS | {"safe_mode_profile"}
+"""Kinds that have to be readable for somebody new to name them: an activation of no known profile would do nothing."""
 
 
 class Drafted(NamedTuple):
@@ -52,6 +55,17 @@ class Draft(NamedTuple):
     def looked_into(self, ref: ResourceRef) -> bool:
         """Whether what names `ref` can be at fault: it is deleted, or of a kind whose content others build on."""
         return self.entries[ref].spec is None or ref.kind in CONTENT_MATTERS
+
+    def suffices(self, ref: ResourceRef) -> bool:
+        """Whether it is enough that `ref` is there, readable or not.
+
+        Nothing may hold up safe mode's switch, and no rollout, by which no SDK decides, that of another one's flag.
+        """
+        if ref.kind == "rollout":
+            return True
+        if ref in self.named:
+            return ref.kind not in READ_WHEN_NAMED
+        return all(touched.kind == "safe_mode_activation" for touched in self.entries)
 
     @property
     def named(self) -> frozenset[ResourceRef]:
@@ -106,6 +120,9 @@ def settle(
 
     `present` holds at least the touched resources, whatever names them, and whatever all these name. Changes come in
     order of their resources; operations without effect are dropped; deleting what is not there is a fault.
+
+    What this version cannot read (a newer one wrote it) can itself be replaced and deleted. Commits that have to look
+    into it, or that change what it may build on, are refused.
     """
     changes: list[Change] = []
     faults: list[Fault] = []
@@ -115,8 +132,12 @@ def settle(
             continue
         try:
             outcome[ref] = decode(ref.kind, encoded)
-        except (msgspec.ValidationError, KeyError) as error:
-            faults.append(Fault("invalid_value", f"this version cannot read it: {error}", pointer(ref, "")))
+        except (msgspec.DecodeError, KeyError) as error:
+            if drafted.suffices(ref):
+                outcome[ref] = Cohort()  # anything that names nothing
+                continue
+            why = f"this version cannot read it, replace or delete it first: {error}"
+            faults.append(Fault("invalid_value", why, pointer(ref, "")))
     for ref, entry in drafted.entries.items():
         before = present.get(ref)
         if entry.spec is not None:

@@ -1,9 +1,14 @@
 """The store: every read and every change of configuration."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
-from brownout.model import ResourceRef
+import msgspec
+
+from brownout.model import ResourceRef, Spec
+from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
@@ -30,6 +35,8 @@ from controlplane.store.values import (
     VerifiedHistory,
 )
 from controlplane.store.verify import verify_history
+
+S = TypeVar("S", bound=Spec)
 
 
 class Store:
@@ -227,4 +234,15 @@ async def every_resource(store: Store, environment: str, kind: str) -> list[Reso
         page = await store.list_resources(environment, kind, after=after, limit=read.MAX_PAGE)
         found += page.items
         after = page.next
+    return found
+
+
+async def every_spec(store: Store, environment: str, kind: str, struct: type[S]) -> list[tuple[str, S]]:
+    """Keys and specs of a kind; like SDKs, without those that this version cannot read (a newer one wrote them)."""
+    found: list[tuple[str, S]] = []
+    for resource in await every_resource(store, environment, kind):
+        with suppress(msgspec.DecodeError):
+            spec = decode(kind, resource.spec)
+            assert isinstance(spec, struct)
+            found.append((resource.key, spec))
     return found

@@ -1,6 +1,7 @@
 """One side of a change: the resources as they were, or as they will be."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -73,6 +74,10 @@ class Side:
         words = served(serve) + (" (disabled)" if decision.reason is Reason.DISABLED else "")
         return Got(words, {name: msgspec.to_builtins(flag.variants[name]) for name in variants})
 
+    def unreadable(self, ref: ResourceRef) -> bool:
+        """It is there, but not in a form that this version knows."""
+        return ref in self._resources and self._find(*ref) is None
+
     @cached_property
     def _compiled(self) -> Compiled:
         return Compiled("", 0, self._resources)
@@ -86,5 +91,8 @@ class Side:
         ref = ResourceRef(kind, key)
         if ref not in self._specs:
             encoded = self._resources.get(ref)
-            self._specs[ref] = None if encoded is None else decode(kind, encoded)
+            self._specs[ref] = None
+            if encoded is not None:
+                with suppress(msgspec.DecodeError, KeyError):  # a newer version wrote it; it can still be replaced
+                    self._specs[ref] = decode(kind, encoded)
         return self._specs[ref]

@@ -35,6 +35,9 @@ _ORDER = {kind: place for place, kind in enumerate(("safe_mode_activation", "req
 
 
 def _lines(change: Change, before: Side, after: Side) -> list[str]:
+    if before.unreadable(change.ref):
+        became = "gone" if change.after is None else "replaced"
+        return [f"{kind_word(change.kind)} {change.key}: {became}, this version could not read it"]
     match change.kind:
         case "flag":
             return flags.lines(change, before, after)
