@@ -195,6 +195,35 @@ def test_who_cannot_be_read_is_shed_with_everybody_and_with_nobody_else(compiled
             assert policy(compiled, "reply", context).shed is shed
 
 
+def newer(operation: Operation) -> Operation:
+    """As a newer control plane would write it."""
+    assert isinstance(operation.spec, msgspec.Raw)
+    return Operation("put", operation.kind, operation.key, msgspec.Raw(b'{"newer":1,' + bytes(operation.spec)[1:]))
+
+
+def test_a_policy_says_that_it_lacks_a_flag_and_has_it_again_when_it_can_be_read(compiled: Compiled) -> None:
+    fields = {"model": "route", "retry": "retry"}
+    for lacking in (["route"], ["route", "retry"]):
+        sound = [put("flag", "route", route("two")), put("flag", "retry", retry(1))]
+        compiled.apply([put("request_class", "reply", {"criticality": "critical", **fields})], 2)
+        compiled.apply([newer(operation) if operation.key in lacking else operation for operation in sound], 3)
+        found = policy(compiled, "reply", {"targeting_key": "u-1"})
+        assert (found.model, found.error_code) == (None, "PARSE_ERROR")
+        compiled.apply(sound, 4)
+        found = policy(compiled, "reply", {"targeting_key": "u-1"})
+        assert (found.model and found.model.model, found.error_code) == ("two", None)
+
+
+def test_an_activation_for_a_cohort_that_cannot_be_read_breaks_nothing(compiled: Compiled) -> None:
+    compiled.apply([put("safe_mode_activation", "now", activation(1, scope={"cohorts": ["beta"]}))], 2)
+    compiled.apply([newer(put("cohort", "beta", {"include": ["u-1"]}))], 3)
+    found = policy(compiled, "reply", {"targeting_key": "u-1"})
+    assert (found.error_code, found.safe_mode.active) == (None, False)
+    assert evaluate(compiled, "plain", {"targeting_key": "u-1"}, default=None).error_code is None
+    compiled.apply([put("cohort", "beta", {"include": ["u-1"]})], 4)
+    assert policy(compiled, "reply", {"targeting_key": "u-1"}).safe_mode.active is True
+
+
 def test_expiry_follows_the_clock_that_is_handed_in(compiled: Compiled) -> None:
     compiled.apply(
         [

@@ -267,19 +267,26 @@ class Compiled:
                 unknown = PolicyOutcome(Policy(key, error_code=code), {}, Validity())
                 return lambda context: unknown  # noqa: ARG005
             flags: dict[str, CompiledFlag] = {}
+            lacking = None
             for field in _GOVERNORS:
                 name = getattr(spec, field)
-                flag = self._flag(name) if name else None
-                if flag is not None:
+                if name is None:
+                    continue
+                self._uses(ref, ResourceRef("flag", name))
+                flag = self._flag(name)
+                if flag is None:
+                    lacking = ErrorCode.PARSE_ERROR
+                else:
                     flags[field] = flag
-                    self._uses(ref, ResourceRef("flag", name))
             scoped = [
                 ScopedActivation(activation, self._scope(activation, ref))
                 for activation in self._active
                 if activation.in_service(view.service) and activation.in_request_class(key)
             ]
             templates = self._templates(ref, flags.get("ladder"))
-            plan = Plan(key, spec, flags=flags, templates=templates, activations=scoped, validity=Validity())
+            plan = Plan(
+                key, spec, flags=flags, templates=templates, activations=scoped, validity=Validity(), lacking=lacking
+            )
             view.plans[key] = plan
             view.policies[key] = plan.run
             return plan.run
@@ -315,7 +322,13 @@ class Compiled:
         return found
 
     def _scope(self, activation: Activation, user: ResourceRef) -> tuple[Membership, ...]:
-        return tuple(self._cohort(key, user).contains for key in activation.spec.scope.cohorts)
+        return tuple(self._membership(key, user) for key in activation.spec.scope.cohorts)
+
+    def _membership(self, key: str, user: ResourceRef) -> Membership:
+        try:
+            return self._cohort(key, user).contains
+        except LookupError:  # who belongs to what is not understood is unknown, and so not in scope
+            return lambda context: None  # noqa: ARG005
 
     def _templates(self, user: ResourceRef, ladder: CompiledFlag | None) -> dict[str, str]:
         found = {}

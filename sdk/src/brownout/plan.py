@@ -84,7 +84,8 @@ class ScopedActivation(msgspec.Struct, frozen=True):
 
 
 class Plan:
-    """`run(context)` answers with a PolicyOutcome. `flags` are by the class's field, in a fixed order."""
+    """`run(context)` answers with a PolicyOutcome. `flags` are by the class's field, in a fixed order; `lacking` says why
+    one that the class names is not among them."""
 
     def __init__(
         self,
@@ -95,10 +96,12 @@ class Plan:
         templates: Mapping[str, str],
         activations: Sequence[ScopedActivation],
         validity: Validity,
+        lacking: ErrorCode | None = None,
     ) -> None:
         self.key = key
         self.validity = validity
         self._spec = spec
+        self._lacking = lacking
         self._flags = flags
         self._templates = templates
         self._activations = activations
@@ -120,7 +123,7 @@ class Plan:
                 tests = [f"{program.constant(contains)}(context) is True" for contains in scoped.cohorts]
                 program.line(f"if {' or '.join(tests)}: active |= {program.constant(1 << n)}")
         calls = "".join(f"{program.constant(flag.run)}(context), " for flag in self._flags.values())
-        program.line(f"found = {program.constant(self._memo)}[{calls}active]")
+        program.line(f"found = {program.constant(self._memo)}[({calls}active,)]")
         program.line("if found.shed is None: return found")
         program.line(f"return {program.constant(self._shed)}(context, found)")
         return program
@@ -150,7 +153,7 @@ class Plan:
         values = {field: outcome.value for field, outcome in served.items() if outcome.error is None}
         overlay = join(activation.overlay for activation in applied)
         made = tighten(assemble(self.key, self._spec, values, self._templates), overlay, sensitive=self._spec.sensitive)
-        made = msgspec.structs.replace(made, safe_mode=safe_mode_of(applied), error_code=error)
+        made = msgspec.structs.replace(made, safe_mode=safe_mode_of(applied), error_code=error or self._lacking)
         outcome = PolicyOutcome(made, served, self.validity)
         if made.shed_bp:
             outcome.shed = PolicyOutcome(msgspec.structs.replace(made, shed=True), served, self.validity)
