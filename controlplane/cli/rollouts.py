@@ -173,7 +173,9 @@ def _over_time(one: Judged) -> str:
 
 def _preview(view: RolloutView) -> Table:
     """`allowed` is what the guardrail lets pass; `-` is what is not known."""
-    allowed: dict[str, float] = {guardrail.measure: guardrail.no_worse_than for guardrail in view.spec.guardrails}
+    allowed: dict[str, float] = {
+        guardrail.measure: guardrail.no_worse_than for guardrail in view.spec.guardrails if guardrail.max_rate is None
+    }
     rows = [
         (one.measure.replace("_", " "), "-" if one.rate is None else f"{100 * one.rate:.2f} %",
          *(f"{n:,}" if n else "allowed" if float(times) <= allowed[one.measure] else "-" for times, n in one.units.items()))

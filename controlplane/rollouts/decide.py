@@ -23,8 +23,8 @@ class Decision(msgspec.Struct, frozen=True):
     act: Act
     why: str
     paused_by: Literal["safe_mode", "guardrail"] | None = None
-    breached: str = ""
-    """The measure whose guardrail fired."""
+    profile: str | None = None
+    """Safe mode that the guardrail which fired asks for."""
     ready_at: datetime | None = None
     """When the stage's time is over, if that is what is waited for."""
 
@@ -61,8 +61,8 @@ def _breach(rollout: Rollout, judged: Sequence[Judged]) -> Decision | None:
             continue
         why = describe(found)
         if guardrail.action == "pause":
-            return Decision("pause", f"paused: {why}", paused_by="guardrail", breached=guardrail.measure)
-        return Decision("roll_back", f"rolled back: {why}", breached=guardrail.measure)
+            return Decision("pause", f"paused: {why}", paused_by="guardrail", profile=guardrail.profile)
+        return Decision("roll_back", f"rolled back: {why}", profile=guardrail.profile)
     return None
 
 

@@ -175,11 +175,10 @@ class Engine:
         assert decision.act != "wait"
         after = moves.move(context.rollout, decision.act, decision.why, now, paused_by=decision.paused_by)
         ops = moves.operations(context.key, after, context.flag)
-        guardrail = next((one for one in context.rollout.guardrails if one.measure == decision.breached), None)
-        if guardrail is not None and guardrail.profile is not None:
+        if decision.profile is not None:
             ops.append(
                 moves.activation(
-                    context.key, context.rollout, guardrail.profile, context.request_classes, why=decision.why, now=now
+                    context.key, context.rollout, decision.profile, context.request_classes, why=decision.why, now=now
                 )
             )
         return ops

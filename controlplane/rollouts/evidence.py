@@ -9,6 +9,7 @@ import msgspec
 from brownout.model import Gate, Guardrail, Rollout
 from brownout.telemetry_wire import MEAN_MEASURES, MEASURES, ArmTotals, MeanMeasure
 from controlplane.rollouts import means, samples
+from controlplane.rollouts.ceiling import CeilingTest
 from controlplane.rollouts.means import Difference, Moments
 from controlplane.rollouts.shares import ShareTest, Window
 
@@ -58,6 +59,8 @@ class Judged(msgspec.Struct, frozen=True):
     evidence_over_time: tuple[float, ...] = ()
     lower_over_time: tuple[float | None, ...] = ()
     upper_over_time: tuple[float | None, ...] = ()
+    ceiling: bool = False
+    """`limit` is a rate of the treatment alone."""
 
 
 def judge(rollout: Rollout, facts: Facts) -> tuple[Judged, ...]:
@@ -77,6 +80,8 @@ def mismatch(rollout: Rollout, facts: Facts) -> float:
 
 
 def _judge(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+    if isinstance(rule, Guardrail) and rule.max_rate is not None:
+        return _judge_ceiling(rule, rule.max_rate, facts, alpha)
     if rule.measure in MEASURES:
         return _judge_share(rule, facts, alpha)
     return _judge_mean(rule, facts, alpha)
@@ -110,6 +115,29 @@ def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
         threshold=threshold,
         times=tuple(minute.at for minute in facts.minutes),
         evidence_over_time=tuple(over_time),
+    )
+
+
+def _judge_ceiling(rule: Guardrail, ceiling: float, facts: Facts, alpha: float) -> Judged:
+    index = MEASURES.index(rule.measure)
+    test = CeilingTest(ceiling)
+    over_time = [test.add(minute.treatment.at_risk[index], minute.treatment.bad[index]) for minute in facts.minutes]
+    at_risk = sum(minute.treatment.at_risk[index] for minute in facts.minutes)
+    bad = sum(minute.treatment.bad[index] for minute in facts.minutes)
+    return Judged(
+        measure=rule.measure,
+        role="guardrail",
+        verdict="breached" if max(over_time, default=0.0) >= 1.0 / alpha else "open",
+        limit=ceiling,
+        treatment=bad / at_risk if at_risk else None,
+        control=None,
+        treatment_n=at_risk,
+        control_n=0,
+        evidence=test.evidence,
+        threshold=1.0 / alpha,
+        times=tuple(minute.at for minute in facts.minutes),
+        evidence_over_time=tuple(over_time),
+        ceiling=True,
     )
 
 

@@ -158,7 +158,7 @@ class Rollouts:
         usual = await self._usual(context)
         found = []
         for guardrail in rollout.guardrails:
-            if guardrail.measure not in MEASURES:
+            if guardrail.measure not in MEASURES or guardrail.max_rate is not None:
                 continue
             rate = _control_rate(facts, guardrail.measure)
             if rate is None:

@@ -14,6 +14,8 @@ def describe(found: Judged) -> str:
         if found.lower is None or found.upper is None:
             return f"{name} has too few units ({found.treatment_n} and {found.control_n})"
         return f"{name} {'is' if found.measure in TIMES else 'differs by'} {bounds(found)}, limit {limit(found)}"
+    if found.ceiling:
+        return f"{name} {level(found, found.treatment)}, {limit(found)}, evidence {strength(found)}"
     rates = f"{level(found, found.treatment)} against {level(found, found.control)}"
     return f"{name} {rates}, evidence {strength(found)}"
 
@@ -47,6 +49,8 @@ def bounds(found: Judged) -> str:
 
 
 def limit(found: Judged) -> str:
+    if found.ceiling:
+        return f"at most {100 * found.limit:g} %"
     if found.evidence is not None:
         return f"{found.limit:g} times"
     return f"{math.exp(found.limit):.3g} times" if found.measure in TIMES else f"{found.limit:+.3g}"

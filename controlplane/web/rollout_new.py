@@ -41,6 +41,7 @@ HINTS = {
     "treatment": "What they shall get.",
     "unit": "The attribute that keeps somebody in one arm.",
     "no_worse_than": "As a multiple of the control.",
+    "max_rate": "Instead of a multiple: a share of the treatment's requests, 0.05 for 5 %.",
     "alpha": "How often, at most, a good treatment may be rolled back.",
 }
 

@@ -266,6 +266,8 @@ def _guard(each: Judged) -> Guard:
     rule = (
         f"no worse than {limit(each)}" if each.evidence is not None or each.measure in TIMES else f"limit {limit(each)}"
     )
+    if each.ceiling:
+        rule = limit(each)
     return Guard(words(each.measure), each.role, _arm(each, each.treatment, each.treatment_n),
                  _arm(each, each.control, each.control_n), strength(each), rule, verdict, tone)  # fmt: skip
 
@@ -295,7 +297,7 @@ def _chart(each: Judged) -> ChartView | None:
         for at, row in zip(each.times, values, strict=True)
     )
     last = rows[-1].values[0] or "nothing"
-    return ChartView(f"{each.role}-{each.measure}", title, unit, lines, rows[-1].values, rows, "[]",
+    return ChartView(f"{'ceiling' if each.ceiling else each.role}-{each.measure}", title, unit, lines, rows[-1].values, rows, "[]",
                      f"{title}: now {last} {unit}")  # fmt: skip
 
 

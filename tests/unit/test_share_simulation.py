@@ -1,6 +1,8 @@
 """The share test by simulation: thousands of seeded rollouts, a look every 100 requests, a 10 % canary.
 
-Run `python -m tests.unit.test_share_simulation` to see the figures of docs/rollouts.md.
+Run `python -m tests.unit.test_share_simulation` to see the figures of docs/rollouts.md. The oracle is exact arithmetic
+(test_rollout_statistics.py): the package `ville` 0.1.0, its only release, tests means and rates against constants, and no
+ratio of two rates.
 """
 
 from collections.abc import Callable

@@ -226,6 +226,8 @@ class Guardrail(Spec, frozen=True):
     measure: Measure | MeanMeasure
     no_worse_than: Annotated[float, Meta(ge=1, le=100)] = 1.25
     max_drop: Annotated[float, Meta(ge=0)] = 0.05
+    max_rate: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """Bad events a request of the treatment alone, instead of `no_worse_than`: also asked where there is no control."""
     action: Literal["rollback", "pause", "safe_mode"] = "rollback"
     profile: Key | None = None
     """The safe-mode profile that `safe_mode` activates, besides rolling back."""

@@ -17,6 +17,7 @@ from brownout.model import (
 )
 from brownout.operators import operand_fault
 from brownout.schema import schema_faults, value_faults
+from brownout.telemetry_wire import MEASURES
 from brownout.template import placeholders
 from brownout.values import FallbackLadder, ModelRoute
 
@@ -69,14 +70,17 @@ def _rollout(rollout: Rollout) -> Iterator[Fault]:
         if (guardrail.action == "safe_mode") != (guardrail.profile is not None):
             yield Fault("missing_field", "the action safe_mode names a profile, and no other does",
                         pointer("/guardrails", index, "profile"))  # fmt: skip
+        if guardrail.max_rate is not None and guardrail.measure not in MEASURES:
+            yield Fault("invalid_value", f"{guardrail.measure} is no rate of bad events",
+                        pointer("/guardrails", index, "max_rate"))  # fmt: skip
     judged = {
-        "guardrails": [one.measure for one in rollout.guardrails],
-        "gates": [one.measure for one in rollout.gates],
+        "guardrails": [(one.measure, one.max_rate is not None) for one in rollout.guardrails],
+        "gates": [(one.measure, False) for one in rollout.gates],
     }
-    for field, measures in judged.items():
-        for index, measure in enumerate(measures):
-            if measures.count(measure) > 1:
-                yield Fault("duplicate", f"{measure} stands more than once", pointer("", field, index, "measure"))
+    for field, rules in judged.items():
+        for index, rule in enumerate(rules):
+            if rules.count(rule) > 1:
+                yield Fault("duplicate", f"{rule[0]} stands more than once", pointer("", field, index, "measure"))
     if rollout.progress.stage >= len(rollout.stages):
         yield Fault("invalid_value", f"there are only {len(rollout.stages)} stages", "/progress/stage")
 
