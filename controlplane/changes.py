@@ -31,8 +31,9 @@ class Changes:
         action: Action = Action.EDIT,
         expected_revision: int | None = None,
         idempotency_key: str | None = None,
+        asked: object = None,
     ) -> Commit:
-        """Writes `ops` as one revision.
+        """Writes `ops` as one revision; `asked` as in Store.commit.
 
         Raises:
             ForbiddenError: the actor may not do this here.
@@ -53,6 +54,7 @@ class Changes:
             message=message,
             expected_revision=expected_revision,
             idempotency_key=idempotency_key,
+            asked=asked,
             witness=witness,
         )
         self._wake(environment)

@@ -37,20 +37,26 @@ class Restores:
 
         Raises:
             NotFoundError: no such revision.
-            ConflictError: nothing differs, or somebody committed meanwhile.
+            ConflictError: nothing differs, somebody committed meanwhile, or the idempotency key was used for another
+                request.
             InvalidInputError: it would not compile with what exists now.
         """
         ops, head = await self._plan(actor, environment, revision, refs)
-        if not ops:
-            raise ConflictError(f"nothing to restore: that is already as it was at revision {revision}")
-        return await self._changes.commit(
+        nothing = ConflictError(f"nothing to restore: that is already as it was at revision {revision}")
+        if not ops and idempotency_key is None:
+            raise nothing
+        commit = await self._changes.commit(
             actor,
             environment,
             ops,
             message or f"Restore revision {revision}",
             expected_revision=head if expected_revision is None else expected_revision,
             idempotency_key=idempotency_key,
+            asked=("restore", revision, sorted(refs), expected_revision),
         )
+        if commit.unchanged:
+            raise nothing
+        return commit
 
     async def preview(
         self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()

@@ -129,8 +129,18 @@ class MemoryStore(Store):
         return self._log(environment).head
 
     async def commit(
-        self, environment, ops, *, author, message, expected_revision=None, idempotency_key=None, witness=None
+        self,
+        environment,
+        ops,
+        *,
+        author,
+        message,
+        expected_revision=None,
+        idempotency_key=None,
+        asked=None,
+        witness=None,
     ):
+        assert asked is None
         assert witness is None, "there is no transaction to write in"
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)

@@ -261,6 +261,22 @@ async def test_history_diff_restore_verify(api: httpx.AsyncClient) -> None:
     assert then["resources"]["flag"]["f"]["enabled"] is False
 
 
+async def test_a_repeated_restore_answers_as_the_first_did(api: httpx.AsyncClient) -> None:
+    await api.put(f"{API}/flags/f", json=FLAG)
+    await api.put(f"{API}/flags/f", json={**FLAG, "enabled": False})
+    headers = {"Idempotency-Key": "back-once"}
+    first = (await api.post(f"{API}/history/2/restore", json={}, headers=headers)).json()
+    again = (await api.post(f"{API}/history/2/restore", json={}, headers=headers)).json()
+    assert (again["revision"], again["replayed"]) == (first["revision"], True)
+    await api.put(f"{API}/flags/f", json={**FLAG, "enabled": False})
+    later = (await api.post(f"{API}/history/2/restore", json={}, headers=headers)).json()
+    assert (later["revision"], later["replayed"]) == (first["revision"], True)
+    other = await api.post(f"{API}/history/1/restore", json={}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    nothing = await api.post(f"{API}/history/5/restore", json={}, headers={"Idempotency-Key": "another"})
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "conflict")
+
+
 async def test_restoring_leaves_safe_mode_as_it_is(api: httpx.AsyncClient) -> None:
     await api.put(f"{API}/flags/f", json=FLAG)
     body = {"profile": "contain", "reason": "x", "for_s": 600}
