@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 from brownout.wire import SIGNATURE_HEADER, Subjects
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Link, LinkDownError
+from controlplane.publish.parts import Position
 from controlplane.store import Store, StoredEnvelope
 from controlplane.tasks import wait_set
 
@@ -27,7 +28,7 @@ PACE_PER_S = 2_000
 
 
 class Fallback:
-    """Works between `start` and `stop`; `sent` is the highest revision that went out this way."""
+    """Works between `start` and `stop`; `sent` is the furthest that went out this way."""
 
     def __init__(self, environment: str, link: Link, store: Store, on_sent: Callable[[StoredEnvelope], None]) -> None:
         self._environment = environment
@@ -38,7 +39,7 @@ class Fallback:
         self._active = asyncio.Event()
         self._more = asyncio.Event()
         self._logged: int | None = None
-        self.sent = 0
+        self.sent = Position(0, 0)
 
     @property
     def active(self) -> bool:
@@ -56,10 +57,6 @@ class Fallback:
             log.info("fallback_ended", environment=self._environment)
         self._active.clear()
 
-    def forget(self) -> None:
-        """What went out before a fence says nothing about the new epoch."""
-        self.sent = 0
-
     def wake(self) -> None:
         self._more.set()
 
@@ -75,7 +72,7 @@ class Fallback:
                 if again:
                     await self._link.suspect(client)
                 logged = await self._last_logged()
-                count = await self._broadcast(logged if again else max(self.sent, logged))
+                count = await self._broadcast(logged if again else max(self.sent.revision, logged))
                 if again:
                     rebroadcast_at = loop.time() + max(REBROADCAST_S, count / PACE_PER_S)
             except (LinkDownError, NatsError, OSError, UnavailableError, NotFoundError) as error:
@@ -96,8 +93,8 @@ class Fallback:
             for envelope in sendable:
                 headers = {SIGNATURE_HEADER: envelope.signature}
                 await self._link.client.publish(self._subject, envelope.payload, headers=headers)
-                if envelope.revision > self.sent:
-                    self.sent = envelope.revision
+                if (position := Position(envelope.epoch, envelope.revision)) > self.sent:
+                    self.sent = position
                     self._on_sent(envelope)
             count += len(sendable)
             if len(sendable) < PAGE:

@@ -86,7 +86,7 @@ class Publisher:
         self._sightings = Sightings(environment, parts, self.position, self.wake)
         self._logged: Position | None = None
         self._head = 0
-        self._announced = 0
+        self._announced = Position(0, 0)
         self._wake = asyncio.Event()
         self._audit_at = 0.0
         self._settings_at = 0.0
@@ -102,7 +102,7 @@ class Publisher:
         """What SDKs can have by now."""
         if self._logged is None:
             return None
-        return self._logged._replace(revision=max(self._logged.revision, self._fallback.sent))
+        return max(self._logged, self._fallback.sent)
 
     def health(self) -> PublisherHealth:
         position = self.position()
@@ -193,8 +193,6 @@ class Publisher:
         self._logged = mended.logged
         self._counters.fences += mended.fenced
         self._counters.recreated += mended.recreated
-        if mended.fenced:
-            self._fallback.forget()
         await self._key_chain.refresh()
 
     async def _publish(self, rows: Sequence[StoredEnvelope]) -> None:
@@ -231,7 +229,7 @@ class Publisher:
             await asyncio.sleep(spread.random())  # replicas take turns
 
     def _announce(self, envelope: StoredEnvelope) -> None:
-        if envelope.revision > self._announced:
-            self._announced = envelope.revision
+        if (position := Position(envelope.epoch, envelope.revision)) > self._announced:
+            self._announced = position
             at = self._clock.now()
             self._on_published(Published(self.environment, envelope.epoch, envelope.revision, at))

@@ -14,6 +14,10 @@ from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import binary, free_port, port_is_free, spawn, stop, wait_until
+from controlplane.link import Link
+from controlplane.publish import Pace, Parts
+from controlplane.publish.parts import Position
+from controlplane.publish.publisher import Publisher
 from controlplane.store import SigningKeys, Store
 from tests.integration.publishing import Listener, listener, put, replica, until
 from tests.support import SECRET_KEY
@@ -253,3 +257,14 @@ async def test_without_jetstream_the_signed_bytes_go_out_all_the_same(
         stored = await bare_store.envelopes(environment, 0, 10)
         assert {m.data for m in ears.raw} == {e.payload for e in stored}
         assert plane.service.health()[0].counters.appended == 0
+
+
+async def test_what_went_out_before_another_replica_fenced_is_not_the_head(
+    database: Database, signing_keys: SigningKeys, bare_store: Store, environment: str
+) -> None:
+    parts = Parts(database, bare_store, signing_keys, Link(["nats://127.0.0.1:1"]), SystemClock())
+    publisher = Publisher(environment, parts, Pace(), lambda _: None)
+    publisher._logged, publisher._fallback.sent = Position(1, 110), Position(1, 120)
+    assert publisher.position() == (1, 120)
+    publisher._logged = Position(1_800_000_000, 111)
+    assert publisher.position() == (1_800_000_000, 111)
