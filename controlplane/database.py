@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from controlplane.errors import UnavailableError
+from controlplane.errors import InvalidInputError, UnavailableError
 from controlplane.tls import split_postgres_tls
 
 STATEMENT_TIMEOUT_MS = 15_000
@@ -29,6 +29,8 @@ distributed. Planning a commit anew cost more than running it, and one cohort na
 UNAVAILABLE_STATES = frozenset({"55P03", "57014", "57P01", "57P02", "57P03"})
 """Lock or statement timeout, the server going away or coming up."""
 DISK_FULL = "53100"
+NO_TEXT_STATES = frozenset({"22021", "22P05"})
+"""Postgres's text and jsonb hold no NUL; everything else that a caller can send, they do."""
 CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)
 """What `fetch` raises when nobody can know whether the statement was done."""
 CONNECTION_EXCEPTION, INSUFFICIENT_RESOURCES = "08", "53"
@@ -137,6 +139,8 @@ async def _available() -> AsyncIterator[None]:
     try:
         yield
     except (DBAPIError, asyncpg.PostgresError) as error:
+        if _state(error) in NO_TEXT_STATES:
+            raise InvalidInputError("text holds a NUL character") from error
         if not _unavailable(error):
             raise
         raise UnavailableError(NO_SPACE if _state(error) == DISK_FULL else UNAVAILABLE) from error

@@ -1,14 +1,15 @@
 """The fleet over HTTP: who runs what, how commits spread, live."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, get
+from litestar import Controller, Request, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
+from controlplane.api.streams import while_allowed
 from controlplane.services import Services
 from controlplane.telemetry.values import FleetSummary, Instances, Spread
 
@@ -58,12 +59,17 @@ class FleetController(Controller):
 
     @get("/events", operation_id="watch_fleet", opt={"action": Action.READ})
     async def watch_fleet(
-        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        request: Request[Any, Any, Any],
+        environment: FromPath[str],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
     ) -> Stream:
-        """Server-sent events `fleet`: the summary now and after every change."""
+        """Server-sent events `fleet`: the summary now and after every change, until you may read it no more."""
         await services.reads.head(actor, environment)
         events = services.telemetry.fleet.events(actor, environment)
-        return Stream(_sse(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        watched = while_allowed(request, services, environment, _sse(events))
+        return Stream(watched, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 async def _sse(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, system_actor
+from controlplane.api.streams import while_allowed
 from controlplane.errors import BrownoutError
 from controlplane.services import Services
 from controlplane.web.frame import Frame, Person
@@ -154,4 +155,5 @@ class LiveController(Controller):
     ) -> Stream:
         await visit.services.reads.head(visit.actor, environment)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Stream(boards.events(environment), media_type="text/event-stream", headers=headers)
+        watched = while_allowed(visit.request, visit.services, environment, boards.events(environment))
+        return Stream(watched, media_type="text/event-stream", headers=headers)

@@ -15,6 +15,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, authorize
 from controlplane.errors import ApprovalRequiredError, ConflictError, Fault, InvalidInputError
 from controlplane.store.values import Preview, Resource
+from controlplane.strict_json import check_json
 from controlplane.web.draft import Document
 from controlplane.web.editing import document_of, sent
 from controlplane.web.flag import resource_url
@@ -113,7 +114,7 @@ class ReviewController(Controller):
         """Commits, unless somebody saved the same resource since: then both changes are shown."""
         authorize(visit.actor, Action.EDIT, environment)
         form = dict(await visit.form())
-        spec = form["spec"].encode() if form.get("spec") else None
+        spec = _object(form["spec"]) if form.get("spec") else None
         change = Change(environment, kind, form.get("key", ""), spec, number(form.get("base", "")))
         message = form.get("message", "").strip()
         found = await visit.services.reads.find(visit.actor, environment, kind, change.key)
@@ -135,6 +136,14 @@ class ReviewController(Controller):
         except InvalidInputError as error:
             return await _page(visit, change, found, message=message, faults=error.faults)
         return _done(environment, change, commit.revision)
+
+
+def _object(text: str) -> bytes:
+    """A spec as our own form sends it back. Raises InvalidInputError when somebody else made it up."""
+    faults = check_json(text.encode())
+    if faults or not text.lstrip().startswith("{"):
+        raise InvalidInputError("the spec is no JSON object", faults)
+    return text.encode()
 
 
 def _done(environment: str, change: Change, revision: int) -> Redirect:

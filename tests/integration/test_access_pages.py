@@ -1,16 +1,17 @@
 """The console's doors: every page, form and stream, as every role, in the own environment and in another one."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from controlplane.access.actor import PERMISSIONS, Action, Role
 from controlplane.access.audit import Event
 from controlplane.api import guard as guard_module
-from tests.integration.accessing import ROOT, World, open_world
+from tests.integration.accessing import PASSWORD, ROOT, World, open_world
 from tests.integration.doors import OTHER, OWN, ROLES, Browser, Door, bearer_of, browser_of, doors, knock
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +143,80 @@ async def test_what_a_form_does_is_decided_by_who_sends_it(world: World, callers
         if refused == (role in form.may and environment == OWN) or answer >= 500:
             wrong.append(f"{form.path} {form.fields} as {role} in {environment}: {answer}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/environments/production/fleet/events", "/e/production/live"])
+async def test_a_stream_ends_with_the_right_to_watch_it(world: World, path: str) -> None:
+    viewer = await world.person("eve@example.com", {OWN: ["viewer"]})
+    own = await world.access.tokens.create_personal(viewer, "laptop")
+    robot = await world.access.tokens.create_service(ROOT, "robot", {OWN: ["viewer"]})
+    kept = await world.access.tokens.create_service(ROOT, "kept", {OWN: ["viewer"]})
+    streams = [await Watching.begin(world, path, token.token) for token in (own, robot, kept)]
+    await world.access.people.revoke(ROOT, viewer.person, OWN, "viewer")
+    await world.access.tokens.revoke(ROOT, robot.id)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(each.task for each in streams[:2]))
+    assert not streams[2].task.done()
+    await streams[2].end()
+
+
+class Watching(NamedTuple):
+    """Somebody with an event stream open; `task` ends when the stream does."""
+
+    task: asyncio.Task[None]
+
+    @classmethod
+    async def begin(cls, world: World, path: str, token: str) -> "Watching":
+        """Raises when the first bytes are not those of a stream."""
+        begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        headers = [(b"host", b"brownout.example"), (b"authorization", f"Bearer {token}".encode())]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,
+            "client": ("198.51.100.7", 4711), "server": ("brownout.example", 443), "state": {},
+        }  # fmt: skip
+        asked, ended = iter([{"type": "http.request", "body": b"", "more_body": False}]), asyncio.Event()
+
+        async def receive() -> Any:
+            if (message := next(asked, None)) is not None:
+                return message
+            await ended.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                begun.set_result(message["status"])
+            elif not message.get("more_body"):
+                ended.set()
+
+        task: asyncio.Task[None] = asyncio.ensure_future(world.app(scope, receive, send))  # type: ignore[arg-type]
+        assert await asyncio.wait_for(begun, 10) == 200
+        return cls(task)
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_no_field_of_any_form_breaks_us(world: World, callers: dict[Role, str | Browser]) -> None:
+    wrong = []
+    texts = ("\0", "²", "9" * 30, "x" * 20_000, "{")
+    for form in FORMS:
+        path = Door("POST", f"/e/{OWN}/{form.path}", "", {})
+        for field, text in itertools.product(form.fields, texts):
+            if field == "do":
+                continue
+            answer = await knock(world, callers[Role.ADMIN], path, OWN, {**form.fields, field: text})
+            if answer >= 500:
+                wrong.append(f"{form.path} {field}={text[:9]!r}: {answer}")
+    for path, field, text in itertools.product(
+        ("/sign-in", "/welcome", "/welcome/form"), ("email", "password", "next", "link", "name"), texts
+    ):
+        fields = {"email": "admin@example.com", "password": PASSWORD, "link": "x", field: text}
+        answer = await knock(world, Browser("", "", ""), Door("POST", path, "", {}), OWN, fields)
+        if answer >= 500:
+            wrong.append(f"{path} {field}={text[:9]!r}: {answer}")
+    assert not wrong, "\n".join(wrong)
 
 
 async def test_nobody_sees_a_page_without_signing_in(world: World) -> None:

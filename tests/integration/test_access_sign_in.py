@@ -64,6 +64,12 @@ async def test_wrong_unknown_and_disabled_are_answered_alike(world: World) -> No
     assert {(a.status_code, a.json()["detail"]) for a in answers} == {(401, "the address or the password is wrong")}
 
 
+async def test_what_postgres_cannot_hold_is_refused_and_no_fault_of_ours(world: World) -> None:
+    await set_up(world, world.client())
+    answer = await sign_in(world.client(), "mara\0@example.com")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
 async def test_signing_out_ends_the_session_at_once(world: World) -> None:
     client = world.client()
     csrf = (await set_up(world, client)).json()["csrf"]
