@@ -166,6 +166,23 @@ def _gate(simulated: Simulated, limit: float) -> Floats:
     return np.mean(likelihoods, axis=0)
 
 
+@pytest.mark.parametrize(("good", "within"), [(0, 60), (1_000, 250), (3_000, 450)])
+def test_a_good_record_delays_but_does_not_hide_a_treatment_that_turns_bad(good: int, within: int) -> None:
+    """2 % → 20 % after `good` units of a stage; docs/rollouts.md says what it takes."""
+    chance = np.random.default_rng(9)
+    needed = []
+    for _ in range(40):
+        test, seen, late = ShareTest(ALLOWED), 0, 0
+        while test.evidence < 2 / ALPHA:
+            units = int(chance.binomial(PER_LOOK, 0.1))
+            bad = int(chance.binomial(units, 0.2 if seen >= good else 0.02))
+            late += units if seen >= good else 0
+            seen += units
+            test.add(Window(units, PER_LOOK - units, bad, int(chance.binomial(PER_LOOK - units, 0.02))))
+        needed.append(late)
+    assert np.median(needed) <= within
+
+
 @pytest.mark.parametrize("against", ["no_worse", "worse"])
 def test_the_simulation_runs_the_very_test_that_the_engine_runs(against: str) -> None:
     simulated = simulate(8, times=2.0, runs=5, looks=50)
