@@ -8,7 +8,7 @@ import msgspec
 from brownout.model import Scope
 from brownout.status import SyncState
 from controlplane.safemode.values import in_scope
-from controlplane.telemetry.values import FleetSummary, InstanceView
+from controlplane.telemetry.values import FleetSummary, InstanceView, Spread
 from controlplane.web.parts import CellTone, FleetGroup, fleet_group
 from controlplane.web.words import measured, plural, seconds
 
@@ -46,7 +46,7 @@ class Convergence(msgspec.Struct, frozen=True):
 
 
 def convergence(
-    summary: FleetSummary,
+    found: Spread | None,
     instances: Sequence[InstanceView],
     now: datetime,
     *,
@@ -54,11 +54,10 @@ def convergence(
     since: datetime | None = None,
     revision: int = 0,
 ) -> Convergence | None:
-    """Of the latest commit, at least of `revision`; None when nobody saw one being published.
+    """Of the commit `found` is about; None when nobody saw one being published.
 
     Times count from `since` (the click). What an earlier commit took says nothing about `revision`.
     """
-    found = summary.convergence
     live = [each for each in instances if each.live]
     if found is not None and found.revision < revision:
         return _awaited(revision, live, now, scope=scope, since=since or now)
@@ -72,7 +71,7 @@ def convergence(
         if took is not None
     ]
     done = found.took_100_ms is not None
-    if not done and found.live:
+    if found.applied < found.live:
         steps.append(f"100 % still open after {seconds((now - found.published_at).total_seconds() + offset_s)}")
     took = next((t for t in (found.took_100_ms, found.took_95_ms, found.took_50_ms) if t is not None), None)
     return Convergence(

@@ -11,7 +11,7 @@ from typing import ClassVar
 import structlog
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, system_actor
@@ -55,6 +55,7 @@ class Board:
         self._environment = environment
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self.watching = 0
         self.version = 0
         self.html = ""
@@ -70,6 +71,13 @@ class Board:
         if self.watching == 0 and self._task is not None:
             self._task.cancel()
             self._task = None
+            self.version, self.html, self.revision = 0, "", 0  # what nobody kept true is shown to nobody
+
+    async def catch_up(self, revision: int) -> None:
+        """Looks at once, when it last did before `revision`: a page must not be taken back to before its own commit."""
+        async with self._looking:
+            if self.html and self.revision < revision:
+                await self._look()
 
     async def wait(self, seen: int, timeout_s: float) -> bool:
         """Whether there is something newer than version `seen`, waiting for it a while."""
@@ -89,7 +97,8 @@ class Board:
                     following.result()
                     following = asyncio.ensure_future(anext(events))
                 try:
-                    await self._look()
+                    async with self._looking:
+                        await self._look()
                 except BrownoutError as error:
                     log.warning("board_not_drawn", environment=self._environment, error=error.message)
         finally:
@@ -118,14 +127,19 @@ class LiveBoards:
         self._viewer = Viewer(services, ACTOR, templates)
         self._boards: dict[str, Board] = {}
 
-    async def events(self, environment: str) -> AsyncIterator[bytes]:
-        """Server-sent events: `html` to be put in place, and `changed` when something was committed."""
+    async def events(self, environment: str, shown: int) -> AsyncIterator[bytes]:
+        """Server-sent events: `html` to be put in place, and `changed` when something was committed.
+
+        `shown` is the revision that the page was made at.
+        """
         board = self._boards.setdefault(environment, Board(self._viewer, environment))
         board.join()
         seen, revision = -1, 0
         ends = asyncio.get_running_loop().time() + MAX_S
         try:
             yield b"retry: 2000\n\n"
+            with suppress(BrownoutError):
+                await board.catch_up(shown)
             while asyncio.get_running_loop().time() < ends:
                 if not (board.version and board.version != seen) and not await board.wait(board.version, KEEP_ALIVE_S):
                     yield b": still here\n\n"
@@ -151,9 +165,13 @@ class LiveController(Controller):
 
     @get("/live", opt={"action": Action.READ})
     async def watch(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], boards: NamedDependency[LiveBoards]
+        self,
+        visit: NamedDependency[Visit],
+        environment: FromPath[str],
+        boards: NamedDependency[LiveBoards],
+        shown: FromQuery[int] = 0,
     ) -> Stream:
         await visit.services.reads.head(visit.actor, environment)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        watched = while_allowed(visit.request, visit.services, environment, boards.events(environment))
+        watched = while_allowed(visit.request, visit.services, environment, boards.events(environment, shown))
         return Stream(watched, media_type="text/event-stream", headers=headers)

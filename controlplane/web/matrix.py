@@ -121,6 +121,7 @@ async def _changes(visit: Visit, environment: str, profile: str) -> dict[tuple[s
         (row.request_class, row.cohort): tuple(
             NowThen(effect.what, _last_names(effect.what, effect.now), _last_names(effect.what, effect.then))
             for effect in row.effects
+            if effect.what != "banner"  # the same everywhere: the profile says it
         )
         for row in found.request_classes
     }

@@ -23,6 +23,7 @@ from controlplane.web.safe_panel import ActivationCard, FleetNow, SafePanel, Saf
 from controlplane.web.visit import Viewer, Visit, saved
 from controlplane.web.words import measured, number
 
+MAX_EXTENSIONS = 500
 SAID = {"on": "switched on", "changed": "extended", "off": "lifted", "expired": "lifted itself"}
 EXTENSIONS = (Option("1800", "30 min"), Option("3600", "1 h"), Option("14400", "4 h"))
 
@@ -150,15 +151,18 @@ class SafeModeController(Controller):
 
 
 async def panel_fleet(visit: Viewer, environment: str, active: Sequence[ActiveActivation]) -> FleetNow:
-    """The fleet as the panel shows it: while safe mode is on, counted from the click that switched it on."""
+    """The fleet as the panel shows it: while safe mode is on, how it got that, counted from the click."""
     if not active:
         return fleet_now(visit, environment)
     newest = max(active, key=lambda each: each.activated_at)
-    head = await visit.services.reads.head(visit.actor, environment)
-    commit = await visit.services.reads.commit(visit.actor, environment, head.revision)
-    ours = any(change.key == newest.key and change.before is None for change in commit.changes)
-    since = newest.activated_at if ours else commit.created_at
-    return fleet_now(visit, environment, newest.scope, since, head.revision)
+    commits = await visit.services.reads.commits(
+        visit.actor, environment, kind="safe_mode_activation", key=newest.key, limit=MAX_EXTENSIONS
+    )
+    on = commits[-1].revision
+    known = await visit.services.telemetry.fleet.deliveries(visit.actor, environment, [on])
+    return fleet_now(
+        visit, environment, scope=newest.scope, since=newest.activated_at, revision=on, known=known.get(on)
+    )
 
 
 async def _card(visit: Visit, environment: str, key: str) -> ActivationCard:
@@ -182,8 +186,10 @@ async def _rows(visit: Visit, environment: str, switches: tuple[Switch, ...]) ->
     rows = []
     for switch in switches:
         found = deliveries.get(switch.revision)
+        clicked = switch.activated_at if switch.what == "on" else switch.at
+        late_s = max(0.0, (found.published_at - clicked).total_seconds()) if found else 0.0
         took = " · ".join(
-            f"{label} {measured(ms / 1000)}"
+            f"{label} {measured(ms / 1000 + late_s)}"
             for label, ms in (
                 ("50 %", found.took_50_ms), ("95 %", found.took_95_ms), ("100 %", found.took_100_ms),
             )

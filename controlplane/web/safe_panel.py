@@ -1,6 +1,7 @@
 """The safe-mode panel: off with its one big control, or on with who, why, until when, and the fleet confirming it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import ClassVar
 
@@ -8,7 +9,9 @@ import msgspec
 
 from brownout.model import Scope
 from controlplane.access.actor import Action
+from controlplane.errors import NotFoundError
 from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
+from controlplane.telemetry.values import Delivery
 from controlplane.web.convergence import Convergence, convergence, fleet_groups, fleet_words
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
@@ -123,13 +126,31 @@ def _last_use(switches: tuple[Switch, ...], now: datetime) -> str:
 
 
 def fleet_now(
-    visit: Viewer, environment: str, scope: Scope | None = None, since: datetime | None = None, revision: int = 0
+    visit: Viewer,
+    environment: str,
+    *,
+    scope: Scope | None = None,
+    since: datetime | None = None,
+    revision: int = 0,
+    known: Delivery | None = None,
 ) -> FleetNow:
-    """`since` and `revision`: the click whose commit is awaited."""
+    """`since` and `revision`: the click that the convergence is of; without, it is of the latest commit.
+
+    `known` is what was written down of `revision`, for a replica that was not there.
+    """
     fleet = visit.services.telemetry.fleet
     summary = fleet.summary(visit.actor, environment)
     instances = fleet.instances(visit.actor, environment, limit=10_000)
-    found = convergence(summary, instances, visit.now, scope=scope, since=since, revision=revision)
+    spread = summary.convergence
+    if revision:
+        with suppress(NotFoundError):
+            spread = fleet.spread(visit.actor, environment, revision)
+    if spread and known and spread.revision == known.revision and spread.took_100_ms is None:
+        spread = msgspec.structs.replace(
+            spread, published_at=known.published_at, took_50_ms=known.took_50_ms, took_95_ms=known.took_95_ms,
+            took_100_ms=known.took_100_ms,
+        )  # fmt: skip
+    found = convergence(spread, instances, visit.now, scope=scope, since=since, revision=revision)
     published = summary.convergence.published_at if summary.convergence else None
     fresh = published is not None and (visit.now - published).total_seconds() < FRESH_S
     return FleetNow(

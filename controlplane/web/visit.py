@@ -66,7 +66,7 @@ class Visit(Viewer):
         return msgspec.structs.replace(
             frame,
             csrf=self.services.access.csrf.token(self.actor.credential) if self.actor.kind == "person" else "",
-            live_url=url(environment, "live") if live else "",
+            live_url=url(environment, "live", shown=frame.environment.revision) if live else "",
             notices=(*notices, *await self._saved(environment)),
         )
 

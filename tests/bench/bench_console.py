@@ -20,6 +20,7 @@ from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
 from controlplane.store.migrate import migrate
+from controlplane.telemetry import tables
 from tests.bench.report import Ratio, Report, ms, percentile
 from tests.integration.resources import flag, put
 from tests.support import SECRET_KEY
@@ -51,6 +52,9 @@ async def _measure(database_url: str, nats_url: str) -> Report:
         ops = [put(flag(f"flag-{number}")) for number in range(FLAGS)]
         commit = await services.store.commit("production", ops, author="bench", message="fill")
         await _fleet(services, commit.epoch, commit.revision)
+        served = [(f"flag-{number}", variant) for number in range(FLAGS) for variant in ("on", "off")]
+        async with services.database.transaction() as connection:
+            await tables.put_flag_uses(connection, "production", served, services.clock.now())
         token = await services.access.tokens.create_service(BENCH, "bench", {"production": ["viewer"]})
         transport = httpx.ASGITransport(create_app(services))
         headers = {"Authorization": f"Bearer {token.token}"}
@@ -83,8 +87,6 @@ async def _fleet(services: Services, epoch: int, revision: int) -> None:
     """Five hundred instances in ten services, as their presence would say it."""
     for number in range(INSTANCES):
         now = int(time() * 1000)
-        said = Presence(
-            f"instance-{number}", f"service-{number % 10}", "0.1.0", epoch, revision, "READY", 1.0, now, now
-        )
+        said = Presence(f"instance-{number}", f"service-{number % 10}", "0.1.0", epoch, revision, "LIVE", 1.0, now, now)
         message = SimpleNamespace(subject=f"bot.production.{said.instance}.p", data=msgspec.json.encode(said))
         await services.telemetry.fleet.heard(cast("Msg", message))

@@ -127,6 +127,22 @@ def test_a_wrong_name_activates_nothing(console: Console, calm: None) -> None:
     assert console.api("GET", "environments/production/safe-mode")["active"] == []
 
 
+def test_an_environment_is_counted_as_production(console: Console) -> None:
+    with console.visit() as seen:
+        page = seen.page
+        page.goto("/e/staging/safe-mode/activate")
+        expect(page.get_by_label("Type staging to confirm")).to_have_count(0)
+        page.goto("/e/staging/access/approvals")
+        page.get_by_role("button", name="Count it as production").click()
+        expect(page.locator("body")).to_have_attribute("data-tier", "production")
+        page.goto("/e/staging/safe-mode/activate")
+        expect(page.get_by_label("Type staging to confirm")).to_be_visible()
+        console.api("PATCH", "environments/staging", {"production": False})
+        page.reload()
+        expect(page.get_by_label("Type staging to confirm")).to_have_count(0)
+        seen.check()
+
+
 def test_another_viewer_sees_the_activation_without_reloading(console: Console, calm: None) -> None:
     with console.visit() as watching, console.visit() as acting:
         watching.page.goto("/e/production")
@@ -378,12 +394,12 @@ def test_by_keyboard_alone(console: Console, calm: None) -> None:
 def test_with_the_event_stream_cut_the_page_says_so_and_works(console: Console, calm: None) -> None:
     with console.visit() as seen:
         page = seen.page
-        page.route("**/live", lambda route: route.abort())
+        page.route("**/live?*", lambda route: route.abort())
         page.goto("/e/production")
         expect(page.locator("#not-live")).to_be_visible()
         activate(page, "Without the stream")
         expect(page.locator("#safe")).to_contain_text("Safe mode is on")
-        page.unroute("**/live")
+        page.unroute("**/live?*")
         expect(page.locator("#not-live")).to_be_hidden(timeout=30_000)
         expect(page.locator("#convergence .count")).to_contain_text(ALL)
 
