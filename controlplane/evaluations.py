@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from brownout.attributes import InvalidContext
 from brownout.compile import Compiled
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
@@ -14,7 +15,7 @@ from brownout.policy import Policy, policy
 from brownout.trace import CohortTrace, Trace, trace, trace_cohort
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
-from controlplane.errors import NotFoundError
+from controlplane.errors import Fault, InvalidInputError, NotFoundError
 from controlplane.store import Store
 
 KEPT = 8
@@ -73,11 +74,19 @@ class Evaluations:
         return found
 
     async def belongs(self, actor: Actor, environment: str, cohort: str, context: Context) -> CohortTrace:
-        """Whether the context belongs to the cohort now. Raises NotFoundError when there is no such cohort."""
+        """Whether the context belongs to the cohort now.
+
+        Raises:
+            NotFoundError: there is no such cohort.
+            InvalidInputError: the context is out of all proportion.
+        """
         authorize(actor, Action.EVALUATE, environment)
         compiled = await self.compiled(environment)
         try:
             return trace_cohort(compiled, cohort, context)
+        except InvalidContext:
+            fault = Fault("invalid_value", "an attribute that the cohort asks for is too large to read", "/context")
+            raise InvalidInputError(fault.message, (fault,)) from None
         except LookupError:
             raise NotFoundError(f"{environment} has no cohort {cohort} at revision {compiled.revision}") from None
 

@@ -6,6 +6,7 @@ import msgspec
 
 from brownout.trace import CohortTrace
 from controlplane.access.actor import Action
+from controlplane.errors import InvalidInputError
 from controlplane.web.flag_rules import sentence
 from controlplane.web.framing import url
 from controlplane.web.parts import ClauseLine
@@ -47,9 +48,9 @@ async def belongs(visit: Visit, environment: str, cohort: str, asked: str) -> Be
         return Belongs(here, '{"targeting_key": "u-42"}', "", "", "", ())
     try:
         context = msgspec.json.decode(asked, type=dict[str, Any])
-    except (msgspec.DecodeError, ValueError) as refused:
+        found = await visit.services.evaluations.belongs(visit.actor, environment, cohort, context)
+    except (msgspec.DecodeError, ValueError, InvalidInputError) as refused:
         return Belongs(here, asked, f"the context: {refused}", "", "", ())
-    found = await visit.services.evaluations.belongs(visit.actor, environment, cohort, context)
     number = 0 if found.matched is None else found.matched + 1
     because = BECAUSE[found.because].format(by=found.by, number=number)
     return Belongs(here, asked, "", ANSWERS[found.belongs], because, _alternatives(found))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.compile import Compiled
+from brownout.compile import MAX_VIEWS, Compiled
 from brownout.counts import FlagCount, PolicyCount
 from brownout.evaluate import Evaluator, evaluate
 from brownout.model import ResourceRef
@@ -330,6 +330,23 @@ def eager_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("eager_switching")
+def test_services_and_instants_from_anywhere_take_bounded_memory_and_lose_no_count(
+    compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brownout.compile.MAX_RETIRED", 10)
+    compiled.apply([put("safe_mode_activation", "now", activation(1))], 2)
+    for number in range(200):
+        compiled.set_now(NOON + timedelta(hours=number % 2 * 2))
+        assert evaluate(compiled, "plain", default=None, service=f"s-{number}").value is (number % 2 == 0)
+        policy(compiled, "reply", service=f"s-{number}")
+    assert len(compiled._views) <= MAX_VIEWS
+    assert len(compiled._retired) <= 10 + MAX_VIEWS
+    counts = compiled.drain_counts()
+    assert sum(n for key, n in counts.flags.items() if key.flag == "plain") == 200
+    assert sum(counts.policies.values()) == 200
+    assert evaluate(compiled, "plain", default=None, service="s-0").value is False
+
+
 def test_no_count_is_lost_between_threads(compiled: Compiled) -> None:
     client = Client(compiled)
     each = 20_000

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 _SAFE_MODE_KINDS = {"safe_mode_activation", "safe_mode_profile"}
 _LLM_TYPES = {"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"}
 _GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
+MAX_VIEWS = 64
+"""Services whose view is kept: on a server their names come from anywhere."""
+MAX_RETIRED = 10_000
+"""What waits for its counts to be drained; where nobody drains, as on a server, they are folded."""
 
 
 _S = TypeVar("_S", bound=Spec)
@@ -72,6 +76,7 @@ class Compiled:
         self._active: tuple[Activation, ...] = ()
         self._retired: list[CompiledFlag | Plan] = previous.everything_compiled() if previous else []
         self._leaving: list[CompiledFlag | Plan] = []
+        self._folded = previous._folded if previous else Counts()
         self._views = {service: View(service, self.find, self.find_policy)}
         tables = self._views[service].tables
         self.any = tables[None]
@@ -186,6 +191,10 @@ class Compiled:
                 self._cohorts.pop(ref.key, None)
             for view in self._views.values():
                 view.forget(ref)
+        if len(self._retired) > MAX_RETIRED:
+            for compiled in self._retired:
+                compiled.count_into(self._folded)
+            self._retired.clear()
 
     def _compiled_from(self, ref: ResourceRef) -> "list[CompiledFlag | Plan]":
         if ref.kind == "flag":
@@ -225,6 +234,11 @@ class Compiled:
         if found is None:
             with WRITING:
                 found = self._views.setdefault(name, View(name, self.find, self.find_policy))
+                while len(self._views) > MAX_VIEWS:
+                    oldest = next(known for known in self._views if known not in {self.service, name})
+                    for plan in self._views.pop(oldest).plans.values():
+                        plan.validity.retired = self.revision + 1
+                        self._retired.append(plan)
         return found
 
     def find(self, view: View, table: Table, key: str) -> Evaluate:
@@ -385,6 +399,7 @@ class Compiled:
         """
         found = Counts()
         with WRITING:
+            self._folded.move_to(found)
             for compiled in self.everything_compiled():
                 compiled.count_into(found)
             for outcome in (self._unknown, self.failed):
