@@ -76,7 +76,7 @@ class Compiled:
         self._active: tuple[Activation, ...] = ()
         self._retired: list[CompiledFlag | Plan] = previous.everything_compiled() if previous else []
         self._leaving: list[CompiledFlag | Plan] = []
-        self._folded = previous._folded if previous else Counts()
+        self._folded: Counts = previous._folded if previous else Counts()
         self._views = {service: View(service, self.find, self.find_policy)}
         tables = self._views[service].tables
         self.any = tables[None]
