@@ -16,8 +16,11 @@ from tests.e2e.brownout_up import BrownoutUp
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
 
-PROMOTED_S = 150
-"""Three stages of some 15 s: what a service counted arrives within 12 s."""
+PROMOTED_S = 200
+"""Three stages of some 20 s (what a service counted arrives within 12 s), and a busy machine."""
+
+COUNTED_S = 150
+"""The summary speaks of whole minutes."""
 
 GOOD: dict[str, Any] = {
     **{name: SPEC[name] for name in ("flag", "control", "treatment", "guardrails", "alpha")},
@@ -65,7 +68,7 @@ def test_a_good_model_is_promoted_to_everyone_and_what_nobody_uses_stays(up: Bro
 
 
 def test_every_request_of_the_demo_is_counted_under_its_class(up: BrownoutUp) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + COUNTED_S
     while not (classes := {one["request_class"] for one in up.json("signals")["classes"]}):
         assert time.monotonic() < deadline
     assert classes == {"support-reply", "support-summary", "refund-decision"}
