@@ -1,6 +1,5 @@
 """The two-person rule: proposals and approvals, broken glass and its review."""
 
-from datetime import timedelta
 from typing import Literal
 
 from litestar import Controller, get, post, put
@@ -22,6 +21,7 @@ from controlplane.access.dto import (
 )
 from controlplane.access.rule import Rule
 from controlplane.api.limits import MAX_DOCUMENT_BYTES
+from controlplane.api.parameters import duration
 from controlplane.dto import CommitInput, CommitOutput
 from controlplane.pointers import OPERATIONS, pointing_into
 from controlplane.services import Services
@@ -190,7 +190,7 @@ class BreakGlassController(Controller):
         actor: NamedDependency[Actor],
     ) -> BrokenGlass:
         """For a while you commit here without approvals; everybody is told, somebody reviews it."""
-        lasts = timedelta(seconds=data.lasts_s)
+        lasts = duration(data.lasts_s)
         return BrokenGlass.of(await services.access.break_glass.break_(actor, environment, data.reason, lasts))
 
     @post("/{glass:int}/end", operation_id="end_break_glass", status_code=200, opt={"action": Action.BREAK_GLASS})

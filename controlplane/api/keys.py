@@ -1,7 +1,5 @@
 """SDK keys and API tokens."""
 
-from datetime import timedelta
-
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -20,6 +18,7 @@ from controlplane.access.dto import (
 )
 from controlplane.access.keys import NewKey, NewToken
 from controlplane.access.signing import Rotation
+from controlplane.api.parameters import duration
 from controlplane.services import Services
 
 
@@ -56,7 +55,7 @@ class SdkKeyController(Controller):
         actor: NamedDependency[Actor],
     ) -> KeyOutput:
         """A new key of the same name; the old one ends when the overlap is over."""
-        overlap = timedelta(seconds=data.overlap_s)
+        overlap = duration(data.overlap_s)
         return _key(await services.access.keys.rotate(actor, environment, key, overlap=overlap))
 
     @delete("/{key:str}", operation_id="revoke_sdk_key", opt={"action": Action.MANAGE_KEYS}, status_code=204)
@@ -85,7 +84,7 @@ class SigningKeyController(Controller):
         actor: NamedDependency[Actor],
     ) -> Rotation:
         """Announces the next signing key; it signs once every SDK has had time to learn it."""
-        return await services.access.signing.announce(actor, environment, timedelta(seconds=data.overlap_s))
+        return await services.access.signing.announce(actor, environment, duration(data.overlap_s))
 
 
 class TokenController(Controller):
@@ -104,7 +103,7 @@ class TokenController(Controller):
         self, data: JSONBody[TokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A personal token: never more than you may do yourself."""
-        lasts = timedelta(seconds=data.lasts_s)
+        lasts = duration(data.lasts_s)
         return _token(await services.access.tokens.create_personal(actor, data.name, scope=data.scope, lasts=lasts))
 
     @post("/service", operation_id="create_service_token", opt={"action": Action.MANAGE_KEYS})
@@ -112,7 +111,7 @@ class TokenController(Controller):
         self, data: JSONBody[ServiceTokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A token for a machine, with roles of its own."""
-        lasts = None if data.lasts_s is None else timedelta(seconds=data.lasts_s)
+        lasts = None if data.lasts_s is None else duration(data.lasts_s)
         return _token(await services.access.tokens.create_service(actor, data.name, data.grants, lasts=lasts))
 
     @delete("/{token:str}", operation_id="revoke_token", opt={"signed_in": True}, status_code=204)

@@ -46,7 +46,7 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
         InvalidInputError: duplicate keys, NaN, too deep, not JSON at all, or not what the handler takes: Litestar reads
             bodies as leniently as queries, where `"60"` is a number.
     """
-    if any(isinstance(value, int) and value > MAX_NUMBER for value in request.path_params.values()):
+    if any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in request.path_params.values()):
         raise NotFoundError("there is no such number here")
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return

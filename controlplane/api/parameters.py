@@ -1,6 +1,6 @@
 """What query strings hold: numbers that Postgres can hold, instants that a calendar of ours reaches, and text."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -59,3 +59,9 @@ def sent_name(request: Request[Any, Any, Any], argument: str) -> str:
 
 def _fault(name: str, message: str) -> Fault:
     return Fault("invalid_parameter", message, f"/{name}")
+
+
+def duration(seconds: int) -> timedelta:
+    """At most a century either way, so that services can refuse it by their own bounds."""
+    century = 100 * 366 * 86_400
+    return timedelta(seconds=max(-century, min(seconds, century)))

@@ -70,6 +70,16 @@ async def test_what_postgres_cannot_hold_is_refused_and_no_fault_of_ours(world: 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
 
 
+async def test_spans_and_numbers_beyond_any_are_refused(world: World) -> None:
+    client = world.client(await world.token({"*": ["admin"]}))
+    for beyond in (10**18, -(10**18)):
+        body = {"name": "ci", "grants": {"production": ["viewer"]}, "lasts_s": beyond}
+        assert (await client.post("/api/v1/tokens/service", json=body)).status_code == 422
+        turned = await client.post("/api/v1/environments/production/signing-key/rotate", json={"overlap_s": beyond})
+        assert turned.status_code == 422
+        assert (await client.get(f"/api/v1/environments/production/history/{beyond * 10**9}")).status_code == 404
+
+
 async def test_signing_out_ends_the_session_at_once(world: World) -> None:
     client = world.client()
     csrf = (await set_up(world, client)).json()["csrf"]
