@@ -188,10 +188,10 @@ class Engine:
     def _halt(self, timeout_s: float) -> None:
         """Ends the watch first, which would take the end of the sync thread for its death."""
         deadline = time.monotonic() + timeout_s
-        updater, self._updater = self._updater, None
         watch, self._watch = self._watch, None
         if watch:
             watch.stop(timeout_s / 2)
+        updater, self._updater = self._updater, None
         if updater and not updater.stop(max(0.1, deadline - time.monotonic())):
             log.warning("the sync thread did not end within %s s", timeout_s)
 
