@@ -55,6 +55,16 @@ class Event(StrEnum):
     EXPORTED = "exported"
 
 
+WITHDRAWALS = (
+    Event.SIGN_OUT,
+    Event.SESSION_ENDED,
+    Event.PASSWORD_SET,
+    Event.PERSON_DISABLED,
+    Event.ROLE_REVOKED,
+    Event.TOKEN_REVOKED,
+)
+"""After any of these somebody may do less than before."""
+
 Outcome = Literal["ok", "refused"]
 
 
@@ -159,6 +169,11 @@ class Audit:
                 environments=environments,
             )  # fmt: skip
         return [_parsed(line) for line in lines]
+
+    async def last_withdrawal(self) -> int:
+        """The place of the newest entry after which somebody may do less; 0 when there is none."""
+        async with self._database.reading() as connection:
+            return await queries.newest(connection, WITHDRAWALS)
 
     async def export(self, actor: Actor, *, after: int = 0) -> AsyncIterator[bytes]:
         """JSON lines, oldest first, each with its place in the chain, so that a copy can be verified on its own.

@@ -21,6 +21,7 @@ from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
 from controlplane.access.sso import SingleSignOn
 from controlplane.access.throttle import LoginThrottle, RequestRates
+from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
@@ -31,6 +32,7 @@ from controlplane.store import SigningKeys
 @dataclass(frozen=True)
 class Access:
     audit: Audit
+    withdrawals: Withdrawals
     people: People
     sessions: Sessions
     sign_in: SignIn
@@ -57,6 +59,7 @@ def open_access(
     sessions = Sessions(database, clock, audit, memory, new_id)
     return Access(
         audit=audit,
+        withdrawals=Withdrawals(audit),
         people=People(database, clock, audit, memory, new_id),
         sessions=sessions,
         sign_in=SignIn(

@@ -1,5 +1,7 @@
 """The audit log's rows. A trigger numbers and chains them; another refuses to change them."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from controlplane.access.queries.base import fetch, run
@@ -13,6 +15,10 @@ class Line(msgspec.Struct, frozen=True):
     entry: str
     previous_chain: str
     chain: str
+
+
+class Newest(msgspec.Struct, frozen=True):
+    sequence: int
 
 
 async def append(connection: WriteConnection, entry: str) -> None:
@@ -37,6 +43,20 @@ async def page(
         """,
         before=before, limit=limit, event=event, who=who, environments=environments,
     )  # fmt: skip
+
+
+async def newest(connection: ReadConnection, events: Sequence[str]) -> int:
+    """The highest sequence among `events`, each read from the end of its own index; 0 when there are none."""
+    found = await fetch(
+        connection,
+        Newest,
+        """
+        SELECT coalesce(max(latest.sequence), 0) AS sequence FROM unnest(CAST(:events AS text[])) AS asked(event)
+        CROSS JOIN LATERAL (SELECT sequence FROM audit WHERE event = asked.event ORDER BY sequence DESC LIMIT 1) AS latest
+        """,
+        events=list(events),
+    )
+    return found[0].sequence
 
 
 async def after(connection: ReadConnection, sequence: int, limit: int) -> list[Line]:

@@ -1,0 +1,27 @@
+"""Whether anybody lost a right lately: a question that every open event stream asks, and one query a second answers."""
+
+import asyncio
+
+from controlplane.access.audit import Audit
+
+ASKED_EVERY_S = 1.0
+"""How soon a replica hears that a credential was revoked, or a role taken."""
+
+
+class Withdrawals:
+    """Many wait, one asks."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._last = 0
+
+    async def last(self) -> int:
+        """Grows with every withdrawal; at most a second old. Raises UnavailableError."""
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if now - self._asked_at >= ASKED_EVERY_S:
+                self._last = await self._audit.last_withdrawal()
+                self._asked_at = now
+            return self._last
