@@ -1,7 +1,6 @@
 """The one composition root: settings → services → HTTP application."""
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -52,6 +51,7 @@ from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema
+from controlplane.tasks import end
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.service import Telemetry
@@ -166,9 +166,7 @@ async def background(name: str, work: Work, pause_s: float = RESTART_S) -> Async
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 def create_app(services: Services) -> Litestar:

@@ -24,6 +24,7 @@ from controlplane.access.keyuse import KeyUses
 from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
 from controlplane.clock import Clock
+from controlplane.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
 
@@ -82,13 +83,14 @@ class Authd:
         if self._table.load_copy():
             log.info("starting from the copy on disk", keys=len(self._table))
             self._loaded.set()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_forever("database", self._follow))
-            for place, server in enumerate(sorted(self._options.auth_url.split(","))):
-                # A queue group for each server: a question goes to all groups and the first answer counts, so that a
-                # server which hangs cannot swallow its neighbours' questions.
-                tasks.create_task(_forever("nats", partial(self._respond, server, f"{_QUEUE}-{place}")))
-            tasks.create_task(_forever("revocation", self._revoke))
+        # A queue group for each server: a question goes to all groups and the first answer counts, so that a server
+        # which hangs cannot swallow its neighbours' questions.
+        servers = enumerate(sorted(self._options.auth_url.split(",")))
+        await run_together(
+            _forever("database", self._follow),
+            *(_forever("nats", partial(self._respond, server, f"{_QUEUE}-{place}")) for place, server in servers),
+            _forever("revocation", self._revoke),
+        )
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
@@ -118,8 +120,7 @@ class Authd:
                 changed.clear()
                 await self._reload(connection)
                 await self._tell_uses(connection)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _POLL_S)
+                await wait_set(changed, _POLL_S)
         finally:
             connection.terminate()
 
@@ -149,10 +150,7 @@ class Authd:
         then it also notes which keys hold connections: somebody who connected long ago uses theirs still."""
         async with _connected(self._options.system_url, self._options.tls) as (client, lost):
             while not lost.is_set():
-                sweeps = 1
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._sweep_due.wait(), self._until_sweep())
-                    sweeps = _SWEEPS
+                sweeps = _SWEEPS if await wait_set(self._sweep_due, self._until_sweep()) else 1
                 self._sweep_due.clear()
                 if self._table.version < 0:
                     continue  # the copy on disk may miss a new key: it kicks nobody

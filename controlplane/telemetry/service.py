@@ -12,6 +12,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
 from controlplane.store import Store
+from controlplane.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
 from controlplane.telemetry.exported import Family
 from controlplane.telemetry.flag_use import FlagUses
@@ -81,10 +82,7 @@ class Telemetry:
         await link.subscribe(fleet.HEARTBEAT_SUBJECT, self.fleet.beat)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.ingest.run())
-            group.create_task(self.fleet.run())
-            group.create_task(self._clean())
+        await run_together(self.ingest.run(), self.fleet.run(), self._clean())
 
     async def _clean(self) -> None:
         while True:
