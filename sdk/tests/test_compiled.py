@@ -224,6 +224,18 @@ def test_an_activation_for_a_cohort_that_cannot_be_read_breaks_nothing(compiled:
     assert policy(compiled, "reply", {"targeting_key": "u-1"}).safe_mode.active is True
 
 
+def test_of_a_newer_profile_the_limits_that_are_known_hold(compiled: Compiled) -> None:
+    compiled.apply([put("safe_mode_activation", "now", activation(1))], 2)
+    compiled.apply(
+        [newer(put("safe_mode_profile", "safe", {"max_output_tokens": 64, "shed_bp": {"critical": 10_000}}))], 3
+    )
+    assert policy(compiled, "reply", {"targeting_key": "u-1"}).shed is True
+    unknown = Operation("put", "safe_mode_profile", "safe", msgspec.Raw(b'{"sensitive":"something newer"}'))
+    compiled.apply([unknown], 4)
+    found = policy(compiled, "reply", {"targeting_key": "u-1"})
+    assert (found.shed, found.error_code) == (False, None)
+
+
 def test_expiry_follows_the_clock_that_is_handed_in(compiled: Compiled) -> None:
     compiled.apply(
         [

@@ -57,7 +57,7 @@ def test_raw_fields_stay_as_sent_and_faults_point() -> None:
     assert bytes(read_struct(b'{"ops":[{"spec":{"b": 1, "a":2}}]}', Outer).ops[0].spec) == b'{"b": 1, "a":2}'
     with pytest.raises(InvalidInputError) as refused:
         read_struct(b'{"ops":[{"spec":1},{}]}', Outer)
-    assert refused.value.faults[0].pointer == "/ops/1"
+    assert refused.value.faults[0].pointer == "/ops/1/spec"
 
 
 def test_pointers() -> None:

@@ -1,11 +1,13 @@
 """Specs as bytes: canonical when written, quick when read. What comes from outside goes through brownout.parse."""
 
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from brownout.model import KINDS, VALUE_TYPES, Flag, Spec
+
+_S = TypeVar("_S", bound=Spec)
 
 
 def decode(kind: str, spec: bytes) -> Spec:
@@ -15,6 +17,19 @@ def decode(kind: str, spec: bytes) -> Spec:
         msgspec.ValidationError, KeyError: a newer control plane wrote what this version does not know.
     """
     return with_typed_values(msgspec.json.decode(spec, type=KINDS[kind]))
+
+
+def decode_known(struct: type[_S], spec: bytes) -> _S:
+    """What this version knows of a spec that a newer control plane wrote: its fields, without those it has not heard of.
+
+    Raises:
+        msgspec.ValidationError: a field that it knows holds what it does not.
+    """
+    content = msgspec.json.decode(spec, type=dict[str, msgspec.Raw])
+    known = [field.encode_name for field in msgspec.structs.fields(struct)]
+    return msgspec.json.decode(
+        msgspec.json.encode({name: content[name] for name in known if name in content}), type=struct
+    )
 
 
 def encode(spec: Spec) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from brownout.attributes import Context
-from brownout.codec import decode
+from brownout.codec import decode, decode_known
 from brownout.counts import Counts
 from brownout.decision import ErrorCode, Outcome, Validity
 from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
@@ -360,12 +360,15 @@ class Compiled:
         self._used_by.setdefault(used, set()).add(user)
 
     def _spec(self, ref: ResourceRef, struct: type[_S]) -> _S | None:
-        """The decoded spec; None when there is none, or it was written by a newer control plane."""
+        """The decoded spec; None when there is none, or it was written by a newer control plane.
+
+        Of a newer profile the limits that are known hold: safe mode only tightens, and some of it is safer than none.
+        """
         raw = self._resources.get(ref)
         if raw is None:
             return None
         try:
-            spec = decode(ref.kind, raw)
+            spec = decode_known(struct, raw) if ref.kind == "safe_mode_profile" else decode(ref.kind, raw)
         except (msgspec.MsgspecError, KeyError, ValueError):
             return None
         return spec if isinstance(spec, struct) else None
