@@ -61,8 +61,8 @@ async def test_a_rollout_is_created_and_moved(http: httpx.AsyncClient) -> None:
         ({"spec": {**ROLLOUT, "stages": [{"weight_bp": 0}]}}, "/spec/stages/0/weight_bp"),
         ({"spec": {**ROLLOUT, "flag": "nowhere"}}, "/spec/flag"),
         ({"spec": {**ROLLOUT, "progress": {"state": "running"}}}, "/spec/progress"),
-        ({"spec": ROLLOUT, "because": "a typo"}, ""),
-        ({"reason": "no spec"}, ""),
+        ({"spec": ROLLOUT, "because": "a typo"}, "/because"),
+        ({"reason": "no spec"}, "/spec"),
     ],
 )
 async def test_what_is_no_rollout_is_refused(http: httpx.AsyncClient, body: dict[str, Any], pointer: str) -> None:
