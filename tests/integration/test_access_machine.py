@@ -51,6 +51,8 @@ class Hand(NamedTuple):
     """The scope of a token; what an SDK key always has."""
     ends: datetime | None = None
     revoked: bool = False
+    elsewhere: frozenset[Role] = frozenset()
+    """What a machine's token may in the other environment; no person has a role there."""
 
     @property
     def human(self) -> int | None:
@@ -128,6 +130,11 @@ class Machine(RuleBasedStateMachine):
             asked = [each for each in asked if each <= self.held(hand.who or 0)]
         return any(action in each for each in asked)
 
+    def may_at(self, place: str, hand: Hand, action: Action) -> bool:
+        if place == "here":
+            return self.may(hand, action)
+        return not self.over(hand) and any(action in PERMISSIONS[role] for role in hand.elsewhere)
+
     def alone(self, hand: Hand) -> bool:
         return self.may(hand, Action.EDIT) and (self.needed == 0 or hand.human in self.glass)
 
@@ -162,6 +169,11 @@ class Machine(RuleBasedStateMachine):
         """The people's sessions among as many of the newest others: what is old has been tried."""
         others = self.hands[PEOPLE:][-6:]
         return [*self.hands[:PEOPLE], *others][which % (PEOPLE + len(others))]
+
+    @staticmethod
+    def scoped(hand: Hand, place: str, role: Role) -> Hand:
+        roles = frozenset({role})
+        return hand._replace(asks=roles) if place == "here" else hand._replace(elsewhere=roles)
 
     def put(self, hand: Hand, **changes: Any) -> None:
         self.hands[self.hands.index(hand)] = hand._replace(**changes)
@@ -223,23 +235,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=which_, role=role_, place=place_, lasts=lasts_)
     def make_machines_token(self, which: int, role: Role, place: str, lasts: timedelta) -> None:
-        """By anybody: nobody hands on what they do not hold, and nobody hands on anything elsewhere."""
+        """By anybody: nobody hands on what they do not hold."""
         hand, where = self.hand(which), self.environment if place == "here" else ELSEWHERE
         made: list[Any] = []
 
         async def make(actor: Actor) -> None:
             made.append(await self.world.access.tokens.create_service(actor, "robot", {where: [role]}, lasts=lasts))
 
-        assert self.tried(hand, make) == (place == "here" and self.may(hand, Action.MANAGE_KEYS))
+        assert self.tried(hand, make) == self.may_at(place, hand, Action.MANAGE_KEYS)
         for token in made:
-            self.hands.append(Hand("machine", hand.who, token.token, token.id, frozenset({role}), token.expires_at))
+            robot = Hand("machine", hand.who, token.token, token.id, ends=token.expires_at)
+            self.hands.append(self.scoped(robot, place, role))
 
     @rule(role=role_, place=place_)
     def get_a_machines_token(self, role: Role, place: str) -> None:
         where = self.environment if place == "here" else ELSEWHERE
         made = self.go(self.world.access.tokens.create_service(ROOT, "robot", {where: [role]}))
-        asks = frozenset({role}) if place == "here" else frozenset()
-        self.hands.append(Hand("machine", None, made.token, made.id, asks))
+        self.hands.append(self.scoped(Hand("machine", None, made.token, made.id), place, role))
 
     @precondition(lambda self: len(self.hands) > PEOPLE)
     @rule(which=which_, by=who_, root=st.booleans())
@@ -264,8 +276,9 @@ class Machine(RuleBasedStateMachine):
         async def make(actor: Actor) -> None:
             made.append(await self.world.access.keys.create(actor, where, "service"))
 
-        assert self.tried(hand, make) == (place == "here" and self.may(hand, Action.MANAGE_KEYS))
-        self.hands += [Hand("sdk", None, key.key, key.id, frozenset({Role.SDK})) for key in made]
+        assert self.tried(hand, make) == self.may_at(place, hand, Action.MANAGE_KEYS)
+        if place == "here":
+            self.hands += [Hand("sdk", None, key.key, key.id, frozenset({Role.SDK})) for key in made]
 
     @rule(which=which_, overlap=st.sampled_from([timedelta(0), HOUR]), end=st.booleans())
     def rotate_or_revoke_an_sdk_key(self, which: int, overlap: timedelta, end: bool) -> None:
