@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from brownout.measures import MEAN_MEASURES, MEASURES, MeanMeasure
 from brownout.model import Gate, Guardrail, Rollout
-from brownout.telemetry_wire import MEAN_MEASURES, MEASURES, ArmTotals, MeanMeasure
+from brownout.telemetry_wire import ArmTotals
 from controlplane.rollouts import means, samples
 from controlplane.rollouts.ceiling import CeilingTest
 from controlplane.rollouts.means import Difference, Moments

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from brownout.faults import InvalidResource
+from brownout.measures import MEASURES, Measure
 from brownout.model import Rollout, Stage
 from brownout.parse import decode, encode, parse
-from brownout.telemetry_wire import MEASURES, Measure, RequestTotals
+from brownout.telemetry_wire import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import Changes
 from controlplane.clock import Clock

@@ -12,7 +12,7 @@ import pytest
 from brownout.compile import Compiled
 from brownout.model import ResourceRef
 from brownout.parse import encode, parse
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 from brownout.telemetry_wire import TelemetryMessage, decode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))

@@ -15,7 +15,7 @@ from brownout import otel
 from brownout.compile import Compiled
 from brownout.model import ResourceRef
 from brownout.parse import encode, parse
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 
 RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
     ("flag", "model"): {

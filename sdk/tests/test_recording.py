@@ -8,7 +8,7 @@ import pytest
 from brownout.compile import Compiled
 from brownout.model import ResourceRef
 from brownout.parse import encode, parse
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 from brownout.telemetry_wire import ArmKey, EvaluationKey, RequestKey, TelemetryMessage, decode, rollout_rule
 
 RULE = rollout_rule("new-model", 1, 0)

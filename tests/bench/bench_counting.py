@@ -8,7 +8,7 @@ from brownout.decision import MISSING
 from brownout.evaluate import Evaluator
 from brownout.model import ResourceRef
 from brownout.parse import encode, parse
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 from tests.bench.report import Ratio, Report
 
 FLAG = {

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from brownout.compile import Compiled
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 from brownout.telemetry_wire import decode
 from brownout.wire import Operation
 from controlplane.access.actor import system_actor
@@ -74,7 +74,7 @@ class Instance(Recording):
 
     def load(self, compiled: Compiled) -> None:
         self._compiled = compiled
-        if not hasattr(self, "_telemetry"):
+        if not hasattr(self, "_reports"):
             self._start_counting()
 
 

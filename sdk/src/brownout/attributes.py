@@ -12,12 +12,12 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, TypeAlias
 
+from brownout.context import Context
 from brownout.operators import Version, instant, version
 
 MAX_TEXT = 1_000_000
 MAX_ITEMS = 10_000
 
-Context: TypeAlias = Mapping[str, object]
 Kinds: TypeAlias = tuple[frozenset[str], frozenset[float], frozenset[bool]]
 """Operands apart by kind, because Python takes True for 1: texts, numbers, booleans."""
 

@@ -8,17 +8,16 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from brownout.attributes import Context
-from brownout.compile import Compiled
+from brownout.context import NOTHING, Context
 from brownout.decision import ErrorCode, Outcome
-from brownout.flags import NOTHING
 from brownout.policy import Policy
-from brownout.telemetry_client import Recording
+from brownout.recording import Recording
 
 if TYPE_CHECKING:
     import ssl
 
     from brownout._sync.engine import Engine
+    from brownout.compile import Compiled
     from brownout.status import Change, Held, Status
 
 _T = TypeVar("_T")
@@ -35,7 +34,7 @@ class Brownout(Recording):
 
     _engine: "Engine"
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: "Compiled") -> None:
         self._compiled = compiled
         self._start_counting()
 
@@ -63,6 +62,7 @@ class Brownout(Recording):
             ConfigurationError: something necessary is missing or malformed.
         """
         from brownout._sync.boot import connect
+        from brownout.compile import Compiled
         from brownout.config import configure
 
         config = configure(
@@ -94,6 +94,7 @@ class Brownout(Recording):
         from pathlib import Path
 
         from brownout._sync.boot import open_file
+        from brownout.compile import Compiled
 
         client = cls(Compiled.load("", -1, {}, service=service))
         client._engine = open_file(Path(path), key or os.environ.get("BROWNOUT_SDK_KEY"), service, client)
@@ -157,7 +158,7 @@ class Brownout(Recording):
     def _who(self) -> tuple[str, str]:
         return self._engine.instance, self._compiled.service
 
-    def _install(self, compiled: Compiled) -> None:
+    def _install(self, compiled: "Compiled") -> None:
         self._compiled = compiled
 
 

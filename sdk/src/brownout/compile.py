@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from brownout.attributes import Context
 from brownout.codec import decode, decode_known
+from brownout.context import NOTHING, Context
 from brownout.counts import Counts
 from brownout.decision import ErrorCode, Outcome, Validity
-from brownout.flags import NOTHING, CompiledFlag, Evaluate, SafeCase
+from brownout.flags import CompiledFlag, Evaluate, SafeCase
 from brownout.model import (
     Cohort,
     Flag,

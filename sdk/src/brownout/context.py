@@ -13,9 +13,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-Attributes = Mapping[str, object]
+from brownout.frozen import FrozenDict
+
+Attributes: TypeAlias = Mapping[str, object]
+Context: TypeAlias = Attributes
+"""What an evaluation is given."""
+
+NOTHING: Context = FrozenDict()
+"""The context of who passes none."""
 
 __all__ = ["current", "reset", "scope", "set_context", "update"]
 

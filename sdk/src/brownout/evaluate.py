@@ -1,14 +1,14 @@
 """Deciding one flag. The SDK's client, OFREP, the playground and a commit's preview all come through here."""
 
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from brownout.attributes import Context
-from brownout.compile import Compiled
-from brownout.context import ambient, merged
+from brownout.context import NOTHING, Context, ambient, merged
 from brownout.decision import MISSING, Decision, Outcome
-from brownout.flags import NOTHING
 from brownout.model import FlagType
 from brownout.policy import Policy
+
+if TYPE_CHECKING:
+    from brownout.compile import Compiled
 
 T = TypeVar("T")
 Real = float
@@ -16,7 +16,7 @@ Real = float
 
 
 def evaluate(
-    compiled: Compiled,
+    compiled: "Compiled",
     key: str,
     context: Context | None = None,
     *,
@@ -48,7 +48,7 @@ class Evaluator:
     (docs/adr/0010). `default` is what the caller gets when the flag cannot be decided.
     """
 
-    _compiled: Compiled
+    _compiled: "Compiled"
 
     def boolean(self, key: str, context: Context = NOTHING, default: bool = False) -> bool:
         try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from brownout.attributes import Context
+from brownout.context import NOTHING, Context
 from brownout.counts import Counts
 from brownout.decision import NO_METADATA, ErrorCode, Metadata, Outcome, Reason, Validity
 from brownout.frozen import FrozenDict, freeze
@@ -14,9 +14,6 @@ from brownout.model import Clause, Flag, FlagType, FlagValue, Rule, Serve, Split
 from brownout.program import Cohorts, Membership, Program
 
 Evaluate = Callable[[Context], Outcome]
-
-NOTHING: Context = FrozenDict()
-"""The context of who passes none."""
 
 
 class SafeCase(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-from brownout.telemetry_wire import MeanMeasure, Measure
+from brownout.measures import MeanMeasure, Measure
 from brownout.values import FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"

@@ -16,7 +16,7 @@ from brownout.telemetry import Report
 from brownout.telemetry_wire import RequestKey
 
 if TYPE_CHECKING:
-    from brownout.telemetry_client import Recording
+    from brownout.recording import Recording
 
 _Attributes = dict[str, str]
 
@@ -54,7 +54,7 @@ class _Exporter:
 
 def export(client: "Recording", meter_provider: metrics.MeterProvider | None = None) -> None:
     """From now on every `client.record` is exported too; without a provider, through the global one."""
-    client._recorders.append(_Exporter(metrics.get_meter("brownout", meter_provider=meter_provider)))
+    client._reports.recorders.append(_Exporter(metrics.get_meter("brownout", meter_provider=meter_provider)))
 
 
 def _attributes(policy: Policy, key: RequestKey) -> _Attributes:

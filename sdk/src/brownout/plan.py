@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from brownout.attributes import Context, unit
+from brownout.attributes import unit
 from brownout.bucketing import bucket
+from brownout.context import NOTHING, Context
 from brownout.counts import Counts, PolicyCount, add
 from brownout.decision import ErrorCode, Outcome, Validity
-from brownout.flags import NOTHING, CompiledFlag
+from brownout.flags import CompiledFlag
 from brownout.frozen import FrozenDict
 from brownout.model import RequestClass
 from brownout.policy import Policy, assemble, safe_mode_of, tighten

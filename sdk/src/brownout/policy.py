@@ -24,8 +24,8 @@ from brownout.values import (
 )
 
 if TYPE_CHECKING:
-    from brownout.attributes import Context
     from brownout.compile import Compiled
+    from brownout.context import Context
 
 
 class PolicyTarget(msgspec.Struct, frozen=True):

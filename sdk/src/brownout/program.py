@@ -17,9 +17,10 @@ import mmh3
 from brownout import attributes, operators
 from brownout.attributes import MAX_TEXT, kinds_of
 from brownout.bucketing import first_hash_at
+from brownout.context import Context
 from brownout.model import Clause, Share
 
-Membership = Callable[[attributes.Context], bool | None]
+Membership = Callable[[Context], bool | None]
 """Whether a context is in a cohort; None when that cannot be known."""
 
 _GLOBALS: dict[str, Any] = {
@@ -86,7 +87,7 @@ class Program:
         self._loaded: dict[tuple[str, str], str] = {}
         self._names = 0
 
-    def build(self, recover: Callable[[Any], object] | None = None) -> Callable[[attributes.Context], Any]:
+    def build(self, recover: Callable[[Any], object] | None = None) -> Callable[[Context], Any]:
         """The function. With `recover`, whatever the context raises ends in `recover(context)`."""
         rescue = self.constant(recover)
         body = "\n".join(self._lines)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from brownout.faults import Fault, pointer
+from brownout.measures import MEASURES
 from brownout.model import (
     Clause,
     Cohort,
@@ -17,7 +18,6 @@ from brownout.model import (
 )
 from brownout.operators import operand_fault
 from brownout.schema import schema_faults, value_faults
-from brownout.telemetry_wire import MEASURES
 from brownout.template import placeholders
 from brownout.values import FallbackLadder, ModelRoute
 

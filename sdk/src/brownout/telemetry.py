@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, get_args
 
+from brownout.measures import MeanMeasure, Measure
 from brownout.telemetry_sketch import bucket_of
 from brownout.telemetry_units import MAX_RULES, Outcome, StageUnits
 from brownout.telemetry_wire import (
@@ -21,8 +22,6 @@ from brownout.telemetry_wire import (
     CustomKey,
     CustomTotals,
     EvaluationKey,
-    MeanMeasure,
-    Measure,
     RequestKey,
     RequestTotals,
     TelemetryMessage,

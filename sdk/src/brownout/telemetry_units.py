@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import mmh3
 
-from brownout.telemetry_wire import MEAN_MEASURES, MEASURES, Arm, ArmKey, ArmTotals, MeanMeasure, Measure
+from brownout.measures import MEAN_MEASURES, MEASURES, MeanMeasure, Measure
+from brownout.telemetry_wire import Arm, ArmKey, ArmTotals
 
 MAX_RULES = 16
 """Rollout stages remembered; the one unused longest is dropped."""

@@ -4,21 +4,13 @@ Totals are cumulative, so a message replaces every earlier one of the same (inst
 reordered message changes nothing. The receiver folds the difference to what it has (docs/adr/0071-telemetry.md).
 """
 
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from brownout.measures import MEAN_MEASURES, MEASURES
+
 VERSION = 1
-
-Measure = Literal["error", "refusal", "format_error", "fallback", "escalation", "incomplete", "retrieval_miss"]
-"""The ways in which one request can be bad; the closed set that rollout guardrails choose from."""
-
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-
-MeanMeasure = Literal["quality", "duration", "time_to_first_token"]
-"""What is compared by means. The two times are compared as natural logarithms of milliseconds."""
-
-MEAN_MEASURES: tuple[MeanMeasure, ...] = get_args(MeanMeasure)
 
 OTHER = "(other)"
 """The label that takes what no longer fits: an instance keeps a bounded number of series."""

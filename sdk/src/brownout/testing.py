@@ -15,13 +15,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from brownout.attributes import Context
 from brownout.client import Brownout
 from brownout.compile import Compiled
-from brownout.context import ambient, merged
+from brownout.context import NOTHING, Context, ambient, merged
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
-from brownout.flags import NOTHING
 from brownout.model import VALUE_TYPES, FlagType, ResourceRef
 from brownout.parse import encode, parse
 from brownout.policy import Policy

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from brownout.attributes import Context
 from brownout.codec import decode
 from brownout.compile import Compiled
+from brownout.context import NOTHING, Context
 from brownout.decision import Decision
 from brownout.evaluate import evaluate
-from brownout.flags import NOTHING
 from brownout.model import Clause, Cohort, Flag, ResourceRef
 from brownout.program import CompiledCohort, Program
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from brownout.attributes import Context
+from brownout.context import Context
 from brownout.flags import Evaluate
 from brownout.model import VALUE_TYPES, FlagType, ResourceRef
 from brownout.plan import Plan, PolicyOutcome

@@ -120,7 +120,8 @@ def threads_beside_one() -> float:
             thread.join()
         return threads * calls / (perf_counter() - started)
 
-    return max(rate(4) for _ in range(10)) / max(rate(1) for _ in range(10))
+    rates = [(rate(4), rate(1)) for _ in range(10)]
+    return max(four for four, _ in rates) / max(one for _, one in rates)
 
 
 def main() -> None:
