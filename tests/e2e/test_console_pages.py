@@ -12,11 +12,11 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.brownout_up import BrownoutUp
 from tests.e2e.browser import NARROW, WIDE, Watched, first_run, setup_url
-from tests.e2e.screenshots import PAGES, names
+from tests.e2e.pages import PAGES, names
+from tests.e2e.scenes import HOSTILE, HOSTILE_FLAG
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'& \u202eevil\u202c \U0001f525 " + "x" * 400
 LONG = "Reason " + "\U0001f6a8word" * 390
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
@@ -122,12 +122,7 @@ def lifted(demo: Demo) -> Iterator[None]:
 
 @pytest.mark.usefixtures("lifted")
 def test_hostile_content_is_shown_harmlessly(demo: Demo) -> None:
-    flag = {
-        "type": "string", "variants": {HOSTILE[:150]: HOSTILE, "plain": "x"}, "off_variant": "plain", "default": "plain",
-        "description": HOSTILE, "owner": HOSTILE, "tags": [HOSTILE[:150]],
-        "rules": [{"id": "r", "if": [{"attribute": HOSTILE[:150], "op": "in", "values": [HOSTILE]}], "serve": "plain"}],
-    }  # fmt: skip
-    _put(demo, "flags/hostile", flag)
+    _put(demo, "flags/hostile", HOSTILE_FLAG)
     _put(
         demo,
         "safe-mode-profiles/hostile",
