@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from brownout import wire
 from brownout._sync.connection import Connection
-from brownout._sync.direct import DirectGet, NotAnsweredError, signed
+from brownout._sync.direct import DirectGet, NotAnsweredError
 from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
 from brownout._sync.reporter import Collect, Reporter
 from brownout._sync.waiting import happens
@@ -17,8 +17,6 @@ from brownout.bundle import Signed
 from brownout.status import Source, SyncState
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
     from brownout._sync.progress import Progress
     from brownout.config import Config
 
@@ -208,8 +206,8 @@ class Session:
         message = await self._direct.last(self._subjects.snapshot_stream, self._subjects.keys)
         return message is not None and self._replica.learn(message.payload) > 0
 
-    async def _on_log(self, msg: "Msg") -> None:
-        outcome = self._replica.offer(signed(msg))
+    def _on_log(self, message: Signed) -> None:
+        outcome = self._replica.offer(message)
         if outcome is Outcome.APPLIED:
             self._applied()
             self._confirm()
@@ -218,9 +216,9 @@ class Session:
         else:
             self._look_into(outcome)
 
-    async def _on_heartbeat(self, msg: "Msg") -> None:
+    def _on_heartbeat(self, message: Signed) -> None:
         interval_s = self._replica.heartbeat_interval_s
-        outcome = self._replica.hear(signed(msg))
+        outcome = self._replica.hear(message)
         if self._replica.heartbeat_interval_s != interval_s:
             self._kick.set()  # whoever waits has the wrong patience
         if outcome not in {Outcome.DROPPED, Outcome.UNKNOWN_KEY}:
