@@ -42,9 +42,10 @@ class Changes:
             ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
-        how = await self._rule.check(actor, environment, ops, action)
+        await self._rule.check(actor, environment, ops, action)
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
+            how = await self._rule.passes(connection, actor, environment, ops, action)
             await self._rule.record(connection, actor, commit, how)
 
         commit = await self._store.commit(

@@ -52,7 +52,7 @@ class Restores:
             message or f"Restore revision {revision}",
             expected_revision=head if expected_revision is None else expected_revision,
             idempotency_key=idempotency_key,
-            asked=("restore", revision, sorted(refs), expected_revision),
+            asked=("restore", revision, sorted(refs), message, expected_revision),
         )
         if commit.unchanged:
             raise nothing

@@ -16,6 +16,7 @@ from controlplane.access.queries import approvals as queries
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
+from controlplane.store import lock_environment
 from controlplane.store.values import Commit
 
 MAX_APPROVALS = 10
@@ -52,13 +53,16 @@ class CommitRule:
 
         Raises:
             ApprovalRequiredError: less, without broken glass.
+            NotFoundError: there is no such environment.
         """
         authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
         if not 0 <= approvals <= MAX_APPROVALS:
             message = f"between 0 and {MAX_APPROVALS} approvals"
             raise InvalidInputError(message, (Fault("invalid_value", message, "/requires_approvals"),))
         async with self._database.transaction() as connection:
-            before = await queries.lock_requires(connection, environment)
+            # Commits hold this while they look at the rule: those that come after it cannot have seen the one before.
+            await lock_environment(connection, environment)
+            before = await queries.requires(connection, environment)
             glass = await self._glass(connection, actor, environment)
             if approvals < before and glass is None:
                 raise ApprovalRequiredError(
@@ -73,17 +77,27 @@ class CommitRule:
             )  # fmt: skip
         return Rule(environment, approvals)
 
-    async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> Pass:
-        """Raises ApprovalRequiredError unless this commit may be made by this actor alone."""
-        if actor.kind == "system":
-            return Pass("control plane")
-        if action is Action.SAFE_MODE and all(op.kind in _ALWAYS_ALONE for op in ops):
-            return Pass("safe mode")
-        async with self._database.reading() as connection:
-            needed = await queries.requires(connection, environment)
-            if needed == 0:
-                return Pass("no rule")
-            glass = await self._glass(connection, actor, environment)
+    async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
+        """Spares the work of a commit that would be refused.
+
+        Raises:
+            ApprovalRequiredError: this actor may not make it alone.
+        """
+        if _never_waits(actor, ops, action) is None:
+            async with self._database.reading() as connection:
+                await self.passes(connection, actor, environment, ops, action)
+
+    async def passes(
+        self, connection: ReadConnection, actor: Actor, environment: str, ops: Sequence[Operation], action: Action
+    ) -> Pass:
+        """Raises as `check` does; what it answers holds until the end of a transaction that has the environment locked,
+        as that of a commit."""
+        if (free := _never_waits(actor, ops, action)) is not None:
+            return free
+        needed = await queries.requires(connection, environment)
+        if needed == 0:
+            return Pass("no rule")
+        glass = await self._glass(connection, actor, environment)
         if glass is None:
             what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
             raise ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead")
@@ -103,6 +117,14 @@ class CommitRule:
             connection, Event.COMMIT, actor, environment=commit.environment, target=f"r{commit.revision}",
             reason=commit.message, detail={"revision": commit.revision, "allowed_by": how.why},
         )  # fmt: skip
+
+
+def _never_waits(actor: Actor, ops: Sequence[Operation], action: Action) -> Pass | None:
+    if actor.kind == "system":
+        return Pass("control plane")
+    if action is Action.SAFE_MODE and all(op.kind in _ALWAYS_ALONE for op in ops):
+        return Pass("safe mode")
+    return None
 
 
 def require_words(text: str, field: str) -> str:

@@ -65,7 +65,9 @@ class SafeMode:
                 return earlier
         spec = activation(request, actor.name, now, self._longest)
         message = said("on", spec, spec.reason)
-        return Switched(key, await self._write(actor, environment, key, spec, message=message))
+        once = key if idempotency_key is not None else None  # for those who ask at once; history tells the later ones
+        commit = await self._write(actor, environment, key, spec, message=message, idempotency_key=once, asked=request)
+        return Switched(key, commit)
 
     async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
         """Moves the end of an activation, later or sooner."""
@@ -132,6 +134,8 @@ class SafeMode:
         *,
         message: str,
         expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+        asked: object = None,
     ) -> Commit:
         op = Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
         with pointing_into(RESOURCE, (op,)):  # a request's fields are called as the activation's
@@ -142,6 +146,8 @@ class SafeMode:
                 message[:MAX_MESSAGE],
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,
+                idempotency_key=idempotency_key,
+                asked=asked,
             )
 
 

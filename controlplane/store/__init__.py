@@ -1,5 +1,6 @@
 """Configuration: one log, one write path (DESIGN: storage). This package alone has SQL for it."""
 
+from controlplane.store.environments import lock_environment
 from controlplane.store.errors import IdempotencyKeyReusedError, StaleRevisionError
 from controlplane.store.signing import SigningKey, SigningKeys
 from controlplane.store.store import Store, every_resource, every_spec
@@ -44,4 +45,5 @@ __all__ = [
     "VerifiedHistory",
     "every_resource",
     "every_spec",
+    "lock_environment",
 ]

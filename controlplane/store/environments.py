@@ -61,6 +61,13 @@ async def mark_production(
         await witness(connection)
 
 
+async def lock_environment(connection: WriteConnection, key: str) -> None:
+    """Keeps commits out until the transaction ends. Raises NotFoundError when there is no such environment."""
+    query = select(table.c.key).where(table.c.key == key).with_for_update()
+    if (await connection.execute(query)).one_or_none() is None:
+        raise NotFoundError(f"there is no environment {key}")
+
+
 async def list_environments(database: Database) -> tuple[Environment, ...]:
     columns = table.c
     query = select(columns.key, columns.name, columns.epoch, columns.revision, columns.created_at, columns.production)

@@ -79,8 +79,8 @@ class Store:
     ) -> Commit:
         """Makes one revision of all `ops`, or none at all. What `witness` writes belongs to it.
 
-        `asked` is what `ops` and `expected_revision` were worked out from at this head (anything that JSON can say):
-        then it is that which an idempotency key stands for, and there may be no `ops`.
+        `asked` is what `ops`, `message` and `expected_revision` were worked out from (anything that JSON can say): then
+        it is that which an idempotency key stands for, and there may be no `ops`.
 
         Raises:
             InvalidInputError: `faults` point at each operation or resource that is wrong.
@@ -89,9 +89,7 @@ class Store:
             NotFoundError, TooLargeError, UnavailableError.
         """
         check_words(author, message, idempotency_key)
-        body = (
-            body_of(ops, author, message, expected_revision) if asked is None else body_of(asked, author, message, None)
-        )
+        body = body_of(ops, author, message, expected_revision) if asked is None else body_of(asked, author, "", None)
         drafted = await aside(len(ops), draft, ops) if ops or asked is None else Draft({})
         request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body, witness)
         return await self._answer(await self._committer.commit(request), request)

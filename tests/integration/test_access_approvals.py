@@ -11,6 +11,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, system_actor
 from controlplane.access.proposals import Proposals
 from controlplane.access.queries import approvals as queries
+from controlplane.app import open_services
 from controlplane.changes import Changes
 from controlplane.errors import (
     ApprovalRequiredError,
@@ -21,6 +22,7 @@ from controlplane.errors import (
     StaleProposalError,
 )
 from controlplane.safemode.request import ActivationRequest
+from controlplane.store import lock_environment
 from controlplane.store.values import Commit
 from tests.integration.accessing import ROOT, World, open_world
 
@@ -250,13 +252,47 @@ async def test_an_approval_withdrawn_at_the_last_moment_undoes_the_commit(world:
 async def test_a_bar_that_is_being_raised_is_not_lowered_unseen(world: World) -> None:
     ada = await world.person("ada@example.com", {"*": ["admin"]})
     async with world.services.database.transaction() as raising:
-        await queries.lock_requires(raising, P)
+        await lock_environment(raising, P)
         await queries.set_requires(raising, P, 3)
         setting = asyncio.create_task(world.access.rule.set(ada, P, 2))  # more than the 1 that it could see
         await waits_for_a_lock(world)
     with pytest.raises(ApprovalRequiredError):
         await setting
     assert (await world.access.rule.get(ada, P)).requires_approvals == 3
+
+
+async def test_a_commit_that_began_before_the_rule_was_raised_does_not_end_after_it(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        ed = await world.person("ed@example.com", {P: ["editor"]})
+        async with world.services.database.transaction() as raising:
+            await lock_environment(raising, P)
+            await queries.set_requires(raising, P, 1)
+            committing = asyncio.create_task(world.services.changes.commit(ed, P, [flag("a")], "alone"))
+            await waits_for_a_lock(world)  # it saw no rule, and is about to write
+        with pytest.raises(ApprovalRequiredError):
+            await committing
+        assert (await world.services.store.head(P)).revision == 1
+
+
+async def test_after_the_rule_is_acknowledged_nobodys_commit_arrives(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        ed = await world.person("ed@example.com", {P: ["editor"]})
+        async with open_services(world.services.settings, world.clock) as replica:
+            both = (world.services.changes, replica.changes)
+            committing = [asyncio.create_task(both[n % 2].commit(ed, P, [flag(f"f{n}")], "race")) for n in range(20)]
+            await asyncio.wait(committing, return_when=asyncio.FIRST_COMPLETED)
+            await world.access.rule.set(ROOT, P, 1)
+            acknowledged = await world.services.store.head(P)
+            outcomes = await asyncio.gather(*committing, return_exceptions=True)
+        made = [each.revision for each in outcomes if isinstance(each, Commit)]
+        assert len(made) + sum(isinstance(each, ApprovalRequiredError) for each in outcomes) == 20
+        assert max(made) == acknowledged.revision == (await world.services.store.head(P)).revision
+
+
+async def test_there_is_no_rule_where_there_is_no_environment(world: World) -> None:
+    ada = await world.person("ada@example.com", {"*": ["admin"]})
+    with pytest.raises(NotFoundError):
+        await world.access.rule.set(ada, "nowhere", 1)
 
 
 async def waits_for_a_lock(world: World) -> None:

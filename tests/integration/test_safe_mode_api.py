@@ -1,5 +1,6 @@
 """Safe mode over HTTP: switched by one commit, overlapping, ending by itself, on record."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 
 from brownout.model import Scope
 from controlplane.access.actor import Actor, Role
+from controlplane.app import open_services
 from controlplane.cli.safemode import reach_text
 from controlplane.demo import load_demo
 from controlplane.safemode.expiry import AUTHOR, Expiry
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.request import ActivationRequest
+from controlplane.safemode.service import Switched
 from controlplane.safemode.values import Reach
 from tests.integration.accessing import ROOT, World, open_world
 
@@ -117,6 +120,23 @@ async def test_a_repeated_request_switches_once(operator: httpx.AsyncClient) -> 
     assert (first["key"], first["commit"]["revision"]) == (second["key"], second["commit"]["revision"])
     assert second["commit"]["replayed"] is True
     assert len((await operator.get(API)).json()["active"]) == 1
+
+
+async def test_however_many_ask_at_once_with_one_key_it_is_switched_once(world: World) -> None:
+    actor = Actor("token", "on-call", {"production": frozenset({Role.OPERATOR})})
+    request = ActivationRequest(profile="contain", reason="INC-1", for_s=600)
+    before = await world.services.store.head("production")
+    async with open_services(world.services.settings, world.clock) as replica:
+        both = (world.services.safe_mode, replica.safe_mode)
+
+        async def activate(number: int) -> Switched:
+            world.clock.move(timedelta(seconds=1))  # so that no two would write the same
+            return await both[number % 2].activate(actor, "production", request, idempotency_key="all-at-once")
+
+        answers = await asyncio.gather(*map(activate, range(20)))
+    assert {(each.key, each.commit.revision) for each in answers} == {(answers[0].key, before.revision + 1)}
+    assert sum(not each.commit.replayed for each in answers) == 1
+    assert (await world.services.store.head("production")).revision == before.revision + 1
 
 
 @pytest.mark.parametrize("other", [{"reason": "another"}, {"scope": {"services": ["chat"]}}, {"for_s": 77}])

@@ -65,19 +65,22 @@ async def test_of_parallel_commits_that_expect_the_same_revision_one_wins(store:
     assert sorted(outcomes, key=bool) == [None] * 9 + [1]
 
 
-async def test_parallel_requests_with_one_idempotency_key_make_one_revision(store: Store) -> None:
+async def test_parallel_requests_with_one_idempotency_key_make_one_revision(store: Store, database_url: str) -> None:
+    other_database = Database(database_url)
+    replicas = [store, Store(other_database, SystemClock(), SigningKeys(other_database, SystemClock(), SECRET_KEY))]
     answers: list[Commit] = []
 
-    async def commit() -> None:
+    async def commit(number: int) -> None:
         answers.append(
-            await store.commit(
+            await replicas[number % 2].commit(
                 "production", [put(cohort("beta"))], author="w", message="retry", idempotency_key="only-once"
             )
         )
 
     async with create_task_group() as group:
-        for _ in range(10):
-            group.start_soon(commit)
+        for number in range(20):
+            group.start_soon(commit, number)
+    await other_database.close()
     assert {(answer.revision, answer.chain) for answer in answers} == {(1, answers[0].chain)}
     assert sum(not answer.replayed for answer in answers) == 1
 

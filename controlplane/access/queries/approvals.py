@@ -64,16 +64,6 @@ async def requires(connection: ReadConnection, environment: str) -> int:
     return int(await fetch_value(connection, sql, environment=environment) or 0)
 
 
-async def lock_requires(connection: WriteConnection, environment: str) -> int:
-    """As `requires`; nobody else changes it until the transaction ends."""
-    made = (
-        "INSERT INTO environment_rule (environment, requires_approvals) VALUES (:environment, 0) ON CONFLICT DO NOTHING"
-    )
-    await run(connection, made, environment=environment)
-    sql = "SELECT requires_approvals FROM environment_rule WHERE environment = :environment FOR UPDATE"
-    return int(await fetch_value(connection, sql, environment=environment))
-
-
 async def set_requires(connection: WriteConnection, environment: str, approvals: int) -> None:
     await run(
         connection,
