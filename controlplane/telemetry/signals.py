@@ -88,9 +88,7 @@ class Signals:
             InvalidInputError: the range is empty or longer than MAX_RANGE.
         """
         authorize(actor, Action.READ, environment)
-        if not timedelta(0) < until - since <= MAX_RANGE:
-            raise InvalidInputError(f"a chart spans more than nothing and at most {MAX_RANGE.days} days")
-        step_s = series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
+        step_s = _step_s(since, until)
         start = series.floor(since, step_s)
         async with self._database.reading() as connection:
             rows = await tables.rollups_between(
@@ -141,9 +139,9 @@ class Signals:
     async def custom(
         self, actor: Actor, environment: str, *, since: datetime, until: datetime, name: str = ""
     ) -> Chart:
-        """Metrics that services track themselves, a line for each set of attributes."""
+        """Metrics that services track themselves, a line for each set of attributes. Raises as `chart` does."""
         authorize(actor, Action.READ, environment)
-        step_s = series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
+        step_s = _step_s(since, until)
         start = series.floor(since, step_s)
         async with self._database.reading() as connection:
             rows = await tables.rollups_between(
@@ -242,6 +240,13 @@ class Signals:
         now = points.values(whole, NOW_MINUTES)
         now["cost_per_min"] = points.cost_per_min(by_model, self._prices, NOW_MINUTES)
         return ClassSignals(name, now, points.breakdown(whole), sparks)
+
+
+def _step_s(since: datetime, until: datetime) -> int:
+    """Seconds between the points of a chart. Raises InvalidInputError when it would have too many or none."""
+    if not timedelta(0) < until - since <= MAX_RANGE:
+        raise InvalidInputError(f"a chart spans more than nothing and at most {MAX_RANGE.days} days")
+    return series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
 
 
 def _add(into: dict[str, RequestTotals], model: str, totals: RequestTotals) -> None:

@@ -94,6 +94,18 @@ async def test_an_address_that_is_not_text_is_refused(api: httpx.AsyncClient, va
     assert (response.status_code, response.json()["code"]) == (422, "invalid")
 
 
+@pytest.mark.parametrize("chart", ["signals", "signals/custom"])
+@pytest.mark.parametrize(
+    "span", ["since=0078-02-10T13:54:08Z", "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z"]
+)
+async def test_a_chart_of_two_thousand_years_or_of_none_is_refused_before_anybody_draws_it(
+    api: httpx.AsyncClient, chart: str, span: str
+) -> None:
+    response = await api.get(f"/api/v1/environments/production/{chart}?{span}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid")
+    assert "31 days" in response.json()["detail"]
+
+
 PAGES = ("history?before=", "compare?start=", "compare?end=", "safe-mode?before=", "access/audit?before=",
          "signals?start=0&end=", "signals?end=9&start=")  # fmt: skip
 
