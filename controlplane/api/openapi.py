@@ -19,6 +19,8 @@ Json = dict[str, Any]
 REF = "#/components/schemas/{name}"
 READ_REFUSALS = (401, 403, 404, 422, 429, 503)
 WRITE_REFUSALS = (*READ_REFUSALS, 409, 413)
+PUBLIC_REFUSALS = (422, 429, 503)
+"""Of what anybody may read: an address that holds no text, too much of it, and what /readyz is there to say."""
 
 
 class Description(JsonRenderPlugin):
@@ -68,7 +70,7 @@ def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json
         if public:
             operation["security"] = []
         operation["responses"].pop("400", None)
-        for status in () if public else READ_REFUSALS if method == "get" else WRITE_REFUSALS:
+        for status in WRITE_REFUSALS if method != "get" else PUBLIC_REFUSALS if public else READ_REFUSALS:
             operation["responses"][str(status)] = _refusal(status)
     return schema
 

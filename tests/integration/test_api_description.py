@@ -46,6 +46,12 @@ async def test_every_operation_is_named_tagged_and_says_how_it_refuses(anybody: 
             assert "401" in operation["responses"], path
 
 
+async def test_what_needs_no_token_says_how_it_refuses_too(anybody: httpx.AsyncClient) -> None:
+    paths = (await anybody.get("/api/openapi.json")).json()["paths"]
+    assert {"422", "429", "503"} <= set(paths["/readyz"]["get"]["responses"])
+    assert {"401", "403", "404", "413", "422", "429"} <= set(paths["/api/v1/session"]["post"]["responses"])
+
+
 async def test_every_reference_leads_somewhere(anybody: httpx.AsyncClient) -> None:
     schema = (await anybody.get("/api/openapi.json")).json()
     known = {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
