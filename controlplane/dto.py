@@ -1,11 +1,12 @@
-"""What the API takes and gives. Specs travel as the exact JSON that is stored."""
+"""What the API takes and gives. Specs travel as the exact JSON that is stored; one that is read has its defaults, too."""
 
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brownout.model import ResourceRef
+from brownout.model import KINDS, ResourceRef
 from brownout.wire import Operation
 from controlplane.errors import Fault
 from controlplane.safemode.values import ActiveActivation, Switch
@@ -46,8 +47,25 @@ class Environments(msgspec.Struct, frozen=True):
     items: tuple[EnvironmentOutput, ...]
 
 
+def in_full(kind: str, spec: bytes) -> Json:
+    """A stored spec with the defaults that it leaves out, so that whoever reads it finds the fields that there are."""
+    fields = msgspec.json.decode(spec, type=dict[str, Json])
+    return Json(msgspec.json.encode({**_defaults(kind), **fields}, order="sorted"))
+
+
+@cache
+def _defaults(kind: str) -> dict[str, Json]:
+    found = {
+        field.encode_name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(KINDS[kind])
+        if not field.required
+    }
+    return {name: Json(msgspec.json.encode(default)) for name, default in found.items() if default is not None}
+
+
 class ResourceOutput(msgspec.Struct, frozen=True):
-    """`revision` is the one that last changed it, by `changed_by`."""
+    """`revision` is the one that last changed it, by `changed_by`. `spec` has every field, but for optional ones that
+    are not set."""
 
     kind: str
     key: str
@@ -58,7 +76,9 @@ class ResourceOutput(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, found: "values.Resource") -> "ResourceOutput":
-        return cls(found.kind, found.key, found.revision, found.changed_at, found.changed_by, Json(found.spec))
+        return cls(
+            found.kind, found.key, found.revision, found.changed_at, found.changed_by, in_full(found.kind, found.spec)
+        )
 
 
 class ResourcePage(msgspec.Struct, frozen=True):

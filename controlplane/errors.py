@@ -5,8 +5,8 @@ from typing import ClassVar
 import msgspec
 
 
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing wrong with the input. `pointer` is a JSON pointer (RFC 6901) into what was sent."""
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with the input. `pointer` is a JSON pointer (RFC 6901) into what was sent; empty = all of it."""
 
     code: str
     message: str

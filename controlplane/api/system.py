@@ -30,4 +30,4 @@ class SystemController(Controller):
     async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """Prometheus's text format. Holds no configuration: keep it inside your network all the same."""
         content = exposition(services.publisher.health(), connected=services.link.connected)
-        return Response(content, media_type=CONTENT_TYPE_LATEST)
+        return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})  # a `media_type` gets a second charset

@@ -17,7 +17,7 @@ from controlplane.safemode.values import ActiveActivation, BlastRadius, describe
 app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
 
 ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. contain.")]
-ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d.")]
+ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d. Safe mode always has an end.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everybody sees it.")]
 Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]
 Classes = Annotated[list[str] | None, typer.Option("--request-class", help="Only this request class; repeatable.")]
@@ -30,7 +30,7 @@ def on(
     call: Call,
     profile: ProfileArgument,
     *,
-    for_: ForOption = "30m",
+    for_: ForOption = "",
     reason: ReasonOption = "",
     service: Services = None,
     request_class: Classes = None,
@@ -48,7 +48,7 @@ def on(
     body = {
         "profile": profile,
         "reason": reason,
-        "for_s": seconds(for_),
+        "for_s": seconds(for_) if for_ else None,
         "scope": where,
         "incident": incident or None,
         "on_expiry": "hold" if hold else "lift",

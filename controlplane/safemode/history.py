@@ -10,7 +10,7 @@ from controlplane.access.actor import Action, Actor, authorize
 from controlplane.changes import ACTIVATION
 from controlplane.safemode.expiry import AUTHOR
 from controlplane.safemode.messages import reason_in
-from controlplane.safemode.values import Switch, What
+from controlplane.safemode.values import FullScope, Switch, What
 from controlplane.store import Store
 from controlplane.store.values import Commit
 
@@ -55,7 +55,7 @@ def switches(commit: Commit) -> Iterator[Switch]:
             by=commit.author,
             key=change.key,
             profile=spec.profile,
-            scope=spec.scope,
+            scope=FullScope.of(spec.scope),
             reason=reason_in(commit.message, what, spec),
             incident=spec.incident,
             activated_at=spec.activated_at,

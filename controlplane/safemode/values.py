@@ -9,12 +9,20 @@ import msgspec
 from brownout.model import SafeModeActivation, Scope
 
 
+class FullScope(Scope, frozen=True, omit_defaults=False):
+    """A scope that shows each of its lists, also the empty ones: those that mean all."""
+
+    @classmethod
+    def of(cls, scope: Scope) -> "FullScope":
+        return cls(scope.services, scope.request_classes, scope.cohorts, scope.providers)
+
+
 class ActiveActivation(msgspec.Struct, frozen=True):
     """One activation and how long it has left. `overdue`: a `hold` past its end, which applies until lifted."""
 
     key: str
     profile: str
-    scope: Scope
+    scope: FullScope
     reason: str
     incident: str | None
     actor: str
@@ -34,7 +42,7 @@ class ActiveActivation(msgspec.Struct, frozen=True):
         return cls(
             key=key,
             profile=spec.profile,
-            scope=spec.scope,
+            scope=FullScope.of(spec.scope),
             reason=spec.reason,
             incident=spec.incident,
             actor=spec.actor,
@@ -58,7 +66,7 @@ class Switch(msgspec.Struct, frozen=True):
     by: str
     key: str
     profile: str
-    scope: Scope
+    scope: FullScope
     reason: str
     incident: str | None
     activated_at: datetime
@@ -106,7 +114,7 @@ class BlastRadius(msgspec.Struct, frozen=True):
 
     revision: int
     profile: str
-    scope: Scope
+    scope: FullScope
     request_classes: tuple[TouchedClass, ...]
     flags: tuple[TouchedFlag, ...]
     untouched: tuple[str, ...]

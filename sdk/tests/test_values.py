@@ -1,5 +1,7 @@
 """What the LLM values can be asked, response templates, and the prose of a trace."""
 
+import json
+
 import pytest
 
 from brownout.compile import Compiled
@@ -64,16 +66,25 @@ def test_a_trace_reads_like_a_story() -> None:
     }
     compiled = Compiled.load("e", 4, {ResourceRef("flag", "f"): encode(parse("flag", "f", spec))})
     assert explain(trace(compiled, "f", {"plan": "pro", "age": 18})).splitlines() == [
-        "f: True (variant on) at revision 4",
+        "f: true (variant on) at revision 4",
         "  rule staff: did not match",
-        "    staff in True: unknown",
+        "    staff in true: unknown",
         "  rule pro: served",
-        "    plan in 'pro': held",
+        '    plan in "pro": held',
         "    age not lt 18: held",
     ]
     assert explain(trace(compiled, "f", {"plan": "free"})).endswith("no rule matched; the default served")
     assert explain(trace(compiled, "nope")) == "nope: the caller's default, because of FLAG_NOT_FOUND"
-    assert "staff in True: invalid" in explain(trace(compiled, "f", {"staff": object()}))
+    assert "staff in true: invalid" in explain(trace(compiled, "f", {"staff": object()}))
+
+
+def test_a_trace_shows_an_llm_value_as_its_json() -> None:
+    route = {"targets": {"small": {"provider": "openai", "model": "mini"}}, "primary": "small"}
+    spec = {"type": "model_route", "variants": {"a": route}, "off_variant": "a", "default": "a"}
+    compiled = Compiled.load("e", 4, {ResourceRef("flag", "f"): encode(parse("flag", "f", spec))})
+    first, _ = explain(trace(compiled, "f")).splitlines()
+    shown = first.removeprefix("f: ").removesuffix(" (variant a) at revision 4")
+    assert json.loads(shown) == route
 
 
 COHORT = {

@@ -99,8 +99,9 @@ def test_safe_mode_from_on_to_history(up: BrownoutUp) -> None:
 @pytest.mark.parametrize(
     ("arguments", "pointer"),
     [
-        (["safe-mode", "on", "contain"], "/reason"),
-        (["safe-mode", "on", "nope", "-r", "x"], "/profile"),
+        (["safe-mode", "on", "contain", "--for", "1m"], "/reason"),
+        (["safe-mode", "on", "contain", "-r", "x"], "/expires_at"),
+        (["safe-mode", "on", "nope", "-r", "x", "--for", "1m"], "/profile"),
         (["safe-mode", "on", "contain", "-r", "x", "--for", "99d"], "/for_s"),
     ],
 )

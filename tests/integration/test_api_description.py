@@ -89,7 +89,9 @@ async def test_health_needs_no_token(anybody: httpx.AsyncClient) -> None:
 async def test_metrics_are_by_route(world: World, anybody: httpx.AsyncClient) -> None:
     async with world.client(await world.token({"*": ["viewer"]})) as viewer:
         await viewer.get("/api/v1/environments/production/flags/secret-name")
-    text = (await anybody.get("/metrics")).text
+    answer = await anybody.get("/metrics")
+    assert answer.headers["Content-Type"].count("charset") == 1
+    text = answer.text
     assert 'route="/api/v1/environments/{environment}/flags/{key}",status="404"' in text
     assert "secret-name" not in text
     assert "brownout_nats_connected 0.0" in text

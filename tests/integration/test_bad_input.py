@@ -279,5 +279,5 @@ async def test_people_read_each_fault_once(api: httpx.AsyncClient, url: str, wha
 
 
 def unlike(what: str, case: Case, problem: dict[str, Any]) -> list[str]:
-    found = [(fault["code"], fault.get("pointer", "")) for fault in problem.get("faults", ())] or [("", "")]
+    found = [(fault["code"], fault["pointer"]) for fault in problem.get("faults", ())] or [("", "")]
     return [] if problem["code"] == case.code and case.fault in found else [f"{what}: {problem['code']} {found}"]

@@ -63,6 +63,7 @@ async def test_on_longer_and_off_are_one_commit_each(operator: httpx.AsyncClient
     assert on["commit"]["revision"] == before + 1
     assert [change["kind"] for change in on["commit"]["changes"]] == ["safe_mode_activation"]
     status = (await operator.get(API)).json()
+    assert status["active"][0]["scope"] == {"services": [], "request_classes": [], "cohorts": [], "providers": []}
     assert (status["on"], status["active"][0]["left_s"], status["active"][0]["actor"]) == (True, 600, "on-call")
     assert (await policy(operator))["safe_mode"]["profiles"] == ["contain"]
     longer = await operator.post(f"{API}/activations/{on['key']}/extend", json={"for_s": 3600})

@@ -116,7 +116,7 @@ def _holds(compiled: Compiled, clause: Clause, context: Context | None) -> bool 
 def explain(trace: Trace) -> str:
     """The trace as prose, one line a step."""
     decision = trace.decision
-    lines = [f"{decision.flag}: {decision.value!r} (variant {decision.variant}) at revision {decision.revision}"]
+    lines = [f"{decision.flag}: {_json(decision.value)} (variant {decision.variant}) at revision {decision.revision}"]
     if decision.error_code is not None:
         lines = [f"{decision.flag}: the caller's default, because of {decision.error_code}"]
     for rule in trace.rules:
@@ -130,15 +130,20 @@ def explain(trace: Trace) -> str:
 
 
 def _clause(clause: Clause) -> str:
-    values = ", ".join(map(repr, clause.values[:5])) + (", …" if len(clause.values) > 5 else "")
+    values = ", ".join(map(_json, clause.values[:5])) + (", …" if len(clause.values) > 5 else "")
     words = [clause.attribute, "not" if clause.negate else "", clause.op, values]
     return " ".join(word for word in words if word)
+
+
+def _json(value: object) -> str:
+    """As people know it from the flag itself, whatever struct holds it here."""
+    return msgspec.json.encode(value).decode()
 
 
 def _closing(decision: Decision[Any]) -> str:
     activation = decision.metadata.get("safe_mode")
     if activation is not None:
-        return f"safe mode {activation!r} serves the safe variant"
+        return f"safe mode {activation} serves the safe variant"
     match decision.reason:
         case "DISABLED":
             return "the flag is off"
