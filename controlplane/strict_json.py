@@ -10,6 +10,10 @@ from brownout.faults import InvalidResource
 from controlplane.errors import Fault, InvalidInputError
 
 T = TypeVar("T")
+
+MAX_DEPTH = strictjson.MAX_DEPTH + 3
+"""Of a commit or a document, in which specs stand three levels down; each spec is measured again by itself."""
+
 _AT = re.compile(r" - at `\$(.*)`$")
 _FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*?)`")
 
@@ -17,7 +21,7 @@ _FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*?)`"
 def check_json(raw: bytes) -> tuple[Fault, ...]:
     """What is wrong with `raw` as JSON: duplicate keys, NaN, depth, …; empty when it is fine."""
     try:
-        strictjson.read(raw, max_bytes=len(raw))
+        strictjson.read(raw, max_bytes=len(raw), max_depth=MAX_DEPTH)
     except InvalidResource as error:
         return tuple(Fault(fault.code, fault.message, fault.pointer) for fault in error.faults)
     return ()

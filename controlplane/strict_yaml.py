@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import yaml
 
 from brownout.faults import pointer
-from brownout.strictjson import MAX_DEPTH
 from controlplane.errors import Fault, InvalidInputError
+from controlplane.strict_json import MAX_DEPTH
 
 MAX_DIGITS = 400
 """Of a number; longer ones are only slow to refuse."""

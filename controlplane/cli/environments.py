@@ -7,10 +7,10 @@ import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.dto import EnvironmentOutput, Environments
 
-app = typer.Typer(name="env", help="Environments: production, staging, …", no_args_is_help=True)
+app = typer.Typer(name="env", help="Environments: production, staging, …", cls=Listing)
 
 
 @verb(app, "list", action=Action.READ)

@@ -8,11 +8,11 @@ import typer
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text, commit_text, table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.dto import CommitOutput, DiffOutput, History, VerificationOutput
 from controlplane.problems import USAGE
 
-app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", no_args_is_help=True)
+app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", cls=Listing)
 
 RevisionArgument = Annotated[int, typer.Argument(min=1)]
 

@@ -11,7 +11,7 @@ import typer
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import commit_text, json_text, table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.dto import CommitOutput, ResourceOutput, ResourcePage
 from controlplane.errors import InvalidInputError
 from controlplane.kinds import PATHS
@@ -35,7 +35,7 @@ RevisionOption = Annotated[
 
 
 def group(name: str, kind: str, about: str) -> typer.Typer:
-    app = typer.Typer(name=name, help=about, no_args_is_help=True)
+    app = typer.Typer(name=name, help=about, cls=Listing)
     segment = PATHS[kind]
 
     @verb(app, "list", action=Action.READ)

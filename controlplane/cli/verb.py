@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError, Session, find_target
@@ -40,6 +41,15 @@ _SHARED: dict[str, tuple[object, object]] = {
     "token": (TokenOption, ""),
     "data_dir": (DataDirOption, ""),
 }
+
+
+class Listing(TyperGroup):
+    """A noun whose bare name lists: `brownout history --json` is `brownout history list --json`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its Context to itself
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from brownout.parse import decode, encode
 from brownout.policy import policy
 from controlplane.changes import ACTIVATION
 from controlplane.safemode.members import example_member
-from controlplane.safemode.values import BlastRadius, Effect, TouchedClass, TouchedFlag
+from controlplane.safemode.values import BlastRadius, Effect, FullScope, TouchedClass, TouchedFlag
 from controlplane.safemode.words import describe
 
 PREVIEW = ResourceRef(ACTIVATION, "preview")
@@ -37,7 +37,7 @@ def blast_radius(
     return BlastRadius(
         revision=revision,
         profile=spec.profile,
-        scope=spec.scope,
+        scope=FullScope.of(spec.scope),
         request_classes=touched,
         flags=tuple(_flags(now, then, spec, contexts[next(reversed(contexts))] if spec.scope.cohorts else {})),
         untouched=tuple(sorted(set(keys) - {row.request_class for row in touched})),

@@ -96,6 +96,11 @@ def test_safe_mode_from_on_to_history(up: BrownoutUp) -> None:
     assert [s["what"] for s in up.json("safe-mode", "history", "-e", "staging")["items"]] == ["off", "changed", "on"]
 
 
+@pytest.mark.parametrize("noun", ["env", "flag", "cohort", "request-class", "profile", "template", "history"])
+def test_a_bare_noun_lists(up: BrownoutUp, noun: str) -> None:
+    assert up.json(noun) == up.json(noun, "list")
+
+
 @pytest.mark.parametrize(
     ("arguments", "pointer"),
     [

@@ -71,6 +71,22 @@ async def test_a_read_spec_has_its_defaults_and_goes_back_as_it_is(api: httpx.As
     assert "banner" not in profile
 
 
+async def test_as_deep_as_a_spec_may_be_it_comes_back_by_commit_and_import(api: httpx.AsyncClient) -> None:
+    spec = '{"type": "object", "variants": {"a": {"x": %s}}, "off_variant": "a", "default": "a"}'
+    deepest, too_deep = (spec % ("[" * n + "]" * n) for n in (97, 98))
+    put = '{"message": "m", "ops": [{"op": "put", "kind": "flag", "key": "%s", "spec": %s}]}'
+    assert (await api.put(f"{API}/flags/a", content=deepest)).status_code == 200
+    assert (await api.post(f"{API}/commits", content=put % ("b", deepest))).status_code == 201
+    for form in ("json", "yaml"):
+        document = (await api.get(f"{API}/export", params={"format": form})).content
+        headers = {"Content-Type": f"application/{form}"}
+        assert (await api.post(f"{API}/import", content=document, headers=headers)).status_code == 200
+    refused = await api.post(f"{API}/commits", content=put % ("b", too_deep))
+    (fault,) = refused.json()["faults"]
+    assert (refused.status_code, fault["code"]) == (422, "too_deep")
+    assert fault["pointer"].startswith("/ops/0/spec/variants/a/x/0/")
+
+
 async def test_pages_by_key(api: httpx.AsyncClient) -> None:
     ops = [{"op": "put", "kind": "flag", "key": f"f{i}", "spec": FLAG} for i in range(5)]
     assert (await api.post(f"{API}/commits", json={"ops": ops, "message": "five"})).status_code == 201

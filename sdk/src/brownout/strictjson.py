@@ -33,7 +33,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
-def read(text: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
+def read(text: bytes | str, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
     """Plain Python data of one JSON document.
 
     Raises:
@@ -45,10 +45,10 @@ def read(text: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     try:
         tree = json.loads(text, object_pairs_hook=_pairs, parse_constant=float)
     except RecursionError:
-        raise InvalidResource((Fault("too_deep", f"nested more than {MAX_DEPTH} levels"),)) from None
+        raise InvalidResource((Fault("too_deep", f"nested more than {max_depth} levels"),)) from None
     except ValueError as error:  # also: not UTF-8, an integer of thousands of digits
         raise InvalidResource((Fault("invalid_json", f"not JSON: {error}"),)) from None
-    _refuse(tree)
+    _refuse(tree, max_depth)
     return tree
 
 
@@ -58,7 +58,7 @@ def plain(tree: object) -> Any:
     Raises:
         InvalidResource: with every fault found.
     """
-    _refuse(tree)
+    _refuse(tree, MAX_DEPTH)
     try:
         text = json.dumps(tree, ensure_ascii=False)
     except (TypeError, ValueError) as error:
@@ -66,18 +66,19 @@ def plain(tree: object) -> Any:
     return read(text)
 
 
-def _refuse(tree: object) -> None:
+def _refuse(tree: object, max_depth: int) -> None:
     faults: list[Fault] = []
-    _inspect(tree, "", 1, faults)
+    _inspect(tree, "", max_depth, faults)
     if faults:
         raise InvalidResource(tuple(faults))
 
 
-def _inspect(node: object, at: str, depth: int, faults: list[Fault]) -> None:
+def _inspect(node: object, at: str, levels: int, faults: list[Fault]) -> None:
+    """`levels` may still be opened."""
     match node:
         case dict():
-            if depth > MAX_DEPTH:
-                faults.append(Fault("too_deep", f"nested more than {MAX_DEPTH} levels", at))
+            if levels < 1:
+                faults.append(Fault("too_deep", f"nested more than {at.count('/')} levels", at))
                 return
             if isinstance(node, _Duplicated):
                 faults.append(Fault("duplicate_key", f"{node.key!r} stands twice", pointer(at, node.key)))
@@ -85,14 +86,14 @@ def _inspect(node: object, at: str, depth: int, faults: list[Fault]) -> None:
                 if not isinstance(key, str):
                     faults.append(Fault("wrong_type", "an object's keys are strings", at))
                     continue
-                _inspect(key, at, depth + 1, faults)
-                _inspect(value, pointer(at, key), depth + 1, faults)
+                _inspect(key, at, levels - 1, faults)
+                _inspect(value, pointer(at, key), levels - 1, faults)
         case list() | tuple():
-            if depth > MAX_DEPTH:
-                faults.append(Fault("too_deep", f"nested more than {MAX_DEPTH} levels", at))
+            if levels < 1:
+                faults.append(Fault("too_deep", f"nested more than {at.count('/')} levels", at))
                 return
             for index, value in enumerate(node):
-                _inspect(value, pointer(at, index), depth + 1, faults)
+                _inspect(value, pointer(at, index), levels - 1, faults)
         case str():
             if not node.isascii() and any("\ud800" <= char <= "\udfff" for char in node):
                 faults.append(Fault("invalid_value", "half a surrogate pair is not text", at))
