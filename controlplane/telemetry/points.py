@@ -58,6 +58,10 @@ METRICS: Mapping[str, Metric] = {
 """Every signal there is, by the name that the API gives it. Cost is apart: it needs prices."""
 
 
+RATES = tuple(name for name in METRICS if name.endswith("_per_min"))
+"""Those that depend on how long was counted."""
+
+
 def values(totals: RequestTotals, minutes: float, metrics: Iterable[str] = METRICS) -> dict[str, Number]:
     return {metric: METRICS[metric](totals, minutes) for metric in metrics}
 

@@ -14,6 +14,7 @@ from controlplane.database import Database
 from controlplane.errors import InvalidInputError
 from controlplane.store import Store
 from controlplane.telemetry import points, series, tables
+from controlplane.telemetry.axis import Axis
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.values import (
     Chart,
@@ -40,6 +41,9 @@ SUMMARY_S = 3.0
 """The overview's numbers are computed this seldom, however many look at them."""
 
 SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
+
+RATES = {*points.RATES, "cost_per_min", "per_min"}
+"""Whatever is counted by the minute, under any name that a chart gives it."""
 
 Label = Literal["request_class", "model", "variant", "safe_mode"]
 LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode")
@@ -95,16 +99,17 @@ class Signals:
                 connection, environment, "request", step_s=step_s, since=start, until=until,
                 prefix=only.request_class + series.SEPARATOR if only.request_class else "",
             )  # fmt: skip
+            counted = await tables.first_rollup(connection, environment, "request", step_s, since=start, until=until)
+        axis = Axis.of(since, until, step_s, counted=counted, now=self._clock.now())
         lines: dict[tuple[str, ...], dict[int, dict[str, RequestTotals]]] = defaultdict(lambda: defaultdict(dict))
         for row in rows:
             key = series.request_key(row.series)
             if only.admits(key):
                 models = lines[tuple(getattr(key, label) for label in by)][int(row.at.timestamp())]
                 _add(models, key.model, series.decode_request(row.totals))
-        times = list(range(int(start.timestamp()), int(until.timestamp()), step_s))
-        drawn = [self._line(dict(zip(by, labels, strict=True)), line, times, step_s) for labels, line in lines.items()]
+        drawn = [self._line(dict(zip(by, labels, strict=True)), line, axis) for labels, line in lines.items()]
         drawn.sort(key=lambda line: (-line.requests, *line.labels.values()))
-        return Chart(step_s, times, drawn, await self._marks(environment, since, until))
+        return Chart(step_s, axis.times, drawn, await self._marks(environment, since, until))
 
     async def summary(self, actor: Actor, environment: str) -> SignalsSummary:
         """The overview's numbers; computed at most every SUMMARY_S for everybody."""
@@ -154,37 +159,40 @@ class Signals:
             totals = series.decode_custom(row.totals)
             lines[row.series][int(row.at.timestamp())] = points.custom_values(totals, step_s / 60)
             counts[row.series] += totals.n
-        times = list(range(int(start.timestamp()), int(until.timestamp()), step_s))
+        axis = Axis.of(since, until, step_s, counted=None, now=self._clock.now())
         names = ("per_min", "mean", "p50", "p95")
         drawn = [
             ChartSeries(
                 dict(zip(("name", "attributes"), series.custom_key(label), strict=True)), counts[label], {}, {},
-                {metric: [line.get(time, {}).get(metric) for time in times] for metric in names},
+                {metric: [line.get(time, {}).get(metric) for time in axis.times] for metric in names},
             )
             for label, line in lines.items()
         ]  # fmt: skip
-        return Chart(step_s, times, drawn, await self._marks(environment, since, until))
+        for each in drawn:
+            _leave_out_what_still_counts(each.values, axis)
+        return Chart(step_s, axis.times, drawn, await self._marks(environment, since, until))
 
-    def _line(
-        self, labels: dict[str, str], line: dict[int, dict[str, RequestTotals]], times: Sequence[int], step_s: int
-    ) -> ChartSeries:
-        minutes = step_s / 60
+    def _line(self, labels: dict[str, str], line: dict[int, dict[str, RequestTotals]], axis: Axis) -> ChartSeries:
         values: dict[str, list[Number]] = {metric: [] for metric in (*points.METRICS, "cost_per_min")}
-        for time in times:
+        for time in axis.times:
             models = line.get(time)
-            found = points.values(points.total(list(models.values())), minutes) if models else {}
+            found = points.values(points.total(list(models.values())), axis.minutes) if models else {}
             for metric in points.METRICS:
                 values[metric].append(found.get(metric))
-            values["cost_per_min"].append(points.cost_per_min(models, self._prices, minutes) if models else None)
-        by_model: dict[str, RequestTotals] = {}
-        for models in line.values():
-            for model, totals in models.items():
-                _add(by_model, model, totals)
-        whole = points.total(list(by_model.values()))
-        spanned = max(1, len(times)) * minutes
-        totals_ = points.values(whole, spanned)
-        totals_["cost_per_min"] = points.cost_per_min(by_model, self._prices, spanned)
-        return ChartSeries(labels, whole.requests, totals_, points.breakdown(whole), values)
+            values["cost_per_min"].append(points.cost_per_min(models, self._prices, axis.minutes) if models else None)
+        _leave_out_what_still_counts(values, axis)
+        whole = points.total(list(_by_model(line.values()).values()))
+        totals = {**points.values(whole, 1), **self._rates(line, axis)}
+        return ChartSeries(labels, whole.requests, totals, points.breakdown(whole), values)
+
+    def _rates(self, line: dict[int, dict[str, RequestTotals]], axis: Axis) -> dict[str, Number]:
+        """Averages over the steps that can be averaged; nothing when there is none yet."""
+        minutes = len(axis.averaged) * axis.minutes
+        if not minutes:
+            return dict.fromkeys((*points.RATES, "cost_per_min"))
+        models = _by_model(line.get(time, {}) for time in axis.averaged)
+        rates = points.values(points.total(list(models.values())), minutes, points.RATES)
+        return {**rates, "cost_per_min": points.cost_per_min(models, self._prices, minutes)}
 
     async def _marks(self, environment: str, since: datetime, until: datetime) -> list[Mark]:
         commits = await self._store.list_commits(environment, since=since, until=until, limit=MAX_MARKS)
@@ -212,7 +220,9 @@ class Signals:
                 kept[minute] = read.get(minute, {})
         table = {minute: kept[minute] if minute in kept else read.get(minute, {}) for minute in minutes}
         names = sorted({name for classes in table.values() for name in classes})
-        return SignalsSummary(environment, now, [self._class(name, table, minutes) for name in names])
+        begun = next((i for i, minute in enumerate(minutes) if table[minute]), 0)
+        recent = minutes[max(begun, SPARK_MINUTES - NOW_MINUTES) :]
+        return SignalsSummary(environment, now, [self._class(name, table, minutes, recent) for name in names])
 
     async def _read_minutes(self, environment: str, since: datetime, until: datetime) -> dict[datetime, ByClass]:
         async with self._database.reading() as connection:
@@ -225,20 +235,20 @@ class Signals:
             _add(found[row.at][key.request_class], key.model, series.decode_request(row.totals))
         return found
 
-    def _class(self, name: str, table: dict[datetime, ByClass], minutes: Sequence[datetime]) -> ClassSignals:
+    def _class(
+        self, name: str, table: dict[datetime, ByClass], minutes: Sequence[datetime], recent: Sequence[datetime]
+    ) -> ClassSignals:
+        """`recent` are the minutes that are now: since the environment counts, and at most NOW_MINUTES."""
         sparks: dict[str, list[Number]] = {metric: [] for metric in SPARKS}
         for minute in minutes:
             models = table[minute].get(name)
             found = points.values(points.total(list(models.values())), 1, SPARKS) if models else {}
             for metric in SPARKS:
                 sparks[metric].append(found.get(metric))
-        by_model: dict[str, RequestTotals] = {}
-        for minute in minutes[-NOW_MINUTES:]:
-            for model, totals in table[minute].get(name, {}).items():
-                _add(by_model, model, totals)
-        whole = points.total(list(by_model.values()))
-        now = points.values(whole, NOW_MINUTES)
-        now["cost_per_min"] = points.cost_per_min(by_model, self._prices, NOW_MINUTES)
+        models = _by_model(table[minute].get(name, {}) for minute in recent)
+        whole = points.total(list(models.values()))
+        now = points.values(whole, len(recent))
+        now["cost_per_min"] = points.cost_per_min(models, self._prices, len(recent))
         return ClassSignals(name, now, points.breakdown(whole), sparks)
 
 
@@ -252,6 +262,20 @@ def _step_s(since: datetime, until: datetime) -> int:
 def _add(into: dict[str, RequestTotals], model: str, totals: RequestTotals) -> None:
     known = into.get(model)
     into[model] = known.plus(totals) if known else totals
+
+
+def _by_model(steps: Iterable[dict[str, RequestTotals]]) -> dict[str, RequestTotals]:
+    found: dict[str, RequestTotals] = {}
+    for models in steps:
+        for model, totals in models.items():
+            _add(found, model, totals)
+    return found
+
+
+def _leave_out_what_still_counts(values: dict[str, list[Number]], axis: Axis) -> None:
+    """A rate of a minute that has just begun would look like an outage."""
+    for metric in values.keys() & RATES:
+        values[metric][axis.over :] = [None] * (len(axis.times) - axis.over)
 
 
 def parse_labels(names: Iterable[str]) -> tuple[Label, ...]:

@@ -140,6 +140,21 @@ async def rollups_between(
     return [RollupRow(row.at, row.series, row.totals) for row in rows]
 
 
+async def first_rollup(
+    connection: ReadConnection, environment: str, kind: str, step_s: int, *, since: datetime, until: datetime
+) -> datetime | None:
+    """The first step with any row."""
+    rows = await connection.execute(
+        text(
+            "SELECT min(at) FROM telemetry_rollup WHERE environment = :environment AND kind = :kind"
+            " AND step_s = :step AND at >= :since AND at < :until"
+        ),
+        {"environment": environment, "kind": kind, "step": step_s, "since": since, "until": until},
+    )
+    found: datetime | None = rows.scalar_one()
+    return found
+
+
 class FlagUseRow(NamedTuple):
     flag: str
     variant: str

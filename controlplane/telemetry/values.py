@@ -82,7 +82,9 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class ChartSeries(msgspec.Struct, frozen=True):
-    """One line of each chart. `values[metric][i]` belongs to the chart's `times[i]`; null = nothing observed."""
+    """One line of each chart. `values[metric][i]` belongs to the chart's `times[i]`; null = nothing observed, and for a
+    rate also that the step is not over. `totals` of rates are averages over the steps that are, since the environment's
+    first data in the chart."""
 
     labels: dict[str, str]
     requests: int
@@ -111,7 +113,8 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 class ClassSignals(msgspec.Struct, frozen=True):
-    """One request class now (the last five whole minutes) and over the last hour, a value a minute."""
+    """One request class now (the last five whole minutes, or those since the environment counts) and over the last hour,
+    a value a minute."""
 
     request_class: str
     now: dict[str, Number]

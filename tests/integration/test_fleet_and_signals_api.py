@@ -20,6 +20,7 @@ from controlplane.app import create_app, open_services
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
+from controlplane.telemetry import series
 from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, SignalsSummary, Spread
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +38,22 @@ class Plane(NamedTuple):
         response = await self.http.get(f"/api/v1/environments/{self.environment}{path}", params=params)
         assert response.status_code == 200, response.text
         return msgspec.json.decode(response.content, type=type_)
+
+    def count(self, now: datetime, *, minutes_ago: int = 0) -> None:
+        """It is `now`, and stays it; what is reported was counted so long ago."""
+        self.services.telemetry.signals._clock = _Standing(now)
+        self.services.telemetry.ingest._clock = _Standing(now - timedelta(minutes=minutes_ago))
+
+    async def report(self, n: int) -> None:
+        """So many requests of one class, half of them refused."""
+        telemetry = Telemetry("i-1", "support")
+        for i in range(n):
+            telemetry.record(
+                RequestKey("support-reply", "haiku", "small", ""), Report(refused=i % 2 == 0, input_tokens=1000)
+            )
+        message = telemetry.message(final=True)
+        assert message is not None
+        await self.nats.request(f"bot.{self.environment}.i-1.m", message, timeout=10)
 
     async def present(self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False) -> None:
         now = int(time.time() * 1000)
@@ -173,6 +190,7 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
     telemetry.track("thumbs-up", attributes={"plan": "pro"})
     message = telemetry.message(final=True)
     assert message is not None
+    plane.count(half_past(), minutes_ago=2)
     answer = await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
     assert answer.data == b"+"
 
@@ -197,10 +215,8 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
 async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:
     telemetry = Telemetry("i-1", "support")
     telemetry.record(RequestKey("support-reply", "haiku", "small", ""), Report(duration_ms=100.0))
-    clock = _Earlier(timedelta(minutes=2))
     signals = plane.services.telemetry.signals
-    ingest = plane.services.telemetry.ingest
-    ingest._clock = clock  # type: ignore[attr-defined]
+    plane.count(half_past(), minutes_ago=2)
     message = telemetry.message(final=True)
     assert message is not None
     await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
@@ -208,18 +224,60 @@ async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:
     summary: SignalsSummary = await plane.get("/signals/summary", SignalsSummary)
     assert [one.request_class for one in summary.classes] == ["support-reply"]
     one = summary.classes[0]
-    assert one.now["requests_per_min"] == 0.2
+    assert one.now["requests_per_min"] == 0.5, "of the two minutes since there was anything to count"
     assert len(one.sparks["requests_per_min"]) == 60
     assert one.sparks["requests_per_min"].count(1.0) == 1
     assert await signals.summary(system_actor("t"), plane.environment) == summary
 
 
-class _Earlier:
-    def __init__(self, by: timedelta) -> None:
-        self._by = by
+async def test_the_summary_looks_back_five_minutes_at_most(plane: Plane) -> None:
+    now = half_past()
+    for ago, n in ((10, 50), (2, 4)):
+        plane.count(now, minutes_ago=ago)
+        await plane.report(n)
+
+    summary: SignalsSummary = await plane.get("/signals/summary", SignalsSummary)
+    assert summary.classes[0].now["requests_per_min"] == 0.8
+
+
+async def test_a_rate_is_of_the_minutes_since_the_first_request(plane: Plane) -> None:
+    now = half_past()
+    for ago, n in ((4, 6), (1, 4)):
+        plane.count(now, minutes_ago=ago)
+        await plane.report(n)
+
+    chart: Chart = await plane.get("/signals", Chart)
+    line = chart.series[0]
+    assert (line.requests, line.totals["requests_per_min"], line.totals["tokens_per_min"]) == (10, 2.5, 2500.0)
+    assert line.totals["cost_per_min"] == pytest.approx(0.0025)
+    only: Chart = await plane.get("/signals", Chart, request_class="support-reply")
+    assert only.series[0].totals == line.totals
+
+
+async def test_a_minute_that_is_not_over_has_shares_but_no_rates(plane: Plane) -> None:
+    plane.count(half_past())
+    await plane.report(10)
+
+    chart: Chart = await plane.get("/signals", Chart)
+    line = chart.series[0]
+    assert line.requests == 10
+    for rate in ("requests_per_min", "tokens_per_min", "cost_per_min"):
+        assert set(line.values[rate]) == {None}
+        assert line.totals[rate] is None
+    assert 0.5 in line.values["refusal_share"]
+
+
+def half_past() -> datetime:
+    """In the middle of the present minute."""
+    return series.floor(datetime.now(UTC), series.FINE_S) + timedelta(seconds=30)
+
+
+class _Standing:
+    def __init__(self, at: datetime) -> None:
+        self._at = at
 
     def now(self) -> datetime:
-        return datetime.now(UTC) - self._by
+        return self._at
 
 
 @pytest.mark.parametrize(
