@@ -32,7 +32,7 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(
     rollout: Rollout, facts: Facts, judged: Sequence[Judged], safe_mode: Sequence[str], now: datetime
 ) -> Decision:
-    """`judged` is `judge(rollout, facts)`; `safe_mode` names the activations that touch the rollout's requests."""
+    """`judged` is `judge(rollout, facts)`; `safe_mode` names the profiles that touch the rollout's requests."""
     progress = rollout.progress
     if progress.state == "paused":
         if progress.paused_by != "safe_mode":
@@ -118,7 +118,7 @@ def look(
 
 
 def _touched(safe_mode: Sequence[str]) -> str:
-    return f"safe mode ({', '.join(safe_mode)}) touches its requests, so its evidence would mislead"
+    return f"safe mode {' and '.join(safe_mode)} touches its requests, so its evidence would mislead"
 
 
 def _span(seconds: float) -> str:

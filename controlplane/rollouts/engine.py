@@ -3,7 +3,7 @@ was decided on, so a second one is refused and decides again on what is then tru
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -48,8 +48,12 @@ class Context(msgspec.Struct, frozen=True):
     flag: Flag
     request_classes: tuple[str, ...]
     """Those that the flag governs."""
-    safe_mode: tuple[str, ...]
-    """Activations in force that touch them."""
+    safe_mode: Mapping[str, str]
+    """Activations in force that touch them, each with its profile."""
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.safe_mode.values())))
 
 
 async def read_context(store: Store, environment: str, key: str, now: datetime) -> Context:
@@ -66,8 +70,12 @@ async def read_context(store: Store, environment: str, key: str, now: datetime) 
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
     activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
-    touching = [key for key, activation in activations if _in_force(activation, now) and _touches(activation, classes)]
-    return Context(environment, key, head.revision, rollout, flag, classes, tuple(touching))
+    touching = {
+        key: activation.profile
+        for key, activation in activations
+        if _in_force(activation, now) and _touches(activation, classes)
+    }
+    return Context(environment, key, head.revision, rollout, flag, classes, touching)
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:
@@ -152,7 +160,7 @@ class Engine:
     async def look(self, context: Context) -> tuple[Decision, tuple[Judged, ...]]:
         """What would be done now, and on which evidence."""
         facts = await self._facts.read(context.environment, context.key, context.rollout)
-        return look(context.rollout, facts, context.safe_mode, self._clock.now())
+        return look(context.rollout, facts, context.profiles, self._clock.now())
 
     async def _act(self, context: Context) -> None:
         decision, _ = await self.look(context)

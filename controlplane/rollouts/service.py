@@ -133,14 +133,14 @@ class Rollouts:
     async def _view(self, context: Context, facts: Facts) -> RolloutView:
         rollout, now = context.rollout, self._clock.now()
         judged = judge(rollout, facts)
-        decision = decide(rollout, facts, judged, context.safe_mode, now)
+        decision = decide(rollout, facts, judged, context.profiles, now)
         return RolloutView(
             summary=_summary(context.key, rollout),
             revision=context.revision,
             spec=rollout,
             stages=tuple(_stage(rollout, index, stage) for index, stage in enumerate(rollout.stages)),
             request_classes=context.request_classes,
-            safe_mode=context.safe_mode,
+            safe_mode=tuple(context.safe_mode),
             next=NextStep(decision.act, decision.why, decision.ready_at),
             elapsed_s=elapsed_s(rollout.progress, now),
             treatment_units=facts.treatment_units,

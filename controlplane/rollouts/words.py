@@ -43,9 +43,15 @@ def bounds(found: Judged) -> str:
     """Between which the treatment's difference surely is; empty while nothing is sure."""
     if found.lower is None or found.upper is None:
         return ""
-    if found.measure in TIMES:
-        return f"{math.exp(found.lower):.2f} to {math.exp(found.upper):.2f} times the control's"
-    return f"{found.lower:+.3f} to {found.upper:+.3f}"
+    lower, upper = difference(found, found.lower), difference(found, found.upper)
+    return (
+        f"{lower:.2f} to {upper:.2f} times the control's" if found.measure in TIMES else f"{lower:+.3f} to {upper:+.3f}"
+    )
+
+
+def difference(found: Judged, value: float) -> float:
+    """A bound or a limit of the treatment's difference: of times, as a multiple of the control's."""
+    return math.exp(value) if found.measure in TIMES else value
 
 
 def limit(found: Judged) -> str:
@@ -53,4 +59,5 @@ def limit(found: Judged) -> str:
         return f"at most {100 * found.limit:g} %"
     if found.evidence is not None:
         return f"{found.limit:g} times"
-    return f"{math.exp(found.limit):.3g} times" if found.measure in TIMES else f"{found.limit:+.3g}"
+    allowed = difference(found, found.limit)
+    return f"{allowed:.3g} times" if found.measure in TIMES else f"{allowed:+.3g}"

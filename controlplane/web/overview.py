@@ -22,7 +22,7 @@ from controlplane.web.render import View
 from controlplane.web.safe_mode import panel_fleet
 from controlplane.web.safe_panel import FleetNow, SafePanel, safe_panel
 from controlplane.web.visit import Viewer, Visit
-from controlplane.web.words import basis_points, short, words
+from controlplane.web.words import basis_points, sentence, short, words
 
 COMMITS = 10
 MAX_CLASSES = 30
@@ -122,7 +122,7 @@ def rollout_line(environment: str, each: RolloutSummary) -> RolloutLine:
     phases = ("done" if i < each.stage else "current" if i == each.stage else "" for i in range(each.stages))
     tone = STATE_TONES.get(each.state, "")
     href = url(environment, "rollouts", each.key)
-    return RolloutLine(each.key, href, words(each.state), tone, stage + each.why, tuple(phases))
+    return RolloutLine(each.key, href, words(each.state), tone, stage + sentence(each.why), tuple(phases))
 
 
 async def signal_rows(visit: Viewer, environment: str) -> tuple[SignalRow, ...]:

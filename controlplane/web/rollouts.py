@@ -12,7 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.values import Preview, RolloutView, StageView
-from controlplane.rollouts.words import TIMES, level, limit, strength
+from controlplane.rollouts.words import TIMES, difference, level, limit, strength
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.overview import STATE_TONES, RolloutLine, rollout_line
@@ -20,7 +20,7 @@ from controlplane.web.parts import StageStep
 from controlplane.web.render import View
 from controlplane.web.signals import ChartView, TableRow
 from controlplane.web.visit import Visit, saved
-from controlplane.web.words import basis_points, count, percent, span, words
+from controlplane.web.words import basis_points, count, percent, sentence, span, words
 
 MOVES = {
     "draft": ("start", "abort"),
@@ -46,7 +46,7 @@ DOES = {
     "abort": "Takes the rollout's rules out of the flag and ends it.",
 }
 VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
-SHARES = {"errors", "refusals", "format_errors", "fallbacks", "escalations"}
+TIMES_UNIT = "times the control's"
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -83,6 +83,7 @@ class RolloutsPage(View, frozen=True, kw_only=True):
     open: tuple[RolloutLine, ...]
     closed: tuple[RolloutLine, ...]
     new_href: str
+    here: str
 
 
 class RolloutPage(View, frozen=True, kw_only=True):
@@ -103,7 +104,7 @@ class RolloutPage(View, frozen=True, kw_only=True):
     units: str
     mismatch: str
     edited: bool
-    safe_mode: tuple[str, ...]
+    safe_mode: bool
     guards: tuple[Guard, ...]
     charts: tuple[ChartView, ...]
     needed: tuple[Needed, ...]
@@ -137,10 +138,11 @@ class RolloutsController(Controller):
         may = visit.may(Action.ROLLOUT, environment)
         return visit.page(
             RolloutsPage(
-                frame=await visit.frame(environment, "rollouts"),
+                frame=await visit.frame(environment, "rollouts", live=True),
                 open=tuple(line for is_open, line in lines if is_open),
                 closed=tuple(line for is_open, line in lines if not is_open),
                 new_href=url(environment, "rollouts", "new") if may else "",
+                here=url(environment, "rollouts"),
             )
         )
 
@@ -205,15 +207,15 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         tone=STATE_TONES.get(summary.state, ""),
         stages=tuple(_stage(each, found) for each in found.stages),
         next_title=_next_title(summary.state, found.next.act),
-        why=_sentence(found.next.why or summary.why),
+        why=sentence(found.next.why or summary.why),
         ready=_ready(found.next.ready_at, visit.now),
         units=f"{count(found.treatment_units)} and {count(found.control_units)} units" if running else "",
         mismatch="The units are not split as the stage says: something decides who gets what before the flag does."
         if mismatched and running else "",
         edited=found.edited,
-        safe_mode=found.safe_mode,
+        safe_mode=bool(found.safe_mode),
         guards=tuple(_guard(each) for each in found.judged),
-        charts=tuple(chart for each in found.judged if (chart := _chart(each))),
+        charts=tuple(chart for each in found.judged if (chart := evidence_chart(each))),
         needed=tuple(_needed(each) for each in found.preview),
         moves=tuple(
             Move(LABELS[step], url(environment, "rollouts", summary.key, "move", step), step in {"start", "resume"})
@@ -232,11 +234,6 @@ def _next_title(state: str, act: str) -> str:
     return {"wait": "Why it waits", "advance": "About to advance", "hold": "Why it holds"}.get(
         act, words(act).capitalize()
     )
-
-
-def _sentence(text: str) -> str:
-    said = text[:1].upper() + text[1:]
-    return said if not said or said.endswith((".", "!", "?")) else f"{said}."
 
 
 def _ready(at: datetime | None, now: datetime) -> str:
@@ -276,7 +273,7 @@ def _arm(each: Judged, value: float | None, n: int) -> str:
     return "-" if value is None else f"{level(each, value)} of {count(n)}"
 
 
-def _chart(each: Judged) -> ChartView | None:
+def evidence_chart(each: Judged) -> ChartView | None:
     """Evidence as a share of what decides, or the interval of a mean against its limit."""
     if len(each.times) < 2:
         return None
@@ -288,8 +285,8 @@ def _chart(each: Judged) -> ChartView | None:
         lines, unit = ("evidence", "decides at"), "% of what decides"
     elif each.upper_over_time:
         bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
-        values = [(_number(low), _number(high), f"{each.limit:.4g}") for low, high in bounds]
-        lines, unit = ("lower bound", "upper bound", "limit"), ""
+        values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
+        lines, unit = ("lower bound", "upper bound", "limit"), TIMES_UNIT if each.measure in TIMES else ""
     else:
         return None
     rows = tuple(
@@ -301,8 +298,8 @@ def _chart(each: Judged) -> ChartView | None:
                      f"{title}: now {last} {unit}")  # fmt: skip
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _number(each: Judged, value: float | None) -> str:
+    return "" if value is None else f"{difference(each, value):.4g}"
 
 
 def _needed(each: Preview) -> Needed:

@@ -106,6 +106,12 @@ def words(identifier: object) -> str:
     return str(identifier).replace("_", " ")
 
 
+def sentence(text: str) -> str:
+    """paused: why → Paused: why."""
+    said = text[:1].upper() + text[1:]
+    return said if not said or said.endswith((".", "!", "?")) else f"{said}."
+
+
 def initials(name: str) -> str:
     parts = [
         part for part in name.split("@", maxsplit=1)[0].replace(".", " ").replace("-", " ").split() if part[0].isalnum()

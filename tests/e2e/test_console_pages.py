@@ -149,6 +149,20 @@ def test_hostile_content_is_shown_harmlessly(demo: Demo) -> None:
     assert ran == []
 
 
+@pytest.mark.parametrize("path", ["", "/rollouts"])
+def test_an_open_list_of_rollouts_follows_them(demo: Demo, path: str) -> None:
+    seen = demo.visit()
+    seen.page.goto(f"/e/production{path}")
+    line = seen.page.locator("#open-rollouts li").filter(has_text=demo.known["rollout"])
+    expect(line).to_contain_text("running", timeout=60_000)
+    demo.up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "to see it pause")
+    expect(line).to_contain_text("Paused: safe mode contain touches its requests, so its evidence would mislead.")
+    demo.up.json("safe-mode", "off", "--reason", "to see it resume")
+    expect(line).to_contain_text("Resumed")
+    seen.page.context.close()
+    seen.check()
+
+
 def test_an_open_page_of_a_rollout_follows_it_until_a_bad_model_rolls_itself_back(demo: Demo) -> None:
     """Its head too: who looks while safe mode is lifted must not believe it paused, nor be offered to resume it."""
     seen = demo.visit()

@@ -103,6 +103,8 @@ async def test_safe_mode_on_its_requests_pauses_it_and_lifting_resumes_it(world:
     await world.tick()
     paused = await world.view()
     assert (paused.summary.state, paused.spec.progress.paused_by) == ("paused", "safe_mode")
+    assert "safe mode calm touches its requests" in paused.summary.why
+    assert paused.safe_mode == ("a",)
 
     await world.live(5, bad)
     await world.changes.commit(ME, ENVIRONMENT, [Operation("del", "safe_mode_activation", "a")], "off")

@@ -134,6 +134,7 @@ def test_the_last_stage_completes() -> None:
 def test_safe_mode_pauses_it_and_its_end_resumes_it() -> None:
     paused = decided(rollout(), safe_mode=("outage",))
     assert (paused.act, paused.paused_by) == ("pause", "safe_mode")
+    assert paused.why == "paused: safe mode outage touches its requests, so its evidence would mislead"
 
     after = move(rollout(), "pause", paused.why, NOW, paused_by="safe_mode")
     assert decided(after, safe_mode=("outage",)).act == "wait"

@@ -1,11 +1,14 @@
 """Evidence in words: no logarithm reaches a person."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.words import describe, level, limit
+from controlplane.web.rollouts import evidence_chart
 
 REFUSAL = Judged("refusal", "guardrail", "open", 1.5, 0.0731, 0.02, 400, 3_600, evidence=12.34, threshold=40.0)
 DURATION = Judged(
@@ -35,3 +38,21 @@ def test_levels_have_the_unit_of_their_measure() -> None:
     ]  # fmt: skip
     assert level(DURATION, DURATION.control) == "620 ms"
     assert [limit(found) for found in (REFUSAL, DURATION, QUALITY)] == ["1.5 times", "2.5 times", "-0.02"]
+
+
+def test_a_chart_has_the_unit_of_the_evidence() -> None:
+    """Bounds of a time are multiples of the control's; of quality they are what they are."""
+    begun = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    times = (begun, begun + timedelta(minutes=1))
+    duration = msgspec.structs.replace(
+        DURATION, times=times, lower_over_time=(None, math.log(1.42)), upper_over_time=(None, math.log(1.84))
+    )
+    drawn = evidence_chart(duration)
+    assert drawn is not None
+    assert (drawn.unit, drawn.lines) == ("times the control's", ("lower bound", "upper bound", "limit"))
+    assert [row.values for row in drawn.rows] == [("", "", "2.5"), ("1.42", "1.84", "2.5")]
+    quality = evidence_chart(
+        msgspec.structs.replace(QUALITY, times=times, lower_over_time=(-0.1, -0.03), upper_over_time=(0.1, 0.07))
+    )
+    assert quality is not None
+    assert (quality.unit, quality.totals) == ("", ("-0.03", "0.07", "-0.02"))

@@ -26,7 +26,8 @@ NOW = datetime(2026, 11, 22, 14, 7, 31, tzinfo=UTC)
         (words.ago(NOW - timedelta(days=2), NOW), "20 Nov 14:07"), (words.left(NOW + timedelta(minutes=59, seconds=48), NOW), "59 min 48 s"),
         (words.left(NOW - timedelta(seconds=5), NOW), "0 min 0 s"), (words.day(NOW, NOW), "Today, 22 November"),
         (words.day(NOW - timedelta(days=1), NOW), "Yesterday, 21 November"), (words.initials("mara.lind@example.com"), "ML"),
-        (words.initials("\u202e"), "?"),
+        (words.initials("\u202e"), "?"), (words.sentence("paused: why"), "Paused: why."), (words.sentence("Why?"), "Why?"),
+        (words.sentence(""), ""),
     ],
 )  # fmt: skip
 def test_said(said: str, expected: str) -> None:
