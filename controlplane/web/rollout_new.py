@@ -1,5 +1,6 @@
 """Planning a rollout: a typed form; the draft's own page then says how many units its guardrails need."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,7 +18,7 @@ from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import Option
 from controlplane.web.render import View
-from controlplane.web.typed_form import Leaf, Node, Place, fields, find, new_item
+from controlplane.web.typed_form import Node, Place, fields, find, new_item, offer
 from controlplane.web.visit import Visit, saved
 
 PLAN: Document = {
@@ -36,12 +37,20 @@ PLAN: Document = {
 """A careful start; every number of it can be changed."""
 
 HINTS = {
-    "flag": "The flag whose variants are compared.",
+    "flag": "Its variants are compared.",
     "control": "What people get now.",
     "treatment": "What they shall get.",
     "unit": "The attribute that keeps somebody in one arm.",
+    "min_duration_s": "So long at least, pauses not counted.",
+    "min_units": "So many in the treatment at least.",
+    "approval": "A person decides before it goes on.",
     "no_worse_than": "As a multiple of the control.",
     "max_rate": "Instead of a multiple: a share of the treatment's requests, 0.05 for 5 %.",
+    "max_drop": "Of quality: how far the mean may fall.",
+    "action": "Safe mode also rolls back.",
+    "profile": "What action “safe mode” activates.",
+    "on_inconclusive": "Time and units are reached, a gate is not: hold waits, advance goes on, rollback goes back.",
+    "on_no_data": "The time is over and the units did not come: the same three.",
     "alpha": "How often, at most, a good treatment may be rolled back.",
 }
 
@@ -138,15 +147,21 @@ async def _variants(visit: Visit, environment: str, flag: str) -> tuple[str, ...
 async def _nodes(
     visit: Visit, environment: str, document: Document, errors: dict[str, str], variants: tuple[str, ...]
 ) -> tuple[Node, ...]:
-    flags = await visit.services.reads.resources(visit.actor, environment, "flag", limit=500)
-    choices = {"flag": [item.key for item in flags.items], "control": list(variants), "treatment": list(variants)}
-    made: list[Node] = []
-    for node in fields(Rollout, document, Place("", "", "", errors, HINTS), frozenset({"progress"})):
-        name = node.name.rpartition("/")[2] if isinstance(node, Leaf) else ""
-        if isinstance(node, Leaf) and name in choices:
-            known = choices[name]
-            options = (Option("", "choose…"), *(Option(each, each) for each in known))
-            made.append(msgspec.structs.replace(node, control="choice", options=options))
-        else:
-            made.append(node)
-    return tuple(made)
+    async def keys(kind: str) -> list[str]:
+        return [
+            item.key for item in (await visit.services.reads.resources(visit.actor, environment, kind, limit=500)).items
+        ]
+
+    choices = {
+        "flag": _picker("choose…", await keys("flag")),
+        "control": _picker("choose…", variants),
+        "treatment": _picker("choose…", variants),
+        "cohort": _picker("everyone", await keys("cohort")),
+        "profile": _picker("none", await keys("safe_mode_profile")),
+    }
+    made = fields(Rollout, document, Place("", "", "", errors, HINTS), frozenset({"progress"}))
+    return tuple(offer(node, choices) for node in made)
+
+
+def _picker(none: str, keys: Iterable[str]) -> tuple[Option, ...]:
+    return (Option("", none), *(Option(key, key) for key in keys))

@@ -106,6 +106,20 @@ def describe(kind: inspect.Type, value: Any, place: Place) -> Node:
     return _leaf("json", "json", _dump(value), place)
 
 
+def offer(node: Node, choices: Mapping[str, tuple[Option, ...]]) -> Node:
+    """The same form, with a picker for every field that `choices` names."""
+    if isinstance(node, Leaf):
+        options = choices.get(node.name.rpartition("/")[2])
+        return msgspec.structs.replace(node, control="choice", options=options) if options else node
+    if isinstance(node, Group):
+        return _offer_in(node, choices)
+    return msgspec.structs.replace(node, items=tuple(_offer_in(item, choices) for item in node.items))
+
+
+def _offer_in(group: Group, choices: Mapping[str, tuple[Option, ...]]) -> Group:
+    return msgspec.structs.replace(group, children=tuple(offer(child, choices) for child in group.children))
+
+
 def blank(kind: inspect.Type) -> Any:
     """What a new value of this type starts as: only what must be there, and nothing that is right by accident."""
     kind, _ = _unwrap(kind)

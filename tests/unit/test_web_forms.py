@@ -22,7 +22,8 @@ from controlplane.web.flag_rules import (
     serve_row,
     values_text,
 )
-from controlplane.web.typed_form import Group, Items, Leaf, Node, Place, describe, fields
+from controlplane.web.parts import Option
+from controlplane.web.typed_form import Group, Items, Leaf, Node, Place, describe, fields, offer
 
 ROUTE = {
     "targets": {
@@ -102,6 +103,18 @@ def _leaves(node: Node) -> list[Leaf]:
         return [node]
     inner = node.children if isinstance(node, Group) else node.items
     return [leaf for child in inner for leaf in _leaves(child)]
+
+
+def test_what_names_something_is_picked_wherever_it_stands() -> None:
+    plan = {"flag": "model", "stages": [{"weight_bp": 500, "cohort": "beta"}], "guardrails": [{"measure": "error"}]}
+    cohorts = (Option("", "everyone"), Option("beta", "beta"))
+    made = [
+        offer(node, {"cohort": cohorts}) for node in fields(KINDS["rollout"], plan, Place("", "", "", {}), frozenset())
+    ]
+    found = {leaf.name: leaf for node in made for leaf in _leaves(node)}
+    cohort = found["text?:/stages/[0]/cohort"]
+    assert (cohort.control, cohort.options, cohort.value) == ("choice", cohorts, "beta")
+    assert found["text?:/guardrails/[0]/profile"].control == "text"
 
 
 def test_text_that_is_no_number_is_kept_for_the_parser_to_refuse() -> None:
