@@ -12,6 +12,7 @@ from litestar.response import Redirect
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
 from controlplane.web.access_frame import Shown, Tab, tabs
+from controlplane.web.agents import browser
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import Option
@@ -117,7 +118,7 @@ class KeysController(Controller):
         found = await visit.services.access.sessions.list_sessions(visit.actor)
         rows = tuple(
             SecretRow(
-                each.id, "this browser" if each.current else each.agent[:80] or "unknown browser", each.address, each.method,
+                each.id, browser(each.agent) + ", this one" * each.current, each.address, each.method,
                 each.created_at, each.expires_at, each.seen_at, "", url(environment, "access", "sessions", each.id),
             )
             for each in found

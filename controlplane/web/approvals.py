@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
+from controlplane.access.audit import Event
 from controlplane.access.proposals import Proposal
 from controlplane.api.parameters import Before
 from controlplane.errors import BrownoutError
@@ -18,12 +19,13 @@ from controlplane.web.access_frame import Tab, tabs
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.jsondiff import diff_changes
-from controlplane.web.parts import DiffLine
+from controlplane.web.parts import DiffLine, Option
 from controlplane.web.render import View
 from controlplane.web.visit import Visit, saved
 from controlplane.web.words import number, plural, words
 
 AUDIT_PAGE = 100
+EVENTS = tuple(Event)
 
 
 class ProposalRow(msgspec.Struct, frozen=True):
@@ -104,7 +106,10 @@ class AuditPage(View, frozen=True, kw_only=True):
     tabs: tuple[Tab, ...]
     rows: tuple[AuditRow, ...]
     who: str
+    event: str
+    events: tuple[Option, ...]
     next_href: str
+    here: str
 
 
 class ApprovalsController(Controller):
@@ -175,15 +180,17 @@ class ApprovalsController(Controller):
         self,
         visit: NamedDependency[Visit],
         environment: FromPath[str],
+        *,
         who: FromQuery[str] = "",
+        event: FromQuery[str] = "",
         before: Before = None,
     ) -> Response[Any]:
+        only = Event(event) if event in EVENTS else None
         found = await visit.services.access.audit.list_events(
-            visit.actor, before=before, limit=AUDIT_PAGE, who=who.strip(), environment=environment
+            visit.actor, before=before, limit=AUDIT_PAGE, event=only, who=who.strip(), environment=environment
         )
-        more = (
-            url(environment, "access", "audit", who=who, before=found[-1].sequence) if len(found) == AUDIT_PAGE else ""
-        )
+        asked = {"who": who, "event": only or ""}
+        more = len(found) == AUDIT_PAGE
         return visit.page(
             AuditPage(
                 frame=await visit.frame(environment, "access"),
@@ -203,7 +210,10 @@ class ApprovalsController(Controller):
                     for line in found
                 ),
                 who=who,
-                next_href=more,
+                event=only or "",
+                events=(Option("", "anything"), *(Option(each, words(each)) for each in EVENTS)),
+                next_href=url(environment, "access", "audit", **asked, before=found[-1].sequence) if more else "",
+                here=url(environment, "access", "audit"),
             )
         )
 
