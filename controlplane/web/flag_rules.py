@@ -221,10 +221,11 @@ def read_values(text: str, *, numeric: bool = False) -> list[Any]:
 
 
 def _parts(text: str) -> list[str]:
-    """Split at commas outside of double quotes."""
-    parts, quoted = [""], False
+    """Split at commas outside of double quotes, in which a backslash escapes."""
+    parts, quoted, escaped = [""], False, False
     for character in text:
-        quoted ^= character == '"'
+        quoted ^= character == '"' and not escaped
+        escaped = quoted and character == "\\" and not escaped
         if character == "," and not quoted:
             parts.append("")
         else:

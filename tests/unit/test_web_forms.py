@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import inspect
 
@@ -163,6 +163,7 @@ def test_entries_of_maps_are_added_under_a_free_name_and_removed_by_place() -> N
     assert document["variants"] == {"new-2": 2}
 
 
+@example(values=['"', "0"])
 @given(
     st.lists(
         st.one_of(
