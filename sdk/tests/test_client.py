@@ -65,6 +65,8 @@ def test_every_setting_can_come_from_the_environment(history: History) -> None:
     ("wrong", "said"),
     [
         ({"urls": None}, "BROWNOUT_NATS_URL"),
+        ({"urls": " , "}, "BROWNOUT_NATS_URL"),
+        ({"urls": "nats://one,https://brownout.example"}, "'https://brownout.example' is not NATS's"),
         ({"environment": None}, "BROWNOUT_ENVIRONMENT"),
         ({"environment": "No Such"}, "environment"),
         ({"key": "bo_sdk_very-secret"}, "not an SDK key"),

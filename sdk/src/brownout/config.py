@@ -18,6 +18,7 @@ STALE_AFTER_S = 30.0
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _ENVIRONMENT = re.compile(r"[a-z0-9-]{1,40}")
+_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ def configure(
         raise ConfigurationError(str(error)) from None
     path = bundle or variables.get("BROWNOUT_BUNDLE")
     return Config(
-        urls=tuple(part.strip() for part in given.split(",") if part.strip()),
+        urls=_servers(given),
         key=sdk_key,
         environment=name,
         service=service or variables.get("BROWNOUT_SERVICE") or "",
@@ -71,6 +72,18 @@ def configure(
         domain=domain or variables.get("BROWNOUT_JETSTREAM_DOMAIN") or "",
         tls=tls,
     )
+
+
+def _servers(given: str) -> tuple[str, ...]:
+    """The likely mistake is the control plane's own URL, which would be tried in vain for ever."""
+    servers = tuple(part.strip() for part in given.split(",") if part.strip())
+    for server in servers:
+        scheme, separator, _ = server.partition("://")
+        if separator and scheme not in _SCHEMES:
+            raise ConfigurationError(f"url {server!r} is not NATS's: {', '.join(f'{known}://…' for known in _SCHEMES)}")
+    if not servers:
+        raise ConfigurationError("no url given: pass url= or set BROWNOUT_NATS_URL")
+    return servers
 
 
 def _required(value: str | None, argument: str, variable: str, variables: Mapping[str, str]) -> str:
