@@ -66,6 +66,15 @@ def test_a_default_is_told_for_everyone_else() -> None:
     assert said(before, route("big", rule)) == ("everyone else, support-reply: model small → big",)
 
 
+def test_of_a_flag_with_very_many_rules_the_fields_are_told_and_nobody_singled_out() -> None:
+    rules = [
+        {"id": f"r{at}", "if": [{"attribute": "plan", "op": "in", "values": [f"p{at}"]}], "serve": "big"}
+        for at in range(501)
+    ]
+    assert said({}, route("small", *rules)) == ("flag support-model: new, with 501 rules",)
+    assert said(state(route("small", *rules)), route("big", *rules)) == ("flag support-model: default small → big",)
+
+
 def test_a_variant_whose_value_changes_is_told_though_its_name_stays() -> None:
     kind, key, spec = route("small")
     changed = {"targets": {"nano": {"provider": "acme", "model": "nano"}}, "primary": "nano"}

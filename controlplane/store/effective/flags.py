@@ -8,12 +8,18 @@ from controlplane.store.effective.words import changed_fields, listed
 from controlplane.store.fields import compare, field_changes
 from controlplane.store.values import Change
 
+MAX_RULES = 500
+"""Each rule's audience is asked about every rule before it, while the environment is locked: more are not told apart."""
+
 
 def lines(change: Change, before: Side, after: Side) -> list[str]:
     """A line for each audience that gets something else; when nobody does, what changed all the same."""
     key = change.key
     if change.after is None:
         return [f"flag {key}: gone, callers get their own default"]
+    if (rules := max(_rules(key, before), _rules(key, after))) > MAX_RULES:
+        what = f"new, with {rules:,} rules" if change.before is None else changed_fields(field_changes(change))
+        return [f"flag {key}: {what}"]
     if change.before is None:
         parts = [f"{audience.words} gets {after.got(key, audience.context).words}" for audience in _asked(key, after)]
         return [f"flag {key}: new, {listed(parts)}"]
@@ -27,6 +33,11 @@ def lines(change: Change, before: Side, after: Side) -> list[str]:
     sure = _meets_all(key, before) and _meets_all(key, after)
     nobody = "nobody gets anything else" if sure else "nobody was found who gets anything else"
     return [f"flag {key}: {nobody}; {changed_fields(field_changes(change))}"]
+
+
+def _rules(key: str, side: Side) -> int:
+    flag = side.flag(key)
+    return 0 if flag is None else len(flag.rules)
 
 
 def _line(who: str, key: str, what: str, side: Side) -> str:

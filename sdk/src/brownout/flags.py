@@ -1,7 +1,7 @@
 """One flag, compiled: a function from a context to the outcome that was made for it beforehand."""
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -127,7 +127,9 @@ class CompiledFlag:
     def _outcome(
         self, variant: str, reason: Reason, rule: str | None = None, metadata: Metadata = NO_METADATA
     ) -> Outcome:
-        for known in self.outcomes:
+        # A rule's own are made one after another: among thousands of rules, only the last one's are looked at.
+        latest = takewhile(lambda known: known.rule == rule, reversed(self.outcomes))
+        for known in self.outcomes if rule is None else latest:
             if (known.variant, known.reason, known.rule, known.metadata) == (variant, reason, rule, metadata):
                 return known
         value = self.values[variant]
