@@ -22,18 +22,22 @@ GRACE_S = 3
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal again after its shutdown, which would end us before our own."""
+    """uvicorn raises the signal again after its shutdown, which would end us before our own; and it takes a second
+    Ctrl-C for leave to drop everything, with a traceback. Ours is bounded by GRACE_S however often somebody asks."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._end)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+    def _end(self) -> None:
+        self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
