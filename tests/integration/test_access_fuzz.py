@@ -100,6 +100,7 @@ class Prober:
 
     def _failed(self, what: str, case: schemathesis.Case) -> None:
         self.failures.append(f"{self.name}: {what}\n{case.as_curl_command()}")
+        print(self.failures[-1], flush=True)  # a long run may be cut short
 
 
 async def tokens(world: World) -> dict[str, str]:
