@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import TextClause, event, make_url, text
+from sqlalchemy import URL, TextClause, event, make_url, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -159,8 +159,19 @@ def _state(error: DBAPIError | asyncpg.PostgresError) -> str:
     return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
 
 
+def _address(url: str) -> URL:
+    """Raises InvalidInputError; its message does not repeat what may hold a password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise InvalidInputError("BROWNOUT_DATABASE_URL is no address of a Postgres: postgresql://user@host:5432/name")
+    return parsed
+
+
 def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
-    parsed = make_url(url)
+    parsed = _address(url)
     query, tls = split_postgres_tls({name: str(value) for name, value in parsed.query.items()})
     engine = create_async_engine(
         parsed.set(drivername="postgresql+asyncpg", query=query),

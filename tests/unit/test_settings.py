@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.database import Database
+from controlplane.errors import InvalidInputError
 from controlplane.settings import SettingsError, load_settings
 
 REQUIRED = {
@@ -30,3 +32,10 @@ def test_a_secret_can_come_from_a_file_and_never_prints(tmp_path: Path) -> None:
 def test_a_short_secret_key_is_refused() -> None:
     with pytest.raises(SettingsError, match="BROWNOUT_SECRET_KEY"):
         load_settings({**REQUIRED, "BROWNOUT_SECRET_KEY": "short"})
+
+
+@pytest.mark.parametrize("url", ["hunter2", "mysql://hunter2@host/name", "postgresql://host:hunter2/name", ""])
+def test_an_address_of_no_postgres_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="BROWNOUT_DATABASE_URL") as caught:
+        Database(url)
+    assert "hunter2" not in str(caught.value)
