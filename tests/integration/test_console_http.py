@@ -5,7 +5,7 @@ import pytest
 
 from controlplane.web.assets import Assets
 from controlplane.web.render import UI
-from tests.integration.accessing import PASSWORD, URL, open_world
+from tests.integration.accessing import PASSWORD, ROOT, URL, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +31,23 @@ async def test_a_form_without_its_token_changes_nothing(database_url: str) -> No
         assert refused.status_code == 403
         assert "Nothing was saved" in refused.text
         assert "safe_mode_activation" not in await world.services.store.count_resources(ENVIRONMENT)
+
+
+async def test_the_audit_log_is_filtered_by_event(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        await world.person("mara@example.com", {ENVIRONMENT: ["admin"]})
+        await browser.post("/sign-in", data={"email": "mara@example.com", "password": PASSWORD})
+        await world.access.keys.create(ROOT, ENVIRONMENT, "support-copilot")
+        await world.access.rule.set(ROOT, ENVIRONMENT, 1, "four eyes")
+        shown = {
+            event: {what for what in ("support-copilot", "four eyes") if what in found.text}
+            for event in ("", "key_created", "rule_changed", "denied", "no such event")
+            if (found := await browser.get("/e/production/access/audit", params={"event": event})).status_code == 200
+        }
+    both = {"support-copilot", "four eyes"}
+    assert shown == {
+        "": both, "key_created": {"support-copilot"}, "rule_changed": {"four eyes"}, "denied": set(), "no such event": both,
+    }  # fmt: skip
 
 
 async def test_pages_forbid_inline_scripts_and_caches(database_url: str) -> None:
