@@ -6,6 +6,7 @@ Signed bytes are stored bytes are published bytes: nothing is ever encoded again
 import base64
 import binascii
 import hashlib
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,7 +200,7 @@ def unpack_snapshot(chunks: Iterable[bytes]) -> Iterator[list[tuple[str, str, by
 
 def _resource(line: bytes) -> tuple[str, str, bytes]:
     kind, key, spec = line.split(b"\t", 2)
-    return kind.decode(), key.decode(), spec
+    return sys.intern(kind.decode()), key.decode(), spec
 
 
 def _signed(kind: SignedKind, environment: str, payload: bytes) -> bytes:
