@@ -43,6 +43,16 @@ class Action(StrEnum):
     MANAGE_PEOPLE = "manage_people"
     READ_AUDIT = "read_audit"
 
+    @property
+    def words(self) -> str:
+        """As it stands after "may not"."""
+        said = {
+            Action.SAFE_MODE: "switch safe mode",
+            Action.ROLLOUT: "run rollouts",
+            Action.READ_AUDIT: "read the audit log",
+        }
+        return said.get(self, self.value.replace("_", " "))
+
 
 _READER = {Action.READ, Action.EVALUATE}
 
@@ -108,7 +118,7 @@ def authorize(actor: Actor, action: Action, environment: str) -> None:
     """Raises ForbiddenError unless one of the actor's roles in `environment` allows `action`."""
     if not allows(actor.grants, action, environment):
         where = "every environment" if environment == ANY_ENVIRONMENT else environment
-        raise ForbiddenError(f"{actor.name} may not {action.value.replace('_', ' ')} in {where}")
+        raise ForbiddenError(f"{actor.name} may not {action.words} in {where}")
 
 
 def readable(actor: Actor, environments: list[str]) -> list[str]:

@@ -214,7 +214,7 @@ class Audit:
             return None
         mine = [key for key in actor.grants if allows(actor.grants, Action.READ_AUDIT, key)]
         if not mine:
-            raise ForbiddenError(f"{actor.name} may not read audit")
+            raise ForbiddenError(f"{actor.name} may not read the audit log")
         return mine
 
 

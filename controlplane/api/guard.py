@@ -45,7 +45,7 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     if environment is not None:
         authorize(actor, action, environment)
     elif not any(allows(actor.grants, action, each) for each in actor.grants):
-        raise ForbiddenError(f"{actor.name} may not {action.value.replace('_', ' ')} anywhere")
+        raise ForbiddenError(f"{actor.name} may not {action.words} anywhere")
 
 
 async def find_actor(connection: Connection, services: Services) -> Actor | None:

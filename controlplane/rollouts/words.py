@@ -5,6 +5,8 @@ import math
 from controlplane.rollouts.evidence import Judged
 
 TIMES = frozenset({"duration", "time_to_first_token"})
+PLENTY = 10
+"""More than so many times the evidence that decides is not told apart."""
 
 
 def describe(found: Judged) -> str:
@@ -35,7 +37,10 @@ def level(found: Judged, value: float | None) -> str:
 def strength(found: Judged) -> str:
     """How much evidence there is of what decides; the interval of a mean's difference."""
     if found.evidence is not None:
-        return f"{found.evidence:.3g} of {found.threshold or 0:.3g}"
+        threshold = found.threshold or 0
+        most = PLENTY * threshold
+        shown = f"{found.evidence:.3g}" if found.evidence < most else f"over {most:.3g}"
+        return f"{shown} of {threshold:.3g}"
     return bounds(found) or "too few units"
 
 

@@ -47,6 +47,8 @@ DOES = {
 }
 VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
 TIMES_UNIT = "times the control's"
+MOST_SHOWN = 200
+"""Per cent of the evidence that decides: what has long decided would flatten everything before it."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -281,8 +283,9 @@ def evidence_chart(each: Judged) -> ChartView | None:
     values: list[tuple[str, ...]]
     lines: tuple[str, ...]
     if each.evidence_over_time and each.threshold:
-        values = [(f"{100 * value / each.threshold:.4g}", "100") for value in each.evidence_over_time]
-        lines, unit = ("evidence", "decides at"), "% of what decides"
+        shares = (min(100 * value / each.threshold, MOST_SHOWN) for value in each.evidence_over_time)
+        values = [(f"{share:.4g}", "100") for share in shares]
+        lines, unit = ("evidence", "decides at"), f"% of what decides, {MOST_SHOWN} at most"
     elif each.upper_over_time:
         bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
         values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
