@@ -32,8 +32,14 @@ def system(folder: Path) -> Iterator[System]:
 @pytest.fixture(scope="module")
 def fleet(system: System) -> Iterator[Fleet]:
     with Fleet(system) as made:
-        await_true(lambda: all(r.sync == "LIVE" for r in made.dump()), START_S, "every SDK is live")
         yield made
+
+
+@pytest.fixture(autouse=True)
+def whole(system: System, fleet: Fleet) -> None:
+    """However the test before left it: SDKs that have not come back yet would be taken for what this one breaks."""
+    await_true(lambda: all(replica.ready for replica in system.replicas), START_S, "every replica is ready")
+    await_true(lambda: all(report.sync == "LIVE" for report in fleet.dump()), START_S, "every SDK is live")
 
 
 def leader(system: System) -> EmbeddedNats:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.brownout_up import BrownoutUp
 from tests.e2e.browser import NARROW, WIDE, Watched, first_run, setup_url
@@ -149,33 +149,24 @@ def test_hostile_content_is_shown_harmlessly(demo: Demo) -> None:
     assert ran == []
 
 
-@pytest.mark.parametrize("path", ["", "/rollouts"])
-def test_an_open_list_of_rollouts_follows_them(demo: Demo, path: str) -> None:
-    seen = demo.visit()
-    seen.page.goto(f"/e/production{path}")
-    line = seen.page.locator("#open-rollouts li").filter(has_text=demo.known["rollout"])
-    expect(line).to_contain_text("running", timeout=60_000)
-    demo.up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "to see it pause")
-    expect(line).to_contain_text("Paused: safe mode contain touches its requests, so its evidence would mislead.")
-    demo.up.json("safe-mode", "off", "--reason", "to see it resume")
-    expect(line).to_contain_text("Resumed")
-    seen.page.context.close()
-    seen.check()
-
-
-def test_an_open_page_of_a_rollout_follows_it_until_a_bad_model_rolls_itself_back(demo: Demo) -> None:
-    """Its head too: who looks while safe mode is lifted must not believe it paused, nor be offered to resume it."""
+def test_open_pages_follow_a_rollout_until_a_bad_model_rolls_itself_back(demo: Demo) -> None:
+    """A page's head too: who looks while safe mode is lifted must not believe it paused, nor be offered to resume it."""
     seen = demo.visit()
     page = seen.page
     rollout = demo.known["rollout"]
     page.goto(f"/e/production/rollouts/{rollout}")
     expect(page.locator("h1")).to_contain_text("running", timeout=60_000)
+    lines = [_line_of(page.context.new_page(), f"/e/production{path}", rollout) for path in ("", "/rollouts")]
     demo.up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "to see it pause")
     expect(page.locator("h1")).to_contain_text("paused")
     expect(page.get_by_role("link", name="Resume")).to_be_visible()
+    for line in lines:
+        expect(line).to_contain_text("Paused: safe mode contain touches its requests, so its evidence would mislead.")
     demo.up.json("safe-mode", "off", "--reason", "to see it resume")
     expect(page.locator("h1")).to_contain_text("running")
     expect(page.get_by_role("link", name="Pause")).to_be_visible()
+    for line in lines:
+        expect(line).to_contain_text("Resumed")
     page.goto("/e/production/demo")
     page.get_by_role("button", name="Degrade the new model").click()
     expect(page.get_by_role("status").first).to_contain_text("Broken at the moment")
@@ -185,6 +176,13 @@ def test_an_open_page_of_a_rollout_follows_it_until_a_bad_model_rolls_itself_bac
     page.goto("/e/production/history")
     expect(page.locator(".commit .who").filter(has_text=re.compile("rollout:")).first).to_be_visible()
     page.context.close()
+
+
+def _line_of(page: Page, path: str, rollout: str) -> Locator:
+    page.goto(path)
+    line = page.locator("#open-rollouts li").filter(has_text=rollout)
+    expect(line).to_contain_text("running")
+    return line
 
 
 def _put(demo: Demo, path: str, spec: dict[str, Any]) -> None:
