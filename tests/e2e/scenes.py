@@ -105,10 +105,14 @@ ACTIVE: dict[str, Callable[[Page], Any]] = {
     "active-rollouts": _at("/e/production/rollouts"),
     "extend": _activation("Extend…"),
     "lift": _activation("Lift safe mode…"),
+}
+"""While it is on."""
+
+HOSTILE_CONTENT: dict[str, Callable[[Page], Any]] = {
     "hostile-flags": _at("/e/production/flags"),
     "hostile-flag": _at("/e/production/flags/hostile"),
 }
-"""While it is on, and somebody wrote what nobody should."""
+"""Once somebody wrote what nobody should."""
 
 REFUSED: dict[str, Callable[[Page], Any]] = {"forbidden": _at("/e/production/safe-mode/activate")}
 """Of a viewer."""

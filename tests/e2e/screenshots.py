@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from tests.e2e.brownout_up import ROOT, BrownoutUp
 from tests.e2e.browser import EMAIL, NARROW, WIDE, chromium, first_run, setup_url, sign_in, why_no_browser
 from tests.e2e.pages import PAGES, names
-from tests.e2e.scenes import ACTIVE, CALM, REFUSED, VIEWER, make_hostile, prepare
+from tests.e2e.scenes import ACTIVE, CALM, HOSTILE_CONTENT, REFUSED, VIEWER, make_hostile, prepare
 
 FOLDER = ROOT / "screenshots"
 SETTLE_S = 75
@@ -108,11 +108,12 @@ def look(up: BrownoutUp, album: Album) -> None:
     pages = {name: at(f"/e/production{path.format(**known)}") for name, path in PAGES.items()}
     album.take({**pages, **CALM}, EMAIL)
     album.take(REFUSED, VIEWER)
-    make_hostile(up)
     up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "Duplicate refunds issued through issue_refund")
     time.sleep(2)
     head = up.json("env", "show", "production")["revision"]
     album.take({**ACTIVE, "commit-delivered": at(f"/e/production/history/{head}")}, EMAIL)
+    make_hostile(up)
+    album.take(HOSTILE_CONTENT, EMAIL)
 
 
 if __name__ == "__main__":
