@@ -24,7 +24,6 @@ from controlplane.api.conditions import provide_conditions
 from controlplane.api.guard import audit_denial, guard
 from controlplane.api.limits import LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
-from controlplane.api.problems import EXCEPTION_HANDLERS
 from controlplane.api.security import SecurityHeaders
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
@@ -57,6 +56,7 @@ from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.service import Telemetry
 from controlplane.tls import client_tls
 from controlplane.web.console import console
+from controlplane.web.problems import EXCEPTION_HANDLERS
 
 COMPRESSION = CompressionConfig(
     backend="gzip", minimum_size=1_000, gzip_compress_level=5, exclude=["^/assets", "/live$", "/events$"]
@@ -187,8 +187,8 @@ def create_app(services: Services) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,
+        before_send=[SecurityHeaders(https=services.settings.url.startswith("https://"))],
         middleware=[
-            SecurityHeaders(https=services.settings.url.startswith("https://")),
             LimitHeaders(),
             MeasureRequests(),
             *observed,

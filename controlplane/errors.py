@@ -74,8 +74,14 @@ class TooLargeError(BrownoutError):
 
 
 class RateLimitedError(BrownoutError):
+    """Wait `retry_after_s` whole seconds, at least, before asking again."""
+
     code = "rate_limited"
     status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(BrownoutError):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controlplane.dto import ConflictOutput
-from controlplane.errors import BrownoutError, Fault
+from controlplane.errors import BrownoutError, Fault, RateLimitedError
 
 OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -67,6 +67,13 @@ def problem(code: str, detail: str, instance: str = "", *, status: int = 0, faul
         instance=instance,
         faults=faults,
     )
+
+
+def headers_of(error: BrownoutError) -> dict[str, str]:
+    """What HTTP says beside the body: how to be somebody (RFC 9110 11.6.1), when to come back (10.2.3)."""
+    if isinstance(error, RateLimitedError):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
 
 
 def problem_of(error: BrownoutError, instance: str = "") -> Problem:

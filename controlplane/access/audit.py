@@ -92,6 +92,15 @@ class AuditLine(msgspec.Struct, frozen=True):
     chain: str
 
 
+class ExportedLine(msgspec.Struct, frozen=True):
+    """A line of an export. `entry` is an object of exactly the bytes that `chain` covers, after `previous_chain`."""
+
+    sequence: int
+    entry: msgspec.Raw
+    previous_chain: str
+    chain: str
+
+
 class AuditProof(msgspec.Struct, frozen=True):
     """What verification found: `broken_at` is the first line that does not follow, None when all do."""
 
@@ -183,14 +192,19 @@ class Audit:
         """
         authorize(actor, Action.READ_AUDIT, ANY_ENVIRONMENT)
         await self.note(Event.EXPORTED, actor, target="audit", detail={"after": after})
-        return self._lines(after)
+        return self._exported(after)
 
-    async def _lines(self, after: int) -> AsyncIterator[bytes]:
+    async def _exported(self, after: int) -> AsyncIterator[bytes]:
+        async for line in self._lines(after):
+            entry = msgspec.Raw(line.entry.encode())
+            yield msgspec.json.encode(ExportedLine(line.sequence, entry, line.previous_chain, line.chain)) + b"\n"
+
+    async def _lines(self, after: int) -> AsyncIterator[queries.Line]:
         while True:
             async with self._database.reading() as connection:
                 lines = await queries.after(connection, after, _PAGE)
             for line in lines:
-                yield msgspec.json.encode(line) + b"\n"
+                yield line
             if len(lines) < _PAGE:
                 return
             after = lines[-1].sequence
@@ -199,8 +213,7 @@ class Audit:
         """Reads the whole log and computes its chain again."""
         authorize(actor, Action.READ_AUDIT, ANY_ENVIRONMENT)
         head, expected = "", 1
-        async for raw in self._lines(0):
-            line = msgspec.json.decode(raw, type=queries.Line)
+        async for line in self._lines(0):
             if (line.sequence, line.previous_chain, line.chain) != (expected, head, chained(head, line.entry)):
                 return AuditProof(expected - 1, head, line.sequence)
             head, expected = line.chain, expected + 1

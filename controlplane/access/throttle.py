@@ -5,6 +5,7 @@ elsewhere touches the account's owner, and a device that has signed in before ha
 """
 
 import ipaddress
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -43,7 +44,7 @@ class Rate:
         """Raises RateLimitedError when there is none left."""
         wait = self.wait_s(key)
         if wait > 0:
-            raise RateLimitedError(f"too many requests; try again in {_in_words(wait)}")
+            raise _refusal("too many requests", wait)
 
 
 class LoginThrottle:
@@ -65,7 +66,7 @@ class LoginThrottle:
         if not device and wait <= 0:
             wait = self._addresses.wait_s(network(address))
         if wait > 0:
-            raise RateLimitedError(f"too many attempts from here; try again in {_in_words(wait)}")
+            raise _refusal("too many attempts from here", wait)
 
     def failed(self, account: str, address: str, device: str) -> None:
         key, now = _key(account, address, device), self._clock.now().timestamp()
@@ -96,9 +97,9 @@ def _delay_s(failures: int) -> float:
     return 0.0 if failures < _FREE_TRIES else min(2.0 ** (failures - _FREE_TRIES), _MAX_DELAY_S)
 
 
-def _in_words(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole} second{'s' if whole > 1 else ''}"
+def _refusal(why: str, wait_s: float) -> RateLimitedError:
+    whole = math.ceil(wait_s)
+    return RateLimitedError(f"{why}; try again in {whole} second{'s' if whole > 1 else ''}", whole)
 
 
 class RequestRates:

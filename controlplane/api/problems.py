@@ -11,7 +11,7 @@ from litestar.types import ExceptionHandlersMap
 from controlplane.api.parameters import sent_name
 from controlplane.dto import ConflictOutput
 from controlplane.errors import BrownoutError, Fault
-from controlplane.problems import Problem, problem, problem_of
+from controlplane.problems import Problem, headers_of, problem, problem_of
 from controlplane.store import StaleRevisionError
 from controlplane.strict_json import pointer_of
 
@@ -26,11 +26,10 @@ def problem_response(what: Problem, headers: dict[str, str] | None = None) -> Re
 
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Problem]:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     made = problem_of(error, request.url.path)
     if isinstance(error, StaleRevisionError):
         made = msgspec.structs.replace(made, conflict=ConflictOutput.of(error))
-    return problem_response(made, headers)
+    return problem_response(made, headers_of(error))
 
 
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:

@@ -1,8 +1,7 @@
 """Headers on every answer: a browser may load our own files, talk to us, and nothing else."""
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Scope
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -19,21 +18,21 @@ _HEADERS = {
 _HSTS = "max-age=31536000; includeSubDomains"
 
 
-class SecurityHeaders(ASGIMiddleware):
-    """What a handler has set itself stays. `https`: people reach us through TLS, so never let them without."""
+class SecurityHeaders:
+    """A `before_send` hook: also what no route answers (404, 405) goes out with them, which no middleware sees.
+
+    What a handler has set itself stays. `https`: people reach us through TLS, so never let them without.
+    """
 
     def __init__(self, *, https: bool) -> None:
-        self._headers = {**_HEADERS, **({"Strict-Transport-Security": _HSTS} if https else {})}
+        # Nothing of ours belongs in a cache unless its handler says so (static files do).
+        hsts = {"Strict-Transport-Security": _HSTS} if https else {}
+        self._headers = {**_HEADERS, **hsts, "Cache-Control": "no-store"}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                headers = MutableScopeHeaders(message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
-                # Nothing of ours belongs in a cache unless its handler says so (static files do).
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
-
-        await next_app(scope, receive, send_with_headers)
+    async def __call__(self, message: Message, scope: Scope) -> None:  # noqa: ARG002 - the framework's shape
+        if message["type"] != "http.response.start":
+            return
+        message.setdefault("headers", [])
+        headers = MutableScopeHeaders(message)
+        for name, value in self._headers.items():
+            headers.setdefault(name, value)

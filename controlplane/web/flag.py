@@ -70,12 +70,12 @@ class FlagController(Controller):
     path = "/e/{environment:str}/flags"
     include_in_schema = False
 
-    @get("/new", opt={"action": Action.READ})
+    @get("/new", opt={"action": Action.EDIT})
     async def new_flag(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         draft = Sent(dict(NEW_FLAG), 0, "", "")
         return await _show(visit, environment, draft, None, url(environment, "flags", "new"))
 
-    @post("/new", status_code=200, opt={"action": Action.READ})
+    @post("/new", status_code=200, opt={"action": Action.EDIT})
     async def change_new_flag(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         draft = await sent(visit)
         _retype(draft)

@@ -51,6 +51,8 @@ class FleetPage(View, frozen=True, kw_only=True):
     rows: tuple[InstanceRow, ...]
     next_href: str
     first_href: str
+    keys_href: str
+    """Where SDK keys are made; empty for whom they are none of their business."""
 
 
 class FleetController(Controller):
@@ -92,5 +94,6 @@ class FleetController(Controller):
                 ),
                 next_href=url(environment, "fleet", after=page[-1].instance) if len(found) > PAGE else "",
                 first_href=url(environment, "fleet") if after else "",
+                keys_href=url(environment, "access", "keys") if visit.may(Action.MANAGE_KEYS, environment) else "",
             )
         )

@@ -9,8 +9,9 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
+from controlplane.api import problems as api_problems
 from controlplane.errors import BrownoutError, Fault, UnauthenticatedError
-from controlplane.problems import OUTCOMES
+from controlplane.problems import OUTCOMES, headers_of
 from controlplane.web.render import Templates, View
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,9 @@ def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[A
     if isinstance(error, UnauthenticatedError) and request.method == "GET":
         return _to_sign_in(request)
     outcome = OUTCOMES[error.code]
-    return _page(request, outcome.status, outcome.title, error.message, error.faults)
+    page = _page(request, outcome.status, outcome.title, error.message, error.faults)
+    page.headers.update(headers_of(error))
+    return page
 
 
 def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -54,9 +57,16 @@ def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if error.status_code >= 500:
         return broke(request, error)
-    return _page(
-        request, error.status_code, "Not found" if error.status_code == 404 else "Not understood", error.detail
-    )
+    if error.status_code == 404:
+        return _page(request, 404, "Not found", f"There is nothing at {request.url.path}.")
+    return _page(request, error.status_code, "Not understood", error.detail)
+
+
+def refused_before_routing(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Where no route answers: a page for a browser that asks for one, problem+json for everybody else."""
+    if request.url.path.startswith(("/api", "/ofrep")) or "text/html" not in request.headers.get("accept", ""):
+        return api_problems.refused_by_framework(request, error)
+    return refused_by_framework(request, error)
 
 
 def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -85,3 +95,9 @@ HTML_EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: refused_by_framework,
     Exception: broke,
 }
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    **api_problems.EXCEPTION_HANDLERS,
+    HTTPException: refused_before_routing,
+}
+"""The whole application's; the console's router has those above."""

@@ -158,13 +158,13 @@ class ResourcesController(Controller):
         )
 
     @get(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
-         opt={"action": Action.READ})  # fmt: skip
+         opt={"action": Action.EDIT})  # fmt: skip
     async def new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         kind = _kind(visit)
         return await _show(visit, environment, kind, Sent(_blank(kind), 0, "", ""), None)
 
     @post(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
-          opt={"action": Action.READ}, status_code=200)  # fmt: skip
+          opt={"action": Action.EDIT}, status_code=200)  # fmt: skip
     async def change_new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         kind = _kind(visit)
         draft = await sent(visit)

@@ -18,6 +18,7 @@ from controlplane.api.cookies import Cookies
 from controlplane.api.guard import check_origin
 from controlplane.api.session import origin_of
 from controlplane.errors import BrownoutError
+from controlplane.problems import headers_of
 from controlplane.services import Services
 from controlplane.web.render import Templates, View
 
@@ -85,8 +86,11 @@ class Door:
     def origin(self) -> Origin:
         return origin_of(self.request, self.services)
 
-    def show(self, view: View, status_code: int = 200) -> Response[Any]:
-        return self.templates.response(view, status_code)
+    def show(self, view: View) -> Response[Any]:
+        return self.templates.response(view)
+
+    def refuse(self, view: View, error: BrownoutError) -> Response[Any]:
+        return self.templates.response(view, error.status, headers_of(error))
 
     def enter(self, entered: SignedIn, onward: str) -> Redirect:
         return Redirect(onward, status_code=303, cookies=Cookies(self.services.settings.url).signed_in(entered))
@@ -123,7 +127,7 @@ class SignInController(Controller):
         try:
             entered = await door.services.access.sign_in.with_password(email, form["password"], door.origin)
         except BrownoutError as error:
-            return door.show(door.sign_in_page(onward, error=error.message, email=email), error.status)
+            return door.refuse(door.sign_in_page(onward, error=error.message, email=email), error)
         return door.enter(entered, onward)
 
     @get("/welcome", opt={"public": True})
@@ -152,7 +156,7 @@ class SignInController(Controller):
             form = WelcomeFormPage(
                 purpose=purpose, title=title, text=text, link=link, email=email, name=name, error=error.message
             )
-            return door.show(form, error.status)
+            return door.refuse(form, error)
         return door.enter(entered, "/")
 
     @post("/sign-out", opt={"signed_in": True}, status_code=200)

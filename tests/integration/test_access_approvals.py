@@ -1,4 +1,6 @@
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any
@@ -313,3 +315,17 @@ async def test_the_audit_log_tells_the_whole_story_and_proves_itself(world: Worl
     proof = await world.access.audit.verify(ROOT)
     assert proof.broken_at is None
     assert proof.entries >= 10
+
+
+async def test_an_export_is_plain_objects_that_prove_themselves(world: World) -> None:
+    await world.access.rule.set(ROOT, P, 2, "six eyes, „genau“\n</x>")
+    lines = [line async for line in await world.access.audit.export(ROOT)]
+    chain = ""
+    for number, line in enumerate(lines, start=1):
+        assert line.endswith(b"}\n")
+        read = json.loads(line)
+        kept = json.dumps(read["entry"], separators=(",", ":"), ensure_ascii=False)
+        chain = hashlib.sha256((chain + kept).encode()).hexdigest()[:32]
+        assert (read["sequence"], read["chain"]) == (number, chain)
+    assert json.loads(lines[-1])["entry"]["event"] == "exported"
+    assert "rule_changed" in {json.loads(line)["entry"]["event"] for line in lines}

@@ -172,6 +172,18 @@ async def test_failures_slow_the_guesser_and_nobody_else(world: World) -> None:
     assert (await sign_in(guesser, "mara@example.com")).status_code == 201
 
 
+async def test_a_guesser_is_told_when_to_come_back(world: World) -> None:
+    await set_up(world, world.client())
+    guesser = world.client(address="198.51.100.67")
+    form = {"email": "mara@example.com", "password": "a wrong guess"}
+    for _ in range(5):
+        await guesser.post("/sign-in", data=form, headers=BROWSER)
+    world.clock.move(timedelta(milliseconds=-500))
+    for refused in (await sign_in(guesser, form["email"]), await guesser.post("/sign-in", data=form, headers=BROWSER)):
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+        assert "try again in 2 seconds" in refused.text
+
+
 async def test_spraying_one_password_over_many_accounts_is_slowed_by_address(world: World) -> None:
     await set_up(world, world.client())
     sprayer = world.client(address="2001:db8::1")

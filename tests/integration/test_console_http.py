@@ -59,6 +59,30 @@ async def test_pages_forbid_inline_scripts_and_caches(database_url: str) -> None
         assert answer.headers["cache-control"] == "no-store"
 
 
+async def test_what_no_route_answers_goes_out_with_the_security_headers_too(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        for method, address, status in (("GET", "/nothing", 404), ("GET", "/api/v1/no", 404), ("PUT", "/sign-in", 405)):
+            answer = await browser.request(method, address)
+            assert answer.status_code == status
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "max-age" in answer.headers["strict-transport-security"]
+
+
+async def test_a_browser_gets_a_page_where_there_is_none(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        for address, accept, kind in (
+            ("/e/production/typo", "text/html,*/*", "text/html"),
+            ("/e/production/typo", "*/*", "application/problem+json"),
+            ("/api/v1/typo", "text/html,*/*", "application/problem+json"),
+        ):
+            answer = await browser.get(address, headers={"Accept": accept})
+            assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (404, kind)
+        page = await browser.get("/e/<b>/x", headers={"Accept": "text/html"})
+        assert "There is nothing at /e/&lt;b&gt;/x." in page.text
+
+
 @pytest.mark.skipif(not (UI / "dist" / "manifest.json").is_file(), reason="assets are not built: run `make assets`")
 async def test_assets_are_kept_for_ever_and_travel_compressed(database_url: str) -> None:
     async with open_world(database_url) as world, _browser(world.app) as browser:
