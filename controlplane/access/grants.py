@@ -55,6 +55,16 @@ def require_covered(holder: Grants, wanted: Grants) -> None:
                 raise ForbiddenError(f"you cannot give away {role} in {where}: you do not hold it")
 
 
+def require_within(holder: Grants, scope: Grants) -> None:
+    """Raises ForbiddenError when `scope` names something that the holder does not hold: in `*`, held nowhere."""
+    for environment, roles in scope.items():
+        places = (*holder, environment) if environment == ANY_ENVIRONMENT else (environment,)
+        for role in sorted(roles):
+            if not any(covers(holder, role, place) for place in places):
+                where = "anywhere" if environment == ANY_ENVIRONMENT else f"in {environment}"
+                raise ForbiddenError(f"your token cannot be {role} {where}: you are not")
+
+
 def narrowed(holder: Grants, scope: Grants) -> Grants:
     """What of `scope` the holder covers at this moment: a personal token never outlives its owner's roles."""
     environments = {*holder, *scope} if ANY_ENVIRONMENT in scope else set(scope)

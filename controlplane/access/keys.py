@@ -9,7 +9,7 @@ from brownout.wire import SdkKey
 from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.audit import Audit, Event
-from controlplane.access.grants import EVERYTHING, parse, plain, require_covered
+from controlplane.access.grants import EVERYTHING, parse, plain, require_covered, require_within
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import KeyRow, TokenRow
@@ -162,10 +162,16 @@ class ApiTokens:
         scope: Mapping[str, Iterable[str]] | None = None,
         lasts: timedelta = timedelta(days=90),
     ) -> NewToken:
-        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do."""
+        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do.
+
+        Raises:
+            ForbiddenError: the scope is wider than what its owner holds at this moment.
+        """
         if not actor.person or actor.kind != "person":
             raise ForbiddenError("only a person who is signed in makes personal tokens")
         grants = EVERYTHING if scope is None else parse(scope)
+        if scope is not None:
+            require_within(actor.grants, grants)
         return await self._make(actor, name, plain(grants), lasts, owner=actor.person)
 
     async def create_service(

@@ -404,6 +404,23 @@ def test_with_the_event_stream_cut_the_page_says_so_and_works(console: Console, 
         expect(page.locator("#convergence .count")).to_contain_text(ALL)
 
 
+def test_a_network_that_fails_without_a_word_is_noticed(console: Console, calm: None) -> None:
+    """Gone as the browser knows, and gone as only the silence tells: a server that hangs ends no stream."""
+    with console.visit() as seen:
+        page = seen.page
+        page.clock.install()
+        page.goto("/e/production")
+        expect(page.locator("body")).to_have_attribute("data-stream", "live")
+        page.context.set_offline(True)
+        expect(page.locator("#not-live")).to_be_visible()
+        page.context.set_offline(False)
+        expect(page.locator("#not-live")).to_be_hidden()
+        page.clock.fast_forward(26_000)
+        expect(page.locator("#not-live")).to_be_visible()
+        page.clock.fast_forward(3_000)
+        expect(page.locator("#not-live")).to_be_hidden()
+
+
 def test_the_server_restarts_in_between(console: Console, calm: None) -> None:
     with console.visit() as seen:
         page = seen.page

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from brownout.wire import Operation
 from controlplane.access.actor import GRANTABLE, PERMISSIONS, Action, Actor, Role
 from controlplane.access.audit import Event
+from controlplane.access.grants import covers
 from controlplane.access.sessions import Origin
 from controlplane.errors import BrownoutError
 from tests.integration.accessing import PASSWORD, ROOT, World, open_world
@@ -228,7 +229,9 @@ class Machine(RuleBasedStateMachine):
         async def make(actor: Actor) -> None:
             made.append(await self.world.access.tokens.create_personal(actor, "laptop", scope=scope, lasts=lasts))
 
-        assert self.tried(self.hands[who], make) == (who not in self.disabled)
+        held = {self.environment: frozenset(self.roles[who])}
+        within = role is None or (place == "here" and covers(held, role, self.environment))
+        assert self.tried(self.hands[who], make) == (who not in self.disabled and within)
         for token in made:
             asks = frozenset(GRANTABLE) if role is None else frozenset({role}) if place == "here" else frozenset()
             self.hands.append(Hand("personal", who, token.token, token.id, asks, token.expires_at))

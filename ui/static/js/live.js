@@ -1,8 +1,12 @@
 // What the fleet says, as it says it. One stream a page, `<body data-live="…">`. An event carries HTML whose elements
-// replace those of the same id; if the stream drops, the page says so and goes on working.
+// replace those of the same id; if the stream drops, the page says so and goes on working. A network that fails without a
+// word ends no stream: then it is the silence that tells, since the server says every ten seconds that it is still there.
 
 const RETRY_MS = 2000;
+const SILENCE_MS = 25000;
 let source;
+let retry = 0;
+let silence = 0;
 let lostAt = 0;
 let failures = 0;
 
@@ -40,28 +44,46 @@ const apply = (html) => {
   }
 };
 
+const stop = () => {
+  source?.close();
+  clearTimeout(retry);
+  clearTimeout(silence);
+};
+
+const dropped = () => {
+  stop();
+  lost();
+  retry = setTimeout(connect, RETRY_MS * Math.min(failures, 5));
+};
+
+const heard = () => {
+  clearTimeout(silence);
+  silence = setTimeout(dropped, SILENCE_MS);
+};
+
 const connect = () => {
   const url = document.body.dataset.live;
   if (!url) return;
+  stop();
   source = new EventSource(url);
+  heard();
   source.addEventListener("open", found);
-  source.addEventListener("html", (event) => apply(event.data));
+  source.addEventListener("here", heard);
+  source.addEventListener("html", (event) => {
+    heard();
+    apply(event.data);
+  });
   source.addEventListener("changed", (event) => {
     document.body.dispatchEvent(new CustomEvent(`live:${event.data}`, { bubbles: true }));
   });
-  source.addEventListener("bye", () => {
-    source.close();
-    connect();
-  });
-  source.addEventListener("error", () => {
-    source.close();
-    lost();
-    setTimeout(connect, RETRY_MS * Math.min(failures, 5));
-  });
+  source.addEventListener("bye", connect);
+  source.addEventListener("error", dropped);
 };
 
 addEventListener("DOMContentLoaded", connect);
-addEventListener("pagehide", () => source?.close());
+addEventListener("offline", () => document.body.dataset.live && dropped());
+addEventListener("online", connect);
+addEventListener("pagehide", stop);
 addEventListener("pageshow", (event) => {
   if (event.persisted) connect();
 });
