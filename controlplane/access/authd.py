@@ -12,7 +12,6 @@ from functools import partial
 
 import asyncpg
 import msgspec
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -36,6 +35,9 @@ _POLL_S = 0.5
 """How long a lost notification can stay unnoticed."""
 _ANSWER_S = 3
 _RETRY_S = 0.25
+_GOODBYE_S = 0.5
+"""After a failed TLS handshake nats-py closes its socket, then waits without end."""
+
 _SWEEPS = 4
 """Sweeps after a revocation: another authd may have let somebody in just before it heard."""
 
@@ -177,15 +179,17 @@ async def _connected(url: str, tls: ssl.SSLContext | None) -> AsyncIterator[tupl
     async def on_error(error: Exception) -> None:
         log.debug("nats", error=str(error))
 
-    client = await nats.connect(
-        url.split(","), tls=tls, allow_reconnect=False, connect_timeout=2, ping_interval=5, max_outstanding_pings=2,
-        pending_size=16 * 2**20, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=on_error, name="authd",
-    )  # fmt: skip
+    client = Client()
     try:
+        await client.connect(
+            url.split(","), tls=tls, allow_reconnect=False, connect_timeout=2, ping_interval=5, max_outstanding_pings=2,
+            pending_size=16 * 2**20, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=on_error, name="authd",
+        )  # fmt: skip
         yield client, lost
-    finally:
-        with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
-            await client.close()
+    finally:  # also when refused: nats-py would leave its socket open
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await client.close()
 
 
 async def _forever(what: str, step: Callable[[], Awaitable[None]]) -> None:

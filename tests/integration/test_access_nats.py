@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,22 +26,11 @@ from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.settings import Secret, Settings
 from controlplane.store import SigningKeys, Store
+from tests.integration import nats_clients
 from tests.support import SECRET_KEY
 
-pytestmark = [
-    pytest.mark.anyio,
-    # nats-py drops the socket of a refused connection without closing it.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.anyio
 ROOT = system_actor("system:test")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """The sockets that nats-py drops are collected here, not in the middle of somebody else's test."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +55,11 @@ async def access(database: Database, store: Store, signing_keys: SigningKeys, da
     return open_access(settings, database, SystemClock(), signing_keys, notify=nobody)
 
 
-@asynccontextmanager
-async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: Path) -> AsyncIterator[Authd]:
-    authd = open_authd(
+def responder(nats_url: str, secrets: NatsSecrets, url: str, copy: Path) -> Authd:
+    return open_authd(
         AuthdSettings(
             database_url=Secret(url),
-            nats_url=server.url,
+            nats_url=nats_url,
             nats_issuer_seed=Secret(secrets.issuer_seed),
             nats_authd_password=Secret(secrets.auth_password),
             nats_system_password=Secret(secrets.system_password),
@@ -79,6 +67,11 @@ async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: 
         ),
         SystemClock(),
     )
+
+
+@asynccontextmanager
+async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: Path) -> AsyncIterator[Authd]:
+    authd = responder(server.url, secrets, url, copy)
     running = asyncio.create_task(authd.run())
     try:
         await asyncio.wait_for(authd.ready.wait(), 15)
@@ -109,14 +102,10 @@ async def connect(
         if heard is not None:
             heard.append(str(error).lower())
 
-    try:
-        return await nats.connect(
-            server.url, token=secret, name=name, inbox_prefix=Subjects(environment).inbox(name), error_cb=on_error,
-            allow_reconnect=False, connect_timeout=20,
-        )  # fmt: skip
-    except NatsError:
-        await asyncio.sleep(0)  # nats-py's socket is closed in the loop's next turn, which must not be the next test's
-        raise
+    return await nats_clients.connect(
+        server.url, token=secret, name=name, inbox_prefix=Subjects(environment).inbox(name), error_cb=on_error,
+        allow_reconnect=False, connect_timeout=20,
+    )  # fmt: skip
 
 
 async def _ignore(_error: Exception) -> None:
@@ -191,7 +180,7 @@ async def test_a_name_that_could_widen_a_subject_lets_nobody_in(
     _, secret = await key_for(access, "production")
     assert await enters(guarded, secret)
     with pytest.raises(NatsError):
-        await nats.connect(guarded.url, token=secret, name=name, allow_reconnect=False)
+        await nats_clients.connect(guarded.url, token=secret, name=name, allow_reconnect=False)
 
 
 async def test_what_the_database_holds_of_a_key_opens_nothing(
@@ -203,7 +192,7 @@ async def test_what_the_database_holds_of_a_key_opens_nothing(
         row = (await connection.execute(text("SELECT id, digest, hint FROM sdk_key"))).one()
     for stolen in (*row, "bo_sdk_" + row.digest[:49], secret[:-1]):
         with pytest.raises(NatsError):
-            await nats.connect(guarded.url, token=stolen, name="i1", allow_reconnect=False)
+            await nats_clients.connect(guarded.url, token=stolen, name="i1", allow_reconnect=False)
 
 
 async def test_a_revoked_key_is_thrown_out_and_stays_out(authd: Authd, access: Access, guarded: EmbeddedNats) -> None:
@@ -307,3 +296,37 @@ async def test_two_responders_share_the_questions_and_one_is_enough(
         assert authd.answered > 0
         assert second.answered > 0
     assert await enters(guarded, secret)
+
+
+async def test_a_responder_that_is_refused_leaves_no_socket_open(
+    access: Access, secrets: NatsSecrets, database_url: str, tmp_path: Path
+) -> None:
+    """Hung up on at once: not when the garbage collector next comes by, which this test holds off."""
+    hung_up: asyncio.Queue[None] = asyncio.Queue()
+    refusals: list[asyncio.Task[None]] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO {\"max_payload\":1048576}\r\n-ERR 'Authorization Violation'\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        hung_up.put_nowait(None)
+
+    def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        refusals.append(asyncio.create_task(refuse(reader, writer)))
+
+    gc.disable()
+    server = await asyncio.start_server(met, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    running = asyncio.create_task(
+        responder(f"nats://127.0.0.1:{port}", secrets, database_url, tmp_path / "keys.json").run()
+    )
+    try:
+        for _ in range(3):
+            await asyncio.wait_for(hung_up.get(), 10)
+    finally:
+        gc.enable()
+        running.cancel()
+        await asyncio.wait([running])
+        server.close()
+        await asyncio.wait(refusals, timeout=10)

@@ -19,12 +19,9 @@ from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.errors import UnavailableError
 from controlplane.link import Link
 from controlplane.tls import client_tls
+from tests.integration import nats_clients
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ async def test_the_control_plane_speaks_tls_with_nats_and_only_with_the_right_on
     running.cancel()
     await asyncio.wait([running])
     with pytest.raises((OSError, nats.errors.Error)):
-        await nats.connect(
+        await nats_clients.connect(
             server.url, user=CONTROL_USER, password=secrets.app_password, allow_reconnect=False,
             tls=client_tls(str(certificates / "other.pem")), max_reconnect_attempts=0, connect_timeout=2,
         )  # fmt: skip

@@ -2,7 +2,6 @@
 nats-server with the auth callout, a real SDK; no decision changes."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,22 +24,12 @@ from controlplane.embedded.nats import EmbeddedNats
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
 from controlplane.store import SigningKey
+from tests.integration import nats_clients
 from tests.support import SECRET_KEY
 
-pytestmark = [
-    pytest.mark.anyio,
-    # nats-py drops the socket of a refused connection without closing it.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.anyio
 ROOT = system_actor("system:test")
 P, S = "production", "staging"
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +150,7 @@ async def enter(server: EmbeddedNats, key: str, environment: str, on_error: obje
     """With a key and nothing else; a new key is heard of by notification, so asks until the answer is yes."""
     for _ in range(100):
         try:
-            return await nats.connect(
+            return await nats_clients.connect(
                 server.url, token=key.partition(".")[0], name="thief", error_cb=on_error, allow_reconnect=False,
                 inbox_prefix=Subjects(environment).inbox("thief"),
             )  # fmt: skip
