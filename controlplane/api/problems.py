@@ -37,7 +37,7 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
     if error.status_code >= 500 and error.status_code != 503:
         return broke(request, error)
     code = _CODES.get(error.status_code, "invalid")
-    detail, faults = error.detail, _parameter_faults(request, error)
+    detail, faults = error.detail, parameter_faults(request, error)
     if code == "too_large":
         detail = f"the body is larger than {request.route_handler.resolve_request_max_body_size():,} bytes"
         faults = (Fault(code, detail),)
@@ -51,7 +51,7 @@ def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Problem
     )
 
 
-def _parameter_faults(request: Request[Any, Any, Any], error: HTTPException) -> tuple[Fault, ...]:
+def parameter_faults(request: Request[Any, Any, Any], error: HTTPException) -> tuple[Fault, ...]:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return ()
     return tuple(

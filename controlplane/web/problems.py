@@ -40,8 +40,10 @@ ADVICE = {
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
     if isinstance(error, UnauthenticatedError) and request.method == "GET":
         return _to_sign_in(request)
-    outcome = OUTCOMES[error.code]
-    page = _page(request, outcome.status, outcome.title, error.message, error.faults)
+    title, detail = OUTCOMES[error.code].title, error.message
+    if isinstance(error, UnauthenticatedError):  # the API's words are about tokens
+        title, detail = "You are signed out", "Your session has ended, here or from another browser."
+    page = _page(request, error.status, title, detail, error.faults)
     page.headers.update(headers_of(error))
     return page
 
@@ -59,7 +61,9 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
         return broke(request, error)
     if error.status_code == 404:
         return _page(request, 404, "Not found", f"There is nothing at {request.url.path}.")
-    return _page(request, error.status_code, "Not understood", error.detail)
+    faults = api_problems.parameter_faults(request, error)
+    detail = "The address holds a value that does not belong there." if faults else error.detail
+    return _page(request, error.status_code, "Not understood", detail, faults)
 
 
 def refused_before_routing(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

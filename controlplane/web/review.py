@@ -196,7 +196,8 @@ async def _page(
         message_error=message_error,
         verb="Delete" if change.spec is None else "Save",
     )
-    return visit.page(view, 422 if wrong or message_error else 409 if conflict else 200)
+    overtaken = conflict is not None and message != ""  # a review asks to save nothing, so nothing is refused
+    return visit.page(view, 422 if wrong or message_error else 409 if overtaken else 200)
 
 
 def _verb(change: Change, found: Resource | None) -> str:

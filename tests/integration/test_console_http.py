@@ -83,6 +83,20 @@ async def test_a_browser_gets_a_page_where_there_is_none(database_url: str) -> N
         assert "There is nothing at /e/&lt;b&gt;/x." in page.text
 
 
+async def test_refusals_are_in_the_words_of_people(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as nobody:
+        refused = await nobody.post("/e/production/access/tokens", data={"name": "laptop"})
+        assert refused.status_code == 401
+        assert "Your session has ended" in refused.text
+        assert "Nothing was saved. Sign in, then try again." in refused.text
+        assert "Bearer" not in refused.text
+        nobody.headers["Authorization"] = f"Bearer {await world.token({'production': ['viewer']})}"
+        wrong = await nobody.get("/e/production/compare", params={"start": "abc"})
+        assert wrong.status_code == 400
+        assert "The address holds a value that does not belong there." in wrong.text
+        assert "/start" in wrong.text
+
+
 @pytest.mark.skipif(not (UI / "dist" / "manifest.json").is_file(), reason="assets are not built: run `make assets`")
 async def test_assets_are_kept_for_ever_and_travel_compressed(database_url: str) -> None:
     async with open_world(database_url) as world, _browser(world.app) as browser:
