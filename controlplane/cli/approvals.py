@@ -8,10 +8,10 @@ import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.shown import changes_text, commit_text, table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.dto import CommitOutput
 
-app = typer.Typer(name="approval", help="Proposals, approvals, broken glass.", no_args_is_help=True)
+app = typer.Typer(name="approval", help="Proposals, approvals, broken glass.", cls=Listing)
 
 NumberArgument = Annotated[int, typer.Argument(min=1, help="Its number.")]
 
@@ -29,7 +29,7 @@ def rule(
         found = call.session.get(path, Rule)
     else:
         found = call.session.send("PUT", path, {"requires_approvals": approvals}, Rule)
-    call.answer(found, lambda: f"{found.environment} wants {found.requires_approvals} approvals")
+    call.answer(found, lambda: f"{found.environment} wants {_approvals(found.requires_approvals)}")
 
 
 @verb(app, "list", action=Action.READ)
@@ -78,7 +78,7 @@ def propose(
 
     body = {"ops": msgspec.Raw(file.read_bytes()), "message": message}
     made = call.session.send("POST", call.session.path("proposals"), body, ProposalOutput)
-    call.answer(made, lambda: f"[green]✓[/] proposal {made.id}; it needs {made.needed} approvals")
+    call.answer(made, lambda: f"[green]✓[/] proposal {made.id}; it needs {_approvals(made.needed)}")
 
 
 @verb(app, "approve", action=Action.APPROVE)
@@ -155,3 +155,7 @@ def review(call: Call, number: NumberArgument, note: Annotated[str, typer.Option
     path = call.session.path("break-glass", str(number), "review")
     done = call.session.send("POST", path, {"review": note}, BrokenGlass)
     call.answer(done, lambda: f"[green]✓[/] reviewed by {done.reviewed_by}")
+
+
+def _approvals(number: int) -> str:
+    return "1 approval" if number == 1 else f"{number} approvals"

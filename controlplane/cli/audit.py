@@ -9,9 +9,9 @@ import typer
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 
-app = typer.Typer(name="audit", help="Who did what, from where and why.", no_args_is_help=True)
+app = typer.Typer(name="audit", help="Who did what, from where and why.", cls=Listing)
 
 
 @verb(app, "list", action=Action.READ_AUDIT)

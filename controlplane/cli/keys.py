@@ -6,10 +6,10 @@ import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 
-key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", no_args_is_help=True)
-token_app = typer.Typer(name="token", help="API tokens, personal and of machines.", no_args_is_help=True)
+key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", cls=Listing)
+token_app = typer.Typer(name="token", help="API tokens, personal and of machines.", cls=Listing)
 
 ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
 

@@ -14,13 +14,13 @@ from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
 from controlplane.cli.resources import read_spec
 from controlplane.cli.shown import left, table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.dto import CommitOutput
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.rollouts.words import level, limit, strength
 
-app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", no_args_is_help=True)
+app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", cls=Listing)
 
 KeyArgument = Annotated[str, typer.Argument(help="The rollout.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the history.")]

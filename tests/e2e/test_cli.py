@@ -101,6 +101,11 @@ def test_a_bare_noun_lists(up: BrownoutUp, noun: str) -> None:
     assert up.json(noun) == up.json(noun, "list")
 
 
+@pytest.mark.parametrize("noun", ["rollout", "approval", "person", "key", "token", "audit"])
+def test_so_does_one_whose_list_changes_as_it_is_read(up: BrownoutUp, noun: str) -> None:
+    assert "items" in up.json(noun)
+
+
 @pytest.mark.parametrize(
     ("arguments", "pointer"),
     [
