@@ -9,12 +9,12 @@ import msgspec
 import typer
 
 from controlplane.access.actor import Action
-from controlplane.cli.session import USER_FILE, CliError, Target
+from controlplane.cli.session import USER_FILE, CliError, Target, find_nearer
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, verb
+from controlplane.cli.verb import Call, Listing, verb
 from controlplane.problems import UNREACHABLE, USAGE
 
-app = typer.Typer(name="person", help="People and their roles.", no_args_is_help=True)
+app = typer.Typer(name="person", help="People and their roles.", cls=Listing)
 
 PersonArgument = Annotated[str, typer.Argument(help="The id or the address.")]
 RoleArgument = Annotated[str, typer.Argument(help="viewer, editor, operator, approver or admin.")]
@@ -50,6 +50,8 @@ def login(
         _end(made.json().get("detail", "refused"), 1)
     _keep(Target(url.rstrip("/"), made.json()["token"]))
     typer.echo(f"signed in as {email}; the token is in {USER_FILE} for {days} days")
+    if nearer := find_nearer():
+        typer.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
 
 
 def logout() -> None:

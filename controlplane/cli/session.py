@@ -65,6 +65,12 @@ def data_dirs(given: str) -> list[Path]:
     return [*(folder / DATA_DIR for folder in (here, *here.parents)), USER_FILE.parent]
 
 
+def find_nearer() -> Path | None:
+    """The `cli.json` here or above that comes before what `login` kept."""
+    nearest = next((found for folder in data_dirs("") if (found := folder / "cli.json").exists()), USER_FILE)
+    return None if nearest == USER_FILE else nearest
+
+
 class Session:
     """Sends requests; a refusal becomes a CliError that carries the server's problem."""
 
