@@ -5,6 +5,7 @@ at an SDK. Then a fence opens a new epoch above everything seen, so that no SDK 
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 REFILL = 1_000
 """Revisions put back into a lost log: an SDK that is further behind takes the snapshot."""
 PAGE = 500
+NEW = timedelta(minutes=1)
+"""An environment's first log is no loss that somebody should look into."""
 
 
 class Mended(NamedTuple):
@@ -39,6 +42,7 @@ class Mender:
         self._environment = environment
         self._database = parts.database
         self._store = parts.store
+        self._clock = parts.clock
         self._log = revisions
         self._snapshots = snapshots
 
@@ -85,13 +89,19 @@ class Mender:
         start = await self._start(head, None if foreign else last)
         recreate = last is None or foreign or last.revision + 1 != start
         if recreate:
-            tell = log.warning if head.revision > 1 else log.info  # a new environment has none yet
+            tell = log.info if last is None and await self._is_new() else log.warning
             tell("log_recreated", environment=self._environment, first=start, previous=last and last.revision)
             await self._log.delete()
             await self._log.create(start)
         if fenced or recreate:
             await self._snapshots.replace()
         return Mended(Position(head.epoch, start - 1), fenced, recreate)
+
+    async def _is_new(self) -> bool:
+        """Made a moment ago, so no publisher has come to it before, however many commits have."""
+        since = self._clock.now() - NEW
+        made = await self._store.list_environments()
+        return any(each.key == self._environment and each.created_at > since for each in made)
 
     async def _fence(self, seen: list[Position]) -> Head:
         epoch, revision = max(p.epoch for p in seen), max(p.revision for p in seen)

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from brownout import wire
 from controlplane.clock import SystemClock
@@ -15,7 +17,7 @@ from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import binary, free_port, port_is_free, spawn, stop, wait_until
 from controlplane.link import Link
-from controlplane.publish import Pace, Parts
+from controlplane.publish import Pace, Parts, mend
 from controlplane.publish.parts import Position
 from controlplane.publish.publisher import Publisher
 from controlplane.store import SigningKeys, Store
@@ -78,6 +80,25 @@ async def test_streams_that_nats_lost_are_filled_again_at_the_same_revisions(
         manifest = await until(ears.manifest)
         assert manifest.ep == 1
         assert await ears.snapshot(manifest)
+
+
+@pytest.mark.parametrize(("new", "level"), [(timedelta(hours=1), "info"), (timedelta(0), "warning")])
+async def test_only_a_log_that_was_there_is_missed(
+    database_url: str,
+    nats_server: EmbeddedNats,
+    environment: str,
+    ears: Listener,
+    bare_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    new: timedelta,
+    level: str,
+) -> None:
+    monkeypatch.setattr(mend, "NEW", new)
+    await change(bare_store, environment, 1, 2)
+    with capture_logs() as told:
+        async with replica(database_url, nats_server.url):
+            assert await ears.revisions(2) == [1, 2]
+    assert [line["log_level"] for line in told if line["event"] == "log_recreated"] == [level]
 
 
 async def test_a_lost_snapshot_is_made_again(
