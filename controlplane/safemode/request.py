@@ -84,7 +84,7 @@ def expiry(
     """The instant asked for, and what is wrong with it."""
     if (expires_at is None) == (for_s is None):
         what = "safe mode needs an end" if expires_at is None else "say when it ends once"
-        return now, (Fault("required", f"{what}: expires_at, or for_s", "/expires_at"),)
+        return now, (Fault("required", f"{what}: for how long (--for, for_s), or expires_at", "/expires_at"),)
     if for_s is not None:
         if not MIN_DURATION.total_seconds() <= for_s <= longest.total_seconds():
             return now, (_out_of_range("/for_s", longest),)

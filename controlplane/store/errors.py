@@ -22,8 +22,8 @@ class StaleRevisionError(ConflictError):
         mine: "tuple[Change, ...]",
     ) -> None:
         who = sorted({commit.author for commit in commits})
-        by = f" by {', '.join(who[:3])}" + (" and others" if len(who) > 3 else "") if who else ""
-        super().__init__(f"expected revision {expected}, but the environment is at {head}; changed since{by}")
+        by = f"; changed since by {', '.join(who[:3])}" + (" and others" if len(who) > 3 else "") if who else ""
+        super().__init__(f"expected revision {expected}, but the environment is at {head}{by}")
         self.expected = expected
         self.head = head
         self.commits = commits
