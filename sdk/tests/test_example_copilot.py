@@ -1,6 +1,7 @@
 """The example service, with the real `openai` client against its own provider stub."""
 
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -126,6 +127,14 @@ def test_too_many_requests_are_called_that(stub: ProviderStub) -> None:
 
     (totals,) = client.sent().requests.values()
     assert totals.errors == {"rate_limited": 1}
+
+
+def test_a_fault_that_there_is_not_is_refused(stub: ProviderStub) -> None:
+    request = urllib.request.Request(f"{stub.url}/faults", b'{"fault": "outrage"}', method="POST")
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        urllib.request.urlopen(request)
+    refused.value.close()
+    assert stub.fault is None
 
 
 def test_a_refusal_is_counted(stub: ProviderStub) -> None:

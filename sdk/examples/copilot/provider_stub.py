@@ -44,8 +44,7 @@ def _handler(stub: ProviderStub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
             if self.path == "/faults":
-                stub.fault = body.get("fault") if body.get("fault") in FAULTS else None
-                self._json(200, {"fault": stub.fault})
+                self._switch(body.get("fault"))
             elif self.path != "/v1/chat/completions":
                 self._json(404, {"error": {"message": f"no {self.path} here"}})
             elif stub.fault == "outage":
@@ -54,6 +53,13 @@ def _handler(stub: ProviderStub) -> type[BaseHTTPRequestHandler]:
                 self._json(429, {"error": {"message": "slow down", "type": "rate_limit_error"}})
             else:
                 self._complete(body)
+
+        def _switch(self, fault: object) -> None:
+            if fault not in (*FAULTS, "none", None):
+                self._json(400, {"error": {"message": f"a fault is one of {', '.join(FAULTS)}, none"}})
+                return
+            stub.fault = None if fault == "none" else fault
+            self._json(200, {"fault": stub.fault})
 
         def _complete(self, body: dict[str, Any]) -> None:
             pause = 0.4 if stub.fault == "slow" else 0.01
