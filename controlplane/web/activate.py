@@ -9,7 +9,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from brownout.model import Scope
+from brownout.model import SafeModeProfile, Scope
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest
@@ -270,9 +270,7 @@ async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
                       wrong=error.message)  # fmt: skip
     changed = {effect.what for row in found.request_classes for effect in row.effects}
     columns = tuple(name for name in COLUMNS if name in changed)
-    banner = next(
-        (effect.then for row in found.request_classes for effect in row.effects if effect.what == "banner"), ""
-    )
+    banners = (effect.then for row in found.request_classes for effect in row.effects if effect.what == "banner")
     return Radius(
         numbers=_numbers(found),
         columns=columns,
@@ -281,10 +279,17 @@ async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
         untouched=found.untouched,
         flags=tuple(NowThen(flag.flag, flag.now, flag.then) for flag in found.flags[:20]),
         unknown=found.unknown,
-        banner=banner,
+        banner=next(banners, "") or await _banner(visit, environment, asked.profile),
         revision=found.revision,
         wrong="",
     )  # fmt: skip
+
+
+async def _banner(visit: Visit, environment: str, profile: str) -> str:
+    """The profile's own, where none changes: no request class yet, or all of them show it already."""
+    found = await visit.services.reads.resource(visit.actor, environment, "safe_mode_profile", profile)
+    banner = msgspec.json.decode(found.spec, type=SafeModeProfile).banner
+    return banner.text if banner else ""
 
 
 def _row(request_class: str, cohort: str, effects: dict[str, Any], columns: tuple[str, ...]) -> RadiusRow:

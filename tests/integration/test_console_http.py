@@ -97,6 +97,18 @@ async def test_refusals_are_in_the_words_of_people(database_url: str) -> None:
         assert "/start" in wrong.text
 
 
+async def test_the_banner_is_shown_before_activation_even_where_no_policy_changes(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        browser.headers["Authorization"] = f"Bearer {await world.token({'production': ['editor', 'operator']})}"
+        profile = {"exclude_tools": ["*"], "banner": {"text": "Some actions are paused"}}
+        profiles = "/api/v1/environments/production/safe-mode-profiles"
+        assert (await browser.put(f"{profiles}/loud", json=profile)).status_code == 200
+        assert (await browser.put(f"{profiles}/quiet", json={"exclude_tools": ["*"]})).status_code == 200
+        for name, shown in (("loud", "Some actions are paused"), ("quiet", "this profile has no banner")):
+            page = await browser.get("/e/production/safe-mode/radius", params={"profile": name, "for_s": "900"})
+            assert shown in page.text
+
+
 @pytest.mark.skipif(not (UI / "dist" / "manifest.json").is_file(), reason="assets are not built: run `make assets`")
 async def test_assets_are_kept_for_ever_and_travel_compressed(database_url: str) -> None:
     async with open_world(database_url) as world, _browser(world.app) as browser:
