@@ -102,6 +102,7 @@ class Authd:
         async with _connected(server, self._options.tls) as (client, lost):
             await client.subscribe(CALLOUT_SUBJECT, queue=queue, cb=self._answer)
             await client.flush()
+            await client.flush()  # nats-py's first ping overtakes a subscription that waits to be sent
             self.ready.set()
             await lost.wait()
 

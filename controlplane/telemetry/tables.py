@@ -283,11 +283,13 @@ async def sample(connection: ReadConnection, environment: str, rule: str, size: 
 
 
 async def make_partition(connection: WriteConnection, day: datetime) -> None:
-    """The day's partition of the rollups, when it does not exist."""
+    """The day's partition of the rollups, when it does not exist. Replicas take turns: of two at once, IF NOT EXISTS
+    alone refuses one."""
     start = day.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     name = f"telemetry_rollup_{start:%Y%m%d}"
     exists = await connection.execute(text("SELECT to_regclass(:name) IS NOT NULL AS found"), {"name": name})
     if not exists.scalar_one():
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, 0)"), {"lock": FOLD_LOCK})
         await connection.execute(
             text(
                 f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF telemetry_rollup"

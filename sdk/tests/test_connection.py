@@ -56,7 +56,8 @@ async def test_messages_are_taken_in_order_signed_or_not_and_one_that_fails_cost
     publisher = await nats.connect(shared_nats.url)
     try:
         await connection.subscribe("taken.in.order", take)
-        await connection.client.flush()
+        for _ in range(2):  # nats-py's first ping overtakes a subscription that waits to be sent
+            await connection.client.flush()
         await publisher.publish("taken.in.order", b"first", headers={"Other": "x", wire.SIGNATURE_HEADER: "k1.abc"})
         await publisher.publish("taken.in.order", b"bad")
         await publisher.publish("taken.in.order", b"last")

@@ -134,7 +134,8 @@ async def listener(url: str, environment: str) -> AsyncIterator[Listener]:
     made = Listener(client, environment)
     await client.subscribe(made.subjects.log, cb=made.on_log)
     await client.subscribe(made.subjects.heartbeat, cb=made.on_heartbeat)
-    await client.flush()
+    for _ in range(2):  # nats-py's first ping overtakes a subscription that waits to be sent
+        await client.flush()
     try:
         yield made
     finally:

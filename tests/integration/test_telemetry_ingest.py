@@ -1,5 +1,6 @@
 """Rollups equal what the instances counted, whatever was lost, repeated, reordered or killed on the way."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,16 @@ async def test_what_postgres_cannot_take_now_is_folded_later(database: Database,
     await ingest.flush()
 
     assert (await totals(database)).requests == 5
+
+
+async def test_replicas_that_begin_a_day_at_once_share_its_partition(database: Database) -> None:
+    async def begin(day: datetime) -> None:
+        async with database.transaction() as connection:
+            await tables.make_partition(connection, day)
+
+    for days in range(100, 105):
+        day = datetime.now(UTC) + timedelta(days=days)
+        await asyncio.gather(*(begin(day) for _ in range(4)))
 
 
 async def test_old_partitions_are_dropped(database: Database) -> None:
