@@ -116,7 +116,17 @@ def test_without_the_unit_nothing_is_counted_for_the_rollout() -> None:
     assert sum(totals.requests for totals in message.requests.values()) == 1
 
 
-@pytest.mark.parametrize("said", [{"duration_ms": math.nan}, {"quality": "good"}, {"input_tokens": -5}, {"rung": 3}])
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("as arrays do")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"duration_ms": math.nan}, {"quality": "good"}, {"input_tokens": -5}, {"rung": 3}, {"outcome": Incomparable()}],
+)
 def test_whatever_is_recorded_nothing_is_raised(said: dict[str, Any]) -> None:
     client = Client()
     client.record(client.policy("support-reply"), **said)

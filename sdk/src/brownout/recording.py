@@ -59,10 +59,8 @@ class Recording(Evaluator):
         `outcome` follows from `error_class` when left out; `rung` is the kind of rung that answered when it was not the
         primary model. None: not known, and not counted either way.
         """
-        if outcome == "error" and error_class is None:
-            error_class = "server_error"
         self._reports.record(
-            policy, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms, quality, rung,
+            policy, outcome, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms, quality, rung,
             refused, format_ok, completed, escalated, retrieval_hit,
         )  # fmt: skip
 

@@ -34,10 +34,12 @@ class Reports:
         self._said_at = 0.0
         self._units: dict[str, str] = {}
 
-    def record(self, policy: Policy, *said: Any) -> None:
-        """`said` are the fields of a Report. Never raises."""
+    def record(self, policy: Policy, outcome: object, error_class: str | None, *said: Any) -> None:
+        """`said` are the other fields of a Report. Never raises, whatever a service passes."""
         try:
-            report, key = Report(*said), request_key(policy)
+            if outcome == "error" and error_class is None:
+                error_class = "server_error"
+            report, key = Report(error_class, *said), request_key(policy)
             exposures = (
                 [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
             )
