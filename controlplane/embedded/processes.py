@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ HERE = Path("/proc/self/cwd")
 """Where a process stands, for that process, whoever may walk there; Linux only."""
 
 _PR_SET_PDEATHSIG = 1
+_FIXED_PORTS = range(10_000, 32_000)
 
 
 class StartError(Exception):
@@ -27,9 +29,10 @@ class StartError(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A loopback port below those that the kernel gives to outgoing connections: it is still free after a restart."""
+    while not port_is_free(port := secrets.choice(_FIXED_PORTS)):
+        pass
+    return port
 
 
 def port_is_free(port: int) -> bool:

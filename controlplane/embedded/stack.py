@@ -6,12 +6,15 @@ from pathlib import Path
 
 import asyncpg
 import msgspec
+import structlog
 
 from controlplane.access.natsconfig import NatsSecrets, accounts_config
 from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import StartError, free_port, port_is_free
+
+log = structlog.get_logger(__name__)
 
 DATABASE = "brownout"
 
@@ -39,8 +42,12 @@ def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
         return asked
     for port in (remembered, preferred):
         if port and port_is_free(port):
-            return port
-    return free_port()
+            break
+    else:
+        port = free_port()
+    if remembered not in {0, port}:
+        log.warning("port_of_last_time_is_taken", port=remembered, instead=port)
+    return port
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """A real nats-server on loopback, from its wheel."""
 
+import contextlib
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -11,9 +13,12 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """Below those that the kernel gives to outgoing connections: it is still free after a restart."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class NatsProcess:

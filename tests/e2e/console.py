@@ -12,6 +12,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext
 
 from brownout import Brownout
+from controlplane.embedded.processes import free_port
 from tests.e2e.brownout_up import BrownoutUp
 from tests.e2e.browser import WIDE, Watched, first_run, setup_url
 
@@ -123,7 +124,8 @@ def open_console(browser: Browser) -> Iterator[Console]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
-        up = stack.enter_context(BrownoutUp(folder / "data"))
+        port = free_port()  # while it restarts, whichever other test starts one takes the usual port
+        up = stack.enter_context(BrownoutUp(folder / "data", "--port", str(port)))
         clients = [
             Brownout.connect(
                 up.target["nats_url"],
