@@ -85,12 +85,12 @@ class Authd:
         if self._table.load_copy():
             log.info("starting from the copy on disk", keys=len(self._table))
             self._loaded.set()
-        # A queue group for each server: a question goes to all groups and the first answer counts, so that a server
-        # which hangs cannot swallow its neighbours' questions.
+        # A question goes to both queue groups and the first answer counts: a server which hangs is in one of them and
+        # cannot swallow its neighbours' questions. Never three, see docs/adr/0034.
         servers = enumerate(sorted(self._options.auth_url.split(",")))
         await run_together(
             _forever("database", self._follow),
-            *(_forever("nats", partial(self._respond, server, f"{_QUEUE}-{place}")) for place, server in servers),
+            *(_forever("nats", partial(self._respond, server, f"{_QUEUE}-{place % 2}")) for place, server in servers),
             _forever("revocation", self._revoke),
         )
 

@@ -43,18 +43,28 @@ def whole(system: System, fleet: Fleet) -> None:
 
 
 def leader(system: System) -> EmbeddedNats:
-    """The node that leads the log stream."""
+    """The node that leads the log stream, once all agree."""
+    believed: list[str] = []
+
+    def agreed() -> bool:
+        believed[:] = _leading(system)
+        return len(believed) == 1
+
+    await_true(agreed, START_S, "one node leads the log")
+    return next(node for node in system.nodes if node.name in believed)
+
+
+def _leading(system: System) -> set[str]:
+    """Who leads the log stream, as the nodes believe; whoever has just come back may not know."""
     stream = Subjects(ENVIRONMENT).log_stream
+    names: set[str] = set()
     for node in system.nodes:
         url = f"http://127.0.0.1:{node.monitor_port}/jsz?accounts=true&streams=true"
         with urllib.request.urlopen(url, timeout=5) as answer:
             details = json.load(answer)
-        for account in details["account_details"]:
-            for found in account["stream_detail"]:
-                if found["name"] == stream:
-                    name = found["cluster"]["leader"]
-                    return next(node for node in system.nodes if node.name == name)
-    raise AssertionError("nobody leads the log")
+        streams = [found for account in details["account_details"] for found in account["stream_detail"]]
+        names |= {found["cluster"].get("leader", "") for found in streams if found["name"] == stream}
+    return names - {""}
 
 
 def longest_gap(fleet: Fleet, acknowledged: list[Acknowledged]) -> float:
@@ -81,12 +91,14 @@ def test_a_node_killed(system: System, fleet: Fleet, measured: Measured, long: b
             leads = leader(system)
             node = leads if victim == "leader" else random.choice([n for n in system.nodes if n is not leads])
             node.kill()
-            flowing(writer, 60)
-            last = writer.stop()
-        fleet.await_at(last.position, PATIENCE_S)
+            try:
+                flowing(writer, 60)
+                last = writer.stop()
+                fleet.await_at(last.position, PATIENCE_S)
+            finally:
+                node.start()
         lag = longest_gap(fleet, writer.acknowledged)
         measured(f"the log's {victim} of three is killed: commit acknowledged → last SDK", lag, 1 + 2)
-        node.start()
         judge(system, fleet, writer.acknowledged)
 
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from sqlalchemy import text
@@ -17,13 +20,14 @@ from sqlalchemy import text
 from brownout.wire import Subjects
 from controlplane.access.actor import system_actor
 from controlplane.access.authd import Authd
-from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, with_credentials
+from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config, with_credentials
 from controlplane.access.queries import credentials
 from controlplane.access.responder import AuthdSettings, open_authd
 from controlplane.access.service import Access, open_access
 from controlplane.clock import SystemClock
 from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.embedded.processes import free_port
 from controlplane.settings import Secret, Settings
 from controlplane.store import SigningKeys, Store
 from tests.integration import nats_clients
@@ -42,6 +46,22 @@ def secrets() -> NatsSecrets:
 def guarded(servers_folder: Path, secrets: NatsSecrets):
     with EmbeddedNats(servers_folder / "guarded-nats", extra=accounts_config(secrets)) as server:
         yield server
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, secrets: NatsSecrets) -> Iterator[list[EmbeddedNats]]:
+    routes = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    configs = [accounts_config(secrets) + cluster_config(route, routes, secrets) for route in routes]
+    nodes = [EmbeddedNats(tmp_path / f"n{n}", name=f"n{n}", extra=config) for n, config in enumerate(configs)]
+    try:
+        for node in nodes:
+            node.start(wait=False)
+        for node in nodes:
+            node.wait_healthy()
+        yield nodes
+    finally:
+        for node in nodes:
+            node.kill()
 
 
 @pytest.fixture
@@ -70,8 +90,8 @@ def responder(nats_url: str, secrets: NatsSecrets, url: str, copy: Path) -> Auth
 
 
 @asynccontextmanager
-async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: Path) -> AsyncIterator[Authd]:
-    authd = responder(server.url, secrets, url, copy)
+async def answering(nats_url: str, secrets: NatsSecrets, url: str, copy: Path) -> AsyncIterator[Authd]:
+    authd = responder(nats_url, secrets, url, copy)
     running = asyncio.create_task(authd.run())
     try:
         await asyncio.wait_for(authd.ready.wait(), 15)
@@ -85,7 +105,7 @@ async def answering(server: EmbeddedNats, secrets: NatsSecrets, url: str, copy: 
 async def authd(
     guarded: EmbeddedNats, secrets: NatsSecrets, access: Access, database_url: str, tmp_path: Path
 ) -> AsyncIterator[Authd]:
-    async with answering(guarded, secrets, database_url, tmp_path / "keys.json") as running:
+    async with answering(guarded.url, secrets, database_url, tmp_path / "keys.json") as running:
         yield running
 
 
@@ -263,7 +283,7 @@ async def test_a_key_that_holds_a_connection_is_in_use_however_long_ago_it_conne
     await until_used(database, key)
     async with database.transaction() as connection:
         await connection.execute(text("DELETE FROM sdk_key_use"))
-    async with answering(guarded, secrets, database_url, tmp_path / "second.json"):  # nobody asks it anything
+    async with answering(guarded.url, secrets, database_url, tmp_path / "second.json"):  # nobody asks it anything
         await until_used(database, key)
     await client.close()
 
@@ -274,12 +294,12 @@ async def test_a_thousand_reconnect_at_once_with_the_database_gone(
     """The responder starts without a database, too: from its copy on disk."""
     copy = tmp_path / "keys.json"
     _, secret = await key_for(access, "production")
-    async with answering(guarded, secrets, database_url, copy):
+    async with answering(guarded.url, secrets, database_url, copy):
         assert await enters(guarded, secret)
     assert copy.stat().st_mode & 0o777 == 0o600
     assert secret not in copy.read_text()
     nowhere = "postgresql://nobody:nothing@127.0.0.1:9/nowhere"
-    async with answering(guarded, secrets, nowhere, copy):
+    async with answering(guarded.url, secrets, nowhere, copy):
         clients = await asyncio.gather(*(connect(guarded, secret, "production", f"i{n}") for n in range(1000)))
         assert all(client.is_connected for client in clients)
         await asyncio.gather(*(client.close() for client in clients))
@@ -289,7 +309,7 @@ async def test_two_responders_share_the_questions_and_one_is_enough(
     authd: Authd, access: Access, guarded: EmbeddedNats, secrets: NatsSecrets, database_url: str, tmp_path: Path
 ) -> None:
     _, secret = await key_for(access, "production")
-    async with answering(guarded, secrets, database_url, tmp_path / "second.json") as second:
+    async with answering(guarded.url, secrets, database_url, tmp_path / "second.json") as second:
         assert await enters(guarded, secret)
         for n in range(40):
             await (await connect(guarded, secret, "production", f"i{n}")).close()
@@ -330,3 +350,67 @@ async def test_a_responder_that_is_refused_leaves_no_socket_open(
         await asyncio.wait([running])
         server.close()
         await asyncio.wait(refusals, timeout=10)
+
+
+@asynccontextmanager
+async def two_authds(nodes: list[EmbeddedNats], secrets: NatsSecrets, url: str, folder: Path) -> AsyncIterator[None]:
+    """As in compose.yaml: each connected to every node."""
+    urls = ",".join(node.url for node in nodes)
+    async with AsyncExitStack() as stack:
+        for number in range(2):
+            await stack.enter_async_context(answering(urls, secrets, url, folder / f"keys-{number}.json"))
+        yield
+
+
+async def test_signing_in_by_the_hundred_leaves_every_route_of_a_cluster_open(
+    cluster: list[EmbeddedNats], secrets: NatsSecrets, access: Access, database_url: str, tmp_path: Path
+) -> None:
+    """nats-server stops reading from whoever brings a third answer to one question (docs/adr/0034)."""
+    _, secret = await key_for(access, "production")
+    async with two_authds(cluster, secrets, database_url, tmp_path), AsyncExitStack() as stack:
+        for node in cluster:
+            assert await enters(node, secret)
+        names = [f"sdk-{n}" for n in range(240)]
+        storm = await asyncio.gather(
+            *(connect(cluster[n % 3], secret, "production", name) for n, name in enumerate(names))
+        )
+        for client in storm:
+            await client.close()
+        heard: set[tuple[int, str]] = set()
+        clients = []
+        for number, node in enumerate(cluster):
+            client = await nats.connect(with_credentials(node.url, CONTROL_USER, secrets.app_password))
+            stack.push_async_callback(client.close)
+
+            async def hear(message: Msg, number: int = number) -> None:
+                heard.add((number, message.subject))
+
+            await client.subscribe("from.*", cb=hear)
+            clients.append(client)
+        everything = {(to, f"from.{origin}") for to in range(3) for origin in range(3)}
+        deadline = asyncio.get_running_loop().time() + 5
+        while heard < everything and asyncio.get_running_loop().time() < deadline:
+            for number, client in enumerate(clients):
+                await client.publish(f"from.{number}")
+            await asyncio.sleep(0.05)
+        assert heard == everything
+
+
+async def test_a_node_that_hangs_keeps_nobody_from_signing_in_at_the_others(
+    cluster: list[EmbeddedNats], secrets: NatsSecrets, access: Access, database_url: str, tmp_path: Path
+) -> None:
+    _, secret = await key_for(access, "production")
+    async with two_authds(cluster, secrets, database_url, tmp_path):
+        for node in cluster:
+            assert await enters(node, secret)
+        for hanging in cluster:
+            others = [node for node in cluster if node is not hanging]
+            os.kill(hanging.pid, signal.SIGSTOP)
+            try:
+                clients = await asyncio.gather(
+                    *(connect(others[n % 2], secret, "production", f"sdk-{n}") for n in range(20))
+                )
+                for client in clients:
+                    await client.close()
+            finally:
+                os.kill(hanging.pid, signal.SIGCONT)
