@@ -73,6 +73,7 @@ class Fleet:
     """`size` SDKs, ten in a process."""
 
     def __init__(self, system: System, size: int = 20, *, name: str = "fleet", disk: Path | None = None) -> None:
+        self._heartbeat_s = system.heartbeat_s
         self._workers = [
             _Worker(
                 Orders(
@@ -116,6 +117,10 @@ class Fleet:
 
     def dump(self) -> list[Report]:
         return [report for worker in self._workers for report in worker.dump()]
+
+    def settled(self) -> bool:
+        """Whether every SDK is live and has heard how often heartbeats come: before, silence means less to it."""
+        return all(report.sync == "LIVE" and report.heartbeat_s == self._heartbeat_s for report in self.dump())
 
     def first_at(self, position: tuple[int, int]) -> list[float]:
         """When each SDK first was at `position` or beyond. Every one must have been."""

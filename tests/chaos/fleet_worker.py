@@ -42,6 +42,7 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     revision: int
     digest: str
     """Of every resource, byte for byte."""
+    heartbeat_s: float
     bad_signatures: int
     last_error: str
 
@@ -82,6 +83,7 @@ def report(index: int, client: Brownout) -> Report:
         epoch=status.epoch,
         revision=status.revision,
         digest=digest(resources),
+        heartbeat_s=client._engine._replica.heartbeat_interval_s,
         bad_signatures=status.counters.bad_signatures,
         last_error=status.last_error,
     )

@@ -39,7 +39,7 @@ def fleet(system: System) -> Iterator[Fleet]:
 def whole(system: System, fleet: Fleet) -> None:
     """However the test before left it: SDKs that have not come back yet would be taken for what this one breaks."""
     await_true(lambda: all(replica.ready for replica in system.replicas), START_S, "every replica is ready")
-    await_true(lambda: all(report.sync == "LIVE" for report in fleet.dump()), START_S, "every SDK is live")
+    await_true(fleet.settled, START_S, "every SDK is live and knows the heartbeat")
 
 
 def flowing(writer: Writer, count: int = 10) -> None:
