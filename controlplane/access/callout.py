@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from brownout.wire import Subjects
+from brownout.wire import Subjects, fingerprint
 from controlplane.access.keytable import KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
@@ -30,7 +30,7 @@ def key_id_of(name: str) -> str | None:
     return name.removeprefix(_USER) if name.startswith(_USER) else None
 
 
-def permissions(environment: str, instance: str, domain: str = "") -> dict[str, Any]:
+def permissions(environment: str, key: str, instance: str, domain: str = "") -> dict[str, Any]:
     """The whole of what an SDK may do: hear its environment, fetch from its two streams, report on itself.
 
     `domain`: the JetStream domain behind leaf nodes; then both forms of the API subjects are allowed.
@@ -44,7 +44,7 @@ def permissions(environment: str, instance: str, domain: str = "") -> dict[str, 
         for rest in ("", ".>")
     ]
     return {
-        "pub": {"allow": [*fetch, f"bot.{environment}.{instance}.>"]},
+        "pub": {"allow": [*fetch, f"bot.{environment}.{key}.{instance}.>"]},
         "sub": {"allow": [f"bo.{environment}.>", subjects.inbox(instance) + ".>"]},
         "subs": _MAX_SUBSCRIPTIONS,
         "data": -1,
@@ -95,6 +95,6 @@ class Callout:
             return "", "the connection's name must be an instance id"
         self._uses.note([entry.id], now_ms)
         # No `exp`: a connection that expires is closed for good by nats-py. Revocation kicks instead.
-        body = {"type": "user", **permissions(entry.environment, instance, self._domain)}
+        body = {"type": "user", **permissions(entry.environment, fingerprint(secret), instance, self._domain)}
         name = user_name(entry.id)
         return self._issuer.issue(user, body, issued_at=now_ms // 1000, name=name, audience=self._account), ""

@@ -24,7 +24,7 @@ from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, 
 
 log = structlog.get_logger(__name__)
 
-PRESENCE_SUBJECT, LOG_SUBJECT, HEARTBEAT_SUBJECT = "bot.*.*.p", "bo.*.log", "bo.*.hb"
+PRESENCE_SUBJECT, LOG_SUBJECT, HEARTBEAT_SUBJECT = "bot.*.*.*.p", "bo.*.log", "bo.*.hb"
 
 WRITE_S = 2.0
 """How often presence and convergence are written to Postgres, and silence is noticed."""
@@ -76,7 +76,7 @@ class Fleet:
     # From NATS
 
     async def heard(self, message: Msg) -> None:
-        _, environment, instance, _ = message.subject.split(".", 3)
+        _, environment, _, instance, _ = message.subject.split(".", 4)
         with contextlib.suppress(msgspec.DecodeError):
             said = _decode_presence(message.data)
             at, state = self._now(), self._apply(environment)

@@ -29,7 +29,7 @@ FLUSH_S = 2.0
 MAX_WAITING = 20_000
 """Messages kept while Postgres does not answer; the oldest instance's is dropped first, and comes again by itself."""
 
-SUBJECT = "bot.*.*.m"
+SUBJECT = "bot.*.*.*.m"
 QUEUE = "telemetry"
 
 
@@ -52,7 +52,7 @@ class Ingest:
     async def receive(self, message: Msg) -> None:
         """Handler for `SUBJECT`; the subject, not the payload, says which instance speaks."""
         self.received += 1
-        _, environment, instance, _ = message.subject.split(".", 3)
+        _, environment, _, instance, _ = message.subject.split(".", 4)
         try:
             decoded = decode(message.data)
         except msgspec.DecodeError as error:

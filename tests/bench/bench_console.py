@@ -88,5 +88,5 @@ async def _fleet(services: Services, epoch: int, revision: int) -> None:
     for number in range(INSTANCES):
         now = int(time() * 1000)
         said = Presence(f"instance-{number}", f"service-{number % 10}", "0.1.0", epoch, revision, "LIVE", 1.0, now, now)
-        message = SimpleNamespace(subject=f"bot.production.{said.instance}.p", data=msgspec.json.encode(said))
+        message = SimpleNamespace(subject=f"bot.production.key.{said.instance}.p", data=msgspec.json.encode(said))
         await services.telemetry.fleet.heard(cast("Msg", message))

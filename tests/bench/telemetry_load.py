@@ -46,8 +46,8 @@ async def main(url: str, environment: str, seconds: float) -> None:
         assert message is not None
         now = int(time.time() * 1000)
         presence = Presence(name, "support", "0.1.0", 1, 1, "LIVE", 0.0, now, applied_at=now)
-        await connection.publish(f"bot.{environment}.{name}.m", message)
-        await connection.publish(f"bot.{environment}.{name}.p", msgspec.json.encode(presence))
+        await connection.publish(f"bot.{environment}.key.{name}.m", message)
+        await connection.publish(f"bot.{environment}.key.{name}.p", msgspec.json.encode(presence))
         turn += 1
         ahead = began + turn * INTERVAL_S / INSTANCES - time.monotonic()
         if ahead > 0:

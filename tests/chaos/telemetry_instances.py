@@ -34,11 +34,11 @@ async def main(url: str, environment: str, group: str, n: int) -> None:
             message = telemetry.message()
             with contextlib.suppress(LinkDownError, NatsError, OSError):
                 for _ in range(chance.randint(1, 2) if message else 0):
-                    await link.client.publish(f"bot.{environment}.{name}.m", message or b"")
+                    await link.client.publish(f"bot.{environment}.key.{name}.m", message or b"")
         print(counted, flush=True)
         await asyncio.sleep(INTERVAL_S * chance.uniform(0.5, 1.5))
     for name, telemetry in fleet.items():
-        await _hand_over(link, f"bot.{environment}.{name}.m", telemetry)
+        await _hand_over(link, f"bot.{environment}.key.{name}.m", telemetry)
     print(counted, flush=True)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):

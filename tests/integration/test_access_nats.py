@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from sqlalchemy import text
 
-from brownout.wire import Subjects
+from brownout.wire import Subjects, fingerprint
 from controlplane.access.actor import system_actor
 from controlplane.access.authd import Authd
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config, with_credentials
@@ -174,7 +174,7 @@ async def test_a_key_opens_its_environment_and_nothing_of_another(
             await asyncio.sleep(0.005)
         return False
 
-    mine, theirs = Subjects("staging"), Subjects("production")
+    mine, theirs, key = Subjects("staging"), Subjects("production"), fingerprint(secret)
     for subject in (
         theirs.log, theirs.heartbeat, "bo.>", ">", "*.>", "bow.production.>", "bow.staging.>", "bot.>", "$SYS.>", "$JS.>",
         theirs.inbox("i1") + ".>", mine.inbox("i2") + ".>", "_INBOX.>", "_INBOX_staging.>", "_INBOX_production.>",
@@ -182,13 +182,13 @@ async def test_a_key_opens_its_environment_and_nothing_of_another(
         assert await denied(lambda subject=subject: client.subscribe(subject)), subject
     assert not await denied(lambda: client.subscribe(mine.log))
     for subject in (
-        theirs.log, mine.log, mine.heartbeat, mine.log_write, theirs.log_write, mine.manifest, theirs.presence("i1"),
-        mine.presence("i2"), f"$JS.API.DIRECT.GET.{theirs.log_stream}", f"$JS.API.STREAM.MSG.GET.{mine.log_stream}",
+        theirs.log, mine.log, mine.heartbeat, mine.log_write, theirs.log_write, mine.manifest, theirs.presence(key, "i1"),
+        mine.presence(key, "i2"), mine.presence("0" * 16, "i1"), mine.telemetry("0" * 16, "i1"), f"$JS.API.DIRECT.GET.{theirs.log_stream}", f"$JS.API.STREAM.MSG.GET.{mine.log_stream}",
         f"$JS.API.STREAM.INFO.{mine.log_stream}", f"$JS.API.STREAM.DELETE.{theirs.log_stream}",
         f"$JS.API.CONSUMER.CREATE.{mine.log_stream}", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.AUTH",
     ):  # fmt: skip
         assert await denied(lambda subject=subject: client.publish(subject, b"{}")), subject
-    assert not await denied(lambda: client.publish(mine.presence("i1"), b"{}"))
+    assert not await denied(lambda: client.publish(mine.presence(key, "i1"), b"{}"))
     fetched = await client.request(f"$JS.API.DIRECT.GET.{mine.log_stream}", b'{"seq":1}', timeout=5)
     assert fetched.data == b"secret of staging"
     with pytest.raises((NatsTimeoutError, NatsError)):

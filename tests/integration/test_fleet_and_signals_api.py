@@ -53,7 +53,7 @@ class Plane(NamedTuple):
             )
         message = telemetry.message(final=True)
         assert message is not None
-        await self.nats.request(f"bot.{self.environment}.i-1.m", message, timeout=10)
+        await self.nats.request(f"bot.{self.environment}.key.i-1.m", message, timeout=10)
 
     async def present(self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False) -> None:
         now = int(time.time() * 1000)
@@ -69,7 +69,7 @@ class Plane(NamedTuple):
             applied_at=now,
             closing=closing,
         )
-        await self.nats.publish(f"bot.{self.environment}.{instance}.p", msgspec.json.encode(presence))
+        await self.nats.publish(f"bot.{self.environment}.key.{instance}.p", msgspec.json.encode(presence))
         await self.nats.flush()
 
     @property
@@ -191,7 +191,7 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
     message = telemetry.message(final=True)
     assert message is not None
     plane.count(half_past(), minutes_ago=2)
-    answer = await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
+    answer = await plane.nats.request(f"bot.{plane.environment}.key.i-1.m", message, timeout=10)
     assert answer.data == b"+"
 
     chart: Chart = await plane.get("/signals", Chart)
@@ -219,7 +219,7 @@ async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:
     plane.count(half_past(), minutes_ago=2)
     message = telemetry.message(final=True)
     assert message is not None
-    await plane.nats.request(f"bot.{plane.environment}.i-1.m", message, timeout=10)
+    await plane.nats.request(f"bot.{plane.environment}.key.i-1.m", message, timeout=10)
 
     summary: SignalsSummary = await plane.get("/signals/summary", SignalsSummary)
     assert [one.request_class for one in summary.classes] == ["support-reply"]

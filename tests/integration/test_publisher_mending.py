@@ -240,14 +240,14 @@ async def test_an_sdk_that_proves_to_be_ahead_is_believed(
                 msgspec.structs.replace(claim, proof_kind="snapshot"),
                 msgspec.structs.replace(claim, proof_sig="unknown.AAAA"),
             ):
-                await ears.client.publish(ears.subjects.presence("i-1"), msgspec.json.encode(forged))
-            await ears.client.publish(ears.subjects.presence("i-1"), b"not json")
+                await ears.client.publish(ears.subjects.presence("key", "i-1"), msgspec.json.encode(forged))
+            await ears.client.publish(ears.subjects.presence("key", "i-1"), b"not json")
             await ears.client.flush()
             await plane.commit(environment, put("beta", "5"))
             assert (await ears.next()).rev == 3
             assert (await plane.store.head(environment)).epoch == 1
             too_large_to_send = msgspec.structs.replace(claim, rev=lost.revision + 1)
-            await ears.client.publish(ears.subjects.presence("i-1"), msgspec.json.encode(too_large_to_send))
+            await ears.client.publish(ears.subjects.presence("key", "i-1"), msgspec.json.encode(too_large_to_send))
             fence = await ears.next()
             assert (fence.resets, fence.rev) == (True, 5)
             assert plane.service.health()[0].counters.fences == 1

@@ -1,4 +1,4 @@
-"""What an instance reports on `bot.<env>.<instance>.m`: everything it counted since it started.
+"""What an instance reports on `bot.<env>.<key>.<instance>.m`: everything it counted since it started.
 
 Totals are cumulative, so a message replaces every earlier one of the same (instance, start): a lost, repeated or
 reordered message changes nothing. The receiver folds the difference to what it has (docs/adr/0071-telemetry.md).

@@ -81,7 +81,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an instance says of itself on `bot.<env>.<instance>.p`. `age_s` is the age of what it serves."""
+    """What an instance says of itself on `bot.<env>.<key>.<instance>.p`. `age_s` is the age of what it serves."""
 
     instance: str
     service: str
@@ -112,8 +112,8 @@ class Subjects:
         self.snapshot_all = f"bow.{environment}.snap.>"
         self.log = f"bo.{environment}.log"
         self.heartbeat = f"bo.{environment}.hb"
-        self.presence_all = f"bot.{environment}.*.p"
-        self.telemetry_all = f"bot.{environment}.*.m"
+        self.presence_all = f"bot.{environment}.*.*.p"
+        self.telemetry_all = f"bot.{environment}.*.*.m"
         self.log_stream = f"BO_LOG_{environment}"
         self.snapshot_stream = f"BO_SNAP_{environment}"
         self._environment = environment
@@ -130,11 +130,12 @@ class Subjects:
         listen to its answers."""
         return f"_INBOX_{self._environment}.{instance}"
 
-    def presence(self, instance: str) -> str:
-        return f"bot.{self._environment}.{instance}.p"
+    def presence(self, key: str, instance: str) -> str:
+        """`key` is the fingerprint of the SDK key that the instance holds: the server vouches for it, not the sender."""
+        return f"bot.{self._environment}.{key}.{instance}.p"
 
-    def telemetry(self, instance: str) -> str:
-        return f"bot.{self._environment}.{instance}.m"
+    def telemetry(self, key: str, instance: str) -> str:
+        return f"bot.{self._environment}.{key}.{instance}.m"
 
 
 def chain(previous: str, payload: bytes) -> str:
@@ -311,6 +312,11 @@ def learn(verifier: Verifier, chain_: KeyChain) -> int:
     return learned
 
 
+def fingerprint(secret: str) -> str:
+    """The first 16 hex digits of the SHA-256 of an SDK key's secret part."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
 class SdkKey(msgspec.Struct, frozen=True):
     """`bo_sdk_<secret>.<kid>.<public key>`: the secret opens NATS, the public key is what the SDK pins."""
 
@@ -321,6 +327,11 @@ class SdkKey(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"SdkKey(kid={self.kid!r})"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that name this key in subjects and reveal nothing of it."""
+        return fingerprint(self.secret)
 
     @classmethod
     def parse(cls, text: str) -> "SdkKey":

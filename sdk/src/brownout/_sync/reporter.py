@@ -46,7 +46,9 @@ class Reporter:
         self._connection = connection
         self._replica = replica
         self._progress = progress
-        self._subjects = wire.Subjects(config.environment)
+        subjects, key = wire.Subjects(config.environment), config.key.fingerprint if config.key else ""
+        self._presence_subject = subjects.presence(key, instance)
+        self._telemetry_subject = subjects.telemetry(key, instance)
         self._news = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -58,9 +60,9 @@ class Reporter:
 
     async def run(self, collect: Collect) -> None:
         while True:
-            await self._publish(self._subjects.presence(self._instance), self._presence(closing=False))
+            await self._publish(self._presence_subject, self._presence(closing=False))
             if telemetry := _collected(collect):
-                await self._publish(self._subjects.telemetry(self._instance), telemetry)
+                await self._publish(self._telemetry_subject, telemetry)
             await happens(self._news, _EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
             self._news.clear()
             self._alarm = None
@@ -68,11 +70,10 @@ class Reporter:
     async def farewell(self, collect: Collect) -> None:
         """Says that this instance ends on purpose. The last telemetry has no successor that would repeat it, so it is
         sent until somebody has written it down."""
-        await self._publish(self._subjects.presence(self._instance), self._presence(closing=True))
+        await self._publish(self._presence_subject, self._presence(closing=True))
         if telemetry := collect(True):
             with contextlib.suppress(Exception):
-                subject = self._subjects.telemetry(self._instance)
-                await self._connection.client.request(subject, telemetry, timeout=_HAND_OVER_S)
+                await self._connection.client.request(self._telemetry_subject, telemetry, timeout=_HAND_OVER_S)
         await self._connection.answers(1)
 
     async def _publish(self, subject: str, payload: bytes) -> None:
