@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
 from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import LinkDownError
+from controlplane.link import Heard, LinkDownError
 from controlplane.publish.parts import Parts, Position
 from controlplane.store import SigningKey
 from controlplane.tasks import wait_set
@@ -89,7 +88,7 @@ class Heartbeats:
             log.debug("heartbeat_with_known_key", environment=self._environment)
         return self._key
 
-    async def _on_heard(self, message: Msg) -> None:
+    async def _on_heard(self, message: Heard) -> None:
         if message.data == self._sent:
             return
         try:

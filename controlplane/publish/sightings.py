@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
 from brownout import wire
 from controlplane.errors import UnavailableError
+from controlplane.link import Heard
 from controlplane.publish.parts import Parts, Position
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Sightings:
     def unsubscribe(self) -> None:
         self._link.unsubscribe(self._subscription)
 
-    async def _on_presence(self, message: Msg) -> None:
+    async def _on_presence(self, message: Heard) -> None:
         try:
             presence = msgspec.json.decode(message.data, type=wire.Presence)
         except msgspec.DecodeError:

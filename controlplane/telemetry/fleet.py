@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
 from brownout.wire import Presence
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.link import Heard
 from controlplane.telemetry import presence as tables
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
@@ -75,7 +75,7 @@ class Fleet:
 
     # From NATS
 
-    async def heard(self, message: Msg) -> None:
+    async def heard(self, message: Heard) -> None:
         _, environment, _, instance, _ = message.subject.split(".", 4)
         with contextlib.suppress(msgspec.DecodeError):
             said = _decode_presence(message.data)
@@ -90,14 +90,14 @@ class Fleet:
             )  # fmt: skip
             self._tell(environment)
 
-    async def committed(self, message: Msg) -> None:
+    async def committed(self, message: Heard) -> None:
         self._published(message, known=True)
 
-    async def beat(self, message: Msg) -> None:
+    async def beat(self, message: Heard) -> None:
         """Shows a head that we were not connected to see published."""
         self._published(message, known=False)
 
-    def _published(self, message: Msg, *, known: bool) -> None:
+    def _published(self, message: Heard, *, known: bool) -> None:
         environment = message.subject.split(".", 2)[1]
         with contextlib.suppress(msgspec.DecodeError):
             position = _decode_position(message.data)

@@ -10,14 +10,13 @@ from collections import defaultdict
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ENCODER, TelemetryMessage, decode
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
+from controlplane.link import Heard
 from controlplane.telemetry import series, tables
 from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.flag_use import Fresh
@@ -40,7 +39,7 @@ class Ingest:
         self._database = database
         self._clock = clock
         self._waiting: dict[str, dict[Position, TelemetryMessage]] = defaultdict(dict)
-        self._replies: dict[str, list[Msg]] = defaultdict(list)
+        self._replies: dict[str, list[Heard]] = defaultdict(list)
         self._urgent = asyncio.Event()
         self._partitions: set[str] = set()
         self._fresh = Fresh()
@@ -49,7 +48,7 @@ class Ingest:
         self.refused = 0
         self.folded = 0
 
-    async def receive(self, message: Msg) -> None:
+    async def receive(self, message: Heard) -> None:
         """Handler for `SUBJECT`; the subject, not the payload, says which instance speaks."""
         self.received += 1
         _, environment, _, instance, _ = message.subject.split(".", 4)
@@ -63,7 +62,7 @@ class Ingest:
             self.refused += 1
             return
         self.add(environment, decoded)
-        if message.reply:
+        if message.asks:
             self._replies[environment].append(message)
             self._urgent.set()
 
@@ -102,8 +101,7 @@ class Ingest:
                 continue
             self.folded += len(messages)
             for message_ in replies:
-                with contextlib.suppress(NatsError, OSError):
-                    await message_.respond(b"+")
+                await message_.acknowledge()
 
     async def _fold(self, environment: str, messages: dict[Position, TelemetryMessage]) -> None:
         """One transaction: what is new since the cursors goes into the rollups, and the cursors move."""

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
-from nats.aio.msg import Msg
 
 from controlplane.access.actor import Actor, readable
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
+from controlplane.link import Heard
 from controlplane.store import Store
 from controlplane.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
@@ -32,7 +32,7 @@ class Link(Protocol):
     """What telemetry needs of the connection to NATS: subscriptions that come back when it does."""
 
     async def subscribe(
-        self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+        self, subject: str, handler: Callable[[Heard], Awaitable[None]], *, queue: str = ""
     ) -> object: ...
 
 

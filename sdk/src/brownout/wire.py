@@ -137,6 +137,11 @@ class Subjects:
     def telemetry(self, key: str, instance: str) -> str:
         return f"bot.{self._environment}.{key}.{instance}.m"
 
+    def acknowledgement(self, key: str, instance: str) -> str:
+        """Where an instance hears that its last telemetry is written down. The control plane makes this of the subject
+        that the server let it speak on: it never publishes where a message tells it to."""
+        return f"bo.{self._environment}.ack.{key}.{instance}"
+
 
 def chain(previous: str, payload: bytes) -> str:
     """The chain value after `payload`: 32 hex digits of sha256(previous ‖ payload)."""
