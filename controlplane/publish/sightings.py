@@ -12,6 +12,7 @@ from brownout import wire
 from controlplane.errors import UnavailableError
 from controlplane.link import Heard
 from controlplane.publish.parts import Parts, Position
+from controlplane.publish.trust import Trust
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +28,12 @@ class Sightings:
         parts: Parts,
         position: Callable[[], Position | None],
         on_sighting: Callable[[], None],
+        trust: Trust,
     ) -> None:
         self._environment = environment
         self._subject = wire.Subjects(environment).presence_all
         self._link = parts.link
-        self._keys = parts.keys
+        self._trust = trust
         self._position = position
         self._on_sighting = on_sighting
         self._seen: set[Position] = set()
@@ -71,14 +73,9 @@ class Sightings:
 
     async def _proven(self, presence: wire.Presence) -> Position | None:
         """Where the proof says that we were; below the claim when the claim's own envelope was too large to send."""
-        chain = await self._keys.chain(self._environment)
-        verifier = wire.Verifier(self._environment, {link.kid: wire.public_key(link.pub) for link in chain.links})
-        shape = {"log": wire.Envelope, "snapshot": wire.Manifest}.get(presence.proof_kind)
-        if shape is None:
-            return None
-        try:
-            genuine = verifier.verify(presence.proof_kind or "log", presence.proof, presence.proof_sig)
-            said = msgspec.json.decode(presence.proof, type=shape)
-        except (wire.UnknownKeyError, msgspec.DecodeError):
-            return None
-        return Position(said.ep, said.rev) if genuine else None
+        said: wire.Envelope | wire.Manifest | None = None
+        if presence.proof_kind == "log":
+            said = await self._trust.find("log", presence.proof, presence.proof_sig, wire.Envelope)
+        elif presence.proof_kind == "snapshot":
+            said = await self._trust.find("snapshot", presence.proof, presence.proof_sig, wire.Manifest)
+        return Position(said.ep, said.rev) if said else None
