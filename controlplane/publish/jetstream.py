@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from brownout.wire import SIGNATURE_HEADER
+from brownout.wire import SIGNATURE_HEADER, UNREADABLE
 from controlplane.link import Link, LinkDownError
 
 STREAM_NOT_FOUND = 10059
@@ -220,7 +220,7 @@ def _parsed(answer: Msg, into: type[T]) -> T:
         error = msgspec.json.decode(answer.data, type=_Answer).error
         if error is None:
             return msgspec.json.decode(answer.data, type=into)
-    except msgspec.MsgspecError as unreadable:
+    except UNREADABLE as unreadable:
         raise JetStreamUnavailableError(f"an answer that is none: {unreadable}") from unreadable
     if error.code == 503:
         raise JetStreamUnavailableError(error.description)

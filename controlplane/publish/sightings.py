@@ -56,7 +56,7 @@ class Sightings:
     async def _on_presence(self, message: Heard) -> None:
         try:
             presence = msgspec.json.decode(message.data, type=wire.Presence)
-        except msgspec.DecodeError:
+        except wire.UNREADABLE:
             return
         claimed = Position(presence.ep, presence.rev)
         known = self._position()

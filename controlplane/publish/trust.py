@@ -26,7 +26,7 @@ class Trust:
         """Takes what lies at `bow.<env>.snap.k`; what nobody vouches for in it stays unknown."""
         try:
             chain = msgspec.json.decode(copy, type=wire.KeyChain)
-        except msgspec.MsgspecError:
+        except wire.UNREADABLE:
             self.strange += 1
             return
         self._copies = [chain]
@@ -49,7 +49,7 @@ class Trust:
             return None
         try:
             return msgspec.json.decode(payload, type=shape)
-        except msgspec.MsgspecError:
+        except wire.UNREADABLE:
             self.strange += 1
             return None
 

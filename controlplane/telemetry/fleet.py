@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
-from brownout.wire import Presence
+from brownout.wire import UNREADABLE, Presence
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.clock import Clock
 from controlplane.database import Database
@@ -77,7 +77,7 @@ class Fleet:
 
     async def heard(self, message: Heard) -> None:
         _, environment, _, instance, _ = message.subject.split(".", 4)
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNREADABLE):
             said = _decode_presence(message.data)
             at, state = self._now(), self._apply(environment)
             ahead = clock_samples(state.instances.get(instance), at - said.ts / 1000)
@@ -99,7 +99,7 @@ class Fleet:
 
     def _published(self, message: Heard, *, known: bool) -> None:
         environment = message.subject.split(".", 2)[1]
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNREADABLE):
             position = _decode_position(message.data)
             self._apply(environment).published(Head(position.ep, position.rev), self._now(), known=known)
             self._tell(environment)

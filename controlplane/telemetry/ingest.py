@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
-import msgspec
 import structlog
 
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ENCODER, TelemetryMessage, decode
+from brownout.wire import UNREADABLE
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -54,7 +54,7 @@ class Ingest:
         _, environment, _, instance, _ = message.subject.split(".", 4)
         try:
             decoded = decode(message.data)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self.refused += 1
             log.info("telemetry_refused", environment=environment, instance=instance, error=str(error))
             return
