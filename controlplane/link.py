@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from brownout.nats_client import InsistentClient
 from controlplane.chance import spread
 
 log = structlog.get_logger(__name__)
@@ -152,7 +153,7 @@ class Link:
         async def on_closed() -> None:
             lost.set()
 
-        client = Client()
+        client = InsistentClient()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S * 3):
                 await client.connect(

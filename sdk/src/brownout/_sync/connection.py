@@ -5,11 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nats.aio.client import Client
-
 from brownout import wire
 from brownout._sync.direct import signed
 from brownout.bundle import Signed
+from brownout.nats_client import InsistentClient
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -24,7 +23,7 @@ _SIGNATURE = f"\r\n{wire.SIGNATURE_HEADER}:".encode()
 Taker = Callable[[Signed], None]
 
 
-class _Client(Client):
+class _Client(InsistentClient):
     """nats-py with shorter ways for what reaches every instance of a fleet at the same moment (docs/adr/0043).
 
     Should nats-py rename what this overrides, we are slower again, not wrong.
