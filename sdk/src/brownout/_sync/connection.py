@@ -61,6 +61,8 @@ class Connection:
         self.client = _Client()
         self.lost = asyncio.Event()
         self.last_error = ""
+        self.may_report = True
+        """False once the server has said that the key is not for reports."""
 
     @property
     def is_open(self) -> bool:
@@ -117,7 +119,11 @@ class Connection:
             self.lost.set()
 
     async def _on_error(self, error: Exception) -> None:
-        self.last_error = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
+        if 'permissions violation for publish to "bot.' in text.lower():
+            self.may_report = False
+        else:
+            self.last_error = text
 
     async def _on_closed(self) -> None:
         self.lost.set()
