@@ -24,6 +24,7 @@ from controlplane.rollouts.service import Rollouts
 from controlplane.rollouts.values import RolloutView
 from controlplane.store import SigningKeys, Store
 from controlplane.telemetry.ingest import Ingest
+from tests.support import take
 
 ME = system_actor("test")
 ENVIRONMENT = "production"
@@ -114,7 +115,7 @@ class World:
             self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
         message = self.instance._collect(True)
         assert message is not None
-        self.ingest.add(ENVIRONMENT, decode(message))
+        take(self.ingest, ENVIRONMENT, decode(message))
         await self.ingest.flush()
 
     def pass_time(self, seconds: float) -> None:
