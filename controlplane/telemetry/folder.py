@@ -9,7 +9,6 @@ import structlog
 
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ENCODER, ArmKey, TelemetryMessage, decode
-from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
 from controlplane.telemetry import arm_tables, series, tables
 from controlplane.telemetry.admission import Admission, Kind, Place, limited, names
@@ -59,10 +58,10 @@ class Folder:
     """`folded` counts messages that are in the database."""
 
     def __init__(
-        self, database: Database, clock: Clock, quotas: Quotas, exported: Exported, refuse: Refuse
+        self, database: Database, now: Callable[[], datetime], quotas: Quotas, exported: Exported, refuse: Refuse
     ) -> None:
         self._database = database
-        self._clock = clock
+        self._now = now
         self._quotas = quotas
         self._exported = exported
         self._refuse = refuse
@@ -100,7 +99,7 @@ class Folder:
 
     async def _fold(self, place: Place, batch: Sequence[Read]) -> Refused:
         """One transaction: what is new since the cursors goes into the rollups, and the cursors move."""
-        now = self._clock.now()
+        now = self._now()
         await self._ensure_partition(now)
         async with self._database.transaction() as connection:
             await tables.lock_folding(connection, place.environment)

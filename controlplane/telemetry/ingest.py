@@ -57,7 +57,7 @@ class Ingest:
         self._buckets = Buckets(quotas.bytes_per_minute, quotas.bytes_per_minute, monotonic)
         self.exported = exported or Exported()
         self.refusals = refusals or Refusals()
-        self._folder = Folder(database, clock, quotas, self.exported, self._refuse)
+        self._folder = Folder(database, lambda: self._clock.now(), quotas, self.exported, self._refuse)
         self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
 
