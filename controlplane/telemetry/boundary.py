@@ -29,6 +29,7 @@ from brownout.telemetry_wire import (
     TelemetryMessage,
     parse_rollout_rule,
 )
+from brownout.wire import UNREADABLE
 
 Reason = Literal[
     "malformed", "too_large", "instance", "shrinks", "restarts", "instances", "bytes_per_minute", "not_stored"
@@ -209,7 +210,7 @@ def read_message(data: bytes) -> TelemetryMessage:
 def _decoded(decode: Any, data: bytes) -> Any:
     try:
         return decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeError, OverflowError, MemoryError) as error:
+    except (*UNREADABLE, OverflowError, MemoryError) as error:
         raise RefusedError("malformed", str(error)[:200]) from None
 
 

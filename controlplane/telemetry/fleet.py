@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
+from brownout.wire import UNREADABLE
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.buckets import Buckets
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
@@ -22,7 +24,7 @@ from controlplane.telemetry.apart import apart
 from controlplane.telemetry.boundary import Present, RefusedError, Speaker, read_presence
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
-from controlplane.telemetry.quotas import Buckets, Quotas
+from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
 from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
@@ -88,7 +90,7 @@ class Fleet:
         if not state.admits(instance, key, self._quotas.instances):
             raise RefusedError("instances", "more instances than the key may have, or a live one's name")
         known = state.instances.get(instance)
-        if known is None and not self._newcomers.take(environment, key, 1):
+        if known is None and not self._newcomers.take((environment, key), 1):
             raise RefusedError("instances", "new instances faster than the key may have them")
         ahead = clock_samples(known, at - said.ts / 1000)
         applied = min(at, said.applied_at / 1000 + min(ahead)) if said.applied_at else at
@@ -109,7 +111,7 @@ class Fleet:
 
     def _published(self, message: Heard, *, known: bool) -> None:
         environment = message.subject.split(".", 2)[1]
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNREADABLE):
             position = _decode_position(message.data)
             self._apply(environment).published(Head(position.ep, position.rev), self._now(), known=known)
             self._tell(environment)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from controlplane.buckets import Buckets
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -21,7 +22,7 @@ from controlplane.telemetry.boundary import RefusedError, Speaker, read_opening
 from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.folder import Folder
 from controlplane.telemetry.inbox import Inbox
-from controlplane.telemetry.quotas import Buckets, Quotas
+from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
 
 log = structlog.get_logger(__name__)
@@ -88,7 +89,7 @@ class Ingest:
             RefusedError: it is no message of that speaker, or one too many of its key.
         """
         opening = read_opening(data, speaker)
-        if not self._buckets.take(speaker.environment, speaker.key, len(data)):
+        if not self._buckets.take((speaker.environment, speaker.key), len(data)):
             raise RefusedError("bytes_per_minute", "more than the key may send in a minute")
         self._inbox.put(speaker, opening, data, asks)
 

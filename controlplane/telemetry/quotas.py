@@ -1,7 +1,5 @@
 """How much one SDK key may report: what exceeds it is refused or counted under `(other)`, and either is shown (ADR 0075)."""
 
-from collections.abc import Callable
-
 import msgspec
 
 
@@ -26,22 +24,3 @@ BAD_UNITS = 10_000
 
 STARTS_PER_INSTANCE = 4
 """An instance that starts again gets a new name: more counters under one name are not an SDK's."""
-
-
-class Buckets:
-    """Token buckets, one per key, full at first; `now` returns monotonic seconds."""
-
-    def __init__(self, at_once: float, per_minute: float, now: Callable[[], float]) -> None:
-        self._at_once = at_once
-        self._per_minute = per_minute
-        self._now = now
-        self._left: dict[tuple[str, str], tuple[float, float]] = {}
-
-    def take(self, environment: str, key: str, cost: int) -> bool:
-        """Whether there was room for `cost`."""
-        now = self._now()
-        left, at = self._left.get((environment, key), (self._at_once, now))
-        left = min(self._at_once, left + (now - at) * self._per_minute / 60.0)
-        enough = left >= cost
-        self._left[environment, key] = (left - cost if enough else left, now)
-        return enough

@@ -20,6 +20,9 @@ SIGNATURE_HEADER = "Bo-Sig"
 MAX_ENVELOPE_BYTES = 512 * 1024
 """A larger commit is published as `reset` right after its snapshot."""
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes of a stranger's can raise: msgspec tells broken UTF-8 and deep nesting by errors of their own."""
+
 SignedKind = Literal["log", "snapshot", "heartbeat", "keys", "record"]
 """The signing context: a signature made for one kind of message is worthless for another."""
 
