@@ -53,6 +53,7 @@ from controlplane.store.migrate import check_schema
 from controlplane.tasks import end
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
+from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.service import Telemetry
 from controlplane.tls import client_tls
 from controlplane.web.console import console
@@ -64,6 +65,8 @@ COMPRESSION = CompressionConfig(
 """Not of what is compressed already, nor of what must arrive as it happens."""
 
 RESTART_S = 1.0
+FOLDING_POOL = 3
+"""Connections for telemetry in the background, besides `database_pool`: it takes none from commits and pages."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -100,9 +103,14 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
-        telemetry = Telemetry(
-            database, store, clock, read_prices(settings.prices), settings.telemetry_days, notify=alerts.notify
+        folding = Database(
+            settings.database_url.reveal(), pool_size=FOLDING_POOL, lock_timeout_ms=2_000, statement_timeout_ms=8_000
         )
+        stack.push_async_callback(folding.close)
+        telemetry = Telemetry(
+            database, store, clock, read_prices(settings.prices), settings.telemetry_days,
+            notify=alerts.notify, folding=folding, quotas=_quotas(settings), metrics_series=settings.metrics_series,
+        )  # fmt: skip
         await telemetry.attach(link)
         facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)
@@ -146,6 +154,15 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=Rollouts(store, changes, database, facts, clock),
             demo=Demo(settings.demo_control),
         )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        instances=settings.telemetry_instances,
+        series=settings.telemetry_series,
+        evaluations=settings.telemetry_evaluations,
+        bytes_per_minute=settings.telemetry_bytes_per_minute,
+    )
 
 
 @asynccontextmanager

@@ -3,12 +3,14 @@
 A report counts only with the signed message that brought the SDK there, so nobody with an SDK key can force a fence.
 """
 
+import time
 from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from brownout import wire
+from controlplane.buckets import Buckets
 from controlplane.errors import UnavailableError
 from controlplane.link import Heard
 from controlplane.publish.parts import Parts, Position
@@ -17,6 +19,12 @@ from controlplane.publish.trust import Trust
 log = structlog.get_logger(__name__)
 
 QUEUE = "publish"
+
+MOST = 2**53
+"""No epoch and no revision is larger: an epoch is an instant in Unix seconds."""
+
+CHECKS_AT_ONCE, CHECKS_PER_MINUTE = 1_000, 600
+"""Proofs of one SDK key that are looked at: a fleet's all at once, and no more than this of somebody who makes them up."""
 
 
 class Sightings:
@@ -37,6 +45,7 @@ class Sightings:
         self._position = position
         self._on_sighting = on_sighting
         self._seen: set[Position] = set()
+        self._checks = Buckets(CHECKS_AT_ONCE, CHECKS_PER_MINUTE, time.monotonic)
 
     @property
     def pending(self) -> bool:
@@ -60,14 +69,16 @@ class Sightings:
             return
         claimed = Position(presence.ep, presence.rev)
         known = self._position()
-        if known is None or claimed <= known or not presence.proof:
+        if known is None or claimed <= known or not presence.proof or max(claimed) > MOST:
+            return
+        if not self._checks.take(message.subject.split(".")[2], 1):
             return
         try:
             proven = await self._proven(presence)
         except UnavailableError:
             return
-        log.info("sdk_ahead", environment=self._environment, instance=presence.instance, at=claimed, proven=proven)
         if proven is not None and known < proven <= claimed:
+            log.info("sdk_ahead", environment=self._environment, subject=message.subject, at=claimed, proven=proven)
             self._seen.add(proven)
             self._on_sighting()
 

@@ -109,7 +109,7 @@ class Engine:
 
     async def tick(self) -> None:
         for environment in await self._store.list_environments():
-            await self._look_at(environment.key)
+            await self._try(environment.key)
 
     async def _poll(self) -> None:
         while True:
@@ -117,6 +117,8 @@ class Engine:
                 await self.tick()
             except UnavailableError as error:
                 log.warning("rollouts_wait", error=error.message)
+            except Exception:
+                log.exception("rollouts_not_looked_at")
             await asyncio.sleep(TICK_S)
 
     async def _follow(self) -> None:
@@ -126,8 +128,16 @@ class Engine:
             committed, self._committed = self._committed, set()
             for environment in committed:
                 with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
-                    await self._look_at(environment)
+                    await self._try(environment)
             await asyncio.sleep(GATHER_S)
+
+    async def _try(self, environment: str) -> None:
+        try:
+            await self._look_at(environment)
+        except UnavailableError:
+            raise
+        except Exception:  # whatever is wrong with one environment, the others' rollouts are steered
+            log.exception("rollouts_not_steered", environment=environment)
 
     async def _look_at(self, environment: str) -> None:
         for resource in await every_resource(self._store, environment, "rollout"):
@@ -160,7 +170,7 @@ class Engine:
     async def look(self, context: Context) -> tuple[Decision, tuple[Judged, ...]]:
         """What would be done now, and on which evidence."""
         facts = await self._facts.read(context.environment, context.key, context.rollout)
-        return look(context.rollout, facts, context.profiles, self._clock.now())
+        return await asyncio.to_thread(look, context.rollout, facts, context.profiles, self._clock.now())
 
     async def _act(self, context: Context) -> None:
         decision, _ = await self.look(context)
@@ -183,7 +193,7 @@ class Engine:
         assert decision.act != "wait"
         after = moves.move(context.rollout, decision.act, decision.why, now, paused_by=decision.paused_by)
         ops = moves.operations(context.key, after, context.flag)
-        if decision.profile is not None:
+        if decision.profile is not None and context.request_classes:  # an empty scope would be everybody
             ops.append(
                 moves.activation(
                     context.key, context.rollout, decision.profile, context.request_classes, why=decision.why, now=now

@@ -41,7 +41,10 @@ class OtlpExport:
         try:
             while True:
                 await asyncio.sleep(EXPORT_S)
-                await self.export()
+                try:
+                    await self.export()
+                except Exception:  # the next export may go well
+                    log.exception("otlp_not_exported")
         finally:
             self._exporter.shutdown()
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from controlplane.access.actor import Actor, readable
+from controlplane.access.actor import Action, Actor, authorize, readable
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -14,13 +14,16 @@ from controlplane.link import Heard
 from controlplane.store import Store
 from controlplane.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
-from controlplane.telemetry.exported import Family
+from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.lag import LagAlerts, Notify
 from controlplane.telemetry.prices import Prices
+from controlplane.telemetry.quotas import Quotas
+from controlplane.telemetry.refusals import Refusals
 from controlplane.telemetry.signals import Signals
+from controlplane.telemetry.values import RefusedList
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +51,20 @@ class Telemetry:
         retention_days: int,
         *,
         notify: Notify | None = None,
+        folding: Database | None = None,
+        quotas: Quotas | None = None,
+        metrics_series: int = MAX_SERIES,
     ) -> None:
-        self._database = database
+        """`folding` is the pool for what runs in the background, so that no page and no commit waits for it."""
+        folding = folding or database
+        self._database = folding
+        self._reading = database
         self._clock = clock
         self._retention_days = retention_days
-        self.ingest = Ingest(database, clock)
-        self.fleet = Fleet(database, clock, LagAlerts(database, clock, notify) if notify else None)
+        refusals = Refusals()
+        alerts = LagAlerts(folding, clock, notify) if notify else None
+        self.ingest = Ingest(folding, clock, Exported(metrics_series), quotas, refusals)
+        self.fleet = Fleet(folding, clock, alerts, quotas, refusals)
         self.signals = Signals(database, store, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 
@@ -62,7 +73,13 @@ class Telemetry:
         shown = readable(actor, list(self.fleet.environments()))
         live = {name: self.fleet.live(name) for name in shown}
         lagging = {name: len(self.fleet.lagging(name)) for name in shown}
-        return self.ingest.exported.families(shown, live, lagging)
+        return self.ingest.exported.families(shown, live, lagging, self.ingest.refusals.total)
+
+    async def refused(self, actor: Actor, environment: str) -> RefusedList:
+        """What SDKs sent and nobody counted, in the last day."""
+        authorize(actor, Action.READ, environment)
+        async with self._reading.reading() as connection:
+            return RefusedList(await tables.refused(connection, environment, self._clock.now()))
 
     def live_services(self, actor: Actor, environment: str) -> list[str]:
         """The service of each live instance."""
@@ -93,4 +110,6 @@ class Telemetry:
                     log.info("telemetry_expired", partitions=dropped)
             except UnavailableError as error:
                 log.warning("telemetry_not_cleaned", error=error.message)
+            except Exception:
+                log.exception("telemetry_not_cleaned")
             await asyncio.sleep(CLEAN_EVERY_S)
