@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -58,7 +59,7 @@ class Ingest:
         self._buckets = Buckets(quotas.bytes_per_minute, quotas.bytes_per_minute, monotonic)
         self.exported = exported or Exported()
         self.refusals = refusals or Refusals()
-        self._folder = Folder(database, lambda: self._clock.now(), quotas, self.exported, self._refuse)
+        self._folder = Folder(database, self._now, quotas, self.exported, self._refuse)
         self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
 
@@ -123,7 +124,9 @@ class Ingest:
                     try:
                         await self._folder.fold(environment, key, batch)
                     except UnavailableError as error:
-                        log.warning("telemetry_waits", environment=environment, messages=len(batch), error=error.message)
+                        log.warning(
+                            "telemetry_waits", environment=environment, messages=len(batch), error=error.message
+                        )
                         for waiting in batch:
                             self._inbox.put_back(waiting)
                         turns.pop(key, None)
@@ -142,5 +145,8 @@ class Ingest:
         except Exception:
             log.exception("refusals_not_written")
 
+    def _now(self) -> datetime:
+        return self._clock.now()
+
     def _refuse(self, speaker: Speaker, error: RefusedError) -> None:
-        self.refusals.note(speaker, error, self._clock.now())
+        self.refusals.note(speaker, error, self._now())
