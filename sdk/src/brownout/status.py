@@ -47,8 +47,10 @@ class Source(StrEnum):
 class Counters(msgspec.Struct):
     """Events since the client started. Everything counted as refused had no effect on any decision."""
 
+    steps: int = 0
+    """Messages looked at and pieces of snapshots loaded: it moves for as long as the sync thread is busy."""
     applied: int = 0
-    """Revisions applied one by one."""
+    """Revisions applied one by one, each on the one before."""
     snapshots: int = 0
     fills: int = 0
     """Revisions fetched by Direct Get because they were missed."""

@@ -152,13 +152,14 @@ class Session:
 
     async def _take(self, messages: list[Signed]) -> Outcome | None:
         outcome: Outcome | None = None
-        for message in messages:
-            outcome = self._replica.offer(message, logged=True)
-            if outcome is Outcome.UNKNOWN_KEY and await self._learn_keys():
-                outcome = self._replica.offer(message, logged=True)
-            if outcome is Outcome.APPLIED:
-                self._replica.counters.fills += 1
-        if outcome is Outcome.APPLIED:
+        applied = 0
+        while messages:
+            taken = self._replica.offer_all(messages, logged=True)
+            outcome, applied = taken.outcome, applied + taken.applied
+            learned = outcome is Outcome.UNKNOWN_KEY and await self._learn_keys()
+            messages = messages[taken.looked_at - learned :]
+        self._replica.counters.fills += applied
+        if applied:
             self._applied()
         return outcome
 
