@@ -13,7 +13,7 @@ AGREE_MS = 2_000
 """Two clocks that differ by less are taken to agree: networks and busy machines delay messages by as much."""
 
 ESTABLISHED = 8
-"""Heartbeats after which the time that they tell needs no witness any more."""
+"""Heartbeats that may move the time forward: fewer may be all from one replica whose clock is wrong."""
 
 KEPT = 32
 """Heartbeats that the time is judged by."""
@@ -73,7 +73,10 @@ class SignedTime:
         self._uptime_ms = uptime_ms
         self._wall_ms = wall_ms
         self._offset = wall_ms() - uptime_ms()
-        self._floor = -uptime_ms()
+        self._proven, self._proven_at = -uptime_ms(), uptime_ms()
+        """No server's clock can be less ahead of uptime, and since when that is known."""
+        self._base = self._offset
+        """What a few heartbeats can move back, but not forward."""
         self._samples: tuple[_Sample, ...] = ()
         self._signed = False
         self._newest = 0
@@ -90,7 +93,7 @@ class SignedTime:
         now = at + self._offset
         if not self._signed:
             # A wall clock that is put forward must end nothing, so of all its readings the earliest counts.
-            self._offset = max(min(self._offset, self._wall_ms() - at), self._floor)
+            self._offset = max(min(self._offset, self._wall_ms() - at), self._proven)
             now = at + self._offset
         shown = self._shown
         if now < shown and (not self._signed or shown - now <= AGREE_MS):
@@ -118,27 +121,28 @@ class SignedTime:
         if ts <= self._newest or any(sample.ts == ts for sample in recent):
             return Heard.REPEAT
         self.now_ms()  # takes the wall clock's reading while it still counts
+        if not recent:
+            self._base = self._offset
         self._samples = (*recent[1 - KEPT :], _Sample(ts - at, ts, at))
-        self._decide(self._wall_ms() - at)
+        self._decide(at)
         newest = max((sample.ts for sample in recent if self.is_past(sample.ts)), default=0)
         fresh = ts > self._farthest or (self.is_past(ts) and ts > newest)
         self._farthest = max(self._farthest, ts)
         return Heard.FRESH if fresh else Heard.ODD
 
-    def _decide(self, wall: int) -> None:
+    def _decide(self, at: int) -> None:
+        """Of the clocks that are heard, the slowest counts that cannot be proven wrong and is no exception."""
         offsets = sorted(sample.offset for sample in self._samples)
-        lines = _lines(offsets)
-        established = len(offsets) >= ESTABLISHED
-        vouched = None if established else next((line for line in lines if abs(_middle(line) - wall) <= AGREE_MS), None)
-        if vouched is not None:
-            # Two independent witnesses agree, so what lies below is a clock that is slow, or a recording.
-            self._offset = _middle(vouched)
-            self._samples = tuple(sample for sample in self._samples if sample.offset >= vouched[0])
-        elif established:
-            self._offset = _middle(next(line for line in lines if 4 * len(line) >= len(offsets)))
+        lines, base = _lines(offsets), self._base
+        if at - self._proven_at <= _FORGET_MS:
+            lines = [line for line in lines if line[-1] >= self._proven - AGREE_MS] or lines
+            base = max(base, self._proven)
+        if len(offsets) >= ESTABLISHED:
+            spoken = [line for line in lines if 4 * len(line) >= len(offsets)] or lines
+            self._offset = _middle(spoken[0])
             self._newest = max([self._newest, *(s.ts for s in self._samples if s.offset <= self._offset + AGREE_MS)])
         else:
-            self._offset = min(self._offset, _middle(lines[0]))
+            self._offset = min(base, _middle(lines[0]))
         self._signed = True
 
     def is_past(self, ts: int) -> bool:
@@ -152,12 +156,17 @@ class SignedTime:
         self._dated = made if self._dated is None else max(self._dated, made)
         self.is_live = self.is_live or live
 
-    def remember(self, ts: int) -> None:
-        """`ts` comes from a verified file: the server's time is later, and what is older is a recording."""
+    def passed(self, ts: int) -> None:
+        """A commit of `ts` was applied: Postgres's clock has passed it, whatever heartbeats say."""
         at = self._uptime_ms()
-        self._newest = self._farthest = max(self._newest, ts)
-        self._floor = max(self._floor, ts - at)
+        if ts - at > self._proven or at - self._proven_at > _FORGET_MS:
+            self._proven, self._proven_at = ts - at, at
         self.vouch(ts)
+
+    def remember(self, ts: int) -> None:
+        """`ts` comes from a verified file: Postgres's clock has passed it, and a heartbeat of before is a recording."""
+        self._newest = self._farthest = max(self._newest, ts)
+        self.passed(ts)
 
 
 def _lines(offsets: Sequence[int]) -> list[list[int]]:

@@ -410,7 +410,7 @@ class Replica:
             self._tail += run.messages if self._keep else run.messages[-1:]
             self.counters.applied += len(run.messages)
         self._forget_passed()
-        self.time.vouch(run.as_of)
+        self.time.passed(run.as_of)
         self._keep_promise()
 
     def _forget_passed(self) -> None:
