@@ -70,7 +70,7 @@ class SignedTime:
     """
 
     def __init__(self, *, uptime_ms: Milliseconds = uptime_ms, wall_ms: Milliseconds = wall_ms) -> None:
-        self._uptime_ms = uptime_ms
+        self.uptime_ms = uptime_ms
         self._wall_ms = wall_ms
         self._offset = wall_ms() - uptime_ms()
         self._proven, self._proven_at = -uptime_ms(), uptime_ms()
@@ -89,7 +89,7 @@ class SignedTime:
 
     def now_ms(self) -> int:
         """Never moves back, unless signed time shows that it was more than AGREE_MS ahead."""
-        at = self._uptime_ms()
+        at = self.uptime_ms()
         now = at + self._offset
         if not self._signed:
             # A wall clock that is put forward must end nothing, so of all its readings the earliest counts.
@@ -112,11 +112,11 @@ class SignedTime:
     @property
     def age_s(self) -> float | None:
         """How long ago the control plane last vouched for the head held; None when it never did."""
-        return None if self._dated is None else max(0, self._uptime_ms() - self._dated) / 1000
+        return None if self._dated is None else max(0, self.uptime_ms() - self._dated) / 1000
 
     def hear(self, ts: int) -> Heard:
         """Takes the instant of a heartbeat that has just arrived."""
-        at = self._uptime_ms()
+        at = self.uptime_ms()
         recent = tuple(sample for sample in self._samples if at - sample.at <= _FORGET_MS)
         if ts <= self._newest or any(sample.ts == ts for sample in recent):
             return Heard.REPEAT
@@ -151,14 +151,14 @@ class SignedTime:
 
     def vouch(self, ts: int, *, live: bool = False) -> None:
         """At `ts` the control plane had exactly the head that is held. `live`: a heartbeat said so, just now."""
-        at = self._uptime_ms()
+        at = self.uptime_ms()
         made = at - max(0, self.now_ms() - ts)
         self._dated = made if self._dated is None else max(self._dated, made)
         self.is_live = self.is_live or live
 
     def passed(self, ts: int) -> None:
         """A commit of `ts` was applied: Postgres's clock has passed it, whatever heartbeats say."""
-        at = self._uptime_ms()
+        at = self.uptime_ms()
         if ts - at > self._proven or at - self._proven_at > _FORGET_MS:
             self._proven, self._proven_at = ts - at, at
         self.vouch(ts)

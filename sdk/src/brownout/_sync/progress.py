@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from brownout.clock import SignedTime, uptime_ms
+from brownout.clock import SignedTime
 from brownout.status import Counters, Source, SyncState
 
 
@@ -24,7 +24,7 @@ class Progress:
     @property
     def applied_at_ms(self) -> int:
         """Unix ms, by the same clock as everything else; 0 when what is served came from a file."""
-        return 0 if self._applied is None else self._time.now_ms() - (uptime_ms() - self._applied)
+        return 0 if self._applied is None else self._time.now_ms() - (self._time.uptime_ms() - self._applied)
 
     @property
     def applied_at(self) -> datetime | None:
@@ -38,7 +38,7 @@ class Progress:
     def applied(self) -> None:
         """Another revision is served, which came from NATS."""
         self.source = Source.NATS
-        self._applied = uptime_ms()
+        self._applied = self._time.uptime_ms()
 
     def vouched(self) -> None:
         """To be called when the control plane may have vouched for the head: who waits for the first time is told."""
