@@ -145,6 +145,7 @@ class Present(msgspec.Struct, frozen=True):
     ts: _Instant
     applied_at: _Instant = 0
     closing: bool = False
+    clock_skew_ms: Annotated[int, Meta(ge=-(2**53), le=2**53)] = 0
 
 
 _opening = msgspec.msgpack.Decoder(Opening).decode

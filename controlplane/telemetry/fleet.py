@@ -97,7 +97,7 @@ class Fleet:
         state.heard(
             Seen(
                 instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
-                at, at, applied, said.closing, ahead, key,
+                at, at, applied, said.closing, ahead, key, said.clock_skew_ms / 1000,
             )
         )  # fmt: skip
         self._tell(environment)
@@ -323,6 +323,7 @@ class Fleet:
             _instant(seen.last_seen),
             live,
             live and seen.instance in self.lagging(environment),
+            round(seen.clock_skew_s, 1),
         )
 
     def _spread(self, state: FleetState, found: Convergence, now: float) -> Spread:

@@ -26,9 +26,8 @@ def decode_known(struct: type[_S], spec: bytes) -> _S:
         msgspec.ValidationError: a field that it knows holds what it does not.
     """
     content = msgspec.json.decode(spec, type=dict[str, msgspec.Raw])
-    known = [field.encode_name for field in msgspec.structs.fields(struct)]
     return msgspec.json.decode(
-        msgspec.json.encode({name: content[name] for name in known if name in content}), type=struct
+        msgspec.json.encode({name: content[name] for name in _names(struct) if name in content}), type=struct
     )
 
 
@@ -54,6 +53,11 @@ def _without_defaults(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_defaults(inner) for key, inner in value.items()}
     return value
+
+
+@cache
+def _names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(struct))
 
 
 @cache

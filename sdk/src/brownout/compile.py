@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from brownout.activations import KINDS as SAFE_MODE_KINDS
+from brownout.activations import Activations
 from brownout.codec import decode, decode_known
 from brownout.context import NOTHING, Context
 from brownout.counts import Counts
@@ -29,17 +31,16 @@ from brownout.model import (
     SafeModeProfile,
     Spec,
 )
-from brownout.plan import Plan, PolicyOutcome, ScopedActivation
+from brownout.plan import Plan, PolicyOutcome
 from brownout.policy import Policy
 from brownout.program import CompiledCohort, Membership
-from brownout.safemode import Activation, Overlay
+from brownout.safemode import Activation
 from brownout.views import Table, TablesByClass, View
 from brownout.writing import WRITING
 
 if TYPE_CHECKING:
     from brownout.wire import Operation
 
-_SAFE_MODE_KINDS = {"safe_mode_activation", "safe_mode_profile"}
 _LLM_TYPES = {"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"}
 _GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
 MAX_VIEWS = 64
@@ -71,9 +72,10 @@ class Compiled:
         self._flags: dict[str, CompiledFlag | None] = {}
         self._cohorts: dict[str, CompiledCohort] = {}
         self._used_by: dict[ResourceRef, set[ResourceRef]] = {}
-        self._now: datetime | None = None
-        self._activations: dict[str, Activation] = {}
-        self._active: tuple[Activation, ...] = ()
+        self._safe_mode = Activations(
+            lambda key: self._spec(ResourceRef("safe_mode_activation", key), SafeModeActivation),
+            lambda key: self._spec(ResourceRef("safe_mode_profile", key), SafeModeProfile),
+        )
         self._retired: list[CompiledFlag | Plan] = previous.everything_compiled() if previous else []
         self._leaving: list[CompiledFlag | Plan] = []
         self._folded: Counts = previous._folded if previous else Counts()
@@ -90,7 +92,7 @@ class Compiled:
         self._not_found = ErrorCode.PROVIDER_NOT_READY if revision < 0 else ErrorCode.FLAG_NOT_FOUND
         self._unknown = Outcome("", error=self._not_found, validity=Validity())
         self.failed = Outcome("", error=ErrorCode.GENERAL, validity=Validity())
-        self._load_activations()
+        self._safe_mode.change(ref for ref in self._resources if ref.kind == "safe_mode_activation")
 
     @classmethod
     def load(
@@ -111,9 +113,9 @@ class Compiled:
     # Changing
 
     def apply(self, ops: "Sequence[Operation]", revision: int) -> None:
-        """Makes one commit true; its cost depends on what it touches, not on how much there is.
+        """Makes a commit true, or several in a row; its cost depends on what they touch, not on how much there is.
 
-        A policy or flag evaluated meanwhile sees all of the commit or nothing of it.
+        `revision` is the last of them. A policy or flag evaluated meanwhile sees all of them or nothing.
 
         Raises:
             ValueError: `reset` asks for a snapshot, or a put has no spec; nothing was changed.
@@ -129,12 +131,8 @@ class Compiled:
                     self._resources.pop(ref, None)
                 else:
                     self._resources[ref] = spec
-            stale = self._dependants(changes)
-            before = self._active
-            if any(ref.kind in _SAFE_MODE_KINDS for ref in changes):
-                self._load_activations()
-                stale |= self._touched_by_safe_mode(before)
-            self._retire(stale, revision, revision)
+            changed = self._safe_mode.change(ref for ref in changes if ref.kind in SAFE_MODE_KINDS)
+            self._retire(self._dependants([*changes, *self._touched_by_safe_mode(changed)]), revision)
 
     def set_now(self, now: datetime) -> datetime | None:
         """Lets activations expire by `now`; answers when to call again, None for never.
@@ -142,22 +140,20 @@ class Compiled:
         Until it is called every activation is in force. `on_expiry: hold` stays in force past its expiry.
         """
         with WRITING:
-            self._now = now
-            before = self._active
-            self._choose_active()
-            if self._active != before:
-                self._retire(self._touched_by_safe_mode(before), self.revision, self.revision + 1)
-            return min((a.spec.expires_at for a in self._activations.values() if a.spec.expires_at > now), default=None)
+            if changed := self._safe_mode.set_now(now):
+                self._retire(self._dependants(self._touched_by_safe_mode(changed)), self.revision)
+            return self._safe_mode.next_end()
 
     @property
     def active(self) -> tuple[Activation, ...]:
         """The activations in force, by key."""
-        return self._active
+        with WRITING:
+            return self._safe_mode.in_force
 
     def overdue(self) -> tuple[Activation, ...]:
         """Held activations past their expiry, as of the last `set_now`."""
-        now = self._now
-        return tuple(a for a in self._active if now is not None and a.spec.expires_at <= now)
+        with WRITING:
+            return self._safe_mode.overdue()
 
     def _dependants(self, refs: Iterable[ResourceRef]) -> set[ResourceRef]:
         stale = set(refs)
@@ -168,17 +164,27 @@ class Compiled:
             pending += fresh
         return stale
 
-    def _touched_by_safe_mode(self, before: Sequence[Activation]) -> set[ResourceRef]:
-        """What may decide differently now that `before` has become `self._active`."""
-        changed = [a for a in (*before, *self._active) if (a in before) != (a in self._active)]
-        stale = {ResourceRef("request_class", key) for view in self._views.values() for key in view.plans}
-        for key, flag in self._flags.items():
-            if flag is not None and flag.safe_variant is not None and any(a.covers(key) for a in changed):
+    def _touched_by_safe_mode(self, changed: Sequence[Activation]) -> set[ResourceRef]:
+        """What may decide differently now that `changed` came into force or left it: the policies of the request classes
+        and services in their scope, and the flags that they give a safe variant outside any request class."""
+        stale: set[ResourceRef] = set()
+        if not changed:
+            return stale
+        for view in self._views.values():
+            scopes = [activation.spec.scope for activation in changed if activation.in_service(view.service)]
+            all_classes = any(not scope.request_classes for scope in scopes)
+            named = {key for scope in scopes for key in scope.request_classes}
+            stale.update(ResourceRef("request_class", key) for key in view.plans if all_classes or key in named)
+        listed = {key for a in changed if a.for_every_request() for key in a.profile.serve_safe_variant}
+        for key in self._flags if "*" in listed else listed:
+            flag = self._flags.get(key)
+            if flag is not None and flag.safe_variant is not None:
                 stale.add(ResourceRef("flag", key))
-        return stale if changed else set()
+        return stale
 
-    def _retire(self, stale: set[ResourceRef], revision: int, ends: int) -> None:
-        """The order matters: an old answer must carry `ends` before anyone can read the new revision."""
+    def _retire(self, stale: set[ResourceRef], revision: int) -> None:
+        """The order matters: before anyone can read the new revision, an old answer must be known to end with the old."""
+        ends = self.revision + 1
         for ref in stale:
             for compiled in self._compiled_from(ref):
                 compiled.validity.retired = ends
@@ -203,27 +209,6 @@ class Compiled:
         if ref.kind == "request_class":
             return [view.plans[ref.key] for view in self._views.values() if ref.key in view.plans]
         return []
-
-    def _load_activations(self) -> None:
-        found = {}
-        for ref in self._resources:
-            if ref.kind == "safe_mode_activation":
-                spec = self._spec(ref, SafeModeActivation)
-                if spec is None:
-                    continue
-                profile = self._spec(ResourceRef("safe_mode_profile", spec.profile), SafeModeProfile)
-                if profile is not None:
-                    found[ref.key] = Activation(ref.key, spec, profile, Overlay.of(profile))
-        self._activations = found
-        self._choose_active()
-
-    def _choose_active(self) -> None:
-        now = self._now
-        self._active = tuple(
-            activation
-            for _, activation in sorted(self._activations.items())
-            if now is None or activation.spec.on_expiry == "hold" or activation.spec.expires_at > now
-        )
 
     # Compiling, on first use
 
@@ -262,11 +247,22 @@ class Compiled:
         return self._unknown
 
     def _serving(self, view: View, flag: CompiledFlag) -> Evaluate:
+        if flag.safe_variant is None:
+            return flag.run
         cases = []
-        for activation in self._active:
-            alone = activation.for_every_request() and activation.in_service(view.service)
-            if flag.safe_variant is not None and alone and activation.covers(flag.key):
-                cases.append(SafeCase(activation.key, self._scope(activation, ResourceRef("flag", flag.key))))
+        tested: dict[str, Membership] = {}
+        for activation in self._safe_mode.in_force:
+            cohorts = activation.spec.scope.cohorts
+            if not activation.for_every_request() or not activation.in_service(view.service):
+                continue
+            if not activation.covers(flag.key):
+                continue
+            fresh = [key for key in dict.fromkeys(cohorts) if key not in tested]  # the first that matches wins
+            tested |= {key: self._membership(key, ResourceRef("flag", flag.key)) for key in fresh}
+            if fresh or not cohorts:
+                cases.append(SafeCase(activation.key, tuple(tested[key] for key in fresh)))
+            if not cohorts:
+                break
         return flag.serving(cases)
 
     def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
@@ -293,13 +289,20 @@ class Compiled:
                 else:
                     flags[field] = flag
             scoped = [
-                ScopedActivation(activation, self._scope(activation, ref))
-                for activation in self._active
+                activation
+                for activation in self._safe_mode.in_force
                 if activation.in_service(view.service) and activation.in_request_class(key)
             ]
-            templates = self._templates(ref, flags.get("ladder"))
+            cohorts = dict.fromkeys(cohort for activation in scoped for cohort in activation.spec.scope.cohorts)
             plan = Plan(
-                key, spec, flags=flags, templates=templates, activations=scoped, validity=Validity(), lacking=lacking
+                key,
+                spec,
+                flags=flags,
+                templates=self._templates(ref, flags.get("ladder")),
+                activations=scoped,
+                cohorts={cohort: self._membership(cohort, ref) for cohort in cohorts},
+                validity=Validity(),
+                lacking=lacking,
             )
             view.plans[key] = plan
             view.policies[key] = plan.run
@@ -334,9 +337,6 @@ class Compiled:
             found = CompiledCohort(spec.by, frozenset(spec.include), frozenset(spec.exclude), spec.any_of)
             self._cohorts[key] = found
         return found
-
-    def _scope(self, activation: Activation, user: ResourceRef) -> tuple[Membership, ...]:
-        return tuple(self._membership(key, user) for key in activation.spec.scope.cohorts)
 
     def _membership(self, key: str, user: ResourceRef) -> Membership:
         try:

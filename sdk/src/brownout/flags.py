@@ -26,7 +26,7 @@ class SafeCase(NamedTuple):
 class CompiledFlag:
     """`run` answers without safe mode; `serving(cases)` with it. `outcomes` are all they can answer."""
 
-    __slots__ = ("key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
+    __slots__ = ("_safe", "key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
 
     def __init__(self, key: str, spec: Flag, cohorts: Cohorts, validity: Validity) -> None:
         self.key = key
@@ -35,6 +35,8 @@ class CompiledFlag:
         self.safe_variant = spec.safe_variant
         self.values: dict[str, FlagValue] = {name: _shared(value) for name, value in spec.variants.items()}
         self.outcomes: list[Outcome] = []
+        self._safe: dict[str, Outcome] = {}
+        """By the activation that serves the safe variant."""
         self.run: Evaluate = self._program(spec, cohorts).build(self._recover)
 
     def serving(self, cases: Sequence[SafeCase]) -> Evaluate:
@@ -43,7 +45,7 @@ class CompiledFlag:
             return self.run
         program = Program()
         for case in cases:
-            outcome = program.constant(self.safe_outcome(case.activation))
+            outcome = program.constant(self._safe_outcome(case.activation))
             if not case.cohorts:
                 program.line(f"return {outcome}")
                 break
@@ -60,10 +62,17 @@ class CompiledFlag:
         return run
 
     def safe_outcome(self, activation: str) -> Outcome:
-        """The safe variant, served because of `activation`."""
+        """The safe variant, served because of `activation`. Whoever asks for it keeps it and counts it."""
         assert self.safe_variant is not None
-        metadata = FrozenDict(safe_mode=activation)
-        return self._outcome(self.safe_variant, Reason.TARGETING_MATCH, None, metadata)
+        value, metadata = self.values[self.safe_variant], FrozenDict(safe_mode=activation)
+        return Outcome(
+            self.key, value, self.safe_variant, Reason.TARGETING_MATCH, metadata=metadata, validity=self.validity
+        )
+
+    def _safe_outcome(self, activation: str) -> Outcome:
+        if activation not in self._safe:
+            self._safe[activation] = self._add(self.safe_outcome(activation))
+        return self._safe[activation]
 
     def mismatch(self) -> Evaluate:
         """Answers who asks for another type."""

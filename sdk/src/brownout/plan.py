@@ -77,13 +77,6 @@ UNSTAMPED = Policy("", revision=-2)
 """No environment has this revision; one that holds nothing yet has -1."""
 
 
-class ScopedActivation(msgspec.Struct, frozen=True):
-    """An activation that applies to the request class, for everyone or for the members of `cohorts`."""
-
-    activation: Activation
-    cohorts: tuple[Membership, ...]
-
-
 class Plan:
     """`run(context)` answers with a PolicyOutcome. `flags` are by the class's field, in a fixed order; `lacking` says why
     one that the class names is not among them."""
@@ -95,7 +88,8 @@ class Plan:
         *,
         flags: Mapping[str, CompiledFlag],
         templates: Mapping[str, str],
-        activations: Sequence[ScopedActivation],
+        activations: Sequence[Activation],
+        cohorts: Mapping[str, Membership],
         validity: Validity,
         lacking: ErrorCode | None = None,
     ) -> None:
@@ -106,7 +100,8 @@ class Plan:
         self._flags = flags
         self._templates = templates
         self._activations = activations
-        self._always = sum(1 << n for n, scoped in enumerate(activations) if not scoped.cohorts)
+        self._cohorts = cohorts
+        self._always = sum(1 << n for n, activation in enumerate(activations) if not activation.spec.scope.cohorts)
         self._memo = _Memo(self._compose)
         self.run: Callable[[Context], PolicyOutcome] = self._program().build(self._recover)
 
@@ -116,18 +111,26 @@ class Plan:
             outcome.count_into(counts)
 
     def _program(self) -> Program:
-        """Bit n of `active` says whether the n-th activation applies."""
+        """Bit n of `active` says whether the n-th activation applies. Each cohort is asked once, whatever names it, and
+        not at all when all that name it apply already."""
         program = Program()
         program.line(f"active = {program.constant(self._always)}")
-        for n, scoped in enumerate(self._activations):
-            if scoped.cohorts:
-                tests = [f"{program.constant(contains)}(context) is True" for contains in scoped.cohorts]
-                program.line(f"if {' or '.join(tests)}: active |= {program.constant(1 << n)}")
+        for cohort, bits in self._bits_by_cohort().items():
+            mask = program.constant(bits)
+            asked = f"{program.constant(self._cohorts[cohort])}(context) is True"
+            program.line(f"if active & {mask} != {mask} and {asked}: active |= {mask}")
         calls = "".join(f"{program.constant(flag.run)}(context), " for flag in self._flags.values())
         program.line(f"found = {program.constant(self._memo)}[({calls}active,)]")
         program.line("if found.shed is None: return found")
         program.line(f"return {program.constant(self._shed)}(context, found)")
         return program
+
+    def _bits_by_cohort(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for n, activation in enumerate(self._activations):
+            for cohort in activation.spec.scope.cohorts:
+                found[cohort] = found.get(cohort, 0) | 1 << n
+        return found
 
     def _shed(self, context: Context, found: PolicyOutcome) -> PolicyOutcome:
         """Sheds by the unit's bucket: the same units all through an incident, and more of them as the share grows."""
@@ -152,7 +155,7 @@ class Plan:
         applied = self._applied(self._always if active == _INVALID else active, plain)
         served = {field: self._safe(field, outcome, applied) for field, outcome in plain.items()}
         values = {field: outcome.value for field, outcome in served.items() if outcome.error is None}
-        overlay = join(activation.overlay for activation in applied)
+        overlay = join({activation.spec.profile: activation.overlay for activation in applied}.values())
         made = tighten(assemble(self.key, self._spec, values, self._templates), overlay, sensitive=self._spec.sensitive)
         made = msgspec.structs.replace(made, safe_mode=safe_mode_of(applied), error_code=error or self._lacking)
         outcome = PolicyOutcome(made, served, self.validity)
@@ -166,15 +169,17 @@ class Plan:
         primary = route.targets.get(route.primary) if isinstance(route, ModelRoute) else None
         provider = primary.provider if primary else None
         return tuple(
-            scoped.activation
-            for n, scoped in enumerate(self._activations)
-            if active >> n & 1 and scoped.activation.at_provider(provider)
+            activation
+            for n, activation in enumerate(self._activations)
+            if active >> n & 1 and activation.at_provider(provider)
         )
 
     def _safe(self, field: str, outcome: Outcome, applied: Sequence[Activation]) -> Outcome:
         flag = self._flags[field]
+        if flag.safe_variant is None:
+            return outcome
         cause = next((activation.key for activation in applied if activation.covers(flag.key)), None)
-        return outcome if cause is None or flag.safe_variant is None else flag.safe_outcome(cause)
+        return outcome if cause is None else flag.safe_outcome(cause)
 
 
 def _shed_whole(found: PolicyOutcome) -> PolicyOutcome:

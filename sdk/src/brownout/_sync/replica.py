@@ -1,19 +1,21 @@
-"""Which message may change what this process serves. No I/O and no clock: everything it knows, it was handed.
+"""Which message may change what this process serves. No I/O and no wall clock: everything it knows, it was handed.
 
 The rules of docs/adr/0003-transport.md: a revision is applied iff its signature is valid, it is the next one, and it names
 the hash chain held. Lower is dropped, higher is buffered until the gap is filled, anything else asks for a snapshot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from brownout import wire
 from brownout._sync import native
+from brownout._sync.run import Run, can_be_applied
 from brownout._sync.sink import Resources, Sink
 from brownout.bundle import Bundle, Signed
+from brownout.clock import Heard, SignedTime
 from brownout.errors import BundleError
 from brownout.status import Counters
 
@@ -22,6 +24,7 @@ MAX_BUFFERED = 512
 
 _VERSION = 1
 
+_Batch = list[tuple[str, str, bytes]]
 _Message = TypeVar("_Message", wire.Envelope, wire.Heartbeat, wire.Manifest)
 
 
@@ -46,6 +49,14 @@ class Need(Enum):
     SNAPSHOT = auto()
 
 
+class Taken(NamedTuple):
+    """Of messages offered together: what the last one did, how many were looked at, and how many of them were applied."""
+
+    outcome: Outcome
+    looked_at: int
+    applied: int
+
+
 class SnapshotRefusedError(Exception):
     """The snapshot is incomplete, forged, foreign, or older than what is held."""
 
@@ -54,10 +65,18 @@ class Replica:
     """An environment as this process knows it, with the signed evidence for it."""
 
     def __init__(
-        self, environment: str, verifier: wire.Verifier, sink: Sink, counters: Counters, *, keep: bool = True
+        self,
+        environment: str,
+        verifier: wire.Verifier,
+        sink: Sink,
+        counters: Counters,
+        *,
+        time: SignedTime | None = None,
+        keep: bool = True,
     ) -> None:
         """`keep` everything that a file needs; else only what proves the head."""
         self.environment = environment
+        self.time = time or SignedTime()
         self.verifier = verifier
         self.counters = counters
         self.epoch = 0
@@ -78,7 +97,8 @@ class Replica:
         self._reset_at = -1
         self._suspect = False
         self._diverged = False
-        self._heard = 0
+        self._promised = (0, -1, 0)
+        """Epoch, revision and instant of the newest heartbeat that showed a head to come."""
 
     @property
     def need(self) -> Need:
@@ -94,29 +114,46 @@ class Replica:
 
     def offer(self, message: Signed, *, logged: bool = False) -> Outcome:
         """Takes an envelope. `logged`: it was read from the log, where meeting known ones again is expected."""
+        return self.offer_all((message,), logged=logged).outcome
+
+    def offer_all(self, messages: Sequence[Signed], *, logged: bool = False) -> Taken:
+        """Takes envelopes in order. Those that continue each other, and what was buffered behind them, are verified one
+        by one and applied as one. It stops after one whose signing key is to be learned."""
+        run = Run(self.revision, self.chain)
+        outcome, looked_at, applied = Outcome.DROPPED, 0, 0
+        for message in messages:
+            outcome = self._examine(message, run, logged)
+            looked_at += 1
+            applied += outcome is Outcome.APPLIED
+            if outcome is Outcome.UNKNOWN_KEY:
+                break
+        self._apply(run)
+        return Taken(outcome, looked_at, applied)
+
+    def _examine(self, message: Signed, run: Run, logged: bool) -> Outcome:
         envelope = self._open("log", message, wire.Envelope)
         if isinstance(envelope, Outcome):
             return envelope
-        if envelope.ep > self.epoch and self.revision >= 0:
+        if envelope.ep > self.epoch and run.revision >= 0:
             return self._aim(envelope.ep, envelope.rev)
-        if envelope.ep < self.epoch or envelope.rev < self.revision:
+        if envelope.ep < self.epoch or envelope.rev < run.revision:
             self.counters.replays += not logged
             return Outcome.DROPPED
-        if envelope.rev == self.revision:
-            if wire.chain(envelope.pch, message.payload) != self.chain:
+        if envelope.rev == run.revision:
+            if wire.chain(envelope.pch, message.payload) != run.chain:
                 return self._contradicted(logged)
             self.counters.replays += not logged
             return Outcome.CONFIRMS
-        if self.revision < 0 or envelope.rev > self.revision + 1:
+        if run.revision < 0 or envelope.rev > run.revision + 1:
             self._remember(envelope, message)
             return self._aim(envelope.ep, envelope.rev)
-        if envelope.pch != self.chain:
+        if envelope.pch != run.chain:
             return self._contradicted(logged)
-        if any(operation.op == "reset" for operation in envelope.ops):
+        if not can_be_applied(envelope):
             self._reset_at = envelope.rev
             return self._aim(envelope.ep, envelope.rev)
-        self._apply(envelope, message)
-        self._drain()
+        run.append(envelope, message)
+        self._drain(run)
         return Outcome.APPLIED
 
     def hear(self, message: Signed) -> Outcome:
@@ -124,18 +161,21 @@ class Replica:
         beat = self._open("heartbeat", message, wire.Heartbeat)
         if isinstance(beat, Outcome):
             return beat
-        if beat.ts <= self._heard:
+        heard = self.time.hear(beat.ts)
+        if heard is Heard.REPEAT:
             self.counters.replays += 1
             return Outcome.DROPPED
-        self._heard = beat.ts
-        self.heartbeat_interval_s = min(max(beat.interval_s, 0.1), 300.0)
+        self.heartbeat_interval_s = _interval_s(beat)
         head, held = (beat.ep, beat.rev), (self.epoch, self.revision)
+        if head < held and self.revision >= 0:
+            return Outcome.AHEAD
+        if heard is Heard.FRESH:
+            self._promised = (*head, beat.ts)
         if head != held:
-            return self._aim(*head) if head > held or self.revision < 0 else Outcome.AHEAD
-        with self.lock:
-            self.as_of = max(self.as_of, beat.ts)
-            if self._evidence:
-                self._evidence = msgspec.structs.replace(self._evidence, head=message)
+            return self._aim(*head)
+        self._keep_promise()
+        if self.time.is_past(beat.ts):
+            self._date(beat, message)
         return Outcome.CONFIRMS
 
     def open_manifest(self, message: Signed) -> wire.Manifest:
@@ -166,7 +206,7 @@ class Replica:
         self._check_chunks(manifest, chunks)
         with self.lock:
             try:
-                self._sink.load(manifest.rev, wire.unpack_snapshot(chunks))
+                self._sink.load(manifest.rev, self._counting(wire.unpack_snapshot(chunks)))
             except ValueError as error:
                 self.counters.malformed += 1
                 raise SnapshotRefusedError(str(error)) from error
@@ -176,7 +216,11 @@ class Replica:
             self._tail = []
             self._diverged = self._suspect = False
             self.counters.snapshots += 1
-        self._drain()
+        self._forget_passed()
+        self._keep_promise()
+        run = Run(self.revision, self.chain)
+        self._drain(run)
+        self._apply(run)
 
     def open_evidence(self, message: Signed) -> wire.Manifest:
         """The manifest, when its snapshot may replace the evidence's own; it is no newer than what is held.
@@ -250,6 +294,7 @@ class Replica:
         trial._rebuild(bundle)
         with self.lock:
             assert isinstance(trial._sink, Resources)
+            self.time.remember(trial.as_of)
             self._sink.load(trial.revision, [[(kind, key, spec) for (kind, key), spec in trial._sink.items()]])
             self._take(trial)
 
@@ -259,7 +304,7 @@ class Replica:
 
     def _take(self, other: "Replica") -> None:
         self.epoch, self.revision, self.chain = other.epoch, other.revision, other.chain
-        self.as_of, self._heard, self.heartbeat_interval_s = other.as_of, other._heard, other.heartbeat_interval_s
+        self.as_of, self._promised, self.heartbeat_interval_s = other.as_of, other._promised, other.heartbeat_interval_s
         self._keys, self._evidence, self._tail = other._keys, other._evidence, list(other._tail)
 
     def _rebuild(self, bundle: Bundle) -> None:
@@ -274,12 +319,14 @@ class Replica:
         for message in bundle.tail:
             if self.offer(message, logged=True) is not Outcome.APPLIED:
                 raise BundleError("a revision in the file is damaged or not signed by a trusted key")
-        if bundle.head and self.hear(bundle.head) not in {Outcome.CONFIRMS, Outcome.AHEAD}:
-            raise BundleError("the file's date is damaged or not signed by a trusted key")
-        if bundle.head and not self.as_of:
-            self.as_of = self._heard
+        if bundle.head:
+            beat = self._open("heartbeat", bundle.head, wire.Heartbeat)
+            if isinstance(beat, Outcome) or (beat.ep, beat.rev) > (self.epoch, self.revision):
+                raise BundleError("the file's date is damaged or not signed by a trusted key")
+            self._date(beat, bundle.head)
 
     def _open(self, kind: wire.SignedKind, message: Signed, type_: type[_Message]) -> "_Message | Outcome":
+        self.counters.steps += 1
         try:
             if not self.verifier.verify(kind, message.payload, message.signature):
                 self.counters.bad_signatures += 1
@@ -295,6 +342,25 @@ class Replica:
             self.counters.malformed += 1
             return Outcome.DROPPED
         return content
+
+    def _counting(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+        for batch in batches:
+            self.counters.steps += 1
+            yield batch
+
+    def _keep_promise(self) -> None:
+        """The head that the newest heartbeat showed may be held by now."""
+        epoch, revision, ts = self._promised
+        if ts and (epoch, revision) == (self.epoch, self.revision):
+            self.time.vouch(ts, live=True)
+
+    def _date(self, beat: wire.Heartbeat, message: Signed) -> None:
+        """Keeps a heartbeat that shows the head held, or one before it, as the date of everything held."""
+        with self.lock:
+            self.as_of = max(self.as_of, beat.ts)
+            self.heartbeat_interval_s = _interval_s(beat)
+            if self._evidence:
+                self._evidence = msgspec.structs.replace(self._evidence, head=message)
 
     def _covered(self, manifest: wire.Manifest) -> int:
         """How many revisions of the tail a snapshot includes."""
@@ -323,23 +389,34 @@ class Replica:
         if len(self._buffer) > MAX_BUFFERED:
             del self._buffer[max(self._buffer)]
 
-    def _drain(self) -> None:
-        for revision in [r for r in self._buffer if r <= self.revision]:
-            del self._buffer[revision]
-        while held := self._buffer.pop(self.revision + 1, None):
+    def _drain(self, run: Run) -> None:
+        """Adds what was buffered behind the run."""
+        while held := self._buffer.pop(run.revision + 1, None):
             envelope, message = held
-            resets = any(operation.op == "reset" for operation in envelope.ops)
-            if envelope.ep != self.epoch or envelope.pch != self.chain or resets:
+            if envelope.ep != self.epoch or envelope.pch != run.chain or not can_be_applied(envelope):
                 self._suspect = True
                 return
-            self._apply(envelope, message)
+            run.append(envelope, message)
 
-    def _apply(self, envelope: wire.Envelope, message: Signed) -> None:
+    def _apply(self, run: Run) -> None:
+        if not run.messages:
+            return
         with self.lock:
-            self._sink.apply(envelope.ops, envelope.rev)
-            self.revision, self.chain = envelope.rev, wire.chain(self.chain, message.payload)
-            self.as_of = max(self.as_of, envelope.ts)
+            self._sink.apply(run.operations, run.revision)
+            self.revision, self.chain = run.revision, run.chain
+            self.as_of = max(self.as_of, run.as_of)
             if not self._keep:
                 self._tail.clear()
-            self._tail.append(message)
-            self.counters.applied += 1
+            self._tail += run.messages if self._keep else run.messages[-1:]
+            self.counters.applied += len(run.messages)
+        self._forget_passed()
+        self.time.passed(run.as_of)
+        self._keep_promise()
+
+    def _forget_passed(self) -> None:
+        for revision in [r for r in self._buffer if r <= self.revision]:
+            del self._buffer[revision]
+
+
+def _interval_s(beat: wire.Heartbeat) -> float:
+    return min(max(beat.interval_s, 0.1), 300.0)

@@ -15,7 +15,9 @@ class Sink(Protocol):
         """Replaces everything. Lets other threads run between batches; raises what iterating raises."""
         ...
 
-    def apply(self, operations: Sequence[Operation], revision: int) -> None: ...
+    def apply(self, operations: Sequence[Operation], revision: int) -> None:
+        """Takes the operations of one or more revisions in a row; `revision` is the last one."""
+        ...
 
 
 class Resources(dict[tuple[str, str], bytes]):
