@@ -1,8 +1,10 @@
 """What the sync thread writes and everybody else reads: single assignments, no locks."""
 
 from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime
 
+from brownout._sync.log import log
 from brownout.status import Counters, Source, SyncState, uptime
 
 
@@ -20,6 +22,15 @@ class Progress:
         """Whether the head was ever confirmed by this process, not only by a file."""
         self._dated: float | None = None
         self._changed = changed
+
+    def heir(self) -> "Progress":
+        """Goes on from here. What the replaced thread still writes, should it ever move again, is heard by no one."""
+        heir = Progress(self._changed)
+        heir.counters, heir.sync, heir.source = copy(self.counters), self.sync, self.source
+        heir.last_error, heir.applied_at_ms = self.last_error, self.applied_at_ms
+        heir.confirmed, heir._dated = self.confirmed, self._dated
+        self._changed = lambda: None
+        return heir
 
     @property
     def applied_at(self) -> datetime | None:
@@ -44,6 +55,18 @@ class Progress:
     def date(self, age_s: float) -> None:
         """A file that is `age_s` old is served from now on."""
         self._dated = uptime() - age_s
+
+    def stuck(self, why: str | None) -> None:
+        """Says, once a change of state, that the sync thread is stuck and not replaced any more; None: it is not."""
+        if (why is not None) == (self.sync is SyncState.STUCK):
+            return
+        if why is None:
+            log.warning("the sync thread moves again")
+            self.enter(SyncState.SUSPECT)
+        else:
+            log.error("%s", why)
+            self.fail(why)
+            self.enter(SyncState.STUCK)
 
     def fail(self, error: BaseException | str) -> None:
         self.last_error = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
