@@ -8,7 +8,7 @@ from rich.table import Table
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.verb import Call, verb
-from controlplane.telemetry.values import FleetSummary, Instances, Spread
+from controlplane.telemetry.values import CLOCK_OFF_S, FleetSummary, Instances, Spread
 
 app = typer.Typer(name="fleet", help="The running instances, and how changes reach them.", no_args_is_help=True)
 
@@ -76,6 +76,11 @@ def _summary(found: FleetSummary) -> Table:
     return table
 
 
+def _clock(skew_s: float) -> str:
+    """Only what no delay explains."""
+    return f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]" if abs(skew_s) >= CLOCK_OFF_S else ""
+
+
 def _instances(found: Instances) -> Table:
     table = Table("instance", "service", "SDK", "revision", "state", "age", "last seen", box=None, pad_edge=False)
     for one in found.items:
@@ -86,7 +91,7 @@ def _instances(found: Instances) -> Table:
             one.sdk_version,
             f"r{one.revision}{behind}",
             one.state if one.live else f"[dim]{one.state}, gone[/]",
-            f"{one.age_s:.0f} s",
+            f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
             f"{one.last_seen_at:%H:%M:%S}",
         )
     return table

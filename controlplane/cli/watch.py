@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from brownout.decision import Decision
 
 REFRESH_S = 1.0
+HEARTBEATS_S = 10.0
+"""In this time a living control plane is heard: two heartbeats."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -68,10 +70,11 @@ def watch(
         except ConfigurationError as error:
             raise CliError(str(error), USAGE) from None
         with client:
-            if not client.wait_ready(10):
+            if not client.wait_configured(10):
                 raise CliError(f"no answer from {found_nats}: {client.status.last_error or 'not ready'}", UNREACHABLE)
             asked = parse_context(context or [])
             if once:
+                client.wait_ready(HEARTBEATS_S)
                 seen = _look(client, flags, asked)
                 _write(seen) if as_json else Console().print(_shown(seen, client.status))
                 return

@@ -60,7 +60,7 @@ async def _run(settings: FleetSettings) -> None:
     chance = random.Random(1)  # noqa: S311 - traffic, not secrets
     provider = Provider(chance)
     with _clients(settings) as clients:
-        await asyncio.to_thread(_wait_ready, clients)
+        await asyncio.to_thread(_wait_configured, clients)
         fleets = {
             request_class: [DemoService(client, provider, chance) for client in clients[name]]
             for name, (request_class, _) in SERVICES.items()
@@ -91,11 +91,11 @@ def _clients(settings: FleetSettings) -> Iterator[dict[str, list[Brownout]]]:
             client.close(0.2)
 
 
-def _wait_ready(clients: dict[str, list[Brownout]]) -> None:
+def _wait_configured(clients: dict[str, list[Brownout]]) -> None:
     """As services do before they take requests; what they would answer until then is their own defaults."""
     until = time.monotonic() + READY_S
     for client in (one for some in clients.values() for one in some):
-        client.wait_ready(max(0.0, until - time.monotonic()))
+        client.wait_configured(max(0.0, until - time.monotonic()))
 
 
 async def _traffic(request_class: str, fleet: list[DemoService], chance: random.Random, speed: int) -> None:

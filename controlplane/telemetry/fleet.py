@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
 import structlog
@@ -48,6 +49,7 @@ class _Presence(msgspec.Struct):
     ts: int
     applied_at: int = 0
     closing: bool = False
+    clock_skew_ms: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] = 0
 
 
 class _Position(msgspec.Struct):
@@ -85,7 +87,7 @@ class Fleet:
             state.heard(
                 Seen(
                     instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
-                    at, at, applied, said.closing, ahead,
+                    at, at, applied, said.closing, ahead, said.clock_skew_ms / 1000,
                 )
             )  # fmt: skip
             self._tell(environment)
@@ -290,6 +292,7 @@ class Fleet:
             _instant(seen.last_seen),
             live,
             live and seen.instance in self.lagging(environment),
+            round(seen.clock_skew_s, 1),
         )
 
     def _spread(self, state: FleetState, found: Convergence, now: float) -> Spread:

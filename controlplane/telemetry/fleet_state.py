@@ -46,6 +46,8 @@ class Seen(msgspec.Struct):
     closed: bool = False
     ahead: tuple[float, ...] = ()
     """How far our clock was ahead of the instance's when each of its last messages arrived, their way included."""
+    clock_skew_s: float = 0.0
+    """How far the clock of its host is ahead of the control plane's, as it says."""
 
 
 def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:

@@ -46,8 +46,13 @@ class FleetSummary(msgspec.Struct, frozen=True):
     convergence: Spread | None
 
 
+CLOCK_OFF_S = 5.0
+"""A host's clock that is further off is shown: less may be a busy machine's delay."""
+
+
 class InstanceView(msgspec.Struct, frozen=True):
-    """One instance as a list shows it. `age_s` is the age of the configuration that it serves, as it said itself."""
+    """One instance as a list shows it. `age_s` is the age of the configuration that it serves, and `clock_skew_s` how far
+    its host's clock is ahead of the control plane's, as it said itself."""
 
     instance: str
     service: str
@@ -61,6 +66,7 @@ class InstanceView(msgspec.Struct, frozen=True):
     last_seen_at: datetime
     live: bool
     lagging: bool
+    clock_skew_s: float = 0.0
 
 
 class Instances(msgspec.Struct, frozen=True):

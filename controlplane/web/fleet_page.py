@@ -15,7 +15,7 @@ from controlplane.web.framing import url
 from controlplane.web.render import View
 from controlplane.web.safe_panel import FleetNow, fleet_now
 from controlplane.web.visit import Visit
-from controlplane.web.words import span
+from controlplane.web.words import clock_off, span
 
 PAGE = 100
 
@@ -29,6 +29,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
     state: str
     tone: Tone
     age: str
+    clock: str
     last_seen_at: datetime
     live: bool
 
@@ -87,6 +88,7 @@ class FleetController(Controller):
                         state=each.state.lower().replace("_", " ") if each.live else "gone",
                         tone="degraded" if each.live and (each.lagging or each.state in CUT_OFF) else "",
                         age=span(each.age_s),
+                        clock=clock_off(each.clock_skew_s),
                         last_seen_at=each.last_seen_at,
                         live=each.live,
                     )

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from jinja2.runtime import Undefined
 
+from controlplane.telemetry.values import CLOCK_OFF_S
+
 NBSP = "\u00a0"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
@@ -39,6 +41,13 @@ def span(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size}{NBSP}{unit}"
     return f"{whole}{NBSP}s"
+
+
+def clock_off(skew_s: float) -> str:
+    """What is said of a host whose clock is `skew_s` ahead; nothing while that could be a busy machine's delay."""
+    if abs(skew_s) < CLOCK_OFF_S:
+        return ""
+    return f"clock {span(abs(skew_s))} {'fast' if skew_s > 0 else 'slow'}"
 
 
 def ago(instant: datetime, now: datetime) -> str:

@@ -36,7 +36,7 @@ def main() -> None:
     asked = _arguments()
     with ProviderStub() as stub, _connect(asked) as client:
         print(f"provider stub: {stub.url} (POST /faults)", flush=True)
-        client.wait_ready(timeout_s=10)
+        client.wait_configured(timeout_s=10)
         assistant = Assistant(client, stub.url)
         if asked.ask:
             print(_line(asked.ask, assistant.answer(asked.ask, _person(1))))

@@ -1,7 +1,8 @@
 """A control plane's history without a control plane: what it would sign and publish for an environment."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from brownout import wire
 from brownout.bundle import Bundle, Signed
+from brownout.clock import wall_ms
 
 KID = "k1"
-START_MS = 1_790_000_000_000
 
 
 def flag(*, on: bool) -> bytes:
@@ -38,7 +39,9 @@ def delete(key: str, kind: str = "flag") -> wire.Operation:
 class History:
     """Signs as the control plane does. `log[i]` is the envelope of revision i + 1 of the first epoch."""
 
-    def __init__(self, environment: str, seed: bytes = b"1") -> None:
+    def __init__(self, environment: str, seed: bytes = b"1", now_ms: Callable[[], int] = wall_ms) -> None:
+        self.now_ms = now_ms
+        """The control plane's clock; two heartbeats never have one instant."""
         self.environment = environment
         self.private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
         self.kid = KID
@@ -47,7 +50,7 @@ class History:
         self.chain = ""
         self.resources: dict[tuple[str, str], bytes] = {}
         self.log: list[Signed] = []
-        self._beats = 0
+        self._beaten = 0
 
     @property
     def public(self) -> bytes:
@@ -63,11 +66,12 @@ class History:
     def sign(self, kind: wire.SignedKind, payload: bytes) -> Signed:
         return Signed(payload, wire.sign(self.private, self.kid, kind, self.environment, payload))
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.now_ms() / 1000, UTC)
+
     def commit(self, *operations: wire.Operation) -> Signed:
         self.revision += 1
-        envelope = wire.Envelope(
-            1, self.environment, self.epoch, self.revision, self.chain, START_MS + self.revision, operations
-        )
+        envelope = wire.Envelope(1, self.environment, self.epoch, self.revision, self.chain, self.now_ms(), operations)
         payload = msgspec.json.encode(envelope)
         self.chain = wire.chain(self.chain, payload)
         for operation in operations:
@@ -90,10 +94,8 @@ class History:
         return self.commit(wire.Operation("reset"))
 
     def heartbeat(self, *, interval_s: float = 5.0, ts: int | None = None) -> Signed:
-        self._beats += 1
-        beat = wire.Heartbeat(
-            1, self.environment, self.epoch, self.revision, ts or START_MS + 60_000 + self._beats, interval_s
-        )
+        self._beaten = ts or max(self.now_ms(), self._beaten + 1)
+        beat = wire.Heartbeat(1, self.environment, self.epoch, self.revision, self._beaten, interval_s)
         return self.sign("heartbeat", msgspec.json.encode(beat))
 
     def snapshot(self, *, sequence: int = 1) -> tuple[Signed, tuple[bytes, ...]]:

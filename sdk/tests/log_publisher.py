@@ -16,11 +16,14 @@ _T = TypeVar("_T")
 
 
 class LogPublisher:
-    """`history.revision` and the stream's last sequence move together."""
+    """`history.revision` and the stream's last sequence move together. `creates`: it makes and fills the streams."""
 
-    def __init__(self, url: str, history: History, *, heartbeat_s: float = 0.2) -> None:
+    def __init__(
+        self, url: str, history: History, *, heartbeat_s: float = 0.2, creates: bool = True, beating: bool = True
+    ) -> None:
         self.history = history
-        self.beating = True
+        self.beating = beating
+        self._creates = creates
         self._url = url
         self._subjects = wire.Subjects(history.environment)
         self._heartbeat_s = heartbeat_s
@@ -71,6 +74,11 @@ class LogPublisher:
     async def _open(self) -> None:
         await self._client.connect(self._url, allow_reconnect=False, max_reconnect_attempts=1)
         await self._client.subscribe(self._subjects.presence_all, cb=self._on_presence)
+        if self._creates:
+            await self._make_streams()
+        self._task = asyncio.create_task(self._beat())
+
+    async def _make_streams(self) -> None:
         first = self.history.revision + 1 if not self.history.log else 1
         created = await self._create(
             self._subjects.log_stream,
@@ -89,7 +97,6 @@ class LogPublisher:
             for message in self.history.log:
                 await self._log(message)
             await self._snapshot()
-        self._task = asyncio.create_task(self._beat())
 
     async def _create(self, name: str, **config: object) -> bool:
         body = msgspec.json.encode({"name": name, "storage": "file", **config})

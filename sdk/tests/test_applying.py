@@ -19,7 +19,7 @@ from brownout.model import ResourceRef
 from brownout.policy import policy
 from brownout.status import Change, Counters
 from brownout.wire import Operation
-from sdk.tests.history import START_MS, History, delete, put
+from sdk.tests.history import History, delete, put
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVICES = ("chat", "mail")
@@ -183,6 +183,7 @@ class Follower:
             Compiled.load("production", -1, {}, service="chat"),
             lambda _: None,
             self.changes.append,
+            lambda: NOON,
         )
         self.replica = Replica(history.environment, history.verifier(), self.serving, Counters())
 
@@ -302,7 +303,7 @@ def test_a_put_without_its_spec_is_reached_through_a_snapshot() -> None:
 
 def envelope_without_spec(history: History) -> Signed:
     """As no control plane of this version writes it."""
-    envelope = wire.Envelope(1, "production", 1, 2, history.chain, START_MS, (Operation("put", "flag", "g"),))
+    envelope = wire.Envelope(1, "production", 1, 2, history.chain, 1, (Operation("put", "flag", "g"),))
     payload = msgspec.json.encode(envelope)
     history.revision, history.chain = 2, wire.chain(history.chain, payload)
     return history.sign("log", payload)

@@ -114,11 +114,11 @@ def test_it_turns_stale_when_nobody_confirms_it_and_ready_again(own_nats: NatsPr
         assert State.STALE in {status.state for status in told}
 
 
-def test_an_activation_ends_by_the_clients_own_clock_when_nats_is_gone(own_nats: NatsProcess, history: History) -> None:
+def test_an_activation_ends_on_time_when_nats_is_gone(own_nats: NatsProcess, history: History) -> None:
     options = {"key": history.sdk_key, "environment": history.environment, "disk": False}
     with LogPublisher(own_nats.url, history) as publisher, Brownout.connect(own_nats.url, **options) as client:
         assert client.wait_ready(PATIENCE_S)
-        publisher.commit(*incident(timedelta(seconds=1)))
+        publisher.commit(*incident(history.now(), timedelta(seconds=1)))
         follows(client, history.revision)
         expired = threading.Event()
         client.on_change(lambda change: expired.set() if change.cause == "expiry" else None)
@@ -128,8 +128,7 @@ def test_an_activation_ends_by_the_clients_own_clock_when_nats_is_gone(own_nats:
         assert client.string("model") == "large"
 
 
-def incident(lasts: timedelta) -> list[Any]:
-    now = datetime.now(UTC)
+def incident(now: datetime, lasts: timedelta) -> list[Any]:
     flag = {
         "type": "string", "enabled": True, "variants": {"large": "large", "small": "small"}, "off_variant": "small",
         "rules": [], "default": "large", "safe_variant": "small",
@@ -204,8 +203,8 @@ def test_a_stalled_sync_thread_is_replaced(
 
 def test_an_activation_that_a_wrong_clock_ended_applies_again_when_the_clock_is_put_right() -> None:
     changes: list[Change] = []
-    serving = Serving("production", Compiled.load("production", 0, {}), lambda _: None, changes.append)
-    now = datetime.now(UTC)
+    now = datetime(2026, 9, 1, tzinfo=UTC)
+    serving = Serving("production", Compiled.load("production", 0, {}), lambda _: None, changes.append, lambda: now)
     spec = {"profile": "calm", "reason": "r", "actor": "a", "activated_at": now.isoformat(),
             "expires_at": (now + timedelta(hours=1)).isoformat()}  # fmt: skip
     profile, activation = (msgspec.json.encode(each) for each in ({"max_attempts": 1}, spec))

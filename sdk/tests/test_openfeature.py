@@ -80,7 +80,7 @@ def test_a_commit_is_an_event(client: OpenFeatureClient, flags: LogPublisher) ->
 
 def test_an_old_configuration_is_stale_and_then_ready_again(own_nats: NatsProcess, history: History) -> None:
     stale, ready = threading.Event(), threading.Event()
-    with LogPublisher(own_nats.url, history):
+    with LogPublisher(own_nats.url, history) as publisher:
         brownout = Brownout.connect(
             own_nats.url,
             key=history.sdk_key,
@@ -99,7 +99,28 @@ def test_an_old_configuration_is_stale_and_then_ready_again(own_nats: NatsProces
         assert client.get_boolean_value("second", False) is True
         client.add_handler(ProviderEvent.PROVIDER_READY, lambda _: ready.set())
         own_nats.start()
+        publisher.reopen()
         assert ready.wait(30)
+    api.shutdown()
+
+
+def test_it_starts_while_no_control_plane_lives_and_is_stale_then(own_nats: NatsProcess, history: History) -> None:
+    stale, ready = threading.Event(), threading.Event()
+    with LogPublisher(own_nats.url, history, heartbeat_s=0.1) as publisher:
+        publisher.beating = False
+        brownout = Brownout.connect(
+            own_nats.url, key=history.sdk_key, environment=history.environment, service="tests", disk=False
+        )
+        provider = BrownoutProvider(brownout)
+        api.set_provider_and_wait(provider, "alone")
+        client = api.get_client("alone")
+        assert client.get_boolean_value("second", False) is True
+        client.add_handler(ProviderEvent.PROVIDER_STALE, lambda _: stale.set())
+        client.add_handler(ProviderEvent.PROVIDER_READY, lambda _: ready.set())
+        ready.clear()  # a handler that is added late is called at once
+        assert stale.wait(20)
+        publisher.beating = True
+        assert ready.wait(20)
     api.shutdown()
 
 

@@ -175,17 +175,24 @@ def test_a_node_that_hangs_is_left_for_one_that_answers(
         follows(client, history.revision)
 
 
-def test_without_a_control_plane_it_stays_live_on_what_nats_holds(
+def test_without_a_control_plane_it_stays_live_on_what_nats_holds_and_says_that_it_is_stale(
     publisher: LogPublisher, history: History, connect: Connect
 ) -> None:
-    client = connect(stale_after_s=2.0)
+    client = connect(stale_after_s=0.5)
     hears_heartbeats(client)
     publisher.beating = False
     publisher.set_flag("last", on=True)
     follows(client, history.revision)
-    contacts = client._engine.progress._dated
-    eventually(client, lambda: client._engine.progress._dated != contacts)
-    assert (client.status.state, client.status.sync) == (State.READY, "LIVE")
+    eventually(client, lambda: client.status.state is State.STALE)
+    publisher.set_flag("later", on=True)
+    follows(client, history.revision)
+    eventually(client, lambda: client.status.state is State.STALE)
+    assert (client.status.sync, resources(client)) == ("LIVE", history.resources)
+    newcomer = connect(stale_after_s=0.5)
+    assert newcomer.wait_configured(10)
+    follows(newcomer, history.revision)
+    assert (newcomer.status.state, newcomer.status.configured) == (State.STALE, True)
+    assert not newcomer.wait_ready(0.3)
 
 
 def test_it_starts_from_its_disk_copy_and_says_so(

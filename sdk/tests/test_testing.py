@@ -76,6 +76,8 @@ def test_it_can_be_down_and_tells_of_changes() -> None:
         client.set_flag("b", True)
         assert [next(iter(change.resources)).key for change in changes] == ["a"]
         assert client.wait_ready()
+        client.state = State.STALE
+        assert (client.wait_ready(), client.wait_configured(), client.status.configured) == (False, True, True)
         client.state = State.NOT_READY
-        assert not client.wait_ready()
+        assert (client.wait_ready(), client.wait_configured(), client.status.configured) == (False, False, False)
         assert client.status.state is State.NOT_READY

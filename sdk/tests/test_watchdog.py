@@ -120,15 +120,16 @@ def test_stuck_threads_cost_a_bounded_number_of_threads_and_descriptors(
         assert "stuck" in client.status.last_error
         assert sum("nothing is updated" in record.getMessage() for record in caplog.records) == 1
 
+        release.set()  # where one ends there is room for another, which may take over just now
         monkeypatch.setattr(watchdog, "STALLED_S", PATIENCE_S)
-        release.set()
         follows(client, history.revision)
         publisher.set_flag("first", on=True)
         follows(client, history.revision)
         eventually(client, lambda: client.status.sync is SyncState.LIVE)
-        for updater in started[:-1]:
-            updater._thread.join(PATIENCE_S)
-        assert [updater.is_alive() for updater in started] == [False] * MAX_STUCK + [True]
+        for updater in started:
+            if updater is not client._engine._updater:
+                updater._thread.join(PATIENCE_S)
+        assert [updater for updater in started if updater.is_alive()] == [client._engine._updater]
 
 
 class _Blocks(asyncio.Event):

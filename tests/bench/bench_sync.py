@@ -16,6 +16,7 @@ import msgspec
 from brownout import Brownout
 from brownout._sync.replica import Replica
 from brownout._sync.serving import Serving
+from brownout.clock import SignedTime
 from brownout.compile import Compiled
 from brownout.status import Counters
 from sdk.tests.history import History, put
@@ -38,13 +39,13 @@ from brownout import wire
 from brownout._sync import boot
 wire.Verifier("bench", {"none": bytes(32)})  # loads what verifying needs
 gc.collect(); before = psutil.Process().memory_info().rss
-client = Brownout.connect(); assert client.wait_ready(30)
+client = Brownout.connect(); assert client.wait_configured(30)
 gc.collect(); print(psutil.Process().memory_info().rss - before)
 """
 _IDLE = f"""
 import time
 from brownout import Brownout
-client = Brownout.connect(); assert client.wait_ready(30)
+client = Brownout.connect(); assert client.wait_configured(30)
 time.sleep(2); started, used = time.monotonic(), time.process_time()
 time.sleep({IDLE_S}); print((time.process_time() - used) / (time.monotonic() - started))
 """
@@ -140,7 +141,7 @@ def _start(url: str, options: dict[str, object]) -> float:
         if url.endswith(":1"):
             assert client.status.revision >= 0
         else:
-            assert client.wait_ready(30)
+            assert client.wait_configured(30)
         return perf_counter() - started
 
 
@@ -148,7 +149,7 @@ def _stall(url: str, options: dict[str, object]) -> float:
     """The longest that an evaluating thread waited between two decisions while another client loads everything."""
     done = threading.Event()
     with Brownout.connect(url, **options) as client:  # type: ignore[arg-type]
-        assert client.wait_ready(30)
+        assert client.wait_configured(30)
         gaps: list[float] = [0.0]
 
         def decide() -> None:
@@ -170,7 +171,7 @@ def _stall(url: str, options: dict[str, object]) -> float:
 def _change(flags: int) -> float:
     """Median cost of one signed envelope, from its bytes to the next decision's data."""
     history = environment(flags)
-    serving = Serving("bench", Compiled.load("bench", -1, {}), lambda _: None, lambda _: None)
+    serving = Serving("bench", Compiled.load("bench", -1, {}), lambda _: None, lambda _: None, SignedTime().now)
     replica = Replica("bench", history.verifier(), serving, Counters())
     replica.restore(*history.snapshot())
     costs = []

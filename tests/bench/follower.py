@@ -22,6 +22,7 @@ from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
 from brownout._sync.session import Session
 from brownout._sync.sink import Resources
+from brownout.clock import SignedTime
 from brownout.config import Config
 
 RAW_SUBJECT = "raw.bench"
@@ -65,14 +66,18 @@ class CountingSink(Resources):
         super().__init__()
         self._applied = applied
         self._started = started
+        self._at = 0
 
     def load(self, revision: int, batches: Iterable[list[tuple[str, str, bytes]]]) -> None:
         super().load(revision, batches)
+        self._at = revision
         self._started.arrived(0)
 
     def apply(self, operations: Sequence[wire.Operation], revision: int) -> None:
         super().apply(operations, revision)
-        self._applied.arrived(revision)
+        for each in range(self._at + 1, revision + 1):  # a backlog is applied as one
+            self._applied.arrived(each)
+        self._at = revision
 
 
 def say(arrived: Arrived) -> None:
@@ -111,9 +116,10 @@ async def main(orders: Orders) -> None:
 async def follow(orders: Orders, instance: str, sink: CountingSink, gate: asyncio.Semaphore) -> None:
     key = wire.SdkKey.parse(orders.key)
     config = Config(urls=(orders.url,), key=key, environment=orders.environment)
-    progress = Progress(lambda: None)
+    signed_time = SignedTime()
+    progress = Progress(lambda: None, signed_time)
     verifier = wire.Verifier(orders.environment, {key.kid: key.public})
-    replica = Replica(orders.environment, verifier, sink, progress.counters, keep=False)
+    replica = Replica(orders.environment, verifier, sink, progress.counters, time=signed_time, keep=False)
     async with gate:
         await asyncio.sleep(START_PAUSE_S)
     while True:

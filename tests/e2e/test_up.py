@@ -67,7 +67,7 @@ def test_flipping_safe_mode_reaches_a_live_sdk(folder: Path) -> None:
             up.target["nats_url"], key=up.sdk_keys["production"], environment="production", service="e2e", disk=False
         )
         with client:
-            assert client.wait_ready(10)
+            assert client.wait_configured(10)
             assert client.boolean("web-search", {"plan": "pro"}) is True
             applied = Applied(client)
             on = up.json("safe-mode", "on", "contain", "--for", "5m", "--reason", "e2e")

@@ -55,7 +55,9 @@ class Plane(NamedTuple):
         assert message is not None
         await self.nats.request(f"bot.{self.environment}.key.i-1.m", message, timeout=10)
 
-    async def present(self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False) -> None:
+    async def present(
+        self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False, clock_skew_ms: int = 0
+    ) -> None:
         now = int(time.time() * 1000)
         presence = Presence(
             instance,
@@ -68,6 +70,7 @@ class Plane(NamedTuple):
             now,
             applied_at=now,
             closing=closing,
+            clock_skew_ms=clock_skew_ms,
         )
         await self.nats.publish(f"bot.{self.environment}.key.{instance}.p", msgspec.json.encode(presence))
         await self.nats.flush()
@@ -160,6 +163,19 @@ async def test_instances_are_listed_and_say_goodbye(plane: Plane) -> None:
     rest: Instances = await plane.get("/fleet/instances", Instances, limit=2, after=page.next)
     assert [one.instance for one in (*page.items, *rest.items)] == ["a", "b", "c"]
     assert rest.next is None
+
+
+async def test_an_instance_on_a_host_with_a_wrong_clock_is_shown(plane: Plane) -> None:
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
+    await plane.present("fast", revision, clock_skew_ms=3_600_000)
+    await plane.present("right", revision)
+
+    async def known() -> bool:
+        found: Instances = await plane.get("/fleet/instances", Instances)
+        return [(one.instance, one.clock_skew_s) for one in found.items] == [("fast", 3600.0), ("right", 0.0)]
+
+    await eventually(known)
 
 
 async def test_the_event_stream_tells_every_viewer_the_same(plane: Plane) -> None:

@@ -27,7 +27,8 @@ NOW = datetime(2026, 11, 22, 14, 7, 31, tzinfo=UTC)
         (words.left(NOW - timedelta(seconds=5), NOW), "0 min 0 s"), (words.day(NOW, NOW), "Today, 22 November"),
         (words.day(NOW - timedelta(days=1), NOW), "Yesterday, 21 November"), (words.initials("mara.lind@example.com"), "ML"),
         (words.initials("\u202e"), "?"), (words.sentence("paused: why"), "Paused: why."), (words.sentence("Why?"), "Why?"),
-        (words.sentence(""), ""),
+        (words.sentence(""), ""), (words.clock_off(3600), "clock 1\u00a0h fast"), (words.clock_off(-42), "clock 42\u00a0s slow"),
+        (words.clock_off(4.9), ""),
     ],
 )  # fmt: skip
 def test_said(said: str, expected: str) -> None:

@@ -120,8 +120,20 @@ class Brownout(Recording):
         )
 
     def wait_ready(self, timeout_s: float | None = None) -> bool:
-        """Blocks until the head is confirmed by the control plane; returns whether it is."""
+        """Blocks until the client is READY: the control plane vouches, just now, for what is held.
+
+        Returns whether it is; False while STALE and once closed. Takes up to two heartbeats (5 s each by default), and
+        for ever while no control plane lives: a readiness probe waits with `wait_configured`.
+        """
         return self._engine.wait_ready(timeout_s)
+
+    def wait_configured(self, timeout_s: float | None = None) -> bool:
+        """Blocks until a verified configuration is held, from NATS, disk or the bundle; returns whether one is.
+
+        It needs no living control plane, so it is the one for readiness probes. `status.source` and `status.age_s` say
+        which configuration it is.
+        """
+        return self._engine.wait_configured(timeout_s)
 
     def on_change(self, callback: "Callable[[Change], None]") -> Callable[[], None]:
         """Calls `callback` after every change that may change decisions; returns what ends that.

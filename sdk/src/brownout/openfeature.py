@@ -7,6 +7,7 @@ from brownout.openfeature import BrownoutProvider
 api.set_provider(BrownoutProvider(Brownout.connect()))
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,8 @@ class BrownoutProvider(AbstractProvider):
     """Resolves flags by the client's local evaluation; the client's state becomes the provider's events.
 
     The provider takes the client over: shutting the provider down closes it. `ready_timeout_s` bounds how long
-    `initialize` waits for a first configuration; with a disk copy or a bundle it does not need to.
+    `initialize` waits for a first configuration; with a disk copy or a bundle it does not need to. A control plane
+    that has not vouched for the configuration that long afterwards makes the provider stale.
     """
 
     def __init__(self, client: Brownout, *, ready_timeout_s: float = 5.0) -> None:
@@ -46,21 +48,28 @@ class BrownoutProvider(AbstractProvider):
         self._ready_timeout_s = ready_timeout_s
         self._state: State | None = None
         self._ends: list[Callable[[], None]] = []
+        self._patient: threading.Timer | None = None
 
     def get_metadata(self) -> Metadata:
         return Metadata(name="brownout")
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002
         """Raises ProviderNotReadyError when there is nothing to answer from; it goes on trying all the same."""
-        self._client.wait_ready(self._ready_timeout_s)
-        self._state = self._client.status.state
+        configured = self._client.wait_configured(self._ready_timeout_s)
+        self._state = State.READY if configured else State.NOT_READY  # what OpenFeature takes it for from now on
+        if configured:
+            self._patient = threading.Timer(self._ready_timeout_s, self._lose_patience)
+            self._patient.daemon = True
+            self._patient.start()
         self._ends += [self._client.on_status(self._tell_status), self._client.on_change(self._tell_change)]
-        if self._state is State.NOT_READY:
+        if not configured:
             raise ProviderNotReadyError("no configuration yet: NATS has not answered and there is no copy on disk")
 
     def shutdown(self) -> None:
         while self._ends:
             self._ends.pop()()
+        if self._patient:
+            self._patient.cancel()
         self._client.close()
 
     def resolve_boolean_details(
@@ -108,7 +117,14 @@ class BrownoutProvider(AbstractProvider):
             )
         return _details(decision)
 
+    def _lose_patience(self) -> None:
+        self._patient = None
+        self._tell_status(self._client.status)
+
     def _tell_status(self, status: Status) -> None:
+        if self._patient and status.state is State.STALE:
+            return  # a first heartbeat takes a few seconds
+        self._patient = None
         if status.state is not self._state:
             self._state = status.state
             self.emit(_EVENTS[status.state], ProviderEventDetails(message=status.last_error or None))

@@ -1,6 +1,5 @@
 """What a client says about itself: is it answering, from what, how old is that, and what went wrong so far."""
 
-import time
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -14,9 +13,10 @@ class State(StrEnum):
     """The one word to alert on."""
 
     READY = "READY"
-    """Configuration is held and its head was confirmed within `stale_after_s`."""
+    """A verified configuration is held, and the control plane vouched for it within `stale_after_s`."""
     STALE = "STALE"
-    """Configuration is held, but nobody has confirmed it for too long, or not yet in this process."""
+    """A verified configuration is held and served, but the control plane has not vouched for it lately, or not yet in
+    this process; or the client is closed."""
     NOT_READY = "NOT_READY"
     """Nothing is held: every decision is the caller's default."""
 
@@ -83,11 +83,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """-1 when nothing is held."""
     epoch: int
     age_s: float | None
-    """Seconds since the control plane was last known, by signature, to have exactly this head; None when it never was."""
+    """The age of the newest signed instant at which the control plane had exactly this head; None when none is known."""
     applied_at: datetime | None = None
     """When this instance applied the revision that it serves; None when that came from a file or nothing is held."""
+    clock_skew_s: float | None = None
+    """How far this host's clock is ahead of the control plane's; None until the control plane was heard."""
     last_error: str
     counters: Counters
+
+    @property
+    def configured(self) -> bool:
+        """Whether a verified configuration is held, however old."""
+        return self.state is not State.NOT_READY
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,9 +112,3 @@ class Change(msgspec.Struct, frozen=True):
     revision: int
     cause: Literal["commit", "snapshot", "expiry"]
     resources: frozenset[ResourceRef] = frozenset()
-
-
-def uptime() -> float:
-    """Seconds on a clock that only moves forward and, where the system has one, also counts suspended time."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)

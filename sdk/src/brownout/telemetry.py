@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, get_args
 
+from brownout.clock import wall_s
 from brownout.measures import MeanMeasure, Measure
 from brownout.telemetry_sketch import bucket_of
 from brownout.telemetry_units import MAX_RULES, Outcome, StageUnits
@@ -97,9 +98,10 @@ class Report(NamedTuple):
 
 
 class Telemetry:
-    """One process's counters. `now` answers Unix seconds."""
+    """One process's counters. `now` returns Unix seconds by the host's clock: they name a life, and nothing is timed by
+    them."""
 
-    def __init__(self, instance: str = "", service: str = "", *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, instance: str = "", service: str = "", *, now: Callable[[], float] = wall_s) -> None:
         self._instance = instance
         self._service = service
         self._now = now

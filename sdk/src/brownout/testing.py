@@ -54,7 +54,7 @@ class FakeBrownout(Brownout):
         super().__init__(Compiled.load("tests", 0, {}, service=service))
         self.questions: list[Asked] = []
         self.state = State.READY
-        """What `status` says, and `wait_ready` answers; set it to test what your service does without Brownout."""
+        """What `status` says, `wait_ready` and `wait_configured` go by; set it to test your service without Brownout."""
         self._policies = dict(policies or {})
         self._changed: list[Callable[[Change], None]] = []
         self._told: list[Callable[[Status], None]] = []
@@ -130,6 +130,9 @@ class FakeBrownout(Brownout):
 
     def wait_ready(self, timeout_s: Any = None) -> bool:  # noqa: ARG002
         return self.state is State.READY
+
+    def wait_configured(self, timeout_s: Any = None) -> bool:  # noqa: ARG002
+        return self.state is not State.NOT_READY
 
     def on_change(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         """Called at once by `set_flag`, `put` and `delete`, in the test's own thread."""

@@ -81,7 +81,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an instance says of itself on `bot.<env>.<key>.<instance>.p`. `age_s` is the age of what it serves."""
+    """What an instance says of itself on `bot.<env>.<key>.<instance>.p`. `age_s` is the age of what it serves; `ts` and
+    `applied_at` are in the control plane's time, as far as the instance knows it."""
 
     instance: str
     service: str
@@ -94,6 +95,8 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
     applied_at: int = 0
     """Unix ms at which `rev` was applied."""
     closing: bool = False
+    clock_skew_ms: int = 0
+    """How far the instance's own clock is ahead of the control plane's."""
     proof: bytes = b""
     """Only after a heartbeat showed an older head than `rev`: the signed bytes (the envelope of `rev`, or the manifest
     that led to it) which prove that the control plane once was there. Without it a report of being ahead is ignored."""

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from copy import copy
-from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import uuid4
 
 from brownout import bundle, wire
 from brownout._sync import fork
-from brownout._sync.log import log
+from brownout._sync.log import first_time, log
 from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
 from brownout._sync.reporter import Collect
@@ -22,6 +21,7 @@ from brownout._sync.updater import Updater
 from brownout._sync.watch import TICK_S, Watch
 from brownout._sync.watchdog import MAX_STUCK, Watchdog
 from brownout.bundle import Bundle
+from brownout.clock import SignedTime, uptime
 from brownout.compile import Compiled
 from brownout.config import Config
 from brownout.disk import DiskCopy
@@ -29,6 +29,12 @@ from brownout.errors import BundleError
 from brownout.status import Change, Source, State, Status, SyncState
 
 _T = TypeVar("_T")
+
+_SKEW_MS = 30_000
+"""A host whose clock is further off has it said in the log."""
+
+_LOOK_EVERY_S = 0.2
+"""Who waits is woken by news; this bounds what one misses that was looking elsewhere just then."""
 
 _TURN_EVERY_S, _TURN_S = 0.1, 0.05
 
@@ -54,17 +60,18 @@ class Engine:
     ) -> None:
         self.config = config
         self.instance = new_instance()
-        self.progress = Progress(self._changed)
+        self.time = SignedTime()
+        self.progress = Progress(self._changed, self.time)
         self.on_change: list[Callable[[Change], None]] = []
         self.on_status: list[Callable[[Status], None]] = []
         self._verifier = verifier
         self._collect = collect
         self._on_reborn = on_reborn
-        self._serving = Serving(config.environment, compiled, install, self._announce)
+        self._serving = Serving(config.environment, compiled, install, self._announce, self.time.now)
         self._replica = self._make_replica()
         self._still = self._replica.lock
         self._disk = DiskCopy(config.disk) if config.disk else None
-        self._ready = threading.Event()
+        self._moved = threading.Event()
         self._watch: Watch | None = None
         self._updater: Updater | None = None
         self._told: tuple[State, SyncState, Source] | None = None
@@ -87,7 +94,7 @@ class Engine:
     def start_offline(self, content: Bundle) -> None:
         """Serves a file for good. Raises BundleError."""
         self._replica.adopt(content)
-        self._date(Source.BUNDLE)
+        self.progress.source = Source.BUNDLE
         self.progress.enter(SyncState.OFFLINE)
         fork.register(self)
         self._launch()
@@ -95,7 +102,7 @@ class Engine:
     @property
     def status(self) -> Status:
         self.check_process()
-        progress = self.progress
+        progress, skew_ms = self.progress, self.time.skew_ms
         return Status(
             state=self._state(),
             sync=progress.sync,
@@ -105,21 +112,32 @@ class Engine:
             instance=self.instance,
             revision=self._replica.revision,
             epoch=self._replica.epoch,
-            age_s=progress.age_s,
+            age_s=self.time.age_s,
             applied_at=progress.applied_at,
+            clock_skew_s=None if skew_ms is None else skew_ms / 1000,
             last_error=progress.last_error,
             counters=copy(progress.counters),
         )
 
     def wait_ready(self, timeout_s: float | None) -> bool:
+        return self._wait(lambda: self._state() is State.READY, timeout_s)
+
+    def wait_configured(self, timeout_s: float | None) -> bool:
+        return self._wait(lambda: self._replica.revision >= 0, timeout_s)
+
+    def _wait(self, holds: Callable[[], bool], timeout_s: float | None) -> bool:
         """In uWSGI's master the threads run only until this returns: they must not be there when it forks."""
         self.check_process()
-        if self._updater is None and not self._closed and fork.must_wait():
+        alone = self._updater is None and not self._closed and fork.must_wait()
+        if alone:
             self._launch()
-            ready = self._ready.wait(timeout_s)
+        deadline = uptime() + (float("inf") if timeout_s is None else timeout_s)
+        while not holds() and not self._closed and (left_s := deadline - uptime()) > 0:
+            self._moved.wait(min(left_s, _LOOK_EVERY_S))
+            self._moved.clear()
+        if alone:
             self._halt(2.0)
-            return ready
-        return self._state() is State.READY or self._ready.wait(timeout_s)
+        return holds()
 
     def close(self, timeout_s: float) -> None:
         if self._closed:
@@ -167,9 +185,7 @@ class Engine:
         self.instance = new_instance()
         inherited, self._replica = self._replica, self._make_replica()
         self._replica.inherit(inherited)
-        ready, self._ready = self._ready.is_set(), threading.Event()
-        if ready:
-            self._ready.set()
+        self._moved = threading.Event()
         self._updater = self._watch = None
         self._on_reborn()
         if not self._closed:
@@ -198,7 +214,8 @@ class Engine:
 
     def _make_replica(self) -> Replica:
         keep = self.config.disk is not None
-        return Replica(self.config.environment, self._verifier, self._serving, self.progress.counters, keep=keep)
+        counters = self.progress.counters
+        return Replica(self.config.environment, self._verifier, self._serving, counters, time=self.time, keep=keep)
 
     def _make_updater(self) -> Updater:
         return Updater(self.config, self.instance, self._replica, self.progress, self._collect)
@@ -214,26 +231,20 @@ class Engine:
             self.progress.fail(error)
             log.warning("the %s is not used: %s", "disk copy" if source is Source.DISK else "bundle", error)
             return False
-        self._date(source)
-        return True
-
-    def _date(self, source: Source) -> None:
         self.progress.source = source
-        if self._replica.as_of:
-            self.progress.date(max(0.0, time.time() - self._replica.as_of / 1000))
+        return True
 
     def _state(self) -> State:
         if self._replica.revision < 0:
             return State.NOT_READY
         if self.progress.sync is SyncState.OFFLINE:
             return State.READY
-        age = self.progress.age_s
-        fresh = self.progress.confirmed and age is not None and age <= self.config.stale_after_s
-        return State.READY if fresh else State.STALE
+        age_s = self.time.age_s
+        fresh = self.time.is_live and age_s is not None and age_s <= self.config.stale_after_s
+        return State.READY if fresh and self.progress.sync is not SyncState.CLOSED else State.STALE
 
     def _changed(self) -> None:
-        if self.progress.confirmed and self._replica.revision >= 0:
-            self._ready.set()
+        self._moved.set()
         self.post(_look)
 
     def _announce(self, change: Change) -> None:
@@ -241,9 +252,10 @@ class Engine:
         self.post(lambda: self._call([callback for callback in heard_by if callback in self.on_change], change))
 
     def _tick(self) -> float:
-        """On the watch thread. Answers the seconds until it wants to be called again."""
+        """On the watch thread. Returns the seconds until it wants to be called again."""
         self._supervise()
-        now = datetime.now(UTC)
+        self._look_at_the_clock()
+        now = self.time.now()
         if self._serving.must_look(now):
             with self._replica.lock:
                 self._serving.expire(now)
@@ -255,6 +267,11 @@ class Engine:
             self._call(self.on_status, status)
         self._save()
         return TICK_S if expires_at is None else min(TICK_S, (expires_at - now).total_seconds())
+
+    def _look_at_the_clock(self) -> None:
+        skew_ms = self.time.skew_ms
+        if skew_ms is not None and abs(skew_ms) > _SKEW_MS and first_time("clock", self.config.environment):
+            log.warning("this host's clock is %.0f s ahead of the control plane's, which is used", skew_ms / 1000)
 
     def _call(self, callbacks: list[Callable[[_T], None]], argument: _T) -> None:
         for callback in list(callbacks):

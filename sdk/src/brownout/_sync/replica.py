@@ -1,4 +1,4 @@
-"""Which message may change what this process serves. No I/O and no clock: everything it knows, it was handed.
+"""Which message may change what this process serves. No I/O and no wall clock: everything it knows, it was handed.
 
 The rules of docs/adr/0003-transport.md: a revision is applied iff its signature is valid, it is the next one, and it names
 the hash chain held. Lower is dropped, higher is buffered until the gap is filled, anything else asks for a snapshot.
@@ -15,6 +15,7 @@ from brownout._sync import native
 from brownout._sync.run import Run, can_be_applied
 from brownout._sync.sink import Resources, Sink
 from brownout.bundle import Bundle, Signed
+from brownout.clock import Heard, SignedTime
 from brownout.errors import BundleError
 from brownout.status import Counters
 
@@ -64,10 +65,18 @@ class Replica:
     """An environment as this process knows it, with the signed evidence for it."""
 
     def __init__(
-        self, environment: str, verifier: wire.Verifier, sink: Sink, counters: Counters, *, keep: bool = True
+        self,
+        environment: str,
+        verifier: wire.Verifier,
+        sink: Sink,
+        counters: Counters,
+        *,
+        time: SignedTime | None = None,
+        keep: bool = True,
     ) -> None:
         """`keep` everything that a file needs; else only what proves the head."""
         self.environment = environment
+        self.time = time or SignedTime()
         self.verifier = verifier
         self.counters = counters
         self.epoch = 0
@@ -88,7 +97,8 @@ class Replica:
         self._reset_at = -1
         self._suspect = False
         self._diverged = False
-        self._heard = 0
+        self._promised = (0, -1, 0)
+        """Epoch, revision and instant of the newest heartbeat that showed a head to come."""
 
     @property
     def need(self) -> Need:
@@ -151,18 +161,21 @@ class Replica:
         beat = self._open("heartbeat", message, wire.Heartbeat)
         if isinstance(beat, Outcome):
             return beat
-        if beat.ts <= self._heard:
+        heard = self.time.hear(beat.ts)
+        if heard is Heard.REPEAT:
             self.counters.replays += 1
             return Outcome.DROPPED
-        self._heard = beat.ts
-        self.heartbeat_interval_s = min(max(beat.interval_s, 0.1), 300.0)
+        self.heartbeat_interval_s = _interval_s(beat)
         head, held = (beat.ep, beat.rev), (self.epoch, self.revision)
+        if head < held and self.revision >= 0:
+            return Outcome.AHEAD
+        if heard is Heard.FRESH:
+            self._promised = (*head, beat.ts)
         if head != held:
-            return self._aim(*head) if head > held or self.revision < 0 else Outcome.AHEAD
-        with self.lock:
-            self.as_of = max(self.as_of, beat.ts)
-            if self._evidence:
-                self._evidence = msgspec.structs.replace(self._evidence, head=message)
+            return self._aim(*head)
+        self._keep_promise()
+        if self.time.is_past(beat.ts):
+            self._date(beat, message)
         return Outcome.CONFIRMS
 
     def open_manifest(self, message: Signed) -> wire.Manifest:
@@ -204,6 +217,7 @@ class Replica:
             self._diverged = self._suspect = False
             self.counters.snapshots += 1
         self._forget_passed()
+        self._keep_promise()
         run = Run(self.revision, self.chain)
         self._drain(run)
         self._apply(run)
@@ -280,6 +294,7 @@ class Replica:
         trial._rebuild(bundle)
         with self.lock:
             assert isinstance(trial._sink, Resources)
+            self.time.remember(trial.as_of)
             self._sink.load(trial.revision, [[(kind, key, spec) for (kind, key), spec in trial._sink.items()]])
             self._take(trial)
 
@@ -289,7 +304,7 @@ class Replica:
 
     def _take(self, other: "Replica") -> None:
         self.epoch, self.revision, self.chain = other.epoch, other.revision, other.chain
-        self.as_of, self._heard, self.heartbeat_interval_s = other.as_of, other._heard, other.heartbeat_interval_s
+        self.as_of, self._promised, self.heartbeat_interval_s = other.as_of, other._promised, other.heartbeat_interval_s
         self._keys, self._evidence, self._tail = other._keys, other._evidence, list(other._tail)
 
     def _rebuild(self, bundle: Bundle) -> None:
@@ -304,10 +319,11 @@ class Replica:
         for message in bundle.tail:
             if self.offer(message, logged=True) is not Outcome.APPLIED:
                 raise BundleError("a revision in the file is damaged or not signed by a trusted key")
-        if bundle.head and self.hear(bundle.head) not in {Outcome.CONFIRMS, Outcome.AHEAD}:
-            raise BundleError("the file's date is damaged or not signed by a trusted key")
-        if bundle.head and not self.as_of:
-            self.as_of = self._heard
+        if bundle.head:
+            beat = self._open("heartbeat", bundle.head, wire.Heartbeat)
+            if isinstance(beat, Outcome) or (beat.ep, beat.rev) > (self.epoch, self.revision):
+                raise BundleError("the file's date is damaged or not signed by a trusted key")
+            self._date(beat, bundle.head)
 
     def _open(self, kind: wire.SignedKind, message: Signed, type_: type[_Message]) -> "_Message | Outcome":
         self.counters.steps += 1
@@ -331,6 +347,20 @@ class Replica:
         for batch in batches:
             self.counters.steps += 1
             yield batch
+
+    def _keep_promise(self) -> None:
+        """The head that the newest heartbeat showed may be held by now."""
+        epoch, revision, ts = self._promised
+        if ts and (epoch, revision) == (self.epoch, self.revision):
+            self.time.vouch(ts, live=True)
+
+    def _date(self, beat: wire.Heartbeat, message: Signed) -> None:
+        """Keeps a heartbeat that shows the head held, or one before it, as the date of everything held."""
+        with self.lock:
+            self.as_of = max(self.as_of, beat.ts)
+            self.heartbeat_interval_s = _interval_s(beat)
+            if self._evidence:
+                self._evidence = msgspec.structs.replace(self._evidence, head=message)
 
     def _covered(self, manifest: wire.Manifest) -> int:
         """How many revisions of the tail a snapshot includes."""
@@ -380,7 +410,13 @@ class Replica:
             self._tail += run.messages if self._keep else run.messages[-1:]
             self.counters.applied += len(run.messages)
         self._forget_passed()
+        self.time.passed(run.as_of)
+        self._keep_promise()
 
     def _forget_passed(self) -> None:
         for revision in [r for r in self._buffer if r <= self.revision]:
             del self._buffer[revision]
+
+
+def _interval_s(beat: wire.Heartbeat) -> float:
+    return min(max(beat.interval_s, 0.1), 300.0)

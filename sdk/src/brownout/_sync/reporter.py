@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -93,8 +92,9 @@ class Reporter:
                 ep=self._replica.epoch,
                 rev=self._replica.revision,
                 state=self._progress.sync.value,
-                age_s=round(self._progress.age_s or 0.0, 3),
-                ts=int(time.time() * 1000),
+                age_s=round(self._replica.time.age_s or 0.0, 3),
+                ts=self._replica.time.now_ms(),
+                clock_skew_ms=self._replica.time.skew_ms or 0,
                 applied_at=self._progress.applied_at_ms,
                 closing=closing,
                 proof=message.payload,

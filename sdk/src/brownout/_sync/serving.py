@@ -23,6 +23,7 @@ class Serving:
         compiled: Compiled,
         install: Callable[[Compiled], None],
         changed: Callable[[Change], None],
+        now: Callable[[], datetime],
     ) -> None:
         self.compiled = compiled
         self.expires_at: datetime | None = None
@@ -33,6 +34,7 @@ class Serving:
         self._environment = environment
         self._install = install
         self._changed = changed
+        self._clock = now
 
     def load(self, revision: int, batches: Iterable[list[tuple[str, str, bytes]]]) -> None:
         resources: dict[ResourceRef, bytes] = {}
@@ -43,7 +45,7 @@ class Serving:
             self._environment, revision, resources, service=self.compiled.service, previous=self.compiled
         )
         self._check_in_office()
-        self._choose_active(compiled, datetime.now(UTC))
+        self._choose_active(compiled, self._clock())
         self.compiled = compiled
         self._install(compiled)
         self._changed(Change(revision, "snapshot"))
@@ -51,12 +53,12 @@ class Serving:
     def apply(self, operations: Sequence[Operation], revision: int) -> None:
         self._check_in_office()
         self.compiled.apply(operations, revision)
-        self._choose_active(self.compiled, datetime.now(UTC))
+        self._choose_active(self.compiled, self._clock())
         touched = frozenset(ResourceRef(operation.kind, operation.key) for operation in operations)
         self._changed(Change(revision, "commit", touched))
 
     def must_look(self, now: datetime) -> bool:
-        """Whether an activation has run out by `now`; or the clock was put back, and one may have run out too early."""
+        """Whether an activation has run out by `now`; or the time was put right, and one may have run out too early."""
         return now < self._now or (self.expires_at is not None and now >= self.expires_at)
 
     def expire(self, now: datetime) -> None:
@@ -74,8 +76,8 @@ class Serving:
         compiled = Compiled.load(
             self._environment, before.revision, before.resources, service=before.service, previous=before
         )
-        heir = Serving(self._environment, compiled, self._install, self._changed)
-        heir._choose_active(compiled, datetime.now(UTC))
+        heir = Serving(self._environment, compiled, self._install, self._changed, self._clock)
+        heir._choose_active(compiled, self._clock())
         self._install(compiled)
         return heir
 

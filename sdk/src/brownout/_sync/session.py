@@ -14,7 +14,7 @@ from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
 from brownout._sync.reporter import Collect, Reporter
 from brownout._sync.waiting import happens
 from brownout.bundle import Signed
-from brownout.status import Source, SyncState
+from brownout.status import SyncState
 
 if TYPE_CHECKING:
     from brownout._sync.progress import Progress
@@ -122,46 +122,44 @@ class Session:
             await self._learn_keys()
         if self._replica.need is Need.SNAPSHOT:
             await self._snapshot()
-        confirmed = await self._fill()
+        await self._fill()
         if self._replica.need is not Need.NOTHING:
             raise BehindError(f"revision {self._replica.revision} is held, and more is known to exist")
-        if confirmed:
-            self._confirm()
+        self._progress.vouched()
         self.was_live = True
         self._progress.enter(SyncState.LIVE)
         if self._replica.tail_length > self._rebase_at:
             await self._rebase()
 
-    async def _fill(self) -> bool:
-        """Reads the log from the head held to its end. Returns whether the log's end is the head held."""
+    async def _fill(self) -> None:
+        """Reads the log from the head held to its end."""
         start = max(self._replica.revision, 1)
         while True:
             stored, more = await self._direct.batch(self._subjects.log_stream, self._subjects.log_write, start, _BATCH)
             cut = bool(stored) and stored[0].sequence > self._replica.revision + 1
-            outcome = None if cut else await self._take([item.message for item in stored])
+            if not cut:
+                await self._take([item.message for item in stored])
             if cut or self._replica.need is Need.SNAPSHOT:
                 await self._snapshot()
                 start = max(self._replica.revision, 1)
             elif not more:
                 self._replica.filled()
-                return outcome in {Outcome.APPLIED, Outcome.CONFIRMS}
+                return
             elif self._replica.revision + 1 == start:
                 raise BehindError(f"revision {start} in the log cannot be applied")
             else:
                 start = self._replica.revision + 1
 
-    async def _take(self, messages: list[Signed]) -> Outcome | None:
-        outcome: Outcome | None = None
+    async def _take(self, messages: list[Signed]) -> None:
         applied = 0
         while messages:
             taken = self._replica.offer_all(messages, logged=True)
-            outcome, applied = taken.outcome, applied + taken.applied
-            learned = outcome is Outcome.UNKNOWN_KEY and await self._learn_keys()
+            applied += taken.applied
+            learned = taken.outcome is Outcome.UNKNOWN_KEY and await self._learn_keys()
             messages = messages[taken.looked_at - learned :]
         self._replica.counters.fills += applied
         if applied:
             self._applied()
-        return outcome
 
     async def _snapshot(self) -> None:
         held = self._replica.chain
@@ -211,7 +209,7 @@ class Session:
         outcome = self._replica.offer(message)
         if outcome is Outcome.APPLIED:
             self._applied()
-            self._confirm()
+            self._reporter.ahead = False
             if self._replica.tail_length > self._rebase_at:
                 self._kick.set()
         else:
@@ -225,7 +223,8 @@ class Session:
         if outcome not in {Outcome.DROPPED, Outcome.UNKNOWN_KEY}:
             self._heard_at = time.monotonic()
         if outcome is Outcome.CONFIRMS:
-            self._confirm()
+            self._reporter.ahead = False
+            self._progress.vouched()
             if self._progress.sync is not SyncState.LIVE:
                 self._kick.set()
         elif outcome is Outcome.AHEAD:
@@ -240,11 +239,7 @@ class Session:
         if outcome is Outcome.BEHIND or self._keys_wanted:
             self._kick.set()
 
-    def _confirm(self) -> None:
-        self._reporter.ahead = False
-        self._progress.confirm()
-
     def _applied(self) -> None:
-        self._progress.source = Source.NATS
-        self._progress.applied_at_ms = int(time.time() * 1000)
+        self._progress.applied()
+        self._progress.vouched()
         self._reporter.soon()
