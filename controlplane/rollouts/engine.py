@@ -3,6 +3,7 @@ was decided on, so a second one is refused and decides again on what is then tru
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from brownout.model import Flag, Rollout, SafeModeActivation
 from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
+from controlplane.background import beat
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
@@ -25,6 +27,9 @@ from controlplane.store import Store, every_resource, every_spec
 from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""How long Postgres may take for one environment's rollouts."""
 
 TICK_S = 2.0
 """What only time and traffic change is looked at so often."""
@@ -109,6 +114,7 @@ class Engine:
 
     async def tick(self) -> None:
         for environment in await self._store.list_environments():
+            beat("rollouts.poll", LOOK_S)
             await self._look_at(environment.key)
 
     async def _poll(self) -> None:
@@ -117,14 +123,17 @@ class Engine:
                 await self.tick()
             except UnavailableError as error:
                 log.warning("rollouts_wait", error=error.message)
+            beat("rollouts.poll", TICK_S)
             await asyncio.sleep(TICK_S)
 
     async def _follow(self) -> None:
         while True:
+            beat("rollouts.follow", math.inf)
             await self._woken.wait()
             self._woken.clear()
             committed, self._committed = self._committed, set()
             for environment in committed:
+                beat("rollouts.follow", LOOK_S)
                 with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
                     await self._look_at(environment)
             await asyncio.sleep(GATHER_S)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
@@ -14,13 +15,15 @@ from nats.aio.msg import Msg
 
 from brownout.wire import Presence
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.background import beat
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.telemetry import presence as tables
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
-from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
+from controlplane.telemetry.log import Log, Unknown
+from controlplane.telemetry.values import Delivered, Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,12 @@ WRITE_S = 2.0
 
 DEBOUNCE_S = 0.1
 """The most often that viewers are told."""
+
+GATHER_S = 0.02
+"""Whoever waits for a delivery looks this often at most, however many instances report at once."""
+
+SLOW_S = 1.0
+"""How long Postgres may take for what a large fleet said."""
 
 MAX_NAMED = 20
 """Laggards named in a summary; all of them are in the list of instances."""
@@ -50,6 +59,13 @@ class _Presence(msgspec.Struct):
     closing: bool = False
 
 
+class Published(Protocol):
+    """What a publisher reports."""
+
+    @property
+    def environment(self) -> str: ...
+
+
 class _Position(msgspec.Struct):
     ep: int
     rev: int
@@ -63,8 +79,13 @@ assert set(_Presence.__struct_fields__) <= set(Presence.__struct_fields__)
 class Fleet:
     """`heard`, `committed` and `beat` are handlers for the three subjects; `run` expires, writes down and alerts."""
 
-    def __init__(self, database: Database, clock: Clock, alerts: LagAlerts | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, alerts: LagAlerts | None = None, log: Log | None = None
+    ) -> None:
         self._database = database
+        self._log = log or Unknown()
+        self.failing = ""
+        """Why presence could not be written down the last time; empty when it could."""
         self._clock = clock
         self._alerts = alerts
         self._states: dict[str, FleetState] = {}
@@ -93,6 +114,19 @@ class Fleet:
     async def committed(self, message: Msg) -> None:
         self._published(message, known=True)
 
+    def noticed(self, environment: str) -> None:
+        """There is a new head in Postgres, or news of what NATS has."""
+        self._follow_head(environment, self._apply(environment))
+        self._tell(environment)
+
+    def brought_out(self, published: Published) -> None:
+        """This replica's publisher brought a revision out."""
+        self._tell(published.environment)
+
+    def _follow_head(self, environment: str, state: FleetState) -> None:
+        if (head := self._log.head(environment)) is not None:
+            state.committed(Head(*head), self._now())
+
     async def beat(self, message: Msg) -> None:
         """Shows a head that we were not connected to see published."""
         self._published(message, known=False)
@@ -110,9 +144,13 @@ class Fleet:
         with contextlib.suppress(UnavailableError):
             await self._load()
         while True:
+            beat("telemetry.fleet", WRITE_S)
             await asyncio.sleep(WRITE_S)
             now = self._now()
+            failing = ""
             for environment, state in list(self._states.items()):
+                beat("telemetry.fleet", SLOW_S)
+                self._follow_head(environment, state)
                 state.expire(now)
                 self._watch_laggards(environment, state, now)
                 self._tell(environment)
@@ -122,6 +160,8 @@ class Fleet:
                         await self._alerts.look(environment, state)
                 except UnavailableError as error:
                     log.warning("fleet_not_written", environment=environment, error=error.message)
+                    failing = error.message
+            self.failing = failing
 
     async def _load(self) -> None:
         """What was known before we started; who is gone since will fall silent."""
@@ -183,21 +223,57 @@ class Fleet:
 
     def _summary(self, environment: str) -> FleetSummary:
         state = self._state(environment)
-        now = self._now()
-        laggards = state.laggards(now)
+        self._follow_head(environment, state)
+        now, top, published = self._now(), state.top, self._published_by_now(environment)
+        # What NATS does not have yet, nobody can have: then there is no grace.
+        laggards = state.laggards(now, None if published is not None and published >= top else top)
         found = state.convergence()
         return FleetSummary(
             environment,
-            state.head.epoch,
-            state.head.revision,
+            top.epoch,
+            top.revision,
+            published.revision if published else None,
             state.live,
-            state.applied(state.head),
+            state.applied(top),
             len(laggards),
             tuple(seen.instance for seen in laggards[:MAX_NAMED]),
             state.states(),
             tuple(RevisionCount(head.epoch, head.revision, n) for head, n in state.revisions()[:MAX_NAMED]),
             self._spread(state, found, now) if found else None,
         )
+
+    def _published_by_now(self, environment: str) -> Head | None:
+        """What this replica published, or heard on its way out."""
+        ours, heard = self._log.published(environment), self._state(environment).head
+        known = max(Head(*ours) if ours is not None else Head(), heard)
+        return known if ours is not None or known > Head() else None
+
+    async def delivered(self, environment: str, revision: int, timeout_s: float) -> Delivered:
+        """How far `revision` is, as soon as it is everywhere and at the latest after `timeout_s`.
+
+        Returns at once while there is no connection to NATS: there is nothing to wait for.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._changed_event(environment)
+            found = self._delivered(environment, revision)
+            if found.everywhere or not self._log.reachable:
+                return found
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+                    await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                return self._delivered(environment, revision)
+
+    def _delivered(self, environment: str, revision: int) -> Delivered:
+        state, published = self._state(environment), self._published_by_now(environment)
+        ours = self._log.published(environment)
+        via: Literal["log", "core"] | None = None if published is None else "log"
+        if published is not None and ours is not None and published == Head(*ours):
+            via = self._log.via(environment)
+        applied = state.applied(Head(state.top.epoch, revision))
+        return Delivered(revision, published.revision if published else None, via, applied, state.live)
 
     def spread(self, actor: Actor, environment: str, revision: int) -> Spread:
         """Of a commit of late; `delivery` knows older ones.
@@ -283,14 +359,19 @@ class Fleet:
             seen.sdk_version,
             seen.head.epoch,
             seen.head.revision,
-            max(0, state.head.revision - seen.head.revision),
+            max(0, state.top.revision - seen.head.revision),
             seen.state,
             round(seen.age_s, 1),
             _instant(seen.first_seen),
             _instant(seen.last_seen),
             live,
-            live and seen.instance in self.lagging(environment),
+            live and self._lags(environment, state, seen),
         )
+
+    def _lags(self, environment: str, state: FleetState, seen: Seen) -> bool:
+        published = self._published_by_now(environment)
+        unpublished = published is None or published < state.top
+        return seen.instance in self.lagging(environment) or (unpublished and seen.head < state.top)
 
     def _spread(self, state: FleetState, found: Convergence, now: float) -> Spread:
         head = Head(found.epoch, found.revision)

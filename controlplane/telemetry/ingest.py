@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ENCODER, TelemetryMessage, decode
+from controlplane.background import beat
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -26,6 +27,8 @@ from controlplane.telemetry.fold import Counted, Position, latest
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 2.0
+FOLD_S = 1.0
+"""How long Postgres may take for all that waits."""
 MAX_WAITING = 20_000
 """Messages kept while Postgres does not answer; the oldest instance's is dropped first, and comes again by itself."""
 
@@ -48,6 +51,8 @@ class Ingest:
         self.received = 0
         self.refused = 0
         self.folded = 0
+        self.failing = ""
+        """Why messages could not be folded the last time; empty when they could."""
 
     async def receive(self, message: Msg) -> None:
         """Handler for `SUBJECT`; the subject, not the payload, says which instance speaks."""
@@ -80,10 +85,12 @@ class Ingest:
     async def run(self) -> None:
         try:
             while True:
+                beat("telemetry.ingest", FLUSH_S)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_S):
                         await self._urgent.wait()
                 self._urgent.clear()
+                beat("telemetry.ingest", FOLD_S)
                 await self.flush()
         finally:
             await self.flush()
@@ -99,7 +106,9 @@ class Ingest:
                 log.warning("telemetry_waits", environment=environment, messages=len(messages), error=error.message)
                 for message in messages.values():
                     self.add(environment, message)
+                self.failing = error.message
                 continue
+            self.failing = ""
             self.folded += len(messages)
             for message_ in replies:
                 with contextlib.suppress(NatsError, OSError):

@@ -8,6 +8,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from controlplane.access.actor import Actor, readable
+from controlplane.background import beat
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -19,12 +20,14 @@ from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.lag import LagAlerts, Notify
+from controlplane.telemetry.log import Log
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.signals import Signals
 
 log = structlog.get_logger(__name__)
 
 CLEAN_EVERY_S = 3600.0
+CLEANING_S = 60.0
 MAX_INSTANCES = 10_000
 
 
@@ -48,12 +51,13 @@ class Telemetry:
         retention_days: int,
         *,
         notify: Notify | None = None,
+        log: Log | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._retention_days = retention_days
         self.ingest = Ingest(database, clock)
-        self.fleet = Fleet(database, clock, LagAlerts(database, clock, notify) if notify else None)
+        self.fleet = Fleet(database, clock, LagAlerts(database, clock, notify) if notify else None, log)
         self.signals = Signals(database, store, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 
@@ -81,11 +85,16 @@ class Telemetry:
         await link.subscribe(fleet.LOG_SUBJECT, self.fleet.committed)
         await link.subscribe(fleet.HEARTBEAT_SUBJECT, self.fleet.beat)
 
+    async def probe(self) -> dict[str, str]:
+        failing = self.ingest.failing or self.fleet.failing
+        return {"telemetry": f"telemetry cannot be written: {failing}" if failing else ""}
+
     async def run(self) -> None:
         await run_together(self.ingest.run(), self.fleet.run(), self._clean())
 
     async def _clean(self) -> None:
         while True:
+            beat("telemetry.cleaning", CLEANING_S)
             try:
                 async with self._database.transaction() as connection:
                     dropped = await tables.drop_older(connection, self._clock.now(), self._retention_days)
@@ -93,4 +102,5 @@ class Telemetry:
                     log.info("telemetry_expired", partitions=dropped)
             except UnavailableError as error:
                 log.warning("telemetry_not_cleaned", error=error.message)
+            beat("telemetry.cleaning", CLEAN_EVERY_S)
             await asyncio.sleep(CLEAN_EVERY_S)
