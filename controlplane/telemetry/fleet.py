@@ -243,8 +243,9 @@ class Fleet:
         )
 
     def _published_by_now(self, environment: str) -> Head | None:
-        """What this replica published, or heard on its way out."""
-        ours, heard = self._log.published(environment), self._state(environment).head
+        """What this replica published, or heard on its way out; what Postgres does not have is nobody's publication."""
+        ours, state = self._log.published(environment), self._state(environment)
+        heard = state.head if state.head <= state.top else Head()
         known = max(Head(*ours) if ours is not None else Head(), heard)
         return known if ours is not None or known > Head() else None
 
