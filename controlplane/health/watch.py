@@ -23,6 +23,7 @@ EVERY_S = 0.5
 ASK_EVERY_S = 1.0
 """Of the probes that ask Postgres."""
 PROBE_TIMEOUT_S = 1.5
+CANNOT = "cannot be checked"
 SILENT_S = 4.0
 """Without a look for so long, the checks say nothing about now."""
 
@@ -108,13 +109,14 @@ class Health:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 self._said[probe] = await probe()
+            self._broken.discard(probe)
         except (UnavailableError, TimeoutError):
             pass  # the check of Postgres says so
         except Exception as error:
             if probe not in self._broken:
                 self._broken.add(probe)
                 log.exception("health_probe_failed")
-            self._said[probe] = dict.fromkeys(self._said[probe], f"cannot be checked: {type(error).__name__}")
+            self._said[probe] = dict.fromkeys(self._said[probe] or ("health",), f"{CANNOT}: {type(error).__name__}")
 
     def _keep(self, reasons: Reasons) -> None:
         now, before = self._clock.now(), self._checks
