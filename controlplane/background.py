@@ -1,7 +1,7 @@
 """Background loops, and whether they get on: one that died is started again, one that is stuck is seen.
 
 A loop says `beat(name, wait_s)` before it works and before it waits. Of one that does not say so again in time, nobody
-knows whether it still does anything.
+knows whether it still does anything. One that rides out its faults says with `trouble` what the last step met.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ class _Loop:
         self.due: float | None = None
         """When it must have said something; None while it has promised nothing."""
         self.died = ""
+        self.trouble = ""
         self.started: float | None = started
         """None between a death and the next start."""
 
@@ -52,18 +53,20 @@ class Loops:
     def started(self, name: str) -> None:
         self._known(name).started = self._monotonic()
 
-    def beat(self, name: str, wait_s: float) -> None:
-        self._known(name).due = self._monotonic() + wait_s + PATIENCE_S
+    def beat(self, name: str, wait_s: float, trouble: str | None = None) -> None:
+        loop = self._known(name)
+        loop.due = self._monotonic() + wait_s + PATIENCE_S
+        loop.trouble = loop.trouble if trouble is None else trouble
 
-    def died(self, name: str, error: BaseException) -> None:
+    def died(self, name: str, error: Exception) -> None:
         """Says so in the log and counts it; what belongs to `name` promised nothing any more."""
         log.error("background work died", work=name, exc_info=error)
         RESTARTS.labels(name).inc()
         for each, loop in self._loops.items():
             if _belongs(each, name):
-                loop.due = None
+                loop.due, loop.trouble = None, ""
         loop = self._known(name)
-        loop.started, loop.died = None, error.message if isinstance(error, BrownoutError) else type(error).__name__
+        loop.started, loop.died = None, words(error)
 
     def ended(self, name: str) -> None:
         """On purpose: nobody misses it."""
@@ -83,7 +86,7 @@ class Loops:
             return f"{name} died ({loop.died}) and is started again; the log has the rest"
         if loop.due is not None and now > loop.due:
             return f"{name} is stuck: nothing for {now - loop.due + PATIENCE_S:.0f} s"
-        return ""
+        return f"{name} fails: {loop.trouble}" if loop.trouble else ""
 
     def _known(self, name: str) -> _Loop:
         return self._loops.setdefault(name, _Loop(self._monotonic()))
@@ -96,11 +99,19 @@ def _belongs(name: str, to: str) -> bool:
 _LOOPS: ContextVar[Loops | None] = ContextVar("loops", default=None)
 
 
-def beat(name: str, wait_s: float = 0.0) -> None:
-    """The loop `name` gets on, and says so again within `wait_s` and the time that one step takes."""
+def beat(name: str, wait_s: float = 0.0, trouble: str | None = None) -> None:
+    """The loop `name` gets on, and says so again within `wait_s` and the time that one step takes.
+
+    `trouble` is what went wrong in the step that is over, or empty; None says nothing about it.
+    """
     loops = _LOOPS.get()
     if loops is not None:
-        loops.beat(name, wait_s)
+        loops.beat(name, wait_s, trouble)
+
+
+def words(error: Exception) -> str:
+    """What may be shown of an error to anyone: our own sentences, and of others the name only."""
+    return error.message if isinstance(error, BrownoutError) else type(error).__name__
 
 
 def loops_here() -> Loops:

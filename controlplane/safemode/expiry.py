@@ -8,7 +8,7 @@ from prometheus_client import Gauge
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.background import beat
+from controlplane.background import beat, words
 from controlplane.chance import spread
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
@@ -38,7 +38,7 @@ class Expiry:
 
     async def run(self) -> None:
         while True:
-            wait_s = POLL_S
+            wait_s, trouble = POLL_S, ""
             beat("expiry")
             try:
                 due = await self.tick()
@@ -46,7 +46,8 @@ class Expiry:
                     wait_s = min(POLL_S, max(0.05, (due - self._clock.now()).total_seconds()))
             except BrownoutError as error:
                 log.warning("expiry postponed", error=str(error))
-            beat("expiry", wait_s)
+                trouble = words(error)
+            beat("expiry", wait_s, trouble)
             await asyncio.sleep(wait_s + spread.uniform(0, 0.2))  # so that replicas take turns
 
     async def tick(self) -> datetime | None:

@@ -41,12 +41,13 @@ class OtlpExport:
         self._started_ns = self._now_ns()
 
     async def run(self) -> None:
+        trouble = ""
         try:
             while True:
-                beat("otlp", EXPORT_S)
+                beat("otlp", EXPORT_S, trouble)
                 await asyncio.sleep(EXPORT_S)
                 beat("otlp", TIMEOUT_S)
-                await self.export()
+                trouble = "" if await self.export() else "the collector did not take the metrics"
         finally:
             self._exporter.shutdown()
 

@@ -68,6 +68,14 @@ def test_a_loop_that_does_not_say_that_it_gets_on_is_stuck(time: Time, loops: Lo
     assert failing(loops) == {}
 
 
+def test_a_loop_that_rides_out_its_faults_says_what_they_are(loops: Loops) -> None:
+    loops.beat("expiry", 10, "Postgres is away")
+    loops.beat("expiry", 0)
+    assert failing(loops) == {"expiry": "expiry fails: Postgres is away"}
+    loops.beat("expiry", 10, "")
+    assert failing(loops) == {}
+
+
 def test_a_loop_that_died_is_trusted_again_once_it_has_run_a_while(time: Time, loops: Loops) -> None:
     loops.started("expiry")
     loops.beat("expiry", 0)
