@@ -52,6 +52,7 @@ from controlplane.store import SigningKeys, Store
 from controlplane.store.migrate import check_schema, schema_fault
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
+from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.service import Telemetry
 from controlplane.timekeeper import TimeKeeper
 from controlplane.tls import client_tls
@@ -62,6 +63,9 @@ COMPRESSION = CompressionConfig(
     backend="gzip", minimum_size=1_000, gzip_compress_level=5, exclude=["^/assets", "/live$", "/events$"]
 )
 """Not of what is compressed already, nor of what must arrive as it happens."""
+
+FOLDING_POOL = 3
+"""Connections for telemetry in the background, besides `database_pool`: it takes none from commits and pages."""
 
 
 @asynccontextmanager
@@ -98,9 +102,13 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
+        folding = Database(
+            settings.database_url.reveal(), pool_size=FOLDING_POOL, lock_timeout_ms=2_000, statement_timeout_ms=8_000
+        )
+        stack.push_async_callback(folding.close)
         telemetry = Telemetry(
-            database, store, clock, read_prices(settings.prices), settings.telemetry_days,
-            notify=alerts.notify, log=publisher,
+            database, store, clock, read_prices(settings.prices), settings.telemetry_days, notify=alerts.notify,
+            log=publisher, folding=folding, quotas=_quotas(settings), metrics_series=settings.metrics_series,
         )  # fmt: skip
         publisher.on_commit(telemetry.fleet.noticed)
         publisher.on_published(telemetry.fleet.brought_out)
@@ -160,6 +168,15 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=Rollouts(store, changes, database, facts, clock),
             demo=Demo(settings.demo_control),
         )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        instances=settings.telemetry_instances,
+        series=settings.telemetry_series,
+        evaluations=settings.telemetry_evaluations,
+        bytes_per_minute=settings.telemetry_bytes_per_minute,
+    )
 
 
 def create_app(services: Services) -> Litestar:

@@ -93,10 +93,18 @@ class Database:
     """`reading` and `writing` give a connection whose every statement is its own transaction; `snapshot` and
     `transaction` give one that spans several. All raise UnavailableError when Postgres does not answer."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+        statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    ) -> None:
         self.url = url
-        self.engine = _engine(url, pool_size, {**POINTED, "lock_timeout": str(lock_timeout_ms)})
-        self._reader = _engine(url, pool_size, {"default_transaction_read_only": "on"})
+        patience = {"statement_timeout": str(statement_timeout_ms)}
+        self.engine = _engine(url, pool_size, {**POINTED, **patience, "lock_timeout": str(lock_timeout_ms)})
+        self._reader = _engine(url, pool_size, {**patience, "default_transaction_read_only": "on"})
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._read_autocommit = self._reader.execution_options(isolation_level="AUTOCOMMIT")
         self._read_snapshot = self._reader.execution_options(isolation_level="REPEATABLE READ")
@@ -192,7 +200,6 @@ def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
             "ssl": tls,
             "server_settings": {
                 "application_name": "brownout",
-                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
                 "jit": "off",
                 **settings,
             },

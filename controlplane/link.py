@@ -12,13 +12,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from brownout import wire
 from controlplane.background import beat
 from controlplane.chance import spread
 from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
-
-Handler = Callable[[Msg], Awaitable[None]]
 
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 1.0
@@ -32,11 +31,40 @@ class LinkDownError(Exception):
     """There is no connection to NATS right now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message as our handlers get it. Nothing that its sender chose can become a subject: where it asks to be answered
+    is not in here, only whether it does."""
+
+    subject: str
+    data: bytes
+    signature: str = ""
+    asks: bool = False
+    _client: Client | None = None
+
+    async def acknowledge(self) -> None:
+        """Tells the instance that spoke, and nobody else. Does nothing when the connection it came by is gone."""
+        if self._client is not None:
+            with contextlib.suppress(NatsError, OSError):
+                await self._client.publish(acknowledgement_of(self.subject), b"+")
+
+
+def acknowledgement_of(subject: str) -> str:
+    """For the subject that the server let an instance speak on, the one on which that instance hears us."""
+    _, environment, key, instance, _ = subject.split(".")
+    return wire.Subjects(environment).acknowledgement(key, instance)
+
+
+Handler = Callable[[Heard], Awaitable[None]]
+
+
 @dataclass(eq=False)
 class Subscription:
     subject: str
     handler: Handler
     queue: str
+    failed: int = 0
+    """Messages that the handler raised on: a fault of ours, told once."""
 
 
 class Link:
@@ -86,7 +114,7 @@ class Link:
         await self._up.wait()
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> Subscription:
-        """Subscribes now and on every later connection. The handler must not raise."""
+        """Subscribes now and on every later connection."""
         subscription = Subscription(subject, handler, queue)
         self._subscriptions.append(subscription)
         if self._client is not None:
@@ -168,7 +196,17 @@ class Link:
 
 
 async def _attach(client: Client, subscription: Subscription) -> None:
-    await client.subscribe(subscription.subject, queue=subscription.queue, cb=subscription.handler)
+    async def hand_over(message: Msg) -> None:
+        signature = (message.headers or {}).get(wire.SIGNATURE_HEADER, "")
+        heard = Heard(message.subject, message.data, signature, bool(message.reply), client)
+        try:
+            await subscription.handler(heard)
+        except Exception as error:
+            subscription.failed += 1
+            if subscription.failed == 1:  # whoever sends one can send a million
+                log.exception("message_not_handled", subject=message.subject, error=type(error).__name__)
+
+    await client.subscribe(subscription.subject, queue=subscription.queue, cb=hand_over)
 
 
 async def _close(client: Client) -> None:

@@ -92,6 +92,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     telemetry_days: int = 14
     """How long rollups are kept; a rollout's stage cannot look back further."""
+    telemetry_instances: int = 5_000
+    """Instances that one SDK key may have at once: 10 to 100,000."""
+    telemetry_series: int = 2_000
+    """Combinations of labels that one SDK key may report in a day: 10 to 100,000. Further ones count as `(other)`."""
+    telemetry_evaluations: int = 20_000
+    """Combinations of flag, variant and reason, likewise: 10 to 1,000,000."""
+    telemetry_bytes_per_minute: int = 128 * 1024 * 1024
+    """What one SDK key may report to one replica: 1 MiB to 16 GiB."""
+    metrics_series: int = 1_000
+    """Of each kind and environment in /api/v1/metrics and OTLP: 10 to 100,000. Further ones count as `(other)`."""
     prices: str = ""
     """What models cost, as JSON (docs/signals.md); empty = no cost is shown."""
     demo_control: str = ""
@@ -112,6 +122,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.public_url or f"http://{self.host}:{self.port}"
 
 
+RANGES: Mapping[str, tuple[int, int]] = {
+    "telemetry_instances": (10, 100_000),
+    "telemetry_series": (10, 100_000),
+    "telemetry_evaluations": (10, 1_000_000),
+    "telemetry_bytes_per_minute": (2**20, 2**34),
+    "metrics_series": (10, 100_000),
+}
+
+
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Reads `BROWNOUT_*`.
 
@@ -121,6 +140,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+    for name, (least, most) in RANGES.items():
+        if not least <= getattr(settings, name) <= most:
+            raise SettingsError(f"{PREFIX}{name.upper()}: {least:,} to {most:,}, please")
     try:
         parse_networks(settings.trusted_proxies)
     except ValueError as error:

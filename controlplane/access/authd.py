@@ -50,8 +50,13 @@ _SAY_S = 1.0
 
 _VERSION = "SELECT version, clock_timestamp() AS now FROM sdk_key_version"
 _KEYS = """
-SELECT id, digest, environment, coalesce((extract(epoch FROM expires_at) * 1000)::bigint, 0) AS expires_at
-FROM sdk_key WHERE revoked_at IS NULL
+WITH place AS (
+    SELECT environment, row_number() OVER (ORDER BY min(created_at), environment) - 1 AS place
+    FROM sdk_key GROUP BY environment
+)
+SELECT id, digest, environment, uses, place,
+    coalesce((extract(epoch FROM expires_at) * 1000)::bigint, 0) AS expires_at
+FROM sdk_key JOIN place USING (environment) WHERE revoked_at IS NULL
 """
 _USES = """
 INSERT INTO sdk_key_use (key, used_at)
@@ -162,7 +167,7 @@ class Authd:
         version: int = row["version"]
         if version != self._table.version:
             rows = await connection.fetch(_KEYS)
-            entries = [KeyEntry(r["id"], r["digest"], r["environment"], r["expires_at"]) for r in rows]
+            entries = [msgspec.convert(dict(row), KeyEntry) for row in rows]
             await asyncio.to_thread(self._table.replace, version, entries)
             self._loaded.set()
             self._sweep_due.set()

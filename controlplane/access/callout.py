@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from brownout.wire import Subjects, fingerprint
+from brownout.wire import fingerprint
+from controlplane.access import traffic
 from controlplane.access.keytable import KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
@@ -30,22 +31,10 @@ def key_id_of(name: str) -> str | None:
     return name.removeprefix(_USER) if name.startswith(_USER) else None
 
 
-def permissions(environment: str, key: str, instance: str, domain: str = "") -> dict[str, Any]:
-    """The whole of what an SDK may do: hear its environment, fetch from its two streams, report on itself.
-
-    `domain`: the JetStream domain behind leaf nodes; then both forms of the API subjects are allowed.
-    """
-    subjects = Subjects(environment)
-    prefixes = ["$JS.API"] + ([f"$JS.{domain}.API"] if domain else [])
-    fetch = [
-        f"{prefix}.DIRECT.GET.{stream}{rest}"
-        for prefix in prefixes
-        for stream in (subjects.log_stream, subjects.snapshot_stream)
-        for rest in ("", ".>")
-    ]
+def permissions(environment: str, key: str, instance: str, uses: tuple[str, ...]) -> dict[str, Any]:
+    """The whole of what an SDK may do: the rows of `traffic` that its key is for, and no more of anything than it needs."""
     return {
-        "pub": {"allow": [*fetch, f"bot.{environment}.{key}.{instance}.>"]},
-        "sub": {"allow": [f"bo.{environment}.>", subjects.inbox(instance) + ".>"]},
+        **traffic.permissions(environment, key, instance, uses),
         "subs": _MAX_SUBSCRIPTIONS,
         "data": -1,
         "payload": _MAX_PAYLOAD,
@@ -55,14 +44,10 @@ def permissions(environment: str, key: str, instance: str, domain: str = "") -> 
 class Callout:
     """Answers authorization requests from the table alone: no I/O, so a storm costs three signatures each."""
 
-    def __init__(
-        self, issuer: KeyPair, table: KeyTable, uses: KeyUses, *, account: str = APP_ACCOUNT, domain: str = ""
-    ) -> None:
+    def __init__(self, issuer: KeyPair, table: KeyTable, uses: KeyUses) -> None:
         self._issuer = issuer
         self._table = table
         self._uses = uses
-        self._account = account
-        self._domain = domain
 
     def answer(self, request: bytes, now_ms: int) -> bytes:
         """The signed response to one request.
@@ -95,6 +80,6 @@ class Callout:
             return "", "the connection's name must be an instance id"
         self._uses.note([entry.id], now_ms)
         # No `exp`: a connection that expires is closed for good by nats-py. Revocation kicks instead.
-        body = {"type": "user", **permissions(entry.environment, fingerprint(secret), instance, self._domain)}
-        name = user_name(entry.id)
-        return self._issuer.issue(user, body, issued_at=now_ms // 1000, name=name, audience=self._account), ""
+        body = {"type": "user", **permissions(entry.environment, fingerprint(secret), instance, entry.uses)}
+        name, account = user_name(entry.id), traffic.account(entry.place)
+        return self._issuer.issue(user, body, issued_at=now_ms // 1000, name=name, audience=account), ""

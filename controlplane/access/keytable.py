@@ -7,14 +7,19 @@ from pathlib import Path
 
 import msgspec
 
+from controlplane.access.traffic import ALL_USES
+
 
 class KeyEntry(msgspec.Struct, frozen=True):
-    """One usable SDK key. `digest` is of its secret; `expires_at` is Unix ms, 0 for never."""
+    """One usable SDK key. `digest` is of its secret; `expires_at` is Unix ms, 0 for never. `place` is the number of its
+    environment, by which NATS keeps environments apart."""
 
     id: str
     digest: str
     environment: str
     expires_at: int = 0
+    uses: tuple[str, ...] = ALL_USES
+    place: int = 0
 
 
 class _Copy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from controlplane.access.callout import APP_ACCOUNT, key_id_of
+from controlplane.access.callout import key_id_of
 
 _PAGE = 1024
 _QUIET_S = 0.25
@@ -57,11 +57,11 @@ async def kick_all_but(system: Client, live: Set[str]) -> Swept:
 
 
 async def _connections(system: Client) -> list[tuple[str, _Connection]]:
-    """(server id, connection) of everybody in our account."""
+    """(server id, connection) of everybody, in whichever account."""
     found: list[tuple[str, _Connection]] = []
     offset, largest = 0, _PAGE
     while offset < largest:
-        body = json.dumps({"auth": True, "acc": APP_ACCOUNT, "limit": _PAGE, "offset": offset}).encode()
+        body = json.dumps({"auth": True, "limit": _PAGE, "offset": offset}).encode()
         answers = await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", body)
         found += [(answer.server.id, connection) for answer in answers for connection in answer.data.connections]
         largest = max((answer.data.total for answer in answers), default=0)

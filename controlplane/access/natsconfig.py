@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from controlplane.access import traffic
 from controlplane.access.callout import APP_ACCOUNT, AUTH_ACCOUNT
 from controlplane.access.nkeys import KeyPair
 
 CONTROL_USER = "control"
+_FETCH_WITHIN = "5s"
 _TIMEOUT_S = 10
 """How long a connection may wait for its answer: a thousand at once wait for each other."""
 
@@ -53,13 +55,29 @@ def _with_credentials(server: str, user: str, password: str) -> str:
 
 
 def accounts_config(nats: NatsSecrets) -> str:
-    """`accounts` and `authorization` blocks: whoever is not one of our three users is asked about at authd."""
+    """`accounts` and `authorization` blocks: whoever is not one of our three users is asked about at authd.
+
+    The streams and their API live in our own account. Each environment's SDKs have one of theirs, into which the rows of
+    `traffic` lead and nothing else, so that no reply subject an SDK names can mean anything outside of it.
+    """
     app, auth, system = (json.dumps(p) for p in (nats.app_password, nats.auth_password, nats.system_password))
+    exports = [f"{{ stream: {json.dumps(subject)} }}" for subject in traffic.patterns("down")] + [
+        # A fetch in pieces has many answers; what is never fetched to its end is forgotten soon.
+        f"{{ service: {json.dumps(subject)}, response_type: stream, response_threshold: {json.dumps(_FETCH_WITHIN)} }}"
+        for subject in traffic.patterns("ask")
+    ]
+    places = [traffic.account(place) for place in range(traffic.PLACES)]
+    imports = [_stream(place, subject) for place in places for subject in traffic.patterns("up")]
     return f"""
 accounts {{
   {AUTH_ACCOUNT} {{ users: [{{ user: authd, password: {auth} }}] }}
-  {APP_ACCOUNT} {{ jetstream: enabled, users: [{{ user: control, password: {app} }}] }}
-  SYS {{ users: [{{ user: system, password: {system} }}] }}
+  {APP_ACCOUNT} {{
+    jetstream: enabled
+    users: [{{ user: {CONTROL_USER}, password: {app} }}]
+    exports: [{_list(exports)}]
+    imports: [{_list(imports)}]
+  }}
+{"".join(_place(place) for place in places)}  SYS {{ users: [{{ user: system, password: {system} }}] }}
 }}
 system_account: SYS
 authorization {{
@@ -71,6 +89,25 @@ authorization {{
   }}
 }}
 """
+
+
+def _place(account: str) -> str:
+    """One environment's account: no users of its own, no JetStream."""
+    exports = [f"{{ stream: {json.dumps(subject)}, accounts: [{APP_ACCOUNT}] }}" for subject in traffic.patterns("up")]
+    imports = [_stream(APP_ACCOUNT, subject) for subject in traffic.patterns("down")]
+    for subject in traffic.patterns("ask"):
+        for local in (subject, traffic.in_domain(subject)):
+            service = f"service: {{ account: {APP_ACCOUNT}, subject: {json.dumps(subject)} }}"
+            imports.append(f"{{ {service}, to: {json.dumps(local)} }}")
+    return f"  {account} {{ exports: [{', '.join(exports)}], imports: [{', '.join(imports)}] }}\n"
+
+
+def _stream(account: str, subject: str) -> str:
+    return f"{{ stream: {{ account: {account}, subject: {json.dumps(subject)} }} }}"
+
+
+def _list(entries: Sequence[str]) -> str:
+    return "".join(f"\n      {entry}" for entry in entries) + "\n    "
 
 
 def cluster_config(listen: str, routes: Sequence[str], nats: NatsSecrets) -> str:

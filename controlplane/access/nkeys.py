@@ -12,6 +12,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from brownout.wire import UNREADABLE
+
 KeyKind = Literal["account", "user", "server"]
 
 _PREFIX: Mapping[KeyKind, int] = {"account": 0, "user": 20 << 3, "server": 13 << 3}
@@ -80,7 +82,7 @@ def read_jwt(token: str | bytes) -> dict[str, Any]:
         claims: dict[str, Any] = msgspec.json.decode(_unb64(payload), type=dict[str, Any])
         public = _decode(claims["iss"])[1:]
         Ed25519PublicKey.from_public_bytes(public).verify(_unb64(signature), head + b"." + payload)
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature, msgspec.MsgspecError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature, *UNREADABLE) as error:
         raise InvalidTokenError("not a valid NATS JWT") from error
     return claims
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
 from controlplane.background import beat
 from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import LinkDownError
+from controlplane.link import Heard, LinkDownError
 from controlplane.publish.parts import Parts, Position
+from controlplane.publish.trust import Trust
 from controlplane.store import SigningKey
 from controlplane.tasks import wait_set
 
@@ -31,7 +31,12 @@ class Heartbeats:
     """`position` answers with what is published, or None when that is not known yet."""
 
     def __init__(
-        self, environment: str, parts: Parts, position: Callable[[], Position | None], interval_s: float
+        self,
+        environment: str,
+        parts: Parts,
+        position: Callable[[], Position | None],
+        interval_s: float,
+        trust: Trust,
     ) -> None:
         self._environment = environment
         self._loop = f"publisher {environment}.heartbeat"
@@ -41,6 +46,7 @@ class Heartbeats:
         self._clock = parts.clock
         self._position = position
         self._interval_s = interval_s
+        self._trust = trust
         self._key: SigningKey | None = None
         self._sent = b""
         self._due = 0.0
@@ -93,14 +99,14 @@ class Heartbeats:
             log.debug("heartbeat_with_known_key", environment=self._environment)
         return self._key
 
-    async def _on_heard(self, message: Msg) -> None:
+    async def _on_heard(self, message: Heard) -> None:
         if message.data == self._sent:
             return
         try:
-            heard = msgspec.json.decode(message.data, type=wire.Heartbeat)
-        except msgspec.DecodeError:
+            heard = await self._trust.find("heartbeat", message.data, message.signature, wire.Heartbeat)
+        except UnavailableError:
             return
-        if Position(heard.ep, heard.rev) >= (self._position() or (0, 0)):
+        if heard is not None and Position(heard.ep, heard.rev) >= (self._position() or (0, 0)):
             self._postpone(PATIENCE + spread.random() * (PATIENCE - 1))
 
     def _postpone(self, intervals: float) -> None:

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from brownout.wire import SIGNATURE_HEADER, UNREADABLE
 from controlplane.link import Link, LinkDownError
 
 STREAM_NOT_FOUND = 10059
@@ -19,6 +20,8 @@ TAKEN = frozenset({10071, 10164, 10158})
 """An expected-sequence header did not hold, or the same message is being stored right now: somebody else was first."""
 
 T = TypeVar("T")
+
+_SIGNATURE = f"\r\n{SIGNATURE_HEADER}:".encode()
 
 
 class JetStreamUnavailableError(Exception):
@@ -44,14 +47,25 @@ class Message(NamedTuple):
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
+    """As a stream's leader has it; `hdrs` is the block of headers."""
+
     seq: int
     data: bytes = b""
+    hdrs: bytes = b""
+
+    @property
+    def signature(self) -> str:
+        """Empty when there is none."""
+        _, _, rest = self.hdrs.partition(_SIGNATURE)
+        return rest.partition(b"\r\n")[0].strip().decode("utf-8", "replace")
 
 
 class StreamState(msgspec.Struct, frozen=True):
     messages: int
     first_seq: int
     last_seq: int
+    subjects: dict[str, int] | None = None
+    """How many messages lie on each subject, when that was asked for."""
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -89,9 +103,11 @@ class JetStream:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    async def find_stream(self, stream: str) -> StreamInfo | None:
+    async def find_stream(self, stream: str, subjects: str = "") -> StreamInfo | None:
+        """`subjects`: a wildcard; then the answer also counts the messages on each subject that it matches."""
+        body = msgspec.json.encode({"subjects_filter": subjects}) if subjects else b""
         try:
-            return await self._ask(f"STREAM.INFO.{stream}", b"", StreamInfo)
+            return await self._ask(f"STREAM.INFO.{stream}", body, StreamInfo)
         except JetStreamRefusedError as error:
             if error.code == STREAM_NOT_FOUND:
                 return None
@@ -110,9 +126,9 @@ class JetStream:
             if error.code != STREAM_NOT_FOUND:
                 raise
 
-    async def purge(self, stream: str, subject: str, below: int) -> None:
-        """Removes the messages on `subject` with a sequence under `below`."""
-        body = msgspec.json.encode({"filter": subject, "seq": below})
+    async def purge(self, stream: str, subject: str, below: int = 0) -> None:
+        """Removes the messages on `subject`, or those with a sequence under `below`."""
+        body = msgspec.json.encode({"filter": subject, "seq": below} if below else {"filter": subject})
         await self._ask(f"STREAM.PURGE.{stream}", body, _Answer)
 
     async def find_last(self, stream: str, subject: str) -> StoredMessage | None:
@@ -136,21 +152,21 @@ class JetStream:
         """
         client = self._client()
         loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[Msg]] = [loop.create_future() for _ in messages]
         inbox = client.new_inbox()
+        replies = [f"{inbox}.{index}" for index in range(len(messages))]
+        answers: dict[str, asyncio.Future[Msg]] = {reply: loop.create_future() for reply in replies}
 
         async def on_answer(message: Msg) -> None:
-            answer = answers[int(message.subject.rpartition(".")[2])]
-            if not answer.done():
+            answer = answers.get(message.subject)
+            if answer is not None and not answer.done():
                 answer.set_result(message)
 
         try:
             subscription = await client.subscribe(f"{inbox}.*", cb=on_answer)
             try:
-                for index, message in enumerate(messages):
-                    reply = f"{inbox}.{index}"
+                for reply, message in zip(replies, messages, strict=True):
                     await client.publish(message.subject, message.payload, reply=reply, headers=dict(message.headers))
-                for answer in answers:
+                for answer in answers.values():
                     yield _outcome(await _within(answer, timeout_s))
             finally:
                 await subscription.unsubscribe()
@@ -200,9 +216,12 @@ def _outcome(answer: Msg) -> Outcome:
 def _parsed(answer: Msg, into: type[T]) -> T:
     if (answer.headers or {}).get("Status"):
         raise JetStreamUnavailableError("no responders")
-    error = msgspec.json.decode(answer.data, type=_Answer).error
-    if error is None:
-        return msgspec.json.decode(answer.data, type=into)
+    try:
+        error = msgspec.json.decode(answer.data, type=_Answer).error
+        if error is None:
+            return msgspec.json.decode(answer.data, type=into)
+    except UNREADABLE as unreadable:
+        raise JetStreamUnavailableError(f"an answer that is none: {unreadable}") from unreadable
     if error.code == 503:
         raise JetStreamUnavailableError(error.description)
     raise JetStreamRefusedError(error.err_code, error.description)

@@ -4,6 +4,7 @@ import msgspec
 
 from brownout import wire
 from controlplane.publish.jetstream import JetStream, Message
+from controlplane.publish.trust import Trust
 from controlplane.store import SigningKeys
 
 TIMEOUT_S = 1.0
@@ -12,11 +13,12 @@ TIMEOUT_S = 1.0
 class KeyChainCopy:
     """Kept at `bow.<env>.snap.k`. Not signed as a whole: each link is vouched for by an earlier key."""
 
-    def __init__(self, environment: str, jetstream: JetStream, keys: SigningKeys) -> None:
+    def __init__(self, environment: str, jetstream: JetStream, keys: SigningKeys, trust: Trust) -> None:
         self._environment = environment
         self._subjects = wire.Subjects(environment)
         self._jetstream = jetstream
         self._keys = keys
+        self._trust = trust
         self._published: frozenset[str] = frozenset()
 
     async def ensure(self, signature: str) -> None:
@@ -30,5 +32,7 @@ class KeyChainCopy:
         payload = msgspec.json.encode(chain)
         found = await self._jetstream.find_last(self._subjects.snapshot_stream, self._subjects.keys)
         if found is None or found.data != payload:
+            if found is not None:
+                self._trust.learn(found.data)
             await self._jetstream.publish_one(Message(self._subjects.keys, payload, {}), TIMEOUT_S)
         self._published = frozenset(link.kid for link in chain.links)

@@ -22,6 +22,7 @@ class Last(NamedTuple):
 
     revision: int
     payload: bytes | None
+    signature: str = ""
 
 
 class Appended(NamedTuple):
@@ -48,7 +49,7 @@ class RevisionLog:
                 return None
             raise
         if found is not None:
-            return Last(found.seq, found.data)
+            return Last(found.seq, found.data, found.signature)
         info = await self._jetstream.find_stream(self._subjects.log_stream)
         return None if info is None else Last(info.state.last_seq, None)
 

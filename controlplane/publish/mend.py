@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from brownout import wire
@@ -16,6 +15,7 @@ from controlplane.publish.log import Last, RevisionLog
 from controlplane.publish.parts import Parts, Position
 from controlplane.publish.queries import mending
 from controlplane.publish.snapshots import Snapshots
+from controlplane.publish.trust import Trust
 from controlplane.store import Head, StoredEnvelope
 
 log = structlog.get_logger(__name__)
@@ -38,13 +38,16 @@ class Mended(NamedTuple):
 class Mender:
     """Judges and repairs one environment's streams. Raises JetStreamUnavailableError and UnavailableError."""
 
-    def __init__(self, environment: str, parts: Parts, revisions: RevisionLog, snapshots: Snapshots) -> None:
+    def __init__(
+        self, environment: str, parts: Parts, revisions: RevisionLog, snapshots: Snapshots, trust: Trust
+    ) -> None:
         self._environment = environment
         self._database = parts.database
         self._store = parts.store
         self._clock = parts.clock
         self._log = revisions
         self._snapshots = snapshots
+        self._trust = trust
 
     async def find_end(self) -> Position | None:
         """Where the log ends, when Postgres has the same revisions and can go on there; None when it needs mending."""
@@ -61,7 +64,7 @@ class Mender:
         else:
             following = list(rows[1:])
             end = Position(rows[0].epoch if rows else 0, last.revision)
-            sound = bool(rows) and rows[0].revision == last.revision and rows[0].payload == last.payload
+            sound = bool(rows) and rows[0].revision == last.revision and _same(rows[0], last)
         goes_on = not following or following[0].revision == last.revision + 1
         return end if sound and goes_on else None
 
@@ -80,7 +83,7 @@ class Mender:
         foreign = last is not None and await self._foreign(last, head)
         seen = [position for position in sightings if position > (head.epoch, head.revision)]
         if foreign and last is not None:
-            seen.append(_position(last))
+            seen.append(await self._position(last))
         if manifest and not await self._ours(manifest, head):
             seen.append(Position(manifest.ep, manifest.rev))
         fenced = any(position.epoch >= head.epoch for position in seen)
@@ -135,7 +138,7 @@ class Mender:
         if last.payload is None:
             return last.revision > head.revision
         stored = await self._find(last.revision)
-        return stored is None or stored.payload != last.payload
+        return stored is None or not _same(stored, last)
 
     async def _ours(self, manifest: wire.Manifest, head: Head) -> bool:
         if manifest.ep < head.epoch or manifest.rev == 0:
@@ -147,12 +150,15 @@ class Mender:
         found = await self._store.envelopes(self._environment, revision - 1, 1)
         return found[0] if found and found[0].revision == revision else None
 
+    async def _position(self, last: Last) -> Position:
+        """Of a log that ends in a foreign revision. What we never signed there counts as the oldest epoch: it makes a new
+        log, not a new history."""
+        if last.payload is None:
+            return Position(0, last.revision)
+        envelope = await self._trust.find("log", last.payload, last.signature, wire.Envelope)
+        return Position(envelope.ep if envelope else 0, last.revision)
 
-def _position(last: Last) -> Position:
-    """Of a log that ends in a foreign revision. Garbage there counts as the oldest epoch."""
-    if last.payload is None:
-        return Position(0, last.revision)
-    try:
-        return Position(msgspec.json.decode(last.payload, type=wire.Envelope).ep, last.revision)
-    except msgspec.DecodeError:
-        return Position(0, last.revision)
+
+def _same(stored: StoredEnvelope, last: Last) -> bool:
+    """Signed too: SDKs take nothing else."""
+    return stored.payload == last.payload and stored.signature == last.signature

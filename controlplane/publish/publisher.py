@@ -17,6 +17,8 @@ import structlog
 from controlplane.background import beat
 from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.link import Heard
+from controlplane.publish import streams
 from controlplane.publish.fallback import Fallback, until_reset
 from controlplane.publish.heartbeat import Heartbeats
 from controlplane.publish.jetstream import JetStream, JetStreamRefusedError, JetStreamUnavailableError
@@ -26,6 +28,7 @@ from controlplane.publish.mend import Mender
 from controlplane.publish.parts import Pace, Parts, Position
 from controlplane.publish.sightings import Sightings
 from controlplane.publish.snapshots import Snapshots
+from controlplane.publish.trust import Trust
 from controlplane.store import StoredEnvelope
 from controlplane.tasks import run_together, wait_set
 
@@ -62,6 +65,8 @@ class Counters(msgspec.Struct):
     """Times that JetStream did not answer and core NATS took over."""
     recreated: int = 0
     """Logs made anew from Postgres."""
+    strange: int = 0
+    """Messages in the streams and on the subjects of the environment that were not ours."""
     fences: int = 0
     """Epochs opened because Postgres had been restored to an older point."""
 
@@ -86,24 +91,27 @@ class PublisherHealth(msgspec.Struct, frozen=True):
 class Publisher:
     def __init__(self, environment: str, parts: Parts, pace: Pace, on_published: Callable[[Published], None]) -> None:
         self.environment = environment
+        self._link = parts.link
         self._store = parts.store
         self._clock = parts.clock
         self._pace = pace
         self._on_published = on_published
         jetstream = JetStream(parts.link)
         self._log = RevisionLog(environment, jetstream, pace.replicas)
-        self._snapshots = Snapshots(environment, jetstream, parts.store, parts.keys, pace.replicas)
-        self._key_chain = KeyChainCopy(environment, jetstream, parts.keys)
-        self._mender = Mender(environment, parts, self._log, self._snapshots)
+        self._trust = Trust(environment, parts.keys)
+        self._snapshots = Snapshots(environment, jetstream, parts.store, self._trust, pace.replicas)
+        self._key_chain = KeyChainCopy(environment, jetstream, parts.keys, self._trust)
+        self._mender = Mender(environment, parts, self._log, self._snapshots, self._trust)
         self._fallback = Fallback(environment, parts.link, parts.store, self._announce)
-        self._heartbeats = Heartbeats(environment, parts, self.position, pace.heartbeat_s)
-        self._sightings = Sightings(environment, parts, self.position, self.wake)
+        self._heartbeats = Heartbeats(environment, parts, self.position, pace.heartbeat_s, self._trust)
+        self._sightings = Sightings(environment, parts, self.position, self.wake, self._trust)
         self._logged: Position | None = None
         self._head = 0
         self._announced = Position(0, 0)
         self._wake = asyncio.Event()
         self._audit_at = 0.0
         self._settings_at = 0.0
+        self._changes = 0
         self._counters = Counters()
         self._snapshot_due = asyncio.Event()
         self._link = parts.link
@@ -137,7 +145,7 @@ class Publisher:
             position.revision if position else None,
             max(0, head - position.revision) if position else None,
             self._fallback.active,
-            msgspec.structs.replace(self._counters),
+            msgspec.structs.replace(self._counters, strange=self._trust.strange + self._snapshots.strange),
             head,
             self._failing,
         )
@@ -145,12 +153,24 @@ class Publisher:
     async def run(self) -> None:
         """Publishes until cancelled. Outages are ridden out here; anything else is raised."""
         await self._sightings.subscribe()
+        changes = [
+            await self._link.subscribe(subject, self._on_change) for subject in streams.changes(self.environment)
+        ]
         try:
             await run_together(
                 self._publish_forever(), self._keep_snapshot_fresh(), self._fallback.run(), self._heartbeats.run()
             )
         finally:
             self._sightings.unsubscribe()
+            for subscription in changes:
+                self._link.unsubscribe(subscription)
+
+    async def _on_change(self, message: Heard) -> None:
+        """The server says that a stream of ours was changed or deleted: look at all of them at once."""
+        log.debug("stream_changed", environment=self.environment, advisory=message.subject)
+        self._changes += 1
+        self._settings_at = self._audit_at = 0.0
+        self.wake()
 
     async def _publish_forever(self) -> None:
         while True:
@@ -208,17 +228,19 @@ class Publisher:
     async def _audit(self) -> None:
         """Compares the log with Postgres, and mends it when it is not Postgres's."""
         now = asyncio.get_running_loop().time()
+        changes = self._changes
         if now >= self._settings_at:
             await self._log.correct()
             await self._snapshots.adopt()
             await self._key_chain.refresh()
-            self._settings_at = now + self._pace.settings_s
+            await self._snapshots.inspect()
+            self._settings_at = now + self._pace.settings_s if changes == self._changes else 0.0
         self._logged = None if self._sightings.pending else await self._mender.find_end()
         if self._logged is None:
             await self._mend()
         if self._logged is not None:
             self._head = max(self._head, self._logged.revision)
-            self._audit_at = now + self._pace.poll_s
+            self._audit_at = now + self._pace.poll_s if changes == self._changes else 0.0
 
     async def _mend(self) -> None:
         beat(self._loop, MEND_S)

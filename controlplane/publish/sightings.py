@@ -7,15 +7,24 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
 from brownout import wire
+from controlplane.buckets import Buckets
+from controlplane.clock import monotonic
 from controlplane.errors import UnavailableError
+from controlplane.link import Heard
 from controlplane.publish.parts import Parts, Position
+from controlplane.publish.trust import Trust
 
 log = structlog.get_logger(__name__)
 
 QUEUE = "publish"
+
+MOST = 2**53
+"""No epoch and no revision is larger: an epoch is an instant in Unix seconds."""
+
+CHECKS_AT_ONCE, CHECKS_PER_MINUTE = 1_000, 600
+"""Proofs of one SDK key that are looked at: a fleet's all at once, and no more than this of somebody who makes them up."""
 
 
 class Sightings:
@@ -27,14 +36,16 @@ class Sightings:
         parts: Parts,
         position: Callable[[], Position | None],
         on_sighting: Callable[[], None],
+        trust: Trust,
     ) -> None:
         self._environment = environment
         self._subject = wire.Subjects(environment).presence_all
         self._link = parts.link
-        self._keys = parts.keys
+        self._trust = trust
         self._position = position
         self._on_sighting = on_sighting
         self._seen: set[Position] = set()
+        self._checks = Buckets(CHECKS_AT_ONCE, CHECKS_PER_MINUTE, monotonic)
 
     @property
     def pending(self) -> bool:
@@ -51,34 +62,31 @@ class Sightings:
     def unsubscribe(self) -> None:
         self._link.unsubscribe(self._subscription)
 
-    async def _on_presence(self, message: Msg) -> None:
+    async def _on_presence(self, message: Heard) -> None:
         try:
             presence = msgspec.json.decode(message.data, type=wire.Presence)
-        except msgspec.DecodeError:
+        except wire.UNREADABLE:
             return
         claimed = Position(presence.ep, presence.rev)
         known = self._position()
-        if known is None or claimed <= known or not presence.proof:
+        if known is None or claimed <= known or not presence.proof or max(claimed) > MOST:
+            return
+        if not self._checks.take(message.subject.split(".")[2], 1):
             return
         try:
             proven = await self._proven(presence)
         except UnavailableError:
             return
-        log.info("sdk_ahead", environment=self._environment, instance=presence.instance, at=claimed, proven=proven)
         if proven is not None and known < proven <= claimed:
+            log.info("sdk_ahead", environment=self._environment, subject=message.subject, at=claimed, proven=proven)
             self._seen.add(proven)
             self._on_sighting()
 
     async def _proven(self, presence: wire.Presence) -> Position | None:
         """Where the proof says that we were; below the claim when the claim's own envelope was too large to send."""
-        chain = await self._keys.chain(self._environment)
-        verifier = wire.Verifier(self._environment, {link.kid: wire.public_key(link.pub) for link in chain.links})
-        shape = {"log": wire.Envelope, "snapshot": wire.Manifest}.get(presence.proof_kind)
-        if shape is None:
-            return None
-        try:
-            genuine = verifier.verify(presence.proof_kind or "log", presence.proof, presence.proof_sig)
-            said = msgspec.json.decode(presence.proof, type=shape)
-        except (wire.UnknownKeyError, msgspec.DecodeError):
-            return None
-        return Position(said.ep, said.rev) if genuine else None
+        said: wire.Envelope | wire.Manifest | None = None
+        if presence.proof_kind == "log":
+            said = await self._trust.find("log", presence.proof, presence.proof_sig, wire.Envelope)
+        elif presence.proof_kind == "snapshot":
+            said = await self._trust.find("snapshot", presence.proof, presence.proof_sig, wire.Manifest)
+        return Position(said.ep, said.rev) if said else None

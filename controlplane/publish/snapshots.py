@@ -1,6 +1,7 @@
 """Snapshots: the whole state of an environment as signed messages, for SDKs that start or fell too far behind."""
 
 import asyncio
+import re
 from os import urandom
 from typing import NamedTuple
 
@@ -10,34 +11,40 @@ import structlog
 from brownout import wire
 from controlplane import packed
 from controlplane.publish import streams
-from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
-from controlplane.store import SigningKeys, Store
+from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message, StreamState
+from controlplane.publish.trust import Trust
+from controlplane.store import Store
 
 log = structlog.get_logger(__name__)
+
+_CHUNK = re.compile(r"\.snap\.c\.[^.]+\.[0-9]+$")
 
 EVERY_REVISIONS = 200
 CHUNK_TIMEOUT_S = 2.0
 
 
 class Announced(NamedTuple):
-    """A manifest and the stream sequence it lies at."""
+    """A manifest and the stream sequence it lies at; None when what lies there is not ours."""
 
     sequence: int
-    manifest: wire.Manifest
+    manifest: wire.Manifest | None
 
 
 class Snapshots:
     """Makes and replaces snapshots. All methods raise JetStreamUnavailableError when JetStream does not answer."""
 
-    def __init__(self, environment: str, jetstream: JetStream, store: Store, keys: SigningKeys, replicas: int) -> None:
+    def __init__(self, environment: str, jetstream: JetStream, store: Store, trust: Trust, replicas: int) -> None:
         self._environment = environment
         self._subjects = wire.Subjects(environment)
         self._jetstream = jetstream
         self._store = store
-        self._keys = keys
+        self._trust = trust
+        self.strange = 0
+        """Messages in the stream that had no business there."""
         self._config = streams.snapshot_config(self._subjects, replicas)
         self._latest: wire.Manifest | None = None
         self._making = asyncio.Lock()
+        self._inspected: StreamState | None = None
 
     async def adopt(self) -> wire.Manifest | None:
         """Puts the stream's settings right, creates it when missing, and reads the newest manifest."""
@@ -73,6 +80,37 @@ class Snapshots:
         async with self._making:
             await self._make()
 
+    async def inspect(self) -> None:
+        """Removes what has no business in the stream, and makes the snapshot anew when its chunks are not what the manifest
+        says. Costs one small request while nothing changes."""
+        stream, subjects = self._subjects.snapshot_stream, self._subjects
+        info = await self._jetstream.find_stream(stream, subjects.snapshot_all)
+        if info is None or self._inspected == info.state:
+            return
+        for subject in info.state.subjects or {}:
+            if subject not in {subjects.manifest, subjects.keys} and not _CHUNK.search(subject):
+                self.strange += 1
+                log.warning("strange_message_removed", environment=self._environment, subject=subject)
+                await self._jetstream.purge(stream, subject)
+        found = await self._find()
+        if found and found.manifest and not await self._whole(found.manifest) and await self._find() == found:
+            self.strange += 1
+            log.warning("snapshot_damaged", environment=self._environment, sid=found.manifest.sid)
+            await self.replace()
+            return
+        self._inspected = info.state
+
+    async def _whole(self, manifest: wire.Manifest) -> bool:
+        chunks: list[bytes] = []
+        for index in range(manifest.n):
+            found = await self._jetstream.find_last(
+                self._subjects.snapshot_stream, self._subjects.chunk(manifest.sid, index)
+            )
+            if found is None:
+                return False
+            chunks.append(found.data)
+        return wire.snapshot_digest(chunks) == manifest.sha
+
     def _covers(self, epoch: int, revision: int) -> bool:
         latest = self._latest
         return latest is not None and latest.ep == epoch and latest.rev >= revision
@@ -89,13 +127,13 @@ class Snapshots:
         if not await self._announce(manifest, previous):
             return
         log.info("snapshot_published", environment=self._environment, revision=head.revision, chunks=len(chunks))
-        if previous:
+        if previous and previous.manifest:
             await self._jetstream.purge(self._subjects.snapshot_stream, self._subjects.chunks, previous.manifest.seq)
 
     async def _announce(self, manifest: wire.Manifest, previous: Announced | None) -> bool:
         """False when another replica announced one meanwhile: theirs is as good, and ours must not go back in time."""
         payload = msgspec.json.encode(manifest)
-        key = await self._keys.current(self._environment)
+        key = await self._trust.keys.current(self._environment)
         headers = {
             wire.SIGNATURE_HEADER: key.sign("snapshot", self._environment, payload),
             "Nats-Expected-Last-Subject-Sequence": str(previous.sequence if previous else 0),
@@ -122,4 +160,6 @@ class Snapshots:
                 raise
             await streams.create(self._jetstream, self._config)
             return None
-        return Announced(found.seq, msgspec.json.decode(found.data, type=wire.Manifest)) if found else None
+        if found is None:
+            return None
+        return Announced(found.seq, await self._trust.find("snapshot", found.data, found.signature, wire.Manifest))

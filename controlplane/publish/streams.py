@@ -56,6 +56,16 @@ def snapshot_config(subjects: Subjects, replicas: int) -> dict[str, Any]:
     }
 
 
+def changes(environment: str) -> tuple[str, ...]:
+    """Where the server tells that one of the environment's streams was deleted or configured anew."""
+    subjects = Subjects(environment)
+    return tuple(
+        f"$JS.EVENT.ADVISORY.STREAM.{what}.{stream}"
+        for what in ("DELETED", "UPDATED")
+        for stream in (subjects.log_stream, subjects.snapshot_stream)
+    )
+
+
 async def correct(jetstream: JetStream, config: Mapping[str, Any]) -> StreamInfo | None:
     """The stream as configured, corrected when it is not; None when there is none.
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from brownout.model import Progress, Rollout
+from controlplane.rollouts import quorum
 from controlplane.rollouts.evidence import Facts, Judged, judge, mismatch
 from controlplane.rollouts.samples import THRESHOLD
 from controlplane.rollouts.words import describe
@@ -44,7 +45,7 @@ def decide(
         return Decision("wait", f"it is {progress.state.replace('_', ' ')}")
     if safe_mode:
         return Decision("pause", "paused: " + _touched(safe_mode), paused_by="safe_mode")
-    return _breach(rollout, judged) or _go_on(rollout, facts, judged, now)
+    return _breach(rollout, facts, judged) or _go_on(rollout, facts, judged, now)
 
 
 def elapsed_s(progress: Progress, now: datetime) -> float:
@@ -55,15 +56,20 @@ def elapsed_s(progress: Progress, now: datetime) -> float:
     return max(0.0, (now - progress.started_at).total_seconds() - muted)
 
 
-def _breach(rollout: Rollout, judged: Sequence[Judged]) -> Decision | None:
+def _breach(rollout: Rollout, facts: Facts, judged: Sequence[Judged]) -> Decision | None:
+    doubted: Decision | None = None
     for guardrail, found in zip(rollout.guardrails, judged, strict=False):
         if found.verdict != "breached":
             continue
         why = describe(found)
-        if guardrail.action == "pause":
+        doubt = quorum.doubt(rollout, facts, guardrail, found, quorum.guardrail_alpha(rollout))
+        if doubt:
+            doubted = doubted or Decision("wait", f"held: {why}, but {doubt}")
+        elif guardrail.action == "pause":
             return Decision("pause", f"paused: {why}", paused_by="guardrail", profile=guardrail.profile)
-        return Decision("roll_back", f"rolled back: {why}", profile=guardrail.profile)
-    return None
+        else:
+            return Decision("roll_back", f"rolled back: {why}", profile=guardrail.profile)
+    return doubted
 
 
 def _go_on(rollout: Rollout, facts: Facts, judged: Sequence[Judged], now: datetime) -> Decision:
@@ -85,11 +91,21 @@ def _go_on(rollout: Rollout, facts: Facts, judged: Sequence[Judged], now: dateti
     if facts.treatment_units < wanted:
         why = f"{facts.treatment_units} of {wanted} units have been in the treatment"
         return _settle(rollout, rollout.on_no_data, why, patient=patient)
+    hindrance = quorum.hindrance(rollout, facts, now, wanted)
+    if hindrance:
+        return _settle(rollout, rollout.on_no_data, hindrance, patient=patient)
+    hidden = quorum.hidden_breach(rollout, facts)
+    if hidden:
+        return Decision("wait", f"held: {hidden}; a person has to decide")
     closed = [found for found in judged if found.role == "gate" and found.verdict != "proven"]
     if closed and stage.weight_bp < 10_000:
         return _settle(
             rollout, rollout.on_inconclusive, "not proven yet: " + "; ".join(map(describe, closed)), patient=patient
         )
+    for gate, found in zip(rollout.gates, judged[len(rollout.guardrails) :], strict=True):
+        doubt = quorum.doubt(rollout, facts, gate, found, rollout.alpha) if stage.weight_bp < 10_000 else ""
+        if doubt:
+            return _settle(rollout, rollout.on_inconclusive, f"{describe(found)}, but {doubt}", patient=patient)
     if stage.approval:
         return Decision("wait", "everything is in order; a person has to advance it")
     return _forward(rollout, "its time, units and gates are reached")

@@ -14,7 +14,7 @@ from brownout.model import Flag, Rollout, SafeModeActivation
 from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.background import beat
+from controlplane.background import beat, words
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
@@ -103,6 +103,8 @@ class Engine:
         self._clock = clock
         self._committed: set[str] = set()
         self._woken = asyncio.Event()
+        self._trouble = ""
+        """What the present look at everything met."""
 
     def wake(self, environment: str) -> None:
         """Something was committed to `environment`: where safe mode was lifted, rollouts go on at once."""
@@ -115,15 +117,20 @@ class Engine:
     async def tick(self) -> None:
         for environment in await self._store.list_environments():
             beat("rollouts.poll", LOOK_S)
-            await self._look_at(environment.key)
+            await self._try(environment.key)
 
     async def _poll(self) -> None:
         while True:
+            self._trouble = ""
             try:
                 await self.tick()
             except UnavailableError as error:
                 log.warning("rollouts_wait", error=error.message)
-            beat("rollouts.poll", TICK_S)
+                self._trouble = words(error)
+            except Exception as error:
+                log.exception("rollouts_not_looked_at")
+                self._trouble = words(error)
+            beat("rollouts.poll", TICK_S, self._trouble)
             await asyncio.sleep(TICK_S)
 
     async def _follow(self) -> None:
@@ -135,8 +142,17 @@ class Engine:
             for environment in committed:
                 beat("rollouts.follow", LOOK_S)
                 with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
-                    await self._look_at(environment)
+                    await self._try(environment)
             await asyncio.sleep(GATHER_S)
+
+    async def _try(self, environment: str) -> None:
+        try:
+            await self._look_at(environment)
+        except UnavailableError:
+            raise
+        except Exception as error:  # whatever is wrong with one environment, the others' rollouts are steered
+            log.exception("rollouts_not_steered", environment=environment)
+            self._trouble = f"{environment}: {words(error)}"
 
     async def _look_at(self, environment: str) -> None:
         for resource in await every_resource(self._store, environment, "rollout"):
@@ -146,8 +162,9 @@ class Engine:
                     await self._steer(environment, resource.key)
             except UnavailableError:
                 raise
-            except Exception:  # whatever is wrong with one rollout, the guardrails of the others hold
+            except Exception as error:  # whatever is wrong with one rollout, the guardrails of the others hold
                 log.exception("rollout_not_steered", environment=environment, rollout=resource.key)
+                self._trouble = f"{environment} {resource.key}: {words(error)}"
 
     async def _steer(self, environment: str, key: str) -> None:
         for _ in range(ATTEMPTS):
@@ -169,7 +186,7 @@ class Engine:
     async def look(self, context: Context) -> tuple[Decision, tuple[Judged, ...]]:
         """What would be done now, and on which evidence."""
         facts = await self._facts.read(context.environment, context.key, context.rollout)
-        return look(context.rollout, facts, context.profiles, self._clock.now())
+        return await asyncio.to_thread(look, context.rollout, facts, context.profiles, self._clock.now())
 
     async def _act(self, context: Context) -> None:
         decision, _ = await self.look(context)
@@ -192,7 +209,7 @@ class Engine:
         assert decision.act != "wait"
         after = moves.move(context.rollout, decision.act, decision.why, now, paused_by=decision.paused_by)
         ops = moves.operations(context.key, after, context.flag)
-        if decision.profile is not None:
+        if decision.profile is not None and context.request_classes:  # an empty scope would be everybody
             ops.append(
                 moves.activation(
                     context.key, context.rollout, decision.profile, context.request_classes, why=decision.why, now=now

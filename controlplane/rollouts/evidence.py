@@ -1,6 +1,7 @@
 """What a stage has shown so far: per measure, for and against the treatment. Pure."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -13,6 +14,7 @@ from controlplane.rollouts import means, samples
 from controlplane.rollouts.ceiling import CeilingTest
 from controlplane.rollouts.means import Difference, Moments
 from controlplane.rollouts.shares import ShareTest, Window
+from controlplane.telemetry.readings import Witness
 
 Verdict = Literal["breached", "proven", "open"]
 """Worse than allowed for certain; proven not to be (gates only); neither, yet."""
@@ -24,10 +26,19 @@ class Minute(msgspec.Struct, frozen=True):
     at: datetime
     treatment: ArmTotals
     control: ArmTotals
+    by_key: Mapping[str, tuple[ArmTotals, ArmTotals]] = {}
+    """What each SDK key's instances reported of it: (treatment, control)."""
+
+    def summed(self) -> "Minute":
+        """With both arms as `by_key` has them."""
+        treatment, control = ArmTotals(), ArmTotals()
+        for of_treatment, of_control in self.by_key.values():
+            treatment, control = treatment.plus(of_treatment), control.plus(of_control)
+        return Minute(self.at, treatment, control, self.by_key)
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """A stage's observations: minutes that count, and distinct units in the fleet-wide sample."""
+    """A stage's observations: minutes that count, distinct units in the fleet-wide sample, and who vouches for them."""
 
     minutes: tuple[Minute, ...] = ()
     treatment_units: int = 0
@@ -35,6 +46,14 @@ class Facts(msgspec.Struct, frozen=True):
     sampled_treatment: int = 0
     sampled_control: int = 0
     """Of the sampled units, before they were scaled to all units."""
+    witnesses: tuple[Witness, ...] = ()
+    live: int = 0
+    """Instances of the environment."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The SDK keys with which anything was reported."""
+        return tuple(sorted({key for minute in self.minutes for key in minute.by_key}))
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -69,8 +88,8 @@ def judge(rollout: Rollout, facts: Facts) -> tuple[Judged, ...]:
     alpha = rollout.alpha
     split = alpha / max(1, len(rollout.guardrails))
     return tuple(
-        [_judge(guardrail, facts, split) for guardrail in rollout.guardrails]
-        + [_judge(gate, facts, alpha) for gate in rollout.gates]
+        [judge_one(guardrail, facts, split) for guardrail in rollout.guardrails]
+        + [judge_one(gate, facts, alpha) for gate in rollout.gates]
     )
 
 
@@ -80,7 +99,8 @@ def mismatch(rollout: Rollout, facts: Facts) -> float:
     return samples.mismatch_evidence(facts.sampled_treatment, facts.sampled_control, promised)
 
 
-def _judge(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+def judge_one(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
+    """One rule, so that it errs with probability `alpha` at most, over all looks."""
     if isinstance(rule, Guardrail) and rule.max_rate is not None:
         return _judge_ceiling(rule, rule.max_rate, facts, alpha)
     if rule.measure in MEASURES:

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from brownout.model import Rollout
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ArmTotals, rollout_rule
@@ -16,7 +18,8 @@ SETTLED = timedelta(minutes=3)
 MAX_KEPT = 64
 """Stages whose settled minutes are kept in memory."""
 
-Arms = dict[str, ArmTotals]
+Arms = dict[str, dict[str, ArmTotals]]
+"""By SDK key, by variant."""
 
 
 class FactReader:
@@ -44,23 +47,32 @@ class FactReader:
                 connection, environment, rule, since=first + timedelta(minutes=1), until=now + timedelta(minutes=1)
             )
             sampled = await readings.sampled(connection, environment, rule)
+            witnesses = await readings.witnesses(connection, environment, rule)
+            live = await readings.live(connection, environment, now)
         table = {**settled, **fresh}
         settled.update({at: arms for at, arms in fresh.items() if at < now - SETTLED})
-        return _facts(rollout, table, sampled)
+        return replace(_facts(rollout, table, sampled), witnesses=witnesses, live=live)
 
 
 def _facts(rollout: Rollout, table: dict[datetime, Arms], sampled: dict[str, int]) -> Facts:
-    minutes = tuple(
-        Minute(at, arms.get(rollout.treatment, ArmTotals()), arms.get(rollout.control, ArmTotals()))
-        for at, arms in sorted(table.items())
-        if not _muted(rollout, at)
-    )
+    minutes = tuple(_minute(rollout, at, arms) for at, arms in sorted(table.items()) if not _muted(rollout, at))
     treatment, control = sampled.get(rollout.treatment, 0), sampled.get(rollout.control, 0)
-    seen_treatment = sum(arms[rollout.treatment].units for arms in table.values() if rollout.treatment in arms)
-    seen_control = sum(arms[rollout.control].units for arms in table.values() if rollout.control in arms)
+    seen_treatment, seen_control = (
+        sum(arms[variant].units for keys in table.values() for arms in keys.values() if variant in arms)
+        for variant in (rollout.treatment, rollout.control)
+    )
     if treatment + control < SAMPLE:  # the sample holds every unit, each once
         seen_treatment, seen_control = treatment, control
     return Facts(minutes, seen_treatment, seen_control, treatment, control)
+
+
+def _minute(rollout: Rollout, at: datetime, arms: Arms) -> Minute:
+    by_key = {
+        key: (variants.get(rollout.treatment, ArmTotals()), variants.get(rollout.control, ArmTotals()))
+        for key, variants in arms.items()
+    }
+    only = next(iter(by_key.values())) if len(by_key) == 1 else None
+    return Minute(at, *only, by_key) if only else Minute(at, ArmTotals(), ArmTotals(), by_key).summed()
 
 
 def _muted(rollout: Rollout, at: datetime) -> bool:

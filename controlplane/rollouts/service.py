@@ -1,5 +1,6 @@
 """Rollouts for people: look, create, and every move by hand, with a reason."""
 
+import asyncio
 from datetime import timedelta
 
 from brownout.faults import InvalidResource
@@ -13,10 +14,10 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import ConflictError, Fault, InvalidInputError
 from controlplane.pointers import MEMBER, pointing_into
-from controlplane.rollouts import moves, shares
-from controlplane.rollouts.decide import decide, elapsed_s
+from controlplane.rollouts import moves, quorum, shares
+from controlplane.rollouts.decide import elapsed_s, look
 from controlplane.rollouts.engine import Context, edited_meanwhile, read_context
-from controlplane.rollouts.evidence import Facts, judge, mismatch
+from controlplane.rollouts.evidence import Facts, mismatch
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.samples import THRESHOLD
 from controlplane.rollouts.values import (
@@ -132,8 +133,7 @@ class Rollouts:
 
     async def _view(self, context: Context, facts: Facts) -> RolloutView:
         rollout, now = context.rollout, self._clock.now()
-        judged = judge(rollout, facts)
-        decision = decide(rollout, facts, judged, context.profiles, now)
+        decision, judged = await asyncio.to_thread(look, rollout, facts, context.profiles, now)
         return RolloutView(
             summary=_summary(context.key, rollout),
             revision=context.revision,
@@ -143,6 +143,8 @@ class Rollouts:
             safe_mode=tuple(context.safe_mode),
             next=NextStep(decision.act, decision.why, decision.ready_at),
             elapsed_s=elapsed_s(rollout.progress, now),
+            instances=len(facts.witnesses),
+            instances_needed=quorum.needed(facts),
             treatment_units=facts.treatment_units,
             control_units=facts.control_units,
             mismatch_evidence=mismatch(rollout, facts),

@@ -69,6 +69,10 @@ class RolloutView(msgspec.Struct, frozen=True):
     """Activations that touch its requests."""
     next: NextStep
     elapsed_s: float
+    instances: int
+    """That reported on the present stage."""
+    instances_needed: int
+    """That have to show the same before the rollout acts by itself: three, or as many as are live."""
     treatment_units: int
     control_units: int
     mismatch_evidence: float

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from brownout.telemetry_sketch import value_of
-from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
+from brownout.telemetry_wire import OTHER, EvaluationKey, RequestKey, RequestTotals
 from controlplane.telemetry.fold import Counted
 
-MAX_SERIES = 5_000
-"""Of each kind in one process; more are not exported (the API still has them)."""
+MAX_SERIES = 1_000
+"""Of each kind and environment in one process; further ones are exported together as `(other)` (the API has them all)."""
 
 BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Bucket bounds that OpenTelemetry's semantic conventions advise for generative AI."""
@@ -39,30 +39,41 @@ class Family(NamedTuple):
 
 
 class Exported:
-    """Totals since this process started, by environment and series."""
+    """Totals since this process started, by environment and series: no environment takes another's room."""
 
-    def __init__(self) -> None:
-        self._requests: dict[tuple[str, RequestKey], RequestTotals] = {}
-        self._evaluations: dict[tuple[str, EvaluationKey], int] = {}
+    def __init__(self, max_series: int = MAX_SERIES) -> None:
+        self._max_series = max_series
+        self._requests: dict[str, dict[RequestKey, RequestTotals]] = {}
+        self._evaluations: dict[str, dict[EvaluationKey, int]] = {}
         self._dropped: dict[str, int] = {}
 
     def add(self, environment: str, counted: Counted) -> None:
+        requests = self._requests.setdefault(environment, {})
         for key, totals in counted.requests.items():
-            known = self._requests.get((environment, key))
-            if known is not None or len(self._requests) < MAX_SERIES:
-                self._requests[environment, key] = known.plus(totals) if known else totals
+            name = key if key in requests or len(requests) < self._max_series else RequestKey(OTHER, "", "", "")
+            known = requests.get(name)
+            requests[name] = known.plus(totals) if known else totals
+        evaluations = self._evaluations.setdefault(environment, {})
         for evaluation, n in counted.evaluations.items():
-            place = (environment, evaluation)
-            if place in self._evaluations or len(self._evaluations) < MAX_SERIES:
-                self._evaluations[place] = self._evaluations.get(place, 0) + n
+            full = evaluation not in evaluations and len(evaluations) >= self._max_series
+            place = EvaluationKey(OTHER, "", "") if full else evaluation
+            evaluations[place] = evaluations.get(place, 0) + n
         self._dropped[environment] = self._dropped.get(environment, 0) + counted.dropped
 
     def families(
-        self, environments: Iterable[str], live: Mapping[str, int], lagging: Mapping[str, int]
+        self,
+        environments: Iterable[str],
+        live: Mapping[str, int],
+        lagging: Mapping[str, int],
+        refused: Mapping[tuple[str, str], int] | None = None,
     ) -> list[Family]:
         """Everything about `environments`; `live` and `lagging` count their instances."""
         shown = set(environments)
-        requests = [(_labels(env, key), totals) for (env, key), totals in self._requests.items() if env in shown]
+        requests = [
+            (_labels(env, key), totals)
+            for env, series in self._requests.items() if env in shown
+            for key, totals in series.items()
+        ]  # fmt: skip
         return [
             _gauge("brownout.fleet.live", "{instance}", "Instances heard of lately.", live),
             _gauge("brownout.fleet.lagging", "{instance}", "Live instances that stay behind the head.", lagging),
@@ -74,7 +85,8 @@ class Exported:
                          "feature_flag.result.variant": key.variant, "feature_flag.result.reason": key.reason.lower()},
                         n,
                     )
-                    for (env, key), n in self._evaluations.items() if env in shown
+                    for env, series in self._evaluations.items() if env in shown
+                    for key, n in series.items()
                 ],
             ),
             _counter("brownout.requests", "{request}", "Recorded requests.", [(labels, t.requests) for labels, t in requests]),
@@ -106,6 +118,13 @@ class Exported:
             Family(
                 "brownout.telemetry.dropped", "counter", "{item}", "What instances could not count under its own labels.",
                 [({"brownout.environment": env}, n) for env, n in self._dropped.items() if env in shown],
+            ),
+            _counter(
+                "brownout.telemetry.refused", "{message}", "Messages of SDKs that were not counted, by reason.",
+                [
+                    ({"brownout.environment": env, "brownout.reason": reason}, n)
+                    for (env, reason), n in (refused or {}).items() if env in shown
+                ],
             ),
         ]  # fmt: skip
 

@@ -5,24 +5,29 @@ There is one state an environment, and one encoded event a change, however many 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
-from brownout.wire import Presence
+from brownout.wire import UNREADABLE
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.background import beat
-from controlplane.clock import Clock
+from controlplane.background import beat, words
+from controlplane.buckets import Buckets
+from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.link import Heard
 from controlplane.telemetry import presence as tables
+from controlplane.telemetry.apart import apart
+from controlplane.telemetry.boundary import Present, RefusedError, Speaker, read_presence
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log, Unknown
+from controlplane.telemetry.quotas import Quotas
+from controlplane.telemetry.refusals import Refusals
 from controlplane.telemetry.values import Delivered, Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
@@ -45,20 +50,6 @@ MAX_NAMED = 20
 """Laggards named in a summary; all of them are in the list of instances."""
 
 
-class _Presence(msgspec.Struct):
-    """The few fields of wire.Presence that are read a thousand times a second."""
-
-    service: str
-    sdk_version: str
-    ep: int
-    rev: int
-    state: str
-    age_s: float
-    ts: int
-    applied_at: int = 0
-    closing: bool = False
-
-
 class Published(Protocol):
     """What a publisher reports."""
 
@@ -71,17 +62,26 @@ class _Position(msgspec.Struct):
     rev: int
 
 
-_decode_presence = msgspec.json.Decoder(_Presence).decode
 _decode_position = msgspec.json.Decoder(_Position).decode
-assert set(_Presence.__struct_fields__) <= set(Presence.__struct_fields__)
 
 
 class Fleet:
     """`heard`, `committed` and `beat` are handlers for the three subjects; `run` expires, writes down and alerts."""
 
     def __init__(
-        self, database: Database, clock: Clock, alerts: LagAlerts | None = None, log: Log | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        alerts: LagAlerts | None = None,
+        quotas: Quotas | None = None,
+        refusals: Refusals | None = None,
+        *,
+        log: Log | None = None,
+        monotonic: Monotonic = monotonic,
     ) -> None:
+        self._quotas = quotas or Quotas()
+        self._newcomers = Buckets(self._quotas.instances, self._quotas.instances / 60, monotonic)
+        self.refusals = refusals or Refusals()
         self._database = database
         self._log = log or Unknown()
         self.failing = ""
@@ -96,22 +96,32 @@ class Fleet:
 
     # From NATS
 
-    async def heard(self, message: Msg) -> None:
-        _, environment, _, instance, _ = message.subject.split(".", 4)
-        with contextlib.suppress(msgspec.DecodeError):
-            said = _decode_presence(message.data)
-            at, state = self._now(), self._apply(environment)
-            ahead = clock_samples(state.instances.get(instance), at - said.ts / 1000)
-            applied = min(at, said.applied_at / 1000 + min(ahead)) if said.applied_at else at
-            state.heard(
-                Seen(
-                    instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
-                    at, at, applied, said.closing, ahead,
-                )
-            )  # fmt: skip
-            self._tell(environment)
+    async def heard(self, message: Heard) -> None:
+        speaker = Speaker.of(message.subject)
+        try:
+            self._hear(speaker, read_presence(message.data))
+        except RefusedError as error:
+            self.refusals.note(speaker, error, self._clock.now())
 
-    async def committed(self, message: Msg) -> None:
+    def _hear(self, speaker: Speaker, said: Present) -> None:
+        environment, key, instance = speaker
+        at, state = self._now(), self._apply(environment)
+        if not state.admits(instance, key, self._quotas.instances):
+            raise RefusedError("instances", "more instances than the key may have, or a live one's name")
+        known = state.instances.get(instance)
+        if known is None and not self._newcomers.take((environment, key), 1):
+            raise RefusedError("instances", "new instances faster than the key may have them")
+        ahead = clock_samples(known, at - said.ts / 1000)
+        applied = min(at, said.applied_at / 1000 + min(ahead)) if said.applied_at else at
+        state.heard(
+            Seen(
+                instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
+                at, at, applied, said.closing, ahead, key,
+            )
+        )  # fmt: skip
+        self._tell(environment)
+
+    async def committed(self, message: Heard) -> None:
         self._published(message, known=True)
 
     def noticed(self, environment: str) -> None:
@@ -127,13 +137,13 @@ class Fleet:
         if (head := self._log.head(environment)) is not None:
             state.committed(Head(*head), self._now())
 
-    async def beat(self, message: Msg) -> None:
+    async def beat(self, message: Heard) -> None:
         """Shows a head that we were not connected to see published."""
         self._published(message, known=False)
 
-    def _published(self, message: Msg, *, known: bool) -> None:
+    def _published(self, message: Heard, *, known: bool) -> None:
         environment = message.subject.split(".", 2)[1]
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNREADABLE):
             position = _decode_position(message.data)
             self._apply(environment).published(Head(position.ep, position.rev), self._now(), known=known)
             self._tell(environment)
@@ -146,22 +156,28 @@ class Fleet:
         while True:
             beat("telemetry.fleet", WRITE_S)
             await asyncio.sleep(WRITE_S)
-            now = self._now()
             failing = ""
             for environment, state in list(self._states.items()):
                 beat("telemetry.fleet", SLOW_S)
-                self._follow_head(environment, state)
-                state.expire(now)
-                self._watch_laggards(environment, state, now)
-                self._tell(environment)
                 try:
-                    await self._write(environment, state)
-                    if self._alerts is not None:
-                        await self._alerts.look(environment, state)
+                    await self._look_at(environment, state)
                 except UnavailableError as error:
                     log.warning("fleet_not_written", environment=environment, error=error.message)
-                    failing = error.message
+                    failing = words(error)
+                except Exception as error:  # the other environments are looked at, and this one again
+                    log.exception("fleet_not_looked_at", environment=environment)
+                    failing = words(error)
             self.failing = failing
+
+    async def _look_at(self, environment: str, state: FleetState) -> None:
+        now = self._now()
+        self._follow_head(environment, state)
+        state.expire(now)
+        self._watch_laggards(environment, state, now)
+        self._tell(environment)
+        await self._write(environment, state)
+        if self._alerts is not None:
+            await self._alerts.look(environment, state)
 
     async def _load(self) -> None:
         """What was known before we started; who is gone since will fall silent."""
@@ -174,7 +190,7 @@ class Fleet:
                 if seen.last_seen >= fresh:
                     state.heard(seen)
                 else:
-                    state.instances[seen.instance] = seen
+                    state.remember(seen)
             state.take_touched()
 
     async def _write(self, environment: str, state: FleetState) -> None:
@@ -187,16 +203,32 @@ class Fleet:
         ]
         if not touched and not news:
             return
-        async with self._database.transaction() as connection:
-            if touched:
-                await tables.put_instances(connection, environment, sorted(touched, key=lambda seen: seen.instance))
-            for found in news:
-                await tables.put_convergence(connection, environment, found)
+        await apart(
+            sorted(touched, key=lambda seen: seen.instance), self._instances(environment), self._set_aside(environment)
+        )
+        if news:
+            async with self._database.transaction() as connection:
+                for found in news:
+                    await tables.put_convergence(connection, environment, found)
         for found in news:
             self._written[environment, found.epoch, found.revision] = (found.reached, found.live)
         state.forget_done()
         for key in list(self._written)[:-500]:
             del self._written[key]
+
+    def _instances(self, environment: str) -> Callable[[Sequence[Seen]], Awaitable[None]]:
+        async def write(some: Sequence[Seen]) -> None:
+            async with self._database.transaction() as connection:
+                await tables.put_instances(connection, environment, some)
+
+        return write
+
+    def _set_aside(self, environment: str) -> Callable[[Seen, Exception], None]:
+        def note(seen: Seen, error: Exception) -> None:
+            refused = RefusedError("not_stored", type(error).__name__)
+            self.refusals.note(Speaker(environment, seen.key, seen.instance), refused, self._clock.now())
+
+        return note
 
     def _watch_laggards(self, environment: str, state: FleetState, now: float) -> None:
         lagging = frozenset(seen.instance for seen in state.laggards(now))

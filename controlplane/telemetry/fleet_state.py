@@ -46,6 +46,8 @@ class Seen(msgspec.Struct):
     closed: bool = False
     ahead: tuple[float, ...] = ()
     """How far our clock was ahead of the instance's when each of its last messages arrived, their way included."""
+    key: str = ""
+    """The fingerprint of its SDK key."""
 
 
 def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:
@@ -114,6 +116,8 @@ class FleetState:
         self._tracked: dict[Head, _Tracked] = {}
         self._done: list[Convergence] = []
         self._touched: set[str] = set()
+        self._of_key: Counter[str] = Counter()
+        """Instances remembered by SDK key."""
 
     @property
     def top(self) -> Head:
@@ -156,7 +160,7 @@ class FleetState:
         known = self.instances.get(seen.instance)
         if known is not None:
             seen.first_seen = known.first_seen
-        self.instances[seen.instance] = seen
+        self.remember(seen)
         self._touched.add(seen.instance)
         changed = known is None or (known.head, known.state, known.closed) != (seen.head, seen.state, seen.closed)
         was_live = seen.instance in self._live
@@ -184,9 +188,35 @@ class FleetState:
         for tracked in list(self._tracked.values()):
             tracked.behind.difference_update(silent)
             self._note(tracked, at)
-        forgotten = [name for name, seen in self.instances.items() if seen.last_seen < at - 3600]
-        for name in forgotten:
-            del self.instances[name]
+        for name in [name for name, seen in self.instances.items() if seen.last_seen < at - 3600]:
+            self._forget(name)
+
+    def remember(self, seen: Seen) -> None:
+        known = self.instances.get(seen.instance)
+        if known is not None:
+            self._of_key[known.key] -= 1
+        self._of_key[seen.key] += 1
+        self.instances[seen.instance] = seen
+
+    def _forget(self, name: str) -> None:
+        self._of_key[self.instances.pop(name).key] -= 1
+
+    def admits(self, instance: str, key: str, limit: int) -> bool:
+        """Whether an instance may speak under this name: a live one's name is its key's, and a key has `limit` names.
+
+        The longest silent one of the key gives way to a new one.
+        """
+        known = self.instances.get(instance)
+        if known is not None:
+            return known.key == key or not self.is_live(instance)
+        if self._of_key[key] < limit:
+            return True
+        gone = [seen for seen in self.instances.values() if seen.key == key and not self.is_live(seen.instance)]
+        if not gone:
+            return False
+        for seen in sorted(gone, key=lambda seen: seen.last_seen)[: 1 + len(gone) // 10]:
+            self._forget(seen.instance)
+        return True
 
     def _note(self, tracked: _Tracked, at: float) -> None:
         convergence = tracked.convergence

@@ -1,7 +1,7 @@
 """From cumulative messages to what is new in them. Pure: the same fold whatever was lost, repeated or reordered."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -17,8 +17,10 @@ from brownout.telemetry_wire import (
     TelemetryMessage,
     Totals,
 )
+from controlplane.telemetry.boundary import RefusedError
 
 EMPTY_ARM = Arm(ArmTotals(), [], [])
+T = TypeVar("T", bound=Totals)
 
 
 class Counted(msgspec.Struct):
@@ -29,63 +31,94 @@ class Counted(msgspec.Struct):
     requests: dict[RequestKey, RequestTotals] = {}
     custom: dict[CustomKey, CustomTotals] = {}
     arms: dict[ArmKey, ArmTotals] = {}
-    """Without `bad`: which bad units are new for the fleet, only the database knows."""
+    """Without `bad`: which bad units are new for the key, only the database knows."""
     bad_units: dict[ArmKey, set[tuple[int, int]]] = {}
     sample: dict[ArmKey, set[int]] = {}
     dropped: int = 0
 
-    def add(self, message: TelemetryMessage, before: TelemetryMessage | None) -> None:
-        """Adds what `message` counted since `before`, an earlier message of the same instance and start."""
-        _add_counts(self.evaluations, message.evaluations, before.evaluations if before else {})
-        _add_counts(self.policies, message.policies, before.policies if before else {})
-        _add_totals(self.requests, message.requests, before.requests if before else {})
-        _add_totals(self.custom, message.custom, before.custom if before else {})
-        self.dropped += message.dropped - (before.dropped if before else 0)
+    @classmethod
+    def between(cls, message: TelemetryMessage, before: TelemetryMessage | None) -> Self:
+        """What `message` counted since `before`, an earlier message of the same instance and start.
+
+        Raises:
+            RefusedError: something was counted less often than before.
+        """
+        new = cls(
+            _counts(message.evaluations, before.evaluations if before else {}),
+            _counts(message.policies, before.policies if before else {}),
+            _totals(message.requests, before.requests if before else {}),
+            _totals(message.custom, before.custom if before else {}),
+            dropped=max(0, message.dropped - (before.dropped if before else 0)),
+        )
         for key, arm in message.arms.items():
-            self._add_arm(key, arm, before.arms.get(key, EMPTY_ARM) if before else EMPTY_ARM)
+            new._add_arm(key, arm, before.arms.get(key, EMPTY_ARM) if before else EMPTY_ARM)
+        return new
 
     def _add_arm(self, key: ArmKey, arm: Arm, before: Arm) -> None:
         if arm.totals.requests < before.totals.requests:
             before = EMPTY_ARM  # the instance forgot this stage and met it again: it counts from zero
         if arm.totals == before.totals:
             return
-        new = arm.totals.minus(before.totals)
+        new = _grown(arm.totals.minus(before.totals))
         new.bad = [0] * len(new.bad)
-        known = self.arms.get(key)
-        self.arms[key] = known.plus(new) if known else new
-        self.bad_units.setdefault(key, set()).update(set(arm.bad_units).difference(before.bad_units))
-        self.sample.setdefault(key, set()).update(set(arm.sample).difference(before.sample))
+        self.arms[key] = new
+        self.bad_units[key] = set(arm.bad_units).difference(before.bad_units)
+        self.sample[key] = set(arm.sample).difference(before.sample)
+
+    def add(self, other: "Counted") -> None:
+        for evaluation, n in other.evaluations.items():
+            self.evaluations[evaluation] = self.evaluations.get(evaluation, 0) + n
+        for policy, n in other.policies.items():
+            self.policies[policy] = self.policies.get(policy, 0) + n
+        _merge(self.requests, other.requests)
+        _merge(self.custom, other.custom)
+        _merge(self.arms, other.arms)
+        for arm, bad in other.bad_units.items():
+            self.bad_units.setdefault(arm, set()).update(bad)
+        for arm, units in other.sample.items():
+            self.sample.setdefault(arm, set()).update(units)
+        self.dropped += other.dropped
 
 
 class Position(NamedTuple):
-    """Whose totals, counted since when (Unix ms)."""
+    """Whose totals, counted since when (Unix ms). The same name under two keys is two instances."""
 
+    key: str
     instance: str
     start: int
 
 
-def latest(messages: Iterable[TelemetryMessage]) -> dict[Position, TelemetryMessage]:
-    """The newest message of each instance and start: it contains all the earlier ones."""
-    newest: dict[Position, TelemetryMessage] = {}
-    for message in messages:
-        position = Position(message.instance, message.start)
-        known = newest.get(position)
-        if known is None or known.sequence < message.sequence:
-            newest[position] = message
-    return newest
-
-
-def _add_counts(into: dict[Any, int], now: Mapping[Any, int], before: Mapping[Any, int]) -> None:
+def _counts(now: Mapping[Any, int], before: Mapping[Any, int]) -> dict[Any, int]:
+    found = {}
     for key, n in now.items():
-        if new := n - before.get(key, 0):
-            into[key] = into.get(key, 0) + new
+        new = n - before.get(key, 0)
+        if new < 0:
+            raise RefusedError("shrinks", "a count went down")
+        if new:
+            found[key] = new
+    return found
 
 
-def _add_totals(into: dict[Any, Any], now: Mapping[Any, Totals], before: Mapping[Any, Totals]) -> None:
+def _totals(now: Mapping[Any, Any], before: Mapping[Any, Any]) -> dict[Any, Any]:
+    found = {}
     for key, totals in now.items():
         known = before.get(key)
-        if totals == known:
-            continue
-        new = totals.minus(known) if known else totals
+        if totals != known:
+            found[key] = _grown(totals.minus(known)) if known else totals
+    return found
+
+
+def _grown(new: T) -> T:
+    """Sums of values may go down, counts may not."""
+    for field in new.__struct_fields__:
+        value = getattr(new, field)
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
+        if any(part < 0 for part in parts if isinstance(part, int)):
+            raise RefusedError("shrinks", f"{field} went down")
+    return new
+
+
+def _merge(into: dict[Any, Any], new: Mapping[Any, Totals]) -> None:
+    for key, totals in new.items():
         present = into.get(key)
-        into[key] = present.plus(new) if present else new
+        into[key] = present.plus(totals) if present else totals

@@ -2,35 +2,37 @@
 
 A message waits at most `FLUSH_S` in memory. Dying with it loses nothing: the instance's next one contains it. Only the
 last message of an instance that ends has no next one, so that one asks for an answer, and gets it after the commit.
+What an SDK key can do to others here is bounded by ADR 0075.
 """
 
 import asyncio
 import contextlib
-from collections import defaultdict
 
-import msgspec
 import structlog
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
-from brownout.telemetry_units import SAMPLE
-from brownout.telemetry_wire import ENCODER, TelemetryMessage, decode
-from controlplane.background import beat
-from controlplane.clock import Clock
+from controlplane.background import beat, words
+from controlplane.buckets import Buckets
+from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
-from controlplane.telemetry import series, tables
+from controlplane.link import Heard
+from controlplane.telemetry import tables
+from controlplane.telemetry.boundary import RefusedError, Speaker, read_opening
 from controlplane.telemetry.exported import Exported
-from controlplane.telemetry.flag_use import Fresh
-from controlplane.telemetry.fold import Counted, Position, latest
+from controlplane.telemetry.folder import Folder
+from controlplane.telemetry.inbox import Inbox
+from controlplane.telemetry.quotas import Quotas
+from controlplane.telemetry.refusals import Refusals
 
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 2.0
 FOLD_S = 1.0
 """How long Postgres may take for all that waits."""
-MAX_WAITING = 20_000
-"""Messages kept while Postgres does not answer; the oldest instance's is dropped first, and comes again by itself."""
+GATHER_S = 0.02
+"""When an instance ends, others often end with it."""
+FOLDED_AT_ONCE = 2
+"""Environments. One that is slow, by its own flood, holds up its own only."""
 
 SUBJECT = "bot.*.*.*.m"
 QUEUE = "telemetry"
@@ -39,48 +41,60 @@ QUEUE = "telemetry"
 class Ingest:
     """`receive` takes messages, `run` folds them every FLUSH_S until cancelled, then once more."""
 
-    def __init__(self, database: Database, clock: Clock, exported: Exported | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        exported: Exported | None = None,
+        quotas: Quotas | None = None,
+        refusals: Refusals | None = None,
+        *,
+        monotonic: Monotonic = monotonic,
+    ) -> None:
+        quotas = quotas or Quotas()
         self._database = database
         self._clock = clock
-        self._waiting: dict[str, dict[Position, TelemetryMessage]] = defaultdict(dict)
-        self._replies: dict[str, list[Msg]] = defaultdict(list)
+        self._inbox = Inbox()
         self._urgent = asyncio.Event()
-        self._partitions: set[str] = set()
-        self._fresh = Fresh()
+        self._buckets = Buckets(quotas.bytes_per_minute, quotas.bytes_per_minute, monotonic)
         self.exported = exported or Exported()
+        self.refusals = refusals or Refusals()
+        self._folder = Folder(database, lambda: self._clock.now(), quotas, self.exported, self._refuse)
+        self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
-        self.refused = 0
-        self.folded = 0
         self.failing = ""
         """Why messages could not be folded the last time; empty when they could."""
 
-    async def receive(self, message: Msg) -> None:
-        """Handler for `SUBJECT`; the subject, not the payload, says which instance speaks."""
+    @property
+    def folded(self) -> int:
+        return self._folder.folded
+
+    @property
+    def refused(self) -> int:
+        return self.refusals.total.total()
+
+    async def receive(self, message: Heard) -> None:
+        """Handler for `SUBJECT`; the subject, not the payload, says who speaks. Only reads how the message begins."""
         self.received += 1
-        _, environment, _, instance, _ = message.subject.split(".", 4)
+        speaker = Speaker.of(message.subject)
         try:
-            decoded = decode(message.data)
-        except msgspec.DecodeError as error:
-            self.refused += 1
-            log.info("telemetry_refused", environment=environment, instance=instance, error=str(error))
+            self.take(speaker, message.data, message if message.asks else None)
+        except RefusedError as error:
+            self._refuse(speaker, error)
             return
-        if decoded.instance != instance:
-            self.refused += 1
-            return
-        self.add(environment, decoded)
-        if message.reply:
-            self._replies[environment].append(message)
+        if message.asks:
             self._urgent.set()
 
-    def add(self, environment: str, message: TelemetryMessage) -> None:
-        """Keeps the newest message of each instance until the next flush."""
-        waiting = self._waiting[environment]
-        position = Position(message.instance, message.start)
-        known = waiting.get(position)
-        if known is None or known.sequence < message.sequence:
-            waiting[position] = message
-        if len(waiting) > MAX_WAITING:
-            del waiting[next(iter(waiting))]
+    def take(self, speaker: Speaker, data: bytes, asks: Heard | None = None) -> None:
+        """Keeps the newest message of each instance until the next flush.
+
+        Raises:
+            RefusedError: it is no message of that speaker, or one too many of its key.
+        """
+        opening = read_opening(data, speaker)
+        if not self._buckets.take((speaker.environment, speaker.key), len(data)):
+            raise RefusedError("bytes_per_minute", "more than the key may send in a minute")
+        self._inbox.put(speaker, opening, data, asks)
 
     async def run(self) -> None:
         try:
@@ -89,6 +103,7 @@ class Ingest:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_S):
                         await self._urgent.wait()
+                        await asyncio.sleep(GATHER_S)
                 self._urgent.clear()
                 beat("telemetry.ingest", FOLD_S)
                 await self.flush()
@@ -97,58 +112,49 @@ class Ingest:
 
     async def flush(self) -> None:
         """Folds what waits; what cannot be written now waits for the next time."""
-        for environment in [name for name, waiting in self._waiting.items() if waiting]:
-            messages = self._waiting.pop(environment)
-            replies = self._replies.pop(environment, [])
-            try:
-                await self._fold(environment, messages)
-            except UnavailableError as error:
-                log.warning("telemetry_waits", environment=environment, messages=len(messages), error=error.message)
-                for message in messages.values():
-                    self.add(environment, message)
-                self.failing = error.message
-                continue
-            self.failing = ""
-            self.folded += len(messages)
-            for message_ in replies:
-                with contextlib.suppress(NatsError, OSError):
-                    await message_.respond(b"+")
+        self._trouble = ""
+        await asyncio.gather(*(self._flush(environment) for environment in self._inbox.environments()))
+        await self._write_refusals()
+        self.failing = self._trouble
 
-    async def _fold(self, environment: str, messages: dict[Position, TelemetryMessage]) -> None:
-        """One transaction: what is new since the cursors goes into the rollups, and the cursors move."""
-        now = self._clock.now()
-        await self._ensure_partition()
-        async with self._database.transaction() as connection:
-            await tables.lock_folding(connection, environment)
-            before = await tables.cursors(connection, environment, messages.keys())
-            counted = Counted()
-            newer: list[tuple[Position, int, bytes]] = []
-            for position, message in latest(messages.values()).items():
-                known = before.get(position)
-                if known is not None and known.sequence >= message.sequence:
-                    continue
-                counted.add(message, known)
-                newer.append((position, message.sequence, ENCODER.encode(message)))
-            if not newer:
-                return
-            for arm, measures in (await tables.add_bad_units(connection, environment, counted.bad_units, now)).items():
-                for measure in measures:
-                    counted.arms[arm].bad[measure] += 1
-            await tables.add_sample(connection, environment, counted.sample, SAMPLE, now)
-            wanted = series.keys(counted, now)
-            if wanted:
-                present = await tables.rollups(connection, environment, wanted)
-                await tables.put_rollups(connection, environment, series.merge(counted, present, now))
-            at, served = self._fresh.new(environment, counted.evaluations, now)
-            if served:
-                await tables.put_flag_uses(connection, environment, served, at)
-            await tables.advance_cursors(connection, environment, newer, now)
-        self._fresh.written(environment, served)
-        self.exported.add(environment, counted)
+    async def _flush(self, environment: str) -> None:
+        """Each key in turn, a batch at a time, as long as something waits that did when we began."""
+        async with self._busy:
+            turns = {key: self._inbox.waiting(environment, key) for key in self._inbox.keys(environment)}
+            while turns:
+                for key in list(turns):
+                    batch = self._inbox.take(environment, key)
+                    turns[key] -= len(batch)
+                    if turns[key] <= 0 or not batch:
+                        del turns[key]
+                    try:
+                        await self._folder.fold(environment, key, batch)
+                    except UnavailableError as error:
+                        log.warning(
+                            "telemetry_waits", environment=environment, messages=len(batch), error=error.message
+                        )
+                        for waiting in batch:
+                            self._inbox.put_back(waiting)
+                        turns.pop(key, None)
+                        self._trouble = words(error)
+                    except Exception as error:  # the next key's turn comes whatever this one's did
+                        log.exception("telemetry_not_folded", environment=environment, key=key)
+                        self._trouble = words(error)
+                    beat("telemetry.ingest", FOLD_S)
 
-    async def _ensure_partition(self) -> None:
-        day = f"{self._clock.now():%Y%m%d}"
-        if day not in self._partitions:
+    async def _write_refusals(self) -> None:
+        refusals = self.refusals.take()
+        if not refusals:
+            return
+        try:
             async with self._database.transaction() as connection:
-                await tables.make_partition(connection, self._clock.now())
-            self._partitions = {day}
+                await tables.put_refused(connection, refusals)
+        except UnavailableError as error:
+            self.refusals.put_back(refusals)
+            self._trouble = words(error)
+        except Exception as error:
+            log.exception("refusals_not_written")
+            self._trouble = words(error)
+
+    def _refuse(self, speaker: Speaker, error: RefusedError) -> None:
+        self.refusals.note(speaker, error, self._clock.now())

@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from controlplane.background import beat
+from controlplane.background import beat, words
 from controlplane.clock import Clock
 from controlplane.telemetry.exported import BOUNDS_S, Distribution, Family
 
@@ -47,7 +47,11 @@ class OtlpExport:
                 beat("otlp", EXPORT_S, trouble)
                 await asyncio.sleep(EXPORT_S)
                 beat("otlp", TIMEOUT_S)
-                trouble = "" if await self.export() else "the collector did not take the metrics"
+                try:
+                    trouble = "" if await self.export() else "the collector did not take the metrics"
+                except Exception as error:  # the next export may go well
+                    log.exception("otlp_not_exported")
+                    trouble = words(error)
         finally:
             self._exporter.shutdown()
 

@@ -1,12 +1,12 @@
 """The fleet's tables: where every instance was last, and how each commit spread. Written in batches, never per message."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
 from controlplane.database import ReadConnection, WriteConnection
-from controlplane.telemetry.fleet_state import Convergence, Head, Seen
+from controlplane.telemetry.fleet_state import LIVE_S, Convergence, Head, Seen
 from controlplane.telemetry.values import Delivery
 
 REWRITE_S = 60
@@ -20,14 +20,16 @@ async def put_instances(connection: WriteConnection, environment: str, seen: Seq
     """
     result = await connection.execute(
         text(
-            "INSERT INTO fleet_instance AS old SELECT :environment, i, s, v, e, r, t, f, l, c FROM"
-            " unnest(CAST(:instances AS text[]), CAST(:services AS text[]), CAST(:versions AS text[]),"
+            "INSERT INTO fleet_instance AS old (environment, instance, key, service, sdk_version, epoch, revision, state,"
+            " first_seen_at, last_seen_at, closed) SELECT :environment, i, k, s, v, e, r, t, f, l, c FROM"
+            " unnest(CAST(:keys AS text[]), CAST(:instances AS text[]), CAST(:services AS text[]), CAST(:versions AS text[]),"
             " CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]), CAST(:states AS text[]),"
             " CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]), CAST(:closeds AS boolean[]))"
-            " AS new(i, s, v, e, r, t, f, l, c) ON CONFLICT (environment, instance) DO UPDATE SET"
+            " AS new(k, i, s, v, e, r, t, f, l, c) ON CONFLICT (environment, instance) DO UPDATE SET"
             " service = excluded.service, sdk_version = excluded.sdk_version, epoch = excluded.epoch,"
             " revision = excluded.revision, state = excluded.state, last_seen_at = excluded.last_seen_at,"
-            " closed = excluded.closed WHERE old.last_seen_at < excluded.last_seen_at"
+            " closed = excluded.closed, key = excluded.key, first_seen_at = CASE WHEN old.key = excluded.key"
+            " THEN old.first_seen_at ELSE excluded.first_seen_at END WHERE old.last_seen_at < excluded.last_seen_at"
             " AND (old.last_seen_at < excluded.last_seen_at - make_interval(secs => :rewrite)"
             " OR (old.epoch, old.revision, old.state, old.closed)"
             " <> (excluded.epoch, excluded.revision, excluded.state, excluded.closed))"
@@ -35,6 +37,7 @@ async def put_instances(connection: WriteConnection, environment: str, seen: Seq
         {
             "environment": environment,
             "rewrite": REWRITE_S,
+            "keys": [s.key for s in seen],
             "instances": [s.instance for s in seen],
             "services": [s.service for s in seen],
             "versions": [s.sdk_version for s in seen],
@@ -89,10 +92,23 @@ async def known_instances(connection: ReadConnection, since: datetime) -> list[t
                 row.last_seen_at.timestamp(),
                 row.last_seen_at.timestamp(),
                 row.closed,
+                key=row.key,
             ),
         )
         for row in rows
     ]
+
+
+async def live(connection: ReadConnection, environment: str, now: datetime) -> int:
+    """Instances whose presence was written lately: what every replica agrees on."""
+    rows = await connection.execute(
+        text(
+            "SELECT count(*) FROM fleet_instance WHERE environment = :environment AND NOT closed"
+            " AND last_seen_at >= :since"
+        ),
+        {"environment": environment, "since": now - timedelta(seconds=LIVE_S + REWRITE_S)},
+    )
+    return int(rows.scalar_one())
 
 
 async def told_laggards(connection: ReadConnection) -> dict[str, list[str]]:

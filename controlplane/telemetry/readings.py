@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
+import msgspec
+
 from brownout.telemetry_units import SAMPLE
 from brownout.telemetry_wire import ArmTotals, RequestKey, RequestTotals
 from controlplane.database import ReadConnection
-from controlplane.telemetry import series, tables
+from controlplane.telemetry import arm_tables, presence, series, tables
 
 
 def minute(instant: datetime) -> datetime:
@@ -13,22 +15,50 @@ def minute(instant: datetime) -> datetime:
     return series.floor(instant, series.FINE_S)
 
 
+class Witness(msgspec.Struct, frozen=True):
+    """What one instance has shown of a stage since `first_at`, by variant, and when its presence was heard."""
+
+    key: str
+    instance: str
+    arms: dict[str, ArmTotals]
+    first_at: datetime
+    last_at: datetime
+    seen_from: datetime | None
+    seen_until: datetime | None
+
+
 async def arms(
     connection: ReadConnection, environment: str, rule: str, *, since: datetime, until: datetime
-) -> dict[datetime, dict[str, ArmTotals]]:
-    """By minute, what became of each variant that the rollout's `rule` served."""
+) -> dict[datetime, dict[str, dict[str, ArmTotals]]]:
+    """By minute and SDK key, what became of each variant that the rollout's `rule` served."""
     rows = await tables.rollups_between(
         connection, environment, "arm", step_s=series.FINE_S, since=since, until=until, prefix=rule + series.SEPARATOR
     )
-    found: dict[datetime, dict[str, ArmTotals]] = {}
+    found: dict[datetime, dict[str, dict[str, ArmTotals]]] = {}
     for row in rows:
-        found.setdefault(row.at, {})[series.arm_key(row.series).variant] = series.decode_arm(row.totals)
+        _, variant, key = series.arm_series(row.series)
+        found.setdefault(row.at, {}).setdefault(key, {})[variant] = series.decode_arm(row.totals)
     return found
+
+
+async def witnesses(connection: ReadConnection, environment: str, rule: str) -> tuple[Witness, ...]:
+    """Every instance that has reported on the rule."""
+    rows = await arm_tables.witnesses(connection, environment, rule)
+    return tuple(
+        Witness(row.key, row.instance, series.decode_arms(row.arms), row.first_at, row.last_at, row.seen_from,
+                row.seen_until)
+        for row in rows
+    )  # fmt: skip
+
+
+async def live(connection: ReadConnection, environment: str, now: datetime) -> int:
+    """Instances whose presence was written lately, whichever replica heard it."""
+    return await presence.live(connection, environment, now)
 
 
 async def sampled(connection: ReadConnection, environment: str, rule: str) -> dict[str, int]:
     """Units by variant, in a sample of at most brownout.telemetry_units.SAMPLE of all that `rule` served."""
-    return await tables.sample(connection, environment, rule, SAMPLE)
+    return await arm_tables.sample(connection, environment, rule, SAMPLE)
 
 
 async def requests(

@@ -5,12 +5,20 @@ A series' name is its labels joined by U+001F, most significant first, so a pref
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from brownout.telemetry_wire import ArmKey, ArmTotals, CustomKey, CustomTotals, EvaluationKey, RequestKey, RequestTotals
+from brownout.telemetry_wire import (
+    LARGEST_SUM,
+    ArmTotals,
+    CustomKey,
+    CustomTotals,
+    EvaluationKey,
+    RequestKey,
+    RequestTotals,
+)
 from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.tables import RollupKey
 
@@ -45,8 +53,16 @@ def custom_key(series: str) -> CustomKey:
     return CustomKey(*series.split(SEPARATOR))
 
 
-def arm_key(series: str) -> ArmKey:
-    return ArmKey(*series.split(SEPARATOR))
+class ArmSeries(NamedTuple):
+    """Evidence of a rollout is kept apart by SDK key: none of them may decide alone (ADR 0075)."""
+
+    rule: str
+    variant: str
+    key: str
+
+
+def arm_series(series: str) -> ArmSeries:
+    return ArmSeries(*series.split(SEPARATOR))
 
 
 def shard(flag: str) -> str:
@@ -58,24 +74,26 @@ decode_count = _COUNT.decode
 decode_request = _REQUEST.decode
 decode_custom = _CUSTOM.decode
 decode_arm = _ARM.decode
+decode_arms = msgspec.msgpack.Decoder(dict[str, ArmTotals]).decode
+encode = _ENCODER.encode
 
 
 def floor(instant: datetime, step_s: int) -> datetime:
     return datetime.fromtimestamp(instant.timestamp() // step_s * step_s, UTC)
 
 
-def merge(counted: Counted, present: Mapping[RollupKey, bytes], now: datetime) -> dict[RollupKey, bytes]:
-    """The rows after folding `counted` in, given those of `keys(counted, now)` that exist."""
+def merge(counted: Counted, key: str, present: Mapping[RollupKey, bytes], now: datetime) -> dict[RollupKey, bytes]:
+    """The rows after folding in what was `counted` with the SDK key `key`, given those of `keys` that exist."""
     rows: dict[RollupKey, bytes] = {}
-    for key, value in _values(counted, now):
-        before = present.get(key)
-        rows[key] = _ENCODER.encode(_sum(key.kind, before, value) if before is not None else value)
+    for row, value in _values(counted, key, now):
+        before = present.get(row)
+        rows[row] = _ENCODER.encode(_sum(row.kind, before, value) if before is not None else value)
     return rows
 
 
-def keys(counted: Counted, now: datetime) -> list[RollupKey]:
+def keys(counted: Counted, key: str, now: datetime) -> list[RollupKey]:
     """The rows that folding `counted` touches."""
-    return [key for key, _ in _values(counted, now)]
+    return [row for row, _ in _values(counted, key, now)]
 
 
 def _sum(kind: str, before: bytes, value: object) -> object:
@@ -88,14 +106,14 @@ def _sum(kind: str, before: bytes, value: object) -> object:
     if isinstance(value, dict):
         merged = decode_evaluations(before)
         for key, n in value.items():
-            merged[key] = merged.get(key, 0) + n
+            merged[key] = min(LARGEST_SUM, merged.get(key, 0) + n)
         return merged
     if isinstance(value, int):
-        return decode_count(before) + value
+        return min(LARGEST_SUM, decode_count(before) + value)
     raise TypeError(kind)
 
 
-def _values(counted: Counted, now: datetime) -> Iterable[tuple[RollupKey, object]]:
+def _values(counted: Counted, key: str, now: datetime) -> Iterable[tuple[RollupKey, object]]:
     fine, coarse = floor(now, FINE_S), floor(now, COARSE_S)
     both: list[tuple[Kind, Mapping[Any, object]]] = [
         ("request", counted.requests),
@@ -107,7 +125,7 @@ def _values(counted: Counted, now: datetime) -> Iterable[tuple[RollupKey, object
             yield RollupKey(kind, FINE_S, fine, name(labels)), totals
             yield RollupKey(kind, COARSE_S, coarse, name(labels)), totals
     for arm, totals in counted.arms.items():
-        yield RollupKey("arm", FINE_S, fine, name(arm)), totals
+        yield RollupKey("arm", FINE_S, fine, name((*arm, key))), totals
     shards: dict[str, dict[EvaluationKey, int]] = {}
     for evaluation, n in counted.evaluations.items():
         shards.setdefault(shard(evaluation.flag), {})[evaluation] = n

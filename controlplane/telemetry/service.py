@@ -5,24 +5,27 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
-from nats.aio.msg import Msg
 
-from controlplane.access.actor import Actor, readable
-from controlplane.background import beat
+from controlplane.access.actor import Action, Actor, authorize, readable
+from controlplane.background import beat, words
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
+from controlplane.link import Heard
 from controlplane.store import Store
 from controlplane.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
-from controlplane.telemetry.exported import Family
+from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.lag import LagAlerts, Notify
 from controlplane.telemetry.log import Log
 from controlplane.telemetry.prices import Prices
+from controlplane.telemetry.quotas import Quotas
+from controlplane.telemetry.refusals import Refusals
 from controlplane.telemetry.signals import Signals
+from controlplane.telemetry.values import RefusedList
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +38,7 @@ class Link(Protocol):
     """What telemetry needs of the connection to NATS: subscriptions that come back when it does."""
 
     async def subscribe(
-        self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+        self, subject: str, handler: Callable[[Heard], Awaitable[None]], *, queue: str = ""
     ) -> object: ...
 
 
@@ -52,12 +55,20 @@ class Telemetry:
         *,
         notify: Notify | None = None,
         log: Log | None = None,
+        folding: Database | None = None,
+        quotas: Quotas | None = None,
+        metrics_series: int = MAX_SERIES,
     ) -> None:
-        self._database = database
+        """`folding` is the pool for what runs in the background, so that no page and no commit waits for it."""
+        folding = folding or database
+        self._database = folding
+        self._reading = database
         self._clock = clock
         self._retention_days = retention_days
-        self.ingest = Ingest(database, clock)
-        self.fleet = Fleet(database, clock, LagAlerts(database, clock, notify) if notify else None, log)
+        refusals = Refusals()
+        alerts = LagAlerts(folding, clock, notify) if notify else None
+        self.ingest = Ingest(folding, clock, Exported(metrics_series), quotas, refusals)
+        self.fleet = Fleet(folding, clock, alerts, quotas, refusals, log=log)
         self.signals = Signals(database, store, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 
@@ -66,7 +77,13 @@ class Telemetry:
         shown = readable(actor, list(self.fleet.environments()))
         live = {name: self.fleet.live(name) for name in shown}
         lagging = {name: len(self.fleet.lagging(name)) for name in shown}
-        return self.ingest.exported.families(shown, live, lagging)
+        return self.ingest.exported.families(shown, live, lagging, self.ingest.refusals.total)
+
+    async def refused(self, actor: Actor, environment: str) -> RefusedList:
+        """What SDKs sent and nobody counted, in the last day."""
+        authorize(actor, Action.READ, environment)
+        async with self._reading.reading() as connection:
+            return RefusedList(await tables.refused(connection, environment, self._clock.now()))
 
     def live_services(self, actor: Actor, environment: str) -> list[str]:
         """The service of each live instance."""
@@ -95,6 +112,7 @@ class Telemetry:
     async def _clean(self) -> None:
         while True:
             beat("telemetry.cleaning", CLEANING_S)
+            trouble = ""
             try:
                 async with self._database.transaction() as connection:
                     dropped = await tables.drop_older(connection, self._clock.now(), self._retention_days)
@@ -102,5 +120,9 @@ class Telemetry:
                     log.info("telemetry_expired", partitions=dropped)
             except UnavailableError as error:
                 log.warning("telemetry_not_cleaned", error=error.message)
-            beat("telemetry.cleaning", CLEAN_EVERY_S)
+                trouble = words(error)
+            except Exception as error:
+                log.exception("telemetry_not_cleaned")
+                trouble = words(error)
+            beat("telemetry.cleaning", CLEAN_EVERY_S, trouble)
             await asyncio.sleep(CLEAN_EVERY_S)

@@ -1,20 +1,24 @@
 """Every statement on the telemetry tables. They are operational state: none of it decides what an SDK serves."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import text
 
-from brownout.telemetry_wire import ArmKey, TelemetryMessage, decode
 from controlplane.database import ReadConnection, WriteConnection
 from controlplane.telemetry.fold import Position
+from controlplane.telemetry.refusals import Refusal
+from controlplane.telemetry.values import Refused
 
 FOLD_LOCK = 0x666F6C64
 """With the environment's hash: replicas fold one after the other, so nobody merges into what another is writing."""
 
 FLAG_USE_DAYS = 400
 """A flag that nobody asked about for so long counts as never asked about."""
+
+
+REFUSED_SHOWN = timedelta(days=1)
 
 
 class RollupKey(NamedTuple):
@@ -34,21 +38,50 @@ async def lock_folding(connection: WriteConnection, environment: str) -> None:
 
 async def cursors(
     connection: ReadConnection, environment: str, positions: Collection[Position]
-) -> dict[Position, TelemetryMessage]:
-    """The messages up to which these instances are folded."""
+) -> dict[Position, bytes]:
+    """The messages, encoded, up to which these instances are folded."""
     rows = await connection.execute(
         text(
-            "SELECT message FROM telemetry_cursor JOIN unnest(CAST(:instances AS text[]), CAST(:starts AS bigint[]))"
-            " AS wanted(instance, start) USING (instance, start) WHERE environment = :environment"
+            "SELECT key, instance, start, message FROM telemetry_cursor JOIN unnest(CAST(:keys AS text[]),"
+            " CAST(:instances AS text[]), CAST(:starts AS bigint[])) AS wanted(key, instance, start)"
+            " USING (key, instance, start) WHERE environment = :environment"
         ),
-        {
-            "environment": environment,
-            "instances": [position.instance for position in positions],
-            "starts": [position.start for position in positions],
-        },
+        {"environment": environment, **_positions(positions)},
     )
-    messages = [decode(row.message) for row in rows]
-    return {Position(message.instance, message.start): message for message in messages}
+    return {Position(row.key, row.instance, row.start): row.message for row in rows}
+
+
+async def starts(connection: ReadConnection, environment: str, key: str, instances: Collection[str]) -> dict[str, int]:
+    """How many counters of these instances are known."""
+    rows = await connection.execute(
+        text(
+            "SELECT instance, count(*) AS n FROM telemetry_cursor WHERE environment = :environment AND key = :key"
+            " AND instance = ANY(CAST(:instances AS text[])) GROUP BY instance"
+        ),
+        {"environment": environment, "key": key, "instances": list(instances)},
+    )
+    return {row.instance: row.n for row in rows}
+
+
+async def make_room(
+    connection: WriteConnection, environment: str, key: str, *, limit: int, wanted: int, idle_since: datetime
+) -> int:
+    """How many of `wanted` new cursors the key may have. Those idle since so long give way, the longest idle first."""
+    place = {"environment": environment, "key": key}
+    count = text("SELECT count(*) FROM telemetry_cursor WHERE environment = :environment AND key = :key")
+    present: int = (await connection.execute(count, place)).scalar_one()
+    if present + wanted <= limit:
+        return wanted
+    await connection.execute(
+        text(
+            "DELETE FROM telemetry_cursor WHERE environment = :environment AND key = :key AND (instance, start) IN ("
+            "SELECT instance, start FROM telemetry_cursor WHERE environment = :environment AND key = :key"
+            " AND updated_at < :idle_since ORDER BY updated_at LIMIT :excess)"
+        ),
+        {**place, "idle_since": idle_since, "excess": present + wanted - limit},
+    )
+    left: int = (await connection.execute(count, place)).scalar_one()
+    return max(0, min(wanted, limit - left))
 
 
 async def advance_cursors(
@@ -58,21 +91,53 @@ async def advance_cursors(
     rows = list(messages)
     await connection.execute(
         text(
-            "INSERT INTO telemetry_cursor (environment, instance, start, sequence, message, updated_at)"
-            " SELECT :environment, i, b, s, m, :now FROM unnest(CAST(:instances AS text[]), CAST(:starts AS bigint[]),"
-            " CAST(:sequences AS bigint[]), CAST(:messages AS bytea[])) AS new(i, b, s, m)"
-            " ON CONFLICT (environment, instance, start)"
+            "INSERT INTO telemetry_cursor (environment, key, instance, start, sequence, message, updated_at)"
+            " SELECT :environment, k, i, b, s, m, :now FROM unnest(CAST(:keys AS text[]), CAST(:instances AS text[]),"
+            " CAST(:starts AS bigint[]), CAST(:sequences AS bigint[]), CAST(:messages AS bytea[])) AS new(k, i, b, s, m)"
+            " ON CONFLICT (environment, key, instance, start)"
             " DO UPDATE SET sequence = excluded.sequence, message = excluded.message, updated_at = excluded.updated_at"
         ),
         {
             "environment": environment,
             "now": now,
-            "instances": [position.instance for position, _, _ in rows],
-            "starts": [position.start for position, _, _ in rows],
             "sequences": [sequence for _, sequence, _ in rows],
             "messages": [message for _, _, message in rows],
+            **_positions([position for position, _, _ in rows]),
         },
     )
+
+
+def _positions(positions: Collection[Position]) -> dict[str, list[object]]:
+    return {
+        "keys": [position.key for position in positions],
+        "instances": [position.instance for position in positions],
+        "starts": [position.start for position in positions],
+    }
+
+
+async def admit_series(
+    connection: WriteConnection, environment: str, key: str, kind: str, *, day: date, wanted: Sequence[int], limit: int
+) -> set[int]:
+    """All that the key uses on that day, having added the first of `wanted`, as many as there is room for."""
+    place = {"environment": environment, "key": key, "day": day, "kind": kind}
+    rows = await connection.execute(
+        text(
+            "SELECT series FROM telemetry_series"
+            " WHERE environment = :environment AND key = :key AND day = :day AND kind = :kind"
+        ),
+        place,
+    )
+    known = set(rows.scalars())
+    added = [one for one in wanted if one not in known][: max(0, limit - len(known))]
+    if added:
+        await connection.execute(
+            text(
+                "INSERT INTO telemetry_series (environment, key, day, kind, series)"
+                " SELECT :environment, :key, :day, :kind, unnest(CAST(:series AS bigint[]))"
+            ),
+            {**place, "series": added},
+        )
+    return known.union(added)
 
 
 async def rollups(connection: ReadConnection, environment: str, keys: Sequence[RollupKey]) -> dict[RollupKey, bytes]:
@@ -202,84 +267,32 @@ async def counted_since(connection: ReadConnection, environment: str) -> datetim
     return found
 
 
-async def add_bad_units(
-    connection: WriteConnection, environment: str, found: dict[ArmKey, set[tuple[int, int]]], now: datetime
-) -> dict[ArmKey, list[int]]:
-    """Remembers units that became bad; answers the indices of measures of those that nobody had reported before."""
-    rows = [(key.rule, key.variant, unit, measure) for key, units in found.items() for unit, measure in sorted(units)]
-    if not rows:
-        return {}
-    added = await connection.execute(
-        text(
-            "INSERT INTO rollout_bad_unit (environment, rule, variant, unit, measure, at)"
-            " SELECT :environment, r, v, u, m, :now FROM unnest(CAST(:rules AS text[]), CAST(:variants AS text[]),"
-            " CAST(:units AS bigint[]), CAST(:measures AS smallint[])) AS new(r, v, u, m)"
-            " ON CONFLICT DO NOTHING RETURNING rule, variant, measure"
-        ),
-        {
-            "environment": environment,
-            "now": now,
-            "rules": [row[0] for row in rows],
-            "variants": [row[1] for row in rows],
-            "units": [row[2] for row in rows],
-            "measures": [row[3] for row in rows],
-        },
-    )
-    new: dict[ArmKey, list[int]] = {}
-    for row in added:
-        new.setdefault(ArmKey(row.rule, row.variant), []).append(row.measure)
-    return new
+async def put_refused(connection: WriteConnection, refusals: Sequence[Refusal]) -> None:
+    """Adds to what was refused of late; a day without a refusal begins anew."""
+    for one in refusals:
+        await connection.execute(
+            text(
+                "INSERT INTO telemetry_refused AS old (environment, key, reason, messages, instance, first_at, last_at)"
+                " VALUES (:environment, :key, :reason, :messages, :instance, :at, :at)"
+                " ON CONFLICT (environment, key, reason) DO UPDATE SET instance = excluded.instance,"
+                " messages = excluded.messages + CASE WHEN old.last_at < :old THEN 0 ELSE old.messages END,"
+                " first_at = CASE WHEN old.last_at < :old THEN excluded.first_at ELSE old.first_at END,"
+                " last_at = greatest(old.last_at, excluded.last_at)"
+            ),
+            {**one._asdict(), "old": one.at - REFUSED_SHOWN},
+        )
 
 
-async def add_sample(
-    connection: WriteConnection, environment: str, found: dict[ArmKey, set[int]], size: int, now: datetime
-) -> None:
-    """Merges sampled units, keeping at least the `size` smallest hashes of each rule."""
-    by_rule: dict[str, list[tuple[int, str]]] = {}
-    for key, units in found.items():
-        by_rule.setdefault(key.rule, []).extend((unit, key.variant) for unit in units)
-    for rule, candidates in by_rule.items():
-        last = await _last_sampled(connection, environment, rule, size)
-        wanted = sorted(unit for unit in candidates if last is None or unit[0] < last)[:size]
-        if wanted:
-            await connection.execute(
-                text(
-                    "INSERT INTO rollout_sample (environment, rule, variant, unit, at)"
-                    " SELECT :environment, :rule, v, u, :now FROM unnest(CAST(:variants AS text[]),"
-                    " CAST(:units AS bigint[])) AS new(v, u) ON CONFLICT DO NOTHING"
-                ),
-                {
-                    "environment": environment,
-                    "rule": rule,
-                    "now": now,
-                    "variants": [variant for _, variant in wanted],
-                    "units": [unit for unit, _ in wanted],
-                },
-            )
-
-
-async def _last_sampled(connection: ReadConnection, environment: str, rule: str, size: int) -> int | None:
-    """The largest hash that still matters; None while there is room."""
+async def refused(connection: ReadConnection, environment: str, now: datetime) -> list[Refused]:
+    """Of the last day, the latest first."""
     rows = await connection.execute(
         text(
-            "SELECT unit FROM rollout_sample WHERE environment = :environment AND rule = :rule"
-            " ORDER BY unit OFFSET :last LIMIT 1"
+            "SELECT key, reason, messages, instance, first_at, last_at FROM telemetry_refused"
+            " WHERE environment = :environment AND last_at >= :since ORDER BY last_at DESC, key, reason LIMIT 100"
         ),
-        {"environment": environment, "rule": rule, "last": size - 1},
+        {"environment": environment, "since": now - REFUSED_SHOWN},
     )
-    return rows.scalar_one_or_none()
-
-
-async def sample(connection: ReadConnection, environment: str, rule: str, size: int) -> dict[str, int]:
-    """Sampled units by variant: of the `size` smallest hashes."""
-    rows = await connection.execute(
-        text(
-            "SELECT variant, count(*) AS units FROM (SELECT variant FROM rollout_sample WHERE environment = :environment"
-            " AND rule = :rule ORDER BY unit LIMIT :size) AS smallest GROUP BY variant"
-        ),
-        {"environment": environment, "rule": rule, "size": size},
-    )
-    return {row.variant: row.units for row in rows}
+    return [Refused(*row) for row in rows]
 
 
 async def make_partition(connection: WriteConnection, day: datetime) -> None:
@@ -310,11 +323,16 @@ async def drop_older(connection: WriteConnection, now: datetime, retention_days:
     for statement in (
         "DELETE FROM rollout_bad_unit WHERE at < :oldest",
         "DELETE FROM rollout_sample WHERE at < :oldest",
+        "DELETE FROM rollout_evidence WHERE last_at < :oldest",
+        "DELETE FROM telemetry_refused WHERE last_at < :oldest",
         "DELETE FROM fleet_convergence WHERE published_at < :oldest",
     ):
         await connection.execute(text(statement), {"oldest": oldest})
     await connection.execute(
         text("DELETE FROM flag_use WHERE last_at < :old"), {"old": now - timedelta(days=FLAG_USE_DAYS)}
+    )
+    await connection.execute(
+        text("DELETE FROM telemetry_series WHERE day < :day"), {"day": (now - timedelta(days=1)).date()}
     )
     await connection.execute(
         text("DELETE FROM telemetry_cursor WHERE updated_at < :old"), {"old": now - timedelta(days=2)}

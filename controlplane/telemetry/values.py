@@ -95,6 +95,21 @@ class InstanceView(msgspec.Struct, frozen=True):
     lagging: bool
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """Messages that came with one SDK key and were not counted. `key` is its fingerprint, `instance` the last sender."""
+
+    key: str
+    reason: str
+    messages: int
+    instance: str
+    first_at: datetime
+    last_at: datetime
+
+
+class RefusedList(msgspec.Struct, frozen=True):
+    items: list[Refused]
+
+
 class Instances(msgspec.Struct, frozen=True):
     """Laggards first; `next` is the following page's `after`."""
 

@@ -30,6 +30,7 @@ from controlplane.web.visit import Viewer, Visit
 log = structlog.get_logger(__name__)
 
 TICK_S = 5.0
+RESTART_S = 1.0
 KEEP_ALIVE_S = 10.0
 """The page waits 2.5 times as long (ui/static/js/live.js) before it says that it is not live."""
 MAX_S = 600.0
@@ -80,7 +81,10 @@ class Board:
         """Looks at once, when it last did before `revision`: a page must not be taken back to before its own commit."""
         async with self._looking:
             if self.html and self.revision < revision:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:  # the page is live, if a look behind: its board looks again by itself
+                    log.exception("board_not_drawn", environment=self._environment)
 
     async def wait(self, seen: int, timeout_s: float) -> bool:
         """Whether there is something newer than version `seen`, waiting for it a while."""
@@ -91,6 +95,15 @@ class Board:
         return self.version != seen
 
     async def _follow(self) -> None:
+        """Goes on whatever one look finds: the next change, or TICK_S, is another."""
+        while True:
+            try:
+                await self._follow_events()
+            except Exception:
+                log.exception("board_lost_its_events", environment=self._environment)
+            await asyncio.sleep(RESTART_S)
+
+    async def _follow_events(self) -> None:
         events = self._viewer.services.telemetry.fleet.events(ACTOR, self._environment)
         following = asyncio.ensure_future(anext(events))
         turning = asyncio.ensure_future(self._viewer.services.health.changed())
@@ -107,6 +120,8 @@ class Board:
                         await self._look()
                 except BrownoutError as error:
                     log.warning("board_not_drawn", environment=self._environment, error=error.message)
+                except Exception:
+                    log.exception("board_not_drawn", environment=self._environment)
         finally:
             following.cancel()
             turning.cancel()
@@ -146,8 +161,7 @@ class LiveBoards:
         ends = asyncio.get_running_loop().time() + MAX_S
         try:
             yield b"retry: 2000\n\n"
-            with suppress(BrownoutError):
-                await board.catch_up(shown)
+            await board.catch_up(shown)
             while asyncio.get_running_loop().time() < ends:
                 if not (board.version and board.version != seen) and not await board.wait(board.version, KEEP_ALIVE_S):
                     yield _event("here", "still")

@@ -25,6 +25,7 @@ from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.request import ActivationRequest
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
+from controlplane.telemetry.boundary import Speaker
 from tests.support import SECRET_KEY
 
 pytestmark = pytest.mark.anyio
@@ -146,9 +147,7 @@ async def test_its_telemetry_lands_in_the_right_minute(world: World) -> None:
     telemetry.record(RequestKey("support-reply", "haiku", "small", ""), Report())
     message = telemetry.message()
     assert message is not None
-    from brownout.telemetry_wire import decode
-
-    world.wrong.telemetry.ingest.add(world.environment, decode(message))
+    world.wrong.telemetry.ingest.take(Speaker(world.environment, "key", "i-1"), message)
     await world.wrong.telemetry.ingest.flush()
     found = await world.postgres.fetch("SELECT at FROM telemetry_rollup WHERE step_s = 60")
     assert found

@@ -23,7 +23,10 @@ from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.service import Rollouts
 from controlplane.rollouts.values import RolloutView
 from controlplane.store import SigningKeys, Store
+from controlplane.telemetry import presence
+from controlplane.telemetry.fleet_state import Head, Seen
 from controlplane.telemetry.ingest import Ingest
+from tests.support import take
 
 ME = system_actor("test")
 ENVIRONMENT = "production"
@@ -114,13 +117,22 @@ class World:
             self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
         message = self.instance._collect(True)
         assert message is not None
-        self.ingest.add(ENVIRONMENT, decode(message))
+        await self.present()
+        take(self.ingest, ENVIRONMENT, decode(message))
         await self.ingest.flush()
 
     def pass_time(self, seconds: float) -> None:
         self.clock.at += timedelta(seconds=seconds)
 
+    async def present(self) -> None:
+        """The instance is heard of: since it was first, until now."""
+        at = self.clock.at.timestamp()
+        seen = Seen(self.instance.name, "support", "0.1.0", Head(1, 1), "LIVE", 0.0, at, at, at, key="key")
+        async with self.database.transaction() as connection:
+            await presence.put_instances(connection, ENVIRONMENT, [seen])
+
     async def tick(self) -> None:
+        await self.present()
         for engine in self.engines:
             await engine.tick()
 

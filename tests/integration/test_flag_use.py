@@ -12,6 +12,7 @@ from controlplane.database import Database
 from controlplane.telemetry import tables
 from controlplane.telemetry.flag_use import FlagsServed, FlagUses, Served
 from controlplane.telemetry.ingest import Ingest
+from tests.support import take
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def fold(ingest: Ingest, telemetry: Telemetry, *served: tuple[str, str]) -
         telemetry.count_evaluation(EvaluationKey(flag, variant, "STATIC"), 1)
     message = telemetry.message(final=True)
     assert message is not None
-    ingest.add("production", decode(message))
+    take(ingest, "production", decode(message))
     await ingest.flush()
 
 

@@ -12,7 +12,8 @@ from controlplane.link import Link
 from controlplane.publish import Pace, Published
 from controlplane.publish.jetstream import JetStream
 from controlplane.publish.snapshots import Snapshots
-from controlplane.store import SigningKeys, State, Store
+from controlplane.publish.trust import Trust
+from controlplane.store import SigningKey, SigningKeys, State, Store
 from controlplane.tasks import end
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
 
@@ -220,13 +221,15 @@ async def test_a_snapshot_is_only_ensured_when_no_older_one_came_in_between(
     try:
         await link.wait_up()
         jetstream = JetStream(link)
-        other = Snapshots(environment, jetstream, cast("Store", EarlierStore(bare_store)), signing_keys, 1)
+        other = Snapshots(
+            environment, jetstream, cast("Store", EarlierStore(bare_store)), Trust(environment, signing_keys), 1
+        )
         slow = SlowStore(bare_store, other.replace)
-        snapshots = Snapshots(environment, jetstream, cast("Store", slow), signing_keys, 1)
+        snapshots = Snapshots(environment, jetstream, cast("Store", slow), Trust(environment, signing_keys), 1)
 
         assert not await snapshots.ensure(1, 2)
 
-        quick = Snapshots(environment, jetstream, bare_store, signing_keys, 1)
+        quick = Snapshots(environment, jetstream, bare_store, Trust(environment, signing_keys), 1)
         assert await quick.ensure(1, 2)
     finally:
         await end(running)
@@ -247,7 +250,7 @@ async def test_a_replica_is_silent_while_another_beats(
         await plane.commit(environment, put("beta"))
         await ears.heartbeat()
         for _ in range(15):
-            await _beat(ears, environment, revision=1)
+            await _beat(ears, environment, revision=1, key=await plane.keys.current(environment))
             await asyncio.sleep(0.2)
     heard = [ears.heartbeats.get_nowait() for _ in range(ears.heartbeats.qsize())]
     assert [beat.ts for beat in heard] == [0] * 15
@@ -256,13 +259,24 @@ async def test_a_replica_is_silent_while_another_beats(
 async def test_a_beat_that_is_behind_silences_nobody(plane: Replica, ears: Listener, environment: str) -> None:
     await plane.commit(environment, put("beta", "u-1"))
     for _ in range(3):
-        await _beat(ears, environment, revision=0)
+        await _beat(ears, environment, revision=0, key=await plane.keys.current(environment))
         assert (await ears.heartbeat(lambda beat: beat.ts > 0 and beat.rev == 1)).ep == 1
 
 
-async def _beat(ears: Listener, environment: str, revision: int) -> None:
-    beat = wire.Heartbeat(1, environment, 1, revision, ts=0)
-    await ears.client.publish(ears.subjects.heartbeat, msgspec.json.encode(beat))
+async def test_a_beat_that_nobody_of_us_signed_silences_nobody(
+    plane: Replica, ears: Listener, environment: str
+) -> None:
+    await plane.commit(environment, put("beta", "u-1"))
+    await ears.heartbeat(lambda beat: beat.rev == 1)
+    for _ in range(3):
+        await _beat(ears, environment, revision=2**40, key=None)
+        assert (await ears.heartbeat(lambda beat: beat.ts > 0)).rev == 1
+
+
+async def _beat(ears: Listener, environment: str, revision: int, key: SigningKey | None) -> None:
+    payload = msgspec.json.encode(wire.Heartbeat(1, environment, 1, revision, ts=0))
+    headers = {wire.SIGNATURE_HEADER: key.sign("heartbeat", environment, payload)} if key else None
+    await ears.client.publish(ears.subjects.heartbeat, payload, headers=headers)
 
 
 async def test_a_new_signing_key_can_be_learned_before_it_is_met(

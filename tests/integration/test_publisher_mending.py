@@ -21,7 +21,7 @@ from controlplane.publish import Pace, Parts, mend
 from controlplane.publish.parts import Position
 from controlplane.publish.publisher import Publisher
 from controlplane.store import SigningKeys, Store
-from tests.integration.publishing import Listener, listener, put, replica, until
+from tests.integration.publishing import PATIENT, Listener, listener, put, replica, until
 from tests.support import SECRET_KEY
 
 pytestmark = pytest.mark.anyio
@@ -289,3 +289,94 @@ async def test_what_went_out_before_another_replica_fenced_is_not_the_head(
     assert publisher.position() == (1, 120)
     publisher._logged = Position(1_800_000_000, 111)
     assert publisher.position() == (1_800_000_000, 111)
+
+
+@pytest.mark.parametrize("what", ["unreadable", "empty", "forged"])
+async def test_a_manifest_that_is_not_ours_is_absent(
+    database_url: str, nats_server: EmbeddedNats, environment: str, ears: Listener, what: str
+) -> None:
+    """The publisher replaces it and goes on; it neither crashes nor opens an epoch for it."""
+    forged = wire.Manifest(1, environment, 2**60, 2**60, "0" * 32, 1, "evil", 1, "0" * 64)
+    payload = {"unreadable": b"+", "empty": b"", "forged": msgspec.json.encode(forged)}[what]
+    with capture_logs() as told:
+        async with replica(database_url, nats_server.url) as plane:
+            await plane.commit(environment, put("beta", "1"))
+            genuine = await until(ears.manifest)
+            await ears.client.request(ears.subjects.manifest, payload)  # answered when it lies there
+
+            async def replaced() -> wire.Manifest | None:
+                body = msgspec.json.encode({"last_by_subj": ears.subjects.manifest})
+                stream = ears.subjects.snapshot_stream
+                message = await ears.client.request(f"$JS.API.DIRECT.GET.{stream}", body)
+                return None if message.data == payload else await ears.manifest()
+
+            manifest = await until(replaced)
+            assert (manifest.ep, manifest.rev) == (genuine.ep, 1)
+            assert await ears.snapshot(manifest)
+            assert await plane.commit(environment, put("beta", "2")) == 2
+            assert await ears.revisions(2) == [1, 2]
+            assert (await plane.store.head(environment)).epoch == genuine.ep
+            assert plane.service.health()[0].counters.strange > 0
+    assert not [line for line in told if line["event"] == "publisher_crashed"]
+
+
+async def test_what_has_no_business_in_the_streams_is_removed_and_a_damaged_snapshot_made_anew(
+    database_url: str, nats_server: EmbeddedNats, environment: str, ears: Listener
+) -> None:
+    async with replica(database_url, nats_server.url) as plane:
+        await plane.commit(environment, put("beta", "1"))
+        manifest = await until(ears.manifest)
+        await ears.client.request(f"bow.{environment}.snap.junk", b"x")
+        await ears.client.request(ears.subjects.chunk(manifest.sid, 0), b"not a chunk")
+
+        async def mended() -> bool:
+            now = await ears.manifest()
+            return now is not None and now.sid != manifest.sid and bool(await ears.snapshot(now))
+
+        await until(mended)
+
+        async def gone() -> bool:
+            info = await ears.api(f"STREAM.INFO.{ears.subjects.snapshot_stream}", {"subjects_filter": ">"})
+            return f"bow.{environment}.snap.junk" not in info["state"]["subjects"]
+
+        await until(gone)
+        assert plane.service.health()[0].counters.strange >= 2
+
+
+async def test_a_log_that_ends_in_something_nobody_signed_is_made_anew_in_the_same_epoch(
+    database_url: str, nats_server: EmbeddedNats, environment: str, ears: Listener
+) -> None:
+    async with replica(database_url, nats_server.url) as plane:
+        await plane.commit(environment, put("beta", "1"))
+        await ears.revisions(1)
+        head = await plane.store.head(environment)
+        rogue = wire.Envelope(1, environment, 2**60, 2, head.chain, 0, ())
+        await ears.client.request(ears.subjects.log_write, msgspec.json.encode(rogue))
+        revision = await plane.commit(environment, put("beta", "2"))
+        await until(lambda: plane.service.health()[0].published == revision)
+        assert (await plane.store.head(environment)).epoch == head.epoch
+        assert await log_of(ears) == [(head.epoch, 1), (head.epoch, 2)]
+
+
+async def test_streams_that_vanish_or_change_are_mended_at_once(
+    database_url: str, nats_server: EmbeddedNats, environment: str, ears: Listener
+) -> None:
+    """Nothing here happens by the clock: the server's own word of it wakes the publisher."""
+    async with replica(database_url, nats_server.url, PATIENT) as plane:
+        await plane.commit(environment, put("beta", "1"))
+        await until(ears.manifest)
+        for stream in (ears.subjects.log_stream, ears.subjects.snapshot_stream):
+            await ears.api(f"STREAM.DELETE.{stream}")
+            await until(lambda stream=stream: exists(ears, stream))
+            config = (await ears.api(f"STREAM.INFO.{stream}"))["config"]
+            await ears.api(f"STREAM.UPDATE.{stream}", {**config, "allow_direct": False})
+            await until(lambda stream=stream: direct(ears, stream))
+        assert await until(ears.manifest)
+
+
+async def exists(ears: Listener, stream: str) -> bool:
+    return "error" not in await ears.api(f"STREAM.INFO.{stream}")
+
+
+async def direct(ears: Listener, stream: str) -> bool:
+    return bool((await ears.api(f"STREAM.INFO.{stream}"))["config"]["allow_direct"])

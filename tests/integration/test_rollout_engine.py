@@ -148,6 +148,7 @@ async def test_engines_that_act_at_once_act_once(world: World) -> None:
     for _ in range(2):
         await world.traffic(800, good)
         world.pass_time(130)
+        await world.present()
         await asyncio.gather(*(engine.tick() for engine in world.engines))
 
     assert [message.split(":")[0] for message in await world.stages()] == ["stage 2 of 3", "stage 3 of 3"]

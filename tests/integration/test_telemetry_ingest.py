@@ -12,8 +12,9 @@ from brownout.telemetry import Exposure, Report, Telemetry
 from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals, TelemetryMessage, decode, rollout_rule
 from controlplane.clock import SystemClock
 from controlplane.database import Database
-from controlplane.telemetry import series, tables
+from controlplane.telemetry import arm_tables, series, tables
 from controlplane.telemetry.ingest import Ingest
+from tests.support import take
 
 pytestmark = pytest.mark.anyio
 
@@ -86,13 +87,13 @@ async def test_totals_survive_loss_repetition_and_reordering_over_three_replicas
             if fate < 0.2:
                 late.append(message)
             for _ in range(0 if fate < 0.4 else chance.randint(1, 2)):
-                chance.choice(replicas).add("production", message)
+                take(chance.choice(replicas), "production", message)
         chance.shuffle(late)
         for message in late[: len(late) // 2]:
-            chance.choice(replicas).add("production", message)
+            take(chance.choice(replicas), "production", message)
         await chance.choice(replicas).flush()
     for telemetry in fleet:
-        chance.choice(replicas).add("production", sent(telemetry))
+        take(chance.choice(replicas), "production", sent(telemetry))
     for replica in replicas:
         await replica.flush()
 
@@ -110,9 +111,9 @@ async def test_a_replica_that_dies_with_messages_in_hand_loses_nothing(
 ) -> None:
     telemetry = Telemetry("i-1", "support")
     count(telemetry, 3)
-    replicas[0].add("production", sent(telemetry))
+    take(replicas[0], "production", sent(telemetry))
     count(telemetry, 4)
-    replicas[1].add("production", sent(telemetry))
+    take(replicas[1], "production", sent(telemetry))
     await replicas[1].flush()
 
     assert (await totals(database)).requests == 7
@@ -122,7 +123,7 @@ async def test_an_instance_that_restarts_counts_from_zero_again(database: Databa
     for start in (1_000.0, 2_000.0):
         telemetry = Telemetry("i-1", "support", now=lambda start=start: start)  # type: ignore[misc]
         count(telemetry, 5)
-        replicas[0].add("production", sent(telemetry))
+        take(replicas[0], "production", sent(telemetry))
         await replicas[0].flush()
 
     assert (await totals(database)).requests == 10
@@ -135,7 +136,7 @@ async def test_a_unit_that_turns_bad_on_two_instances_is_one_bad_unit(
         telemetry = Telemetry(instance, "support")
         for unit in ("u-1", "u-2" if instance == "i-1" else "u-3"):
             telemetry.record(KEY, Report(error_class="timeout"), [Exposure(RULE, "big", unit)])
-        replicas[0].add("production", sent(telemetry))
+        take(replicas[0], "production", sent(telemetry))
         await replicas[0].flush()
 
     now = datetime.now(UTC)
@@ -149,7 +150,7 @@ async def test_a_unit_that_turns_bad_on_two_instances_is_one_bad_unit(
             until=now + timedelta(1),
             prefix=RULE,
         )
-        sample = await tables.sample(connection, "production", RULE, 512)
+        sample = await arm_tables.sample(connection, "production", RULE, 512)
     assert sum(series.decode_arm(row.totals).bad[0] for row in rows) == 3
     assert sum(series.decode_arm(row.totals).at_risk[0] for row in rows) == 4
     assert sample == {"big": 3}
@@ -159,7 +160,7 @@ async def test_what_postgres_cannot_take_now_is_folded_later(database: Database,
     ingest = Ingest(database, SystemClock())
     telemetry = Telemetry("i-1", "support")
     count(telemetry, 5)
-    ingest.add("production", sent(telemetry))
+    take(ingest, "production", sent(telemetry))
     async with database.transaction() as blocking:
         await blocking.execute(text("SET LOCAL lock_timeout = 0"))
         await blocking.execute(text("LOCK TABLE telemetry_cursor"))

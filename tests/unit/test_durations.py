@@ -69,6 +69,13 @@ def test_the_present_instant_becomes_a_number_only_where_an_instant_is_meant() -
     assert found == [], "measure a duration with controlplane.clock.Monotonic"
 
 
+def test_there_is_one_source_of_durations() -> None:
+    beside = ("clock.py", "cli/", "demo/", "embedded/")  # processes of their own, and before anything is injected
+    found = [f"{name}:{line}" for name, tree in modules() for line, what in called(tree) if what == "time.monotonic"
+             and not name.startswith(beside)]  # fmt: skip
+    assert found == [], "take a controlplane.clock.Monotonic"
+
+
 def test_the_lists_name_nobody_in_vain() -> None:
     trees = dict(modules())
     assert not [name for name in OWN_CLOCK if not any(what in WALL for _, what in called(trees[name]))]

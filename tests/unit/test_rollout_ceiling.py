@@ -14,7 +14,7 @@ from controlplane.rollouts.ceiling import CeilingTest
 from controlplane.rollouts.evidence import Facts, Minute
 from controlplane.rollouts.shares import LIFTS
 from controlplane.rollouts.words import describe
-from tests.unit.test_rollout_decide import NOW, arm, look, rollout
+from tests.unit.test_rollout_decide import NOW, arm, look, rollout, witness
 
 CEILING = 0.05
 GUARDRAILS = [{"measure": "error"}, {"measure": "error", "max_rate": CEILING}]
@@ -58,7 +58,8 @@ def test_twice_the_ceiling_is_caught_within_some_hundred_requests() -> None:
 
 def test_a_stage_for_everyone_is_rolled_back_by_its_ceiling() -> None:
     last = rollout(stage=1, guardrails=GUARDRAILS, stages=[{"weight_bp": 1_000}, {"weight_bp": 10_000}])
-    facts = Facts((Minute(NOW, arm(1_000, 120), arm(0, 0)),), 500, 0, 500, 0)
+    arms = (arm(1_000, 120), arm(0, 0))
+    facts = Facts((Minute(NOW, *arms, {"key": arms}),), 500, 0, 500, 0, (witness(*arms),), 1)
     decision, judged = look(last, facts, (), NOW)
     assert decision.act == "roll_back"
     assert decision.why.startswith("rolled back: error 12.00 %, at most 5 %, evidence ")

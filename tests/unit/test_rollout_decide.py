@@ -15,6 +15,7 @@ from controlplane.rollouts.decide import PATIENCE_S, Decision, elapsed_s, look
 from controlplane.rollouts.evidence import Facts, Minute
 from controlplane.rollouts.moves import ALLOWED, move
 from controlplane.rollouts.rules import expected, owned, with_rules
+from controlplane.telemetry.readings import Witness
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ERROR = MEASURES.index("error")
@@ -43,11 +44,19 @@ def arm(at_risk: int, bad: int) -> ArmTotals:
     return totals
 
 
+def witness(treatment: ArmTotals, control: ArmTotals, *, key: str = "key", instance: str = "i-1") -> Witness:
+    """Present since long before the stage, and still."""
+    long_ago = NOW - timedelta(days=20)
+    return Witness(key, instance, {"big": treatment, "small": control}, long_ago, NOW, long_ago, NOW)
+
+
 def facts(treatment: tuple[int, int] = (100, 1), control: tuple[int, int] = (900, 9), *, sampled: int = 500) -> Facts:
-    minute = Minute(NOW - timedelta(minutes=5), arm(*treatment), arm(*control))
+    """From one instance, the only one that is live."""
+    arms = (arm(*treatment), arm(*control))
+    minute = Minute(NOW - timedelta(minutes=5), *arms, {"key": arms})
     share = treatment[0] / max(1, treatment[0] + control[0])
     in_treatment = round(sampled * share)
-    return Facts((minute,), treatment[0], control[0], in_treatment, sampled - in_treatment)
+    return Facts((minute,), treatment[0], control[0], in_treatment, sampled - in_treatment, (witness(*arms),), 1)
 
 
 def decided(subject: Rollout, seen: Facts | None = None, safe_mode: tuple[str, ...] = ()) -> Decision:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from brownout.errors import BundleError
+from brownout.wire import UNREADABLE
 
 MAGIC = b"brownout-bundle 1\n"
 MAX_BYTES = 256 * 1024 * 1024
@@ -49,7 +50,7 @@ def unpack(data: bytes) -> Bundle:
         raise BundleError("not a Brownout bundle")
     try:
         return msgspec.msgpack.decode(memoryview(data)[len(MAGIC) :], type=Bundle)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BundleError("the bundle is damaged") from error
 
 

@@ -41,6 +41,8 @@ LARGEST_COUNT = 2**32
 LARGEST_VALUE = 1e100
 """What one request or metric can say: sums of them, and of their squares, stay numbers that a message can carry."""
 
+_NO_CONTROL = dict.fromkeys((*range(32), 127), " ")
+
 RUNGS = frozenset({"model", "cache", "template", "human_review"})
 ERROR_CLASSES = frozenset(get_args(ErrorClass))
 
@@ -283,8 +285,8 @@ def _number(said: float | None) -> float | None:
 
 
 def _label(said: str) -> str:
-    """Raises UnicodeEncodeError for what a message cannot carry."""
-    kept = str.__str__(said)[:MAX_LABEL]
+    """Without control characters, which no receiver takes. Raises UnicodeEncodeError for what a message cannot carry."""
+    kept = str.__str__(said)[:MAX_LABEL].translate(_NO_CONTROL)
     kept.encode()
     return kept
 

@@ -15,18 +15,18 @@ _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _PER_LOG = 1 / math.log(_GAMMA)
 
 SMALLEST, LARGEST = 1e-3, 1e9
-"""Values outside are counted in the outermost buckets."""
+"""Values outside are counted in the outermost buckets, FIRST and LAST."""
 
-_FIRST = math.ceil(math.log(SMALLEST) * _PER_LOG)
-_LAST = math.ceil(math.log(LARGEST) * _PER_LOG)
-MAX_BUCKETS = _LAST - _FIRST + 1
+FIRST = math.ceil(math.log(SMALLEST) * _PER_LOG)
+LAST = math.ceil(math.log(LARGEST) * _PER_LOG)
+MAX_BUCKETS = LAST - FIRST + 1
 
 
 def bucket_of(value: float) -> int:
     """The bucket that counts `value`; zero, negative and NaN fall into the first."""
     if not value > SMALLEST:
-        return _FIRST
-    return min(math.ceil(math.log(value) * _PER_LOG), _LAST) if value < LARGEST else _LAST
+        return FIRST
+    return min(math.ceil(math.log(value) * _PER_LOG), LAST) if value < LARGEST else LAST
 
 
 def value_of(bucket: int) -> float:

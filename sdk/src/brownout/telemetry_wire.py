@@ -16,8 +16,12 @@ OTHER = "(other)"
 """The label that takes what no longer fits: an instance keeps a bounded number of series."""
 
 
+LARGEST_SUM = 2**62
+"""Sums of counts stop here, whatever was reported: what adds up must stay something that can be stored."""
+
+
 class Totals(msgspec.Struct, array_like=True):
-    """Numbers, `{bucket: count}` and lists of numbers that add and subtract field by field."""
+    """Numbers, `{bucket: count}` and lists of numbers that add and subtract field by field. Sums saturate."""
 
     def plus(self, other: Self) -> Self:
         return type(self)(*[_combine(getattr(self, f), getattr(other, f), 1) for f in self.__struct_fields__])
@@ -32,13 +36,17 @@ def _combine(a: Any, b: Any, sign: int) -> Any:
             return a
         merged = dict(a)
         for key, n in b.items():
-            merged[key] = merged.get(key, 0) + sign * n
+            merged[key] = _number(merged.get(key, 0) + sign * n)
             if not merged[key]:
                 del merged[key]
         return merged
     if isinstance(a, list):
-        return [x + sign * y for x, y in zip(a, b, strict=True)]
-    return a + sign * b
+        return [_number(x + sign * y) for x, y in zip(a, b, strict=True)]
+    return _number(a + sign * b)
+
+
+def _number(sum_: Any) -> Any:
+    return sum_ if isinstance(sum_, float) or -LARGEST_SUM <= sum_ <= LARGEST_SUM else LARGEST_SUM
 
 
 class RequestTotals(Totals):

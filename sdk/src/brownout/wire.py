@@ -20,6 +20,9 @@ SIGNATURE_HEADER = "Bo-Sig"
 MAX_ENVELOPE_BYTES = 512 * 1024
 """A larger commit is published as `reset` right after its snapshot."""
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes of a stranger's can raise: msgspec tells broken UTF-8 and deep nesting by errors of their own."""
+
 SignedKind = Literal["log", "snapshot", "heartbeat", "keys", "record"]
 """The signing context: a signature made for one kind of message is worthless for another."""
 
@@ -136,6 +139,11 @@ class Subjects:
 
     def telemetry(self, key: str, instance: str) -> str:
         return f"bot.{self._environment}.{key}.{instance}.m"
+
+    def acknowledgement(self, key: str, instance: str) -> str:
+        """Where an instance hears that its last telemetry is written down. The control plane makes this of the subject
+        that the server let it speak on: it never publishes where a message tells it to."""
+        return f"bo.{self._environment}.ack.{key}.{instance}"
 
 
 def chain(previous: str, payload: bytes) -> str:

@@ -67,7 +67,7 @@ def _trusted(content: bundle.Bundle, key: str | None) -> dict[str, bytes]:
         return {parsed.kid: parsed.public}
     try:
         links = msgspec.json.decode(content.keys, type=wire.KeyChain).links
-    except msgspec.MsgspecError:
+    except wire.UNREADABLE:
         links = ()
     if not links:
         raise BundleError("the bundle names no key of its own: pass key= to verify it")

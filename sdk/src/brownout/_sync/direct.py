@@ -62,11 +62,11 @@ class DirectGet:
                 headers = msg.headers or {}
                 status = headers.get("Status", "")
                 if not status:
-                    answers.append(Stored(int(headers["Nats-Sequence"]), signed(msg)))
+                    answers.append(Stored(_sequence(headers), signed(msg)))
                     if "batch" not in body:
                         return answers, 0
                 elif status == "204":
-                    return answers, int(headers.get("Nats-Num-Pending", "0"))
+                    return answers, _pending(headers)
                 elif status == "404":
                     return answers, 0
                 else:
@@ -75,3 +75,16 @@ class DirectGet:
             raise NotAnsweredError(f"{stream}: no answer within {self._timeout_s} s") from error
         finally:
             await subscription.unsubscribe()
+
+
+def _sequence(headers: dict[str, str]) -> int:
+    """Raises NotAnsweredError: whatever this is, it is no message of a stream."""
+    try:
+        return int(headers["Nats-Sequence"])
+    except (KeyError, ValueError) as error:
+        raise NotAnsweredError("an answer without a sequence") from error
+
+
+def _pending(headers: dict[str, str]) -> int:
+    text = headers.get("Nats-Num-Pending", "0")
+    return int(text) if text.isdecimal() else 0

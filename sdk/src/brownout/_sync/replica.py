@@ -214,7 +214,7 @@ class Replica:
         """Takes a key chain (JSON); returns how many keys it newly vouches for."""
         try:
             learned = wire.learn(self.verifier, msgspec.json.decode(keys, type=wire.KeyChain))
-        except (msgspec.MsgspecError, ValueError):
+        except (*wire.UNREADABLE, ValueError):
             self.counters.malformed += 1
             return 0
         if learned or not self._keys:
@@ -288,7 +288,7 @@ class Replica:
         except wire.UnknownKeyError:
             self.counters.bad_signatures += 1
             return Outcome.UNKNOWN_KEY
-        except msgspec.MsgspecError:
+        except wire.UNREADABLE:
             self.counters.malformed += 1
             return Outcome.DROPPED
         if content.env != self.environment or content.v != _VERSION:

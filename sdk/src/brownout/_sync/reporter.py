@@ -49,6 +49,7 @@ class Reporter:
         subjects, key = wire.Subjects(config.environment), config.key.fingerprint if config.key else ""
         self._presence_subject = subjects.presence(key, instance)
         self._telemetry_subject = subjects.telemetry(key, instance)
+        self._acknowledgement_subject = subjects.acknowledgement(key, instance)
         self._news = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -73,8 +74,15 @@ class Reporter:
         await self._publish(self._presence_subject, self._presence(closing=True))
         if telemetry := collect(True):
             with contextlib.suppress(Exception):
-                await self._connection.client.request(self._telemetry_subject, telemetry, timeout=_HAND_OVER_S)
+                await self._hand_over(telemetry)
         await self._connection.answers(1)
+
+    async def _hand_over(self, telemetry: bytes) -> None:
+        written = asyncio.Event()
+        await self._connection.subscribe(self._acknowledgement_subject, lambda _: written.set())
+        # That there is a reply asks for an acknowledgement; the control plane knows by itself where to send it.
+        await self._connection.client.publish(self._telemetry_subject, telemetry, reply=self._acknowledgement_subject)
+        await happens(written, _HAND_OVER_S)
 
     async def _publish(self, subject: str, payload: bytes) -> None:
         """Best effort: what cannot be sent now is dropped."""

@@ -1,0 +1,300 @@
+"""Where bytes of an SDK become a message that the rest may trust, or a refusal with a reason (ADR 0075).
+
+An SDK key is all that it takes to send here. Every number has a range, every text a length and a set of characters,
+every map and list a size. A newer SDK may say more than we know: further fields, labels, measures and classes are
+tolerated. Labels that do not fit are counted under `(other)`; a number that cannot be true refuses the message.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from brownout.measures import MEAN_MEASURES, MEASURES
+from brownout.telemetry import ERROR_CLASSES, MAX_ATTRIBUTES, RUNGS
+from brownout.telemetry_sketch import FIRST, LAST
+from brownout.telemetry_units import RECENT_BAD, SAMPLE
+from brownout.telemetry_wire import (
+    OTHER,
+    Arm,
+    ArmKey,
+    ArmTotals,
+    CustomKey,
+    CustomTotals,
+    EvaluationKey,
+    RequestKey,
+    RequestTotals,
+    TelemetryMessage,
+    parse_rollout_rule,
+)
+from brownout.wire import UNREADABLE
+
+Reason = Literal[
+    "malformed", "too_large", "instance", "shrinks", "restarts", "instances", "bytes_per_minute", "not_stored"
+]
+"""Why a message was refused: no message of ours, larger than any, another's name, totals that went down, the quotas of
+controlplane/telemetry/quotas.py, or what made its transaction fail."""
+
+MAX_BYTES = 1024 * 1024
+MAX_LABEL = 1_000
+"""Characters of one label: a few names of a hundred, joined."""
+MAX_EVALUATIONS, MAX_REQUESTS, MAX_CUSTOM, MAX_ARMS = 2_001, 201, 201, 64
+"""Series of one message, each what an SDK keeps at most, with `(other)`."""
+LARGEST_COUNT = 2**48
+"""Of anything that one instance counts: 280 trillion tokens, and small enough that sums of them can be stored."""
+LARGEST_INSTANT = 2**53
+"""Unix ms, and every other number that JSON carries exactly."""
+
+_Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+_Instant = Annotated[int, Meta(ge=0, le=LARGEST_INSTANT)]
+_Number = Annotated[float, Meta(ge=-1e250, le=1e250)]
+_Hash = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
+"""What a NATS subject carries of an instance."""
+_Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Labels = tuple[str, ...]
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_Sketch = dict[Annotated[int, Meta(ge=FIRST, le=LAST)], _Count]
+
+
+class RefusedError(Exception):
+    """`reason` is for counting, the message for whoever looks for the cause."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason: Reason = reason
+
+
+class Opening(msgspec.Struct, array_like=True, frozen=True):
+    """The beginning of a telemetry message: all that has to be known to keep the newest."""
+
+    version: _Count
+    instance: _Name
+    start: _Instant
+    sequence: _Instant
+
+
+class _Requests(msgspec.Struct, array_like=True):
+    requests: _Count = 0
+    errors: dict[str, _Count] = {}
+    fallbacks: dict[str, _Count] = {}
+    refusals: _Count = 0
+    format_checked: _Count = 0
+    format_errors: _Count = 0
+    escalations: _Count = 0
+    completion_known: _Count = 0
+    completions: _Count = 0
+    retrievals: _Count = 0
+    retrieval_misses: _Count = 0
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    duration: _Sketch = {}
+    time_to_first_token: _Sketch = {}
+    quality_n: _Count = 0
+    quality_total: _Number = 0.0
+
+
+class _Custom(msgspec.Struct, array_like=True):
+    n: _Count = 0
+    total: _Number = 0.0
+    values: _Sketch = {}
+
+
+class _ArmTotals(msgspec.Struct, array_like=True):
+    units: _Count = 0
+    requests: _Count = 0
+    at_risk: list[_Count] = []
+    bad: list[_Count] = []
+    mean_n: list[_Count] = []
+    mean_total: list[_Number] = []
+    mean_squares: list[_Number] = []
+
+
+class _Arm(msgspec.Struct, array_like=True):
+    totals: _ArmTotals
+    bad_units: list[tuple[_Hash, ...]]
+    sample: list[_Hash]
+
+
+class _Message(msgspec.Struct, array_like=True):
+    version: _Count
+    instance: _Name
+    start: _Instant
+    sequence: _Instant
+    service: _Text
+    sent_at: _Instant
+    evaluations: dict[_Labels, _Count]
+    policies: dict[_Labels, _Count]
+    requests: dict[_Labels, _Requests]
+    custom: dict[_Labels, _Custom]
+    arms: dict[_Labels, _Arm]
+    dropped: _Count
+
+
+class Present(msgspec.Struct, frozen=True):
+    """The fields of wire.Presence that are read a thousand times a second."""
+
+    service: _Text
+    sdk_version: _Text
+    ep: _Instant
+    rev: _Instant
+    state: Annotated[str, Meta(max_length=40, pattern=r"^[A-Z_a-z]*$")]
+    age_s: Annotated[float, Meta(ge=0, le=1e12)]
+    ts: _Instant
+    applied_at: _Instant = 0
+    closing: bool = False
+
+
+_opening = msgspec.msgpack.Decoder(Opening).decode
+_message = msgspec.msgpack.Decoder(_Message).decode
+_presence = msgspec.json.Decoder(Present).decode
+T = TypeVar("T")
+Key = TypeVar("Key", EvaluationKey, RequestKey, CustomKey, ArmKey)
+
+
+class Speaker(NamedTuple):
+    """Who spoke, as the subject says it: NATS vouches for environment and key, not for the instance's name."""
+
+    environment: str
+    key: str
+    instance: str
+
+    @classmethod
+    def of(cls, subject: str) -> "Speaker":
+        """Raises RefusedError for another kind of subject."""
+        parts = subject.split(".")
+        if len(parts) != 5:
+            raise RefusedError("malformed", "not a subject of an instance")
+        return cls(*parts[1:4])
+
+
+def read_opening(data: bytes, speaker: Speaker) -> Opening:
+    """Cheap, whatever `data` is. Raises RefusedError."""
+    if len(data) > MAX_BYTES:
+        raise RefusedError("too_large", f"{len(data)} bytes, {MAX_BYTES} at most")
+    found: Opening = _decoded(_opening, data)
+    if found.instance != speaker.instance:
+        raise RefusedError("instance", "the message names another instance than its subject")
+    return found
+
+
+def read_presence(data: bytes) -> Present:
+    """Raises RefusedError."""
+    if len(data) > MAX_BYTES:
+        raise RefusedError("too_large", f"{len(data)} bytes, {MAX_BYTES} at most")
+    return _decoded(_presence, data)
+
+
+def read_message(data: bytes) -> TelemetryMessage:
+    """Raises RefusedError, and nothing else, whatever `data` is."""
+    said: _Message = _decoded(_message, data)
+    clipped = _Clipped()
+    return TelemetryMessage(
+        said.version,
+        said.instance,
+        said.start,
+        said.sequence,
+        said.service,
+        said.sent_at,
+        clipped.series(said.evaluations, EvaluationKey, MAX_EVALUATIONS, _plain),
+        clipped.series(said.policies, RequestKey, MAX_REQUESTS, _plain),
+        clipped.series(said.requests, RequestKey, MAX_REQUESTS, _requests),
+        clipped.series(said.custom, CustomKey, MAX_CUSTOM, _custom),
+        _arms(said.arms),
+        said.dropped + clipped.count,
+    )
+
+
+def _decoded(decode: Any, data: bytes) -> Any:
+    try:
+        return decode(data)
+    except (*UNREADABLE, OverflowError, MemoryError) as error:
+        raise RefusedError("malformed", str(error)[:200]) from None
+
+
+class _Clipped:
+    """Puts what does not fit under `(other)`. `count` is of series, so it only grows from message to message."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def series(self, said: Mapping[_Labels, Any], key: type[Key], limit: int, convert: Any) -> dict[Key, Any]:
+        found: dict[Key, Any] = {}
+        size = len(key._fields)
+        other = key(OTHER, *[""] * (size - 1))
+        for labels, value in said.items():
+            name = key(*labels[:size]) if len(labels) >= size and fits(labels[:size]) else other
+            if isinstance(name, CustomKey) and name.attributes.count(",") >= MAX_ATTRIBUTES:
+                name = other  # type: ignore[assignment] # a CustomKey is what Key is here
+            if name not in found and len(found) >= limit:
+                name = other
+            self.count += name == other != labels
+            present, new = found.get(name), convert(value)
+            found[name] = new if present is None else _sum(present, new)
+        return found
+
+
+def fits(labels: Iterable[str]) -> bool:
+    """Whether Postgres, a metric and a page can show these."""
+    return all(len(label) <= MAX_LABEL and not _UNFIT.search(label) for label in labels)
+
+
+def _sum(a: Any, b: Any) -> Any:
+    return a + b if isinstance(a, int) else a.plus(b)
+
+
+def _plain(n: int) -> int:
+    return n
+
+
+def _requests(said: _Requests) -> RequestTotals:
+    fields = [getattr(said, name) for name in said.__struct_fields__]
+    totals = RequestTotals(*fields)
+    totals.errors = _named(said.errors, ERROR_CLASSES)
+    totals.fallbacks = _named(said.fallbacks, RUNGS)
+    return totals
+
+
+def _named(said: Mapping[str, int], known: frozenset[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, n in said.items():
+        place = name if name in known else OTHER
+        found[place] = found.get(place, 0) + n
+    return found
+
+
+def _custom(said: _Custom) -> CustomTotals:
+    return CustomTotals(said.n, said.total, said.values)
+
+
+def _arms(said: Mapping[_Labels, _Arm]) -> dict[ArmKey, Arm]:
+    """Those of rollouts' rules: any other means nothing to anybody."""
+    found: dict[ArmKey, Arm] = {}
+    for labels, arm in said.items():
+        if len(labels) < 2 or not fits(labels[:2]) or parse_rollout_rule(labels[0]) is None:
+            continue
+        if len(found) < MAX_ARMS:
+            found[ArmKey(*labels[:2])] = _arm(arm)
+    return found
+
+
+def _arm(said: _Arm) -> Arm:
+    totals = said.totals
+    kept = ArmTotals(
+        totals.units,
+        totals.requests,
+        _sized(totals.at_risk, len(MEASURES), 0),
+        _sized(totals.bad, len(MEASURES), 0),
+        _sized(totals.mean_n, len(MEAN_MEASURES), 0),
+        _sized(totals.mean_total, len(MEAN_MEASURES), 0.0),
+        _sized(totals.mean_squares, len(MEAN_MEASURES), 0.0),
+    )
+    bad = [(unit[0], unit[1]) for unit in said.bad_units if len(unit) >= 2 and 0 <= unit[1] < len(MEASURES)]
+    return Arm(kept, bad[-RECENT_BAD:], said.sample[:SAMPLE])
+
+
+def _sized(said: list[T], size: int, zero: T) -> list[T]:
+    """Measures are only ever added at the end: a newer SDK's are cut, an older one's missing ones are zero."""
+    return [*said[:size], *[zero] * (size - len(said))]
