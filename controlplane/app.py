@@ -1,13 +1,11 @@
 """The one composition root: settings → services → HTTP application."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
-import structlog
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
@@ -25,14 +23,16 @@ from controlplane.api.guard import audit_denial, guard
 from controlplane.api.limits import LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.security import SecurityHeaders
+from controlplane.background import Loops, background
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
-from controlplane.clock import Clock, SystemClock
+from controlplane.clock import Clock, PostgresClock, monotonic
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
+from controlplane.health import Health
 from controlplane.link import Link
 from controlplane.metrics import MeasureRequests
 from controlplane.otel import ObserveRequests, observing
@@ -49,12 +49,12 @@ from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import check_schema
-from controlplane.tasks import end
+from controlplane.store.migrate import check_schema, schema_fault
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.service import Telemetry
+from controlplane.timekeeper import TimeKeeper
 from controlplane.tls import client_tls
 from controlplane.web.console import console
 from controlplane.web.problems import EXCEPTION_HANDLERS
@@ -64,13 +64,8 @@ COMPRESSION = CompressionConfig(
 )
 """Not of what is compressed already, nor of what must arrive as it happens."""
 
-RESTART_S = 1.0
 FOLDING_POOL = 3
 """Connections for telemetry in the background, besides `database_pool`: it takes none from commits and pages."""
-
-Work = Callable[[], Coroutine[Any, Any, None]]
-
-log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -81,11 +76,15 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         SchemaError: the database is not at this version's schema.
         UnavailableError: it does not answer.
     """
-    clock = clock or SystemClock()
+    clock = clock or PostgresClock()
+    loops = Loops()
+    run = partial(background, loops=loops)
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.reveal(), pool_size=settings.database_pool)
         stack.push_async_callback(database.close)
         await check_schema(database)
+        timekeeper = TimeKeeper(database, clock, monotonic)
+        await timekeeper.start()
         signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
         store = Store(database, clock, signing_keys)
         link = Link(
@@ -108,26 +107,40 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         )
         stack.push_async_callback(folding.close)
         telemetry = Telemetry(
-            database, store, clock, read_prices(settings.prices), settings.telemetry_days,
-            notify=alerts.notify, folding=folding, quotas=_quotas(settings), metrics_series=settings.metrics_series,
+            database, store, clock, read_prices(settings.prices), settings.telemetry_days, notify=alerts.notify,
+            log=publisher, folding=folding, quotas=_quotas(settings), metrics_series=settings.metrics_series,
         )  # fmt: skip
+        publisher.on_commit(telemetry.fleet.noticed)
+        publisher.on_published(telemetry.fleet.brought_out)
         await telemetry.attach(link)
         facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)
-        await stack.enter_async_context(background("link", link.run))
-        await stack.enter_async_context(background("publisher", publisher.run))
-        await stack.enter_async_context(background("signing keys", access.signing.run))
+        await stack.enter_async_context(run("timekeeper", timekeeper.run))
+        await stack.enter_async_context(run("nats", link.run))
+        await stack.enter_async_context(run("publisher", publisher.run))
+        await stack.enter_async_context(run("signing_keys", access.signing.run))
         if (authd := authd_of(settings)) is not None:
-            await stack.enter_async_context(background("authd", open_authd(authd, clock).run))
-        await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run))
-        await stack.enter_async_context(background("telemetry", telemetry.run))
+            await stack.enter_async_context(run("authd", open_authd(authd, clock).run))
+        await stack.enter_async_context(run("expiry", Expiry(store, changes, clock).run))
+        await stack.enter_async_context(run("telemetry", telemetry.run))
         if settings.otlp_endpoint:
             everything = system_actor("system:otlp")
-            otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything))
-            await stack.enter_async_context(background("otlp", otlp.run))
+            otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything), clock)
+            await stack.enter_async_context(run("otlp", otlp.run))
         engine = Engine(store, changes, facts, clock)
         publisher.on_commit(engine.wake)
-        await stack.enter_async_context(background("rollouts", engine.run))
+        await stack.enter_async_context(run("rollouts", engine.run))
+
+        async def schema() -> dict[str, str]:
+            return {"schema": await schema_fault(database)}
+
+        health = Health(
+            [timekeeper.probe, link.probe, publisher.probe, telemetry.probe],
+            [schema, signing_keys.probe, access.probe],
+            loops, clock=clock, monotonic=monotonic, notify=alerts.notify,
+        )  # fmt: skip
+        await health.ask()
+        await stack.enter_async_context(run("health", health.run))
         yield Services(
             observability=stack.enter_context(observing(settings.otlp_endpoint)),
             settings=settings,
@@ -136,6 +149,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             store=store,
             signing_keys=signing_keys,
             link=link,
+            health=health,
             publisher=publisher,
             access=access,
             sso=open_sso(settings, database, clock, access),
@@ -163,27 +177,6 @@ def _quotas(settings: Settings) -> Quotas:
         evaluations=settings.telemetry_evaluations,
         bytes_per_minute=settings.telemetry_bytes_per_minute,
     )
-
-
-@asynccontextmanager
-async def background(name: str, work: Work, pause_s: float = RESTART_S) -> AsyncIterator[None]:
-    """Runs `work` until it returns or the block ends. What dies of a bug is told in the log, and started again."""
-
-    async def guarded() -> None:
-        while True:
-            try:
-                await work()
-            except Exception:
-                log.exception("background work died", work=name)
-            else:
-                return
-            await asyncio.sleep(pause_s)
-
-    task = asyncio.create_task(guarded(), name=name)
-    try:
-        yield
-    finally:
-        await end(task)
 
 
 def create_app(services: Services) -> Litestar:

@@ -17,7 +17,7 @@ ACTIVATION = "safe_mode_activation"
 class Changes:
     """`commit` = may they? → may they alone? → store and audit log, in one → wake the publisher."""
 
-    def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str, int], None]) -> None:
         self._store = store
         self._rule = rule
         self._wake = wake
@@ -64,7 +64,7 @@ class Changes:
             asked=asked,
             witness=witness,
         )
-        self._wake(environment)
+        self._wake(environment, commit.revision)
         return commit
 
     async def carry_out(
@@ -92,7 +92,7 @@ class Changes:
         commit = await self._store.commit(
             environment, ops, author=author, message=message, expected_revision=expected_revision, witness=witness
         )
-        self._wake(environment)
+        self._wake(environment, commit.revision)
         return commit
 
     async def preview(

@@ -6,6 +6,7 @@ Domain-free: every capability's own queries run on what this gives out.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from controlplane.clock import Monotonic
 from controlplane.errors import InvalidInputError, UnavailableError
 from controlplane.tls import split_postgres_tls
 
@@ -118,6 +120,13 @@ class Database:
         except (UnavailableError, TimeoutError):
             return False
         return True
+
+    async def clock(self, monotonic: Monotonic) -> tuple[float, datetime, float]:
+        """Postgres's time, between our monotonic time just before and just after it was read."""
+        async with self.reading() as connection:
+            asked = monotonic()
+            instant: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+            return asked, instant, monotonic()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadConnection]:

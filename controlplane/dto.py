@@ -10,6 +10,7 @@ from brownout.model import KINDS, ResourceRef
 from brownout.wire import Operation
 from controlplane.errors import Fault
 from controlplane.safemode.values import ActiveActivation, Switch
+from controlplane.telemetry.values import Delivered
 
 if TYPE_CHECKING:  # the CLI reads these structs without loading the store
     from controlplane.documents import Imported
@@ -355,10 +356,12 @@ class SwitchedOutput(msgspec.Struct, frozen=True):
     """Whether it was on already: the same profile for the same scope is extended, never added a second time."""
     expires_at: datetime | None
     """When it ends now; None: it is off."""
+    delivery: Delivered
+    """What was known within a second of the commit."""
 
     @classmethod
-    def of(cls, done: "Switched") -> "SwitchedOutput":
-        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at)
+    def of(cls, done: "Switched", delivery: Delivered) -> "SwitchedOutput":
+        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at, delivery)
 
 
 class SafeModeHistory(msgspec.Struct, frozen=True):

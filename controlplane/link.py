@@ -14,13 +14,16 @@ from nats.errors import Error as NatsError
 
 from brownout import wire
 from brownout.nats_client import InsistentClient
+from controlplane.background import beat
 from controlplane.chance import spread
+from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 1.0
 MAX_BACKOFF_S = 1.0
+BEAT_S = 1.0
 PING_INTERVAL_S = 10
 PENDING_BYTES = 64 * 1024 * 1024
 
@@ -98,6 +101,9 @@ class Link:
     def connected(self) -> bool:
         return self._client is not None
 
+    async def probe(self) -> dict[str, str]:
+        return {"nats": "" if self.connected else "there is no connection to NATS: changes wait in Postgres"}
+
     @property
     def client(self) -> Client:
         """Raises LinkDownError when there is none."""
@@ -142,6 +148,7 @@ class Link:
                 except (NatsError, OSError, TimeoutError) as error:
                     log.debug("nats_unreachable", server=_without_password(server), error=str(error))
                     backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+                beat("nats", backoff_s)
                 await asyncio.sleep(spread.uniform(0, backoff_s))
         finally:
             await asyncio.gather(*self._goodbyes)
@@ -174,7 +181,9 @@ class Link:
             self._client, self._lost = client, lost
             self._up.set()
             log.info("nats_connected", server=_without_password(server))
-            await lost.wait()
+            beat("nats", BEAT_S)
+            while not await wait_set(lost, BEAT_S):
+                beat("nats", BEAT_S)
             log.warning("nats_lost", server=_without_password(server))
         finally:
             self._client = None

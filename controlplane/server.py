@@ -11,7 +11,8 @@ from functools import partial
 import uvicorn
 
 from controlplane.api.limits import MAX_HEADER_BYTES
-from controlplane.app import background, create_app, open_services
+from controlplane.app import create_app, open_services
+from controlplane.background import background
 from controlplane.embedded.processes import StartError
 from controlplane.services import Services
 from controlplane.settings import Settings

@@ -13,6 +13,7 @@ from controlplane.demo.control import Demo
 from controlplane.documents import Documents
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
+from controlplane.health import Health
 from controlplane.link import Link
 from controlplane.otel import Observability
 from controlplane.publish import PublisherService
@@ -37,6 +38,7 @@ class Services:
     store: Store
     signing_keys: SigningKeys
     link: Link
+    health: Health
     publisher: PublisherService
     access: Access
     proposals: Proposals
@@ -57,5 +59,8 @@ class Services:
     demo: Demo
 
     async def ready(self, timeout_s: float = 2) -> bool:
-        """Whether Postgres answers in time."""
+        """Whether any activation is possible here: that is, whether Postgres answers in time.
+
+        A way to activate without Postgres belongs here, too.
+        """
         return await self.database.answers(timeout_s)

@@ -9,6 +9,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from secrets import token_hex
 
 import asyncpg
 import msgspec
@@ -23,7 +24,8 @@ from controlplane.access.keytable import KeyEntry, KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
-from controlplane.clock import Clock
+from controlplane.background import beat
+from controlplane.clock import Clock, PostgresClock, monotonic
 from controlplane.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,10 @@ _SWEEPS = 4
 
 _SWEEP_S = 60.0
 
-_VERSION = "SELECT version FROM sdk_key_version"
+_SAY_S = 1.0
+"""How often we say that we answer."""
+
+_VERSION = "SELECT version, clock_timestamp() AS now FROM sdk_key_version"
 _KEYS = """
 WITH place AS (
     SELECT environment, row_number() OVER (ORDER BY min(created_at), environment) - 1 AS place
@@ -59,6 +64,13 @@ INSERT INTO sdk_key_use (key, used_at)
 SELECT u.key, to_timestamp(u.ms / 1000.0) FROM unnest($1::text[], $2::bigint[]) AS u(key, ms) JOIN sdk_key ON id = u.key
 ON CONFLICT (key) DO UPDATE SET used_at = greatest(sdk_key_use.used_at, excluded.used_at)
 """
+
+
+_SAY = """
+INSERT INTO authd (id, seen_at, responding) VALUES ($1, clock_timestamp(), $2)
+ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, responding = excluded.responding
+"""
+_FORGET = "DELETE FROM authd WHERE seen_at < clock_timestamp() - interval '1 hour'"
 
 
 class AuthdOptions(msgspec.Struct, frozen=True):
@@ -86,6 +98,9 @@ class Authd:
         self._sweep_due = asyncio.Event()
         self.ready = asyncio.Event()
         self.answered = 0
+        self._id = token_hex(8)
+        self._listening = 0
+        """On so many servers."""
 
     async def run(self) -> None:
         if self._table.load_copy():
@@ -110,7 +125,11 @@ class Authd:
             await client.flush()
             await client.flush()  # nats-py's first ping overtakes a subscription that waits to be sent
             self.ready.set()
-            await lost.wait()
+            self._listening += 1
+            try:
+                await lost.wait()
+            finally:
+                self._listening -= 1
 
     async def _answer(self, message: Msg) -> None:
         try:
@@ -121,27 +140,47 @@ class Authd:
 
     async def _follow(self) -> None:
         """Keeps the table like the database: woken by NOTIFY, and by a poll that also proves the connection alive."""
+        beat("authd.keys")
         connection = await asyncpg.connect(self._options.database_url, timeout=_ANSWER_S, command_timeout=_ANSWER_S)
         try:
             changed = asyncio.Event()
             await connection.add_listener(CHANNEL, lambda *_: changed.set())
+            say_at = 0.0
             while True:
                 changed.clear()
+                beat("authd.keys")
                 await self._reload(connection)
                 await self._tell_uses(connection)
+                if (now := asyncio.get_running_loop().time()) >= say_at:
+                    await self._say(connection, first=say_at == 0.0)
+                    say_at = now + _SAY_S
+                beat("authd.keys", _POLL_S)
                 await wait_set(changed, _POLL_S)
         finally:
             connection.terminate()
 
     async def _reload(self, connection: asyncpg.Connection) -> None:
-        version = await connection.fetchval(_VERSION)
-        assert isinstance(version, int)
+        asked = monotonic()
+        row = await connection.fetchrow(_VERSION)
+        assert row is not None
+        if isinstance(self._clock, PostgresClock):
+            self._clock.sample(asked, row["now"], monotonic())
+        version: int = row["version"]
         if version != self._table.version:
             rows = await connection.fetch(_KEYS)
             entries = [msgspec.convert(dict(row), KeyEntry) for row in rows]
             await asyncio.to_thread(self._table.replace, version, entries)
             self._loaded.set()
             self._sweep_due.set()
+
+    async def _say(self, connection: asyncpg.Connection, *, first: bool) -> None:
+        """That we answer, or cannot: the check `authd` fails when nobody says so any more."""
+        try:
+            await connection.execute(_SAY, self._id, self._listening > 0)
+            if first:
+                await connection.execute(_FORGET)
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError) as error:
+            log.warning("cannot say that we answer", error=type(error).__name__)
 
     async def _tell_uses(self, connection: asyncpg.Connection) -> None:
         """Connecting never waits for this: what cannot be told now is told later."""

@@ -1,12 +1,11 @@
 """Who a credential belongs to, remembered for less than a second: revocation needs no message to reach a replica."""
 
 from collections import OrderedDict
-from datetime import datetime, timedelta
 
 from controlplane.access.actor import Actor
-from controlplane.clock import Clock
+from controlplane.clock import Monotonic, monotonic
 
-REMEMBERED = timedelta(seconds=0.8)
+REMEMBERED_S = 0.8
 """The longest that a revoked credential works in a replica that did not revoke it."""
 
 _MOST = 10_000
@@ -15,17 +14,17 @@ _MOST = 10_000
 class ActorMemory:
     """By digest; the least recently found goes first when there are too many."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._found: OrderedDict[str, tuple[Actor, datetime]] = OrderedDict()
+    def __init__(self, monotonic: Monotonic = monotonic) -> None:
+        self._monotonic = monotonic
+        self._found: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
 
     def recall(self, digest: str) -> Actor | None:
         found = self._found.get(digest)
-        return found[0] if found and found[1] > self._clock.now() else None
+        return found[0] if found and found[1] > self._monotonic() else None
 
     def keep(self, digest: str, actor: Actor | None) -> Actor | None:
         if actor is not None:
-            self._found[digest] = (actor, self._clock.now() + REMEMBERED)
+            self._found[digest] = (actor, self._monotonic() + REMEMBERED_S)
             self._found.move_to_end(digest)
             if len(self._found) > _MOST:
                 self._found.popitem(last=False)

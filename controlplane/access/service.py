@@ -15,6 +15,7 @@ from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Oidc, OidcSettings
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import People
+from controlplane.access.queries.responders import responders
 from controlplane.access.rule import CommitRule
 from controlplane.access.sessions import Sessions
 from controlplane.access.signin import SignIn
@@ -22,7 +23,7 @@ from controlplane.access.signing import SigningRotation
 from controlplane.access.sso import SingleSignOn
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
-from controlplane.clock import Clock
+from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
 from controlplane.settings import Settings, SettingsError
@@ -44,6 +45,15 @@ class Access:
     rule: CommitRule
     signing: SigningRotation
     break_glass: BreakGlass
+    database: Database
+
+    async def probe(self) -> dict[str, str]:
+        """Whether anybody answers NATS's auth callout; says nothing where none has ever run."""
+        async with self.database.reading() as connection:
+            known, live = await responders(connection)
+        if not known:
+            return {}
+        return {"authd": "" if live else "no authd answers NATS: running SDKs go on, new connections are refused"}
 
 
 def open_access(
@@ -54,8 +64,9 @@ def open_access(
     *,
     notify: Notify,
     passwords: Passwords | None = None,
+    monotonic: Monotonic = monotonic,
 ) -> Access:
-    audit, memory = Audit(database, clock), ActorMemory(clock)
+    audit, memory = Audit(database, clock), ActorMemory(monotonic)
     sessions = Sessions(database, clock, audit, memory, new_id)
     return Access(
         audit=audit,
@@ -69,7 +80,7 @@ def open_access(
             sessions=sessions,
             memory=memory,
             passwords=passwords or Passwords(),
-            throttle=LoginThrottle(clock),
+            throttle=LoginThrottle(monotonic),
             new_id=new_id,
         ),
         authenticator=Authenticator(database, clock, sessions, memory),
@@ -79,8 +90,9 @@ def open_access(
         rule=CommitRule(database, clock, audit),
         signing=SigningRotation(database, clock, audit, signing_keys),
         break_glass=BreakGlass(database, clock, audit, notify),
+        database=database,
         rates=RequestRates(
-            clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
+            monotonic, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
     )
 

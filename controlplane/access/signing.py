@@ -13,6 +13,7 @@ import structlog
 from controlplane.access.actor import Action, Actor, authorize, system_actor
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import signing as queries
+from controlplane.background import beat, words
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import BrownoutError, ConflictError, Fault, InvalidInputError
@@ -82,8 +83,12 @@ class SigningRotation:
 
     async def run(self) -> None:
         while True:
+            beat("signing_keys")
+            trouble = ""
             try:
                 await self.switch_due()
             except BrownoutError as error:
                 log.debug("cannot look for due signing keys", error=error.message)
+                trouble = words(error)
+            beat("signing_keys", _TICK_S, trouble)
             await asyncio.sleep(_TICK_S)

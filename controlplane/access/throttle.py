@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from controlplane.clock import Clock
+from controlplane.clock import Monotonic
 from controlplane.errors import RateLimitedError
 
 _FREE_TRIES = 5
@@ -22,15 +22,15 @@ _REMEMBERED = 100_000
 class Rate:
     """A generic cell rate algorithm (GCRA, ITU-T I.371): `per_s` on average, `burst` at once, for each key."""
 
-    def __init__(self, clock: Clock, *, per_s: float, burst: int) -> None:
-        self._clock = clock
+    def __init__(self, monotonic: Monotonic, *, per_s: float, burst: int) -> None:
+        self._monotonic = monotonic
         self._step = 1 / per_s
         self._slack = self._step * (burst - 1)
         self._due: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait_s(self, key: Hashable) -> float:
         """Takes one and returns 0, or takes nothing and returns how long until there is one."""
-        now = self._clock.now().timestamp()
+        now = self._monotonic()
         due = max(self._due.get(key, 0.0), now)
         if due - now > self._slack:
             return due - now - self._slack
@@ -50,10 +50,10 @@ class Rate:
 class LoginThrottle:
     """Asked before a password is checked, told when it was wrong."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, monotonic: Monotonic) -> None:
+        self._monotonic = monotonic
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-        self._addresses = Rate(clock, per_s=1, burst=30)
+        self._addresses = Rate(monotonic, per_s=1, burst=30)
 
     def check(self, account: str, address: str, device: str) -> None:
         """`device`: the digest of a known device's cookie, or empty.
@@ -62,14 +62,14 @@ class LoginThrottle:
             RateLimitedError: wait before trying again.
         """
         count, last = self._failures.get(_key(account, address, device), (0, 0.0))
-        wait = last + _delay_s(count) - self._clock.now().timestamp()
+        wait = last + _delay_s(count) - self._monotonic()
         if not device and wait <= 0:
             wait = self._addresses.wait_s(network(address))
         if wait > 0:
             raise _refusal("too many attempts from here", wait)
 
     def failed(self, account: str, address: str, device: str) -> None:
-        key, now = _key(account, address, device), self._clock.now().timestamp()
+        key, now = _key(account, address, device), self._monotonic()
         count, last = self._failures.get(key, (0, now))
         self._failures[key] = (1 if now - last > _FORGET_S else count + 1, now)
         self._failures.move_to_end(key)
@@ -105,10 +105,10 @@ def _refusal(why: str, wait_s: float) -> RateLimitedError:
 class RequestRates:
     """How fast the API may be asked, in this replica: generous for people and pipelines, tight for guessing."""
 
-    def __init__(self, clock: Clock, *, per_principal_s: float, per_address_s: float) -> None:
-        self._principals = Rate(clock, per_s=per_principal_s, burst=int(per_principal_s * 4))
-        self._addresses = Rate(clock, per_s=per_address_s, burst=int(per_address_s * 4))
-        self._failures = Rate(clock, per_s=1, burst=50)
+    def __init__(self, monotonic: Monotonic, *, per_principal_s: float, per_address_s: float) -> None:
+        self._principals = Rate(monotonic, per_s=per_principal_s, burst=int(per_principal_s * 4))
+        self._addresses = Rate(monotonic, per_s=per_address_s, burst=int(per_address_s * 4))
+        self._failures = Rate(monotonic, per_s=1, burst=50)
 
     def by_address(self, address: str) -> None:
         self._addresses.take(network(address))

@@ -11,8 +11,12 @@ from controlplane.api.conditions import Conditions
 from controlplane.api.parameters import Before
 from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
+from controlplane.safemode.service import Switched
 from controlplane.safemode.values import ActiveActivation, BlastRadius
 from controlplane.services import Services
+
+DELIVERY_S = 1.0
+"""How long an answer waits for the fleet at most."""
 
 
 class SafeModeController(Controller):
@@ -37,9 +41,9 @@ class SafeModeController(Controller):
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
     ) -> SwitchedOutput:
-        """Switches a profile on. One commit; SDKs have it milliseconds later."""
+        """Switches a profile on. One commit; `delivery` says how far it came within a second."""
         done = await services.safe_mode.activate(actor, environment, data, idempotency_key=conditions.idempotency_key)
-        return SwitchedOutput.of(done)
+        return await _switched(services, environment, done)
 
     @post("/preview", operation_id="preview_safe_mode", status_code=200, opt={"action": Action.READ})
     async def preview(
@@ -91,7 +95,7 @@ class SafeModeController(Controller):
         actor: NamedDependency[Actor],
     ) -> SwitchedOutput:
         """Moves its end, counted from now."""
-        return SwitchedOutput.of(await services.safe_mode.extend(actor, environment, key, data))
+        return await _switched(services, environment, await services.safe_mode.extend(actor, environment, key, data))
 
     @post(
         "/activations/{key:str}/lift", operation_id="lift_safe_mode", status_code=200, opt={"action": Action.SAFE_MODE}
@@ -105,4 +109,11 @@ class SafeModeController(Controller):
         actor: NamedDependency[Actor],
     ) -> SwitchedOutput:
         """Switches it off. What other activations tighten stays tight."""
-        return SwitchedOutput.of(await services.safe_mode.lift(actor, environment, key, data.reason))
+        done = await services.safe_mode.lift(actor, environment, key, data.reason)
+        return await _switched(services, environment, done)
+
+
+async def _switched(services: Services, environment: str, done: Switched) -> SwitchedOutput:
+    """Waits a moment for the fleet: the commit is safe already, and this says who has it."""
+    delivery = await services.telemetry.fleet.delivered(environment, done.commit.revision, DELIVERY_S)
+    return SwitchedOutput.of(done, delivery)

@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 def authd() -> None:
     """Answer NATS's auth callout: who holds an SDK key gets in, to their own environment. Run two or more."""
     from controlplane.access.responder import AuthdSettings, open_authd
-    from controlplane.clock import SystemClock
+    from controlplane.clock import PostgresClock
     from controlplane.logs import configure_logging
 
     with refusing():
         settings = read_struct(AuthdSettings, os.environ)
         configure_logging("json", "info")
-        responder = open_authd(settings, SystemClock())
+        responder = open_authd(settings, PostgresClock())
         try:
             asyncio.run(responder.run())
         except KeyboardInterrupt:
@@ -99,7 +99,7 @@ async def _setup_secret(url: str) -> str | None:
 
     database, clock = Database(url, pool_size=1), SystemClock()
     try:
-        people = People(database, clock, Audit(database, clock), ActorMemory(clock), new_id)
+        people = People(database, clock, Audit(database, clock), ActorMemory(), new_id)
         return await people.setup_secret(system_actor("system:setup"))
     finally:
         await database.close()

@@ -65,7 +65,8 @@ def _spread(found: Spread) -> str:
 
 def _summary(found: FleetSummary) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("head", f"r{found.revision}")
+    table.add_row("head", f"r{found.head}")
+    table.add_row("published", published_text(found))
     table.add_row("live", f"{found.live}, {found.applied} of them at the head")
     if found.convergence:
         table.add_row("last commit", _spread(found.convergence))
@@ -78,7 +79,18 @@ def _summary(found: FleetSummary) -> Table:
 
 def _clock(skew_s: float) -> str:
     """Only what no delay explains."""
-    return f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]" if abs(skew_s) >= CLOCK_OFF_S else ""
+    return (
+        f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]"
+        if abs(skew_s) >= CLOCK_OFF_S
+        else ""
+    )
+
+
+def published_text(found: FleetSummary) -> str:
+    if found.is_published:
+        return f"r{found.published}"
+    known = "nobody knows what NATS has" if found.published is None else f"NATS has r{found.published} only"
+    return f"[red]not r{found.head}[/]: {known}; see /healthz"
 
 
 def _instances(found: Instances) -> Table:

@@ -6,7 +6,7 @@ import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
-from controlplane.cli.shown import left, table, when
+from controlplane.cli.shown import delivery_text, left, table, when
 from controlplane.cli.verb import Call, verb
 from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.errors import InvalidInputError
@@ -56,7 +56,7 @@ def on(
     done = call.session.send("POST", call.session.path("safe-mode", "activations"), body, SwitchedOutput)
     until = f", which was on already, until {when(done.expires_at)}" if done.extended and done.expires_at else ""
     what = "extended" if done.extended else "on"
-    call.answer(done, lambda: f"[green]✓[/] {what}: [bold]{done.key}[/]{until} at revision {done.commit.revision}")
+    call.answer(done, lambda: f"[green]✓[/] {what}: [bold]{done.key}[/]{until}\n{delivery_text(done.delivery)}")
 
 
 @verb(app, "off", action=Action.SAFE_MODE)
@@ -72,7 +72,7 @@ def off(
     done = [
         call.session.send("POST", _activation(call, one, "lift"), {"reason": reason}, SwitchedOutput) for one in keys
     ]
-    call.answer(done, lambda: "\n".join(f"[green]✓[/] off: {d.key} at revision {d.commit.revision}" for d in done))
+    call.answer(done, lambda: "\n".join(f"[green]✓[/] off: {d.key}\n{delivery_text(d.delivery)}" for d in done))
 
 
 @verb(app, "extend", action=Action.SAFE_MODE)
@@ -90,7 +90,7 @@ def extend(
         key = active[0].key
     body = {"for_s": seconds(for_), "reason": reason}
     done = call.session.send("POST", _activation(call, key, "extend"), body, SwitchedOutput)
-    call.answer(done, lambda: f"[green]✓[/] extended: {done.key} at revision {done.commit.revision}")
+    call.answer(done, lambda: f"[green]✓[/] extended: {done.key}\n{delivery_text(done.delivery)}")
 
 
 @verb(app, "status", action=Action.READ)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controlplane.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
+from controlplane.telemetry.values import Delivered
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -44,6 +45,21 @@ def commit_text(commit: CommitOutput) -> RenderableType:
     lines = [Text.assemble(("✓ ", "green"), f"revision {commit.revision}")]
     lines += [Text(f"  {line}") for line in commit.effective]
     return Group(*lines)
+
+
+def delivery_text(found: Delivered) -> str:
+    """`committed r12 · published · 34 of 36 instances`; in plain words when it was not published within the second."""
+    committed = f"committed r{found.committed}"
+    if not found.is_published:
+        known = f"NATS has r{found.published}" if found.published is not None else "nobody knows what NATS has"
+        return (
+            f"{committed} · [yellow]not published yet[/]: {known}. It is saved, and instances get it as soon as it is "
+            "published.\nCheck /healthz of the control plane, then `brownout fleet status`."
+        )
+    how = "published" if found.via == "log" else "published over core NATS, because JetStream does not answer"
+    if not found.expected:
+        return f"{committed} · {how} · no instance is live"
+    return f"{committed} · {how} · {found.applied} of {found.expected} instances"
 
 
 def changes_text(changes: Sequence[ChangeOutput | ResourceDiffOutput]) -> RenderableType:

@@ -4,12 +4,14 @@ Postgres has the truth already, and an SDK applies a revision once whichever way
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 import structlog
 from nats.errors import Error as NatsError
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
+from controlplane.background import beat
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Link, LinkDownError
 from controlplane.publish.parts import Position
@@ -21,6 +23,8 @@ log = structlog.get_logger(__name__)
 REBROADCAST_S = 0.5
 """For SDKs that were reconnecting when a revision went out."""
 PAGE = 256
+LONG_S = 30.0
+"""A long tail takes a while to send."""
 UNKNOWN_TAIL = 100
 """How far back to begin when nobody knows where the log ends."""
 PACE_PER_S = 2_000
@@ -32,6 +36,7 @@ class Fallback:
 
     def __init__(self, environment: str, link: Link, store: Store, on_sent: Callable[[StoredEnvelope], None]) -> None:
         self._environment = environment
+        self._loop = f"publisher {environment}.fallback"
         self._subject = Subjects(environment).log
         self._link = link
         self._store = store
@@ -64,7 +69,9 @@ class Fallback:
         loop = asyncio.get_running_loop()
         rebroadcast_at = 0.0
         while True:
+            beat(self._loop, math.inf)
             await self._active.wait()
+            beat(self._loop, LONG_S)
             self._more.clear()
             again = loop.time() >= rebroadcast_at
             try:

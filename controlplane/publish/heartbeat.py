@@ -12,6 +12,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from controlplane.background import beat
 from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Heard, LinkDownError
@@ -38,6 +39,7 @@ class Heartbeats:
         trust: Trust,
     ) -> None:
         self._environment = environment
+        self._loop = f"publisher {environment}.heartbeat"
         self._subjects = wire.Subjects(environment)
         self._link = parts.link
         self._keys = parts.keys
@@ -60,6 +62,7 @@ class Heartbeats:
         try:
             while True:
                 await self._wait()
+                beat(self._loop)
                 await self._beat()
         finally:
             self._link.unsubscribe(subscription)
@@ -68,6 +71,7 @@ class Heartbeats:
         loop = asyncio.get_running_loop()
         while (left_s := self._due - loop.time()) > 0:
             self._soon.clear()
+            beat(self._loop, left_s)
             await wait_set(self._soon, left_s)
 
     async def _beat(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
+from controlplane.background import beat
 from controlplane.store import NOTIFY_CHANNEL
 from controlplane.tasks import wait_set
 
@@ -24,6 +25,7 @@ async def listen(url: str, on_notify: Callable[[str], None], on_connected: Calla
             await _listen_once(url, on_notify, on_connected)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.debug("listen_lost", error=str(error))
+        beat("publisher.listen", RETRY_S + TIMEOUT_S)
         await asyncio.sleep(RETRY_S)
 
 
@@ -37,6 +39,7 @@ async def _listen_once(url: str, on_notify: Callable[[str], None], on_connected:
         connection.add_termination_listener(lambda _connection: ended.set())
         on_connected()
         while not ended.is_set():
+            beat("publisher.listen", CHECK_EVERY_S + TIMEOUT_S)
             await wait_set(ended, CHECK_EVERY_S)
             await connection.execute("SELECT 1")
     finally:

@@ -5,13 +5,16 @@ order, whoever is first. Nothing here needs a leader.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 import structlog
 
+from controlplane.background import beat
 from controlplane.chance import spread
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Heard
@@ -35,6 +38,11 @@ BATCH = 256
 RETRY_S = 0.05
 CONFLICT_S = 0.005
 MEND_RETRY_S = 0.2
+MEND_S = 30.0
+"""A snapshot of a large environment, and a lost log filled again, take a while."""
+
+ONLY_CORE = "JetStream does not answer: changes go out over core NATS only, and new SDKs cannot catch up"
+UNREACHED = "there is no connection to NATS: changes wait in Postgres"
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -64,7 +72,10 @@ class Counters(msgspec.Struct):
 
 
 class PublisherHealth(msgspec.Struct, frozen=True):
-    """`published` is what SDKs can have, `lag` how many revisions Postgres is ahead; None while unknown."""
+    """`published` is what SDKs can have, `lag` how many revisions Postgres is ahead; None while unknown.
+
+    `failing` says why the last round did not bring everything into the log; empty when it did.
+    """
 
     environment: str
     epoch: int | None
@@ -72,6 +83,9 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     lag: int | None
     degraded: bool
     counters: Counters
+    head: int = 0
+    """What Postgres is known to hold."""
+    failing: str = ""
 
 
 class Publisher:
@@ -100,6 +114,9 @@ class Publisher:
         self._changes = 0
         self._counters = Counters()
         self._snapshot_due = asyncio.Event()
+        self._link = parts.link
+        self._loop = f"publisher {environment}.log"
+        self._failing = ""
 
     def wake(self) -> None:
         """Something was committed, or seen that needs a look."""
@@ -112,15 +129,25 @@ class Publisher:
             return None
         return max(self._logged, self._fallback.sent)
 
-    def health(self) -> PublisherHealth:
-        position = self.position()
+    @property
+    def via(self) -> Literal["log", "core"] | None:
+        """What carried `position()`: the log, or core NATS while the log could not be written."""
+        if self._logged is None:
+            return None
+        return "log" if self._logged >= self._fallback.sent else "core"
+
+    def health(self, head: int = 0) -> PublisherHealth:
+        """`head`: what Postgres is known to hold."""
+        position, head = self.position(), max(head, self._head)
         return PublisherHealth(
             self.environment,
             position.epoch if position else None,
             position.revision if position else None,
-            max(0, self._head - position.revision) if position else None,
+            max(0, head - position.revision) if position else None,
             self._fallback.active,
             msgspec.structs.replace(self._counters, strange=self._trust.strange + self._snapshots.strange),
+            head,
+            self._failing,
         )
 
     async def run(self) -> None:
@@ -147,7 +174,10 @@ class Publisher:
 
     async def _publish_forever(self) -> None:
         while True:
-            await wait_set(self._wake, await self._round())
+            beat(self._loop)
+            wait_s = await self._round()
+            beat(self._loop, wait_s)
+            await wait_set(self._wake, wait_s)
 
     async def _round(self) -> float:
         """Does what there is to do; returns how long to wait for more."""
@@ -163,18 +193,22 @@ class Publisher:
             return CONFLICT_S
         except JetStreamRefusedError as error:
             log.error("jetstream_refused", environment=self.environment, error=str(error))
+            self._failing = f"JetStream refused: {error}"
             self._audit_at = 0
             return self._pace.poll_s
         except (UnavailableError, NotFoundError) as error:
             log.debug("database_unavailable", environment=self.environment, error=str(error))
             return self._pace.poll_s
         self._fallback.stop()
+        self._failing = ""
         return self._pace.poll_s
 
     def _degrade(self, error: JetStreamUnavailableError) -> None:
         if not self._fallback.active:
             self._counters.degradations += 1
             log.warning("jetstream_unavailable", environment=self.environment, error=str(error))
+        connected = self._link.connected
+        self._failing = ONLY_CORE if connected else UNREACHED
         self._audit_at = 0
         self._fallback.start(self._logged.revision if self._logged else None)
 
@@ -186,6 +220,7 @@ class Publisher:
             if not rows:
                 break
             self._head = max(self._head, rows[-1].revision)
+            beat(self._loop)
             await self._publish(rows)
         if self._logged and self._snapshots.due(*self._logged):
             self._snapshot_due.set()
@@ -208,6 +243,7 @@ class Publisher:
             self._audit_at = now + self._pace.poll_s if changes == self._changes else 0.0
 
     async def _mend(self) -> None:
+        beat(self._loop, MEND_S)
         mended = await self._mender.mend(self._sightings.take())
         if mended is None:
             await asyncio.sleep(MEND_RETRY_S)
@@ -240,8 +276,10 @@ class Publisher:
     async def _keep_snapshot_fresh(self) -> None:
         """Beside the publishing, which a large snapshot must not hold up."""
         while True:
+            beat(f"publisher {self.environment}.snapshot", math.inf)
             await self._snapshot_due.wait()
             self._snapshot_due.clear()
+            beat(f"publisher {self.environment}.snapshot", MEND_S)
             position = self._logged
             try:
                 if position:

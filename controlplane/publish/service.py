@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import structlog
 
+from controlplane.background import beat, loops_here
 from controlplane.errors import UnavailableError
+from controlplane.publish.heads import Heads
 from controlplane.publish.listen import listen
-from controlplane.publish.parts import Pace, Parts
+from controlplane.publish.parts import Pace, Parts, Position
 from controlplane.publish.publisher import Published, Publisher, PublisherHealth
 from controlplane.tasks import end, wait_set
 
@@ -16,6 +19,8 @@ log = structlog.get_logger(__name__)
 DISCOVER_S = 1.0
 RESTART_S = 0.5
 MAX_RESTART_S = 10.0
+LATE_S = 1.5
+"""So long a commit may be on its way before the check fails."""
 
 Listener = Callable[[Published], None]
 
@@ -31,11 +36,12 @@ class PublisherService:
         self._listeners: list[Listener] = []
         self._watchers: list[Callable[[str], None]] = []
         self._discover = asyncio.Event()
+        self._heads = Heads()
 
-    def wake(self, environment: str) -> None:
-        """Something was committed to `environment`."""
-        for watcher in self._watchers:
-            watcher(environment)
+    def wake(self, environment: str, revision: int = 0) -> None:
+        """Something was committed to `environment`; it is at `revision` now, when that is known."""
+        self._heads.note(environment, revision)
+        self._tell_watchers(environment)
         publisher = self._publishers.get(environment)
         if publisher:
             publisher.wake()
@@ -53,15 +59,51 @@ class PublisherService:
         """`listener` is told of every revision this replica brought out. It must neither block nor raise."""
         self._listeners.append(listener)
 
+    def head(self, environment: str) -> Position | None:
+        """What Postgres holds."""
+        return self._heads.find(environment)
+
+    def published(self, environment: str) -> Position | None:
+        """What this replica knows to be in the log, or to have gone out over core NATS; None while it knows nothing."""
+        publisher = self._publishers.get(environment)
+        return publisher.position() if publisher else None
+
+    def via(self, environment: str) -> Literal["log", "core"] | None:
+        publisher = self._publishers.get(environment)
+        return publisher.via if publisher else None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether news of publications can arrive at all."""
+        return self._parts.link.connected
+
     def health(self) -> tuple[PublisherHealth, ...]:
-        return tuple(publisher.health() for publisher in self._publishers.values())
+        return tuple(
+            publisher.health(head.revision if (head := self.head(key)) else 0)
+            for key, publisher in self._publishers.items()
+        )
+
+    async def probe(self) -> dict[str, str]:
+        return {f"publisher {key}": self._reason(key, publisher) for key, publisher in self._publishers.items()}
+
+    def _reason(self, key: str, publisher: Publisher) -> str:
+        if failing := publisher.health().failing:
+            return failing
+        head, published = self.head(key), publisher.position()
+        late_s = self._heads.late(key, published)
+        if head is None or late_s < LATE_S:
+            return ""
+        known = f"r{published.revision}" if published else "an unknown revision"
+        return f"r{head.revision} is committed, but NATS has {known} only, for {late_s:.0f} s"
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        listening = asyncio.create_task(listen(self._parts.database.url, self.wake, self._wake_all))
+        listening = asyncio.create_task(listen(self._parts.database.url, self._notified, self._wake_all))
         try:
             while True:
+                beat("publisher")
                 await self._follow_environments()
+                beat("publisher", DISCOVER_S)
                 await wait_set(self._discover, DISCOVER_S)
                 self._discover.clear()
         finally:
@@ -70,10 +112,15 @@ class PublisherService:
             self._publishers.clear()
 
     async def _follow_environments(self) -> None:
+        asked = asyncio.get_running_loop().time()
         try:
-            present = {environment.key for environment in await self._parts.store.list_environments()}
+            found = await self._parts.store.list_environments()
         except UnavailableError:
             return
+        present = {environment.key for environment in found}
+        for key, moved in self._heads.replace(found, asked):
+            if moved:
+                self._tell_watchers(key)
         for key in present - self._tasks.keys():
             self._publishers[key] = Publisher(key, self._parts, self._pace, self._tell)
             self._tasks[key] = asyncio.create_task(self._supervise(key))
@@ -81,19 +128,30 @@ class PublisherService:
             # Its streams stay: if this is a restored Postgres, they still serve its SDKs.
             log.warning("environment_gone", environment=key)
             del self._publishers[key]
+            loops_here().ended(f"publisher {key}")
             await end(self._tasks.pop(key))
 
     async def _supervise(self, key: str) -> None:
         """A publisher that crashes is a bug; it is reported, and started again from nothing."""
-        pause_s = RESTART_S
+        pause_s, loops, name = RESTART_S, loops_here(), f"publisher {key}"
         while True:
+            loops.started(name)
             try:
                 await self._publishers[key].run()
-            except Exception:
+            except Exception as error:
                 log.exception("publisher_crashed", environment=key)
+                loops.died(name, error)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, MAX_RESTART_S)
             self._publishers[key] = Publisher(key, self._parts, self._pace, self._tell)
+
+    def _notified(self, payload: str) -> None:
+        environment, _, revision = payload.partition(" ")
+        self.wake(environment, int(revision) if revision.isdecimal() else 0)
+
+    def _tell_watchers(self, environment: str) -> None:
+        for watcher in self._watchers:
+            watcher(environment)
 
     def _wake_all(self) -> None:
         for publisher in self._publishers.values():

@@ -3,7 +3,6 @@
 A report counts only with the signed message that brought the SDK there, so nobody with an SDK key can force a fence.
 """
 
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -11,6 +10,7 @@ import structlog
 
 from brownout import wire
 from controlplane.buckets import Buckets
+from controlplane.clock import monotonic
 from controlplane.errors import UnavailableError
 from controlplane.link import Heard
 from controlplane.publish.parts import Parts, Position
@@ -45,7 +45,7 @@ class Sightings:
         self._position = position
         self._on_sighting = on_sighting
         self._seen: set[Position] = set()
-        self._checks = Buckets(CHECKS_AT_ONCE, CHECKS_PER_MINUTE, time.monotonic)
+        self._checks = Buckets(CHECKS_AT_ONCE, CHECKS_PER_MINUTE, monotonic)
 
     @property
     def pending(self) -> bool:

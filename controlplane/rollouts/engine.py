@@ -3,6 +3,7 @@ was decided on, so a second one is refused and decides again on what is then tru
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
 from controlplane.activations import TooManyActivationsError
+from controlplane.background import beat, words
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
@@ -27,6 +29,9 @@ from controlplane.store.values import Commit
 from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""How long Postgres may take for one environment's rollouts."""
 
 TICK_S = 2.0
 """What only time and traffic change is looked at so often."""
@@ -102,6 +107,8 @@ class Engine:
         self._clock = clock
         self._committed: set[str] = set()
         self._woken = asyncio.Event()
+        self._trouble = ""
+        """What the present look at everything met."""
 
     def wake(self, environment: str) -> None:
         """Something was committed to `environment`: where safe mode was lifted, rollouts go on at once."""
@@ -113,24 +120,31 @@ class Engine:
 
     async def tick(self) -> None:
         for environment in await self._store.list_environments():
+            beat("rollouts.poll", LOOK_S)
             await self._try(environment.key)
 
     async def _poll(self) -> None:
         while True:
+            self._trouble = ""
             try:
                 await self.tick()
             except UnavailableError as error:
                 log.warning("rollouts_wait", error=error.message)
-            except Exception:
+                self._trouble = words(error)
+            except Exception as error:
                 log.exception("rollouts_not_looked_at")
+                self._trouble = words(error)
+            beat("rollouts.poll", TICK_S, self._trouble)
             await asyncio.sleep(TICK_S)
 
     async def _follow(self) -> None:
         while True:
+            beat("rollouts.follow", math.inf)
             await self._woken.wait()
             self._woken.clear()
             committed, self._committed = self._committed, set()
             for environment in committed:
+                beat("rollouts.follow", LOOK_S)
                 with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
                     await self._try(environment)
             await asyncio.sleep(GATHER_S)
@@ -140,8 +154,9 @@ class Engine:
             await self._look_at(environment)
         except UnavailableError:
             raise
-        except Exception:  # whatever is wrong with one environment, the others' rollouts are steered
+        except Exception as error:  # whatever is wrong with one environment, the others' rollouts are steered
             log.exception("rollouts_not_steered", environment=environment)
+            self._trouble = f"{environment}: {words(error)}"
 
     async def _look_at(self, environment: str) -> None:
         for resource in await every_resource(self._store, environment, "rollout"):
@@ -151,8 +166,9 @@ class Engine:
                     await self._steer(environment, resource.key)
             except UnavailableError:
                 raise
-            except Exception:  # whatever is wrong with one rollout, the guardrails of the others hold
+            except Exception as error:  # whatever is wrong with one rollout, the guardrails of the others hold
                 log.exception("rollout_not_steered", environment=environment, rollout=resource.key)
+                self._trouble = f"{environment} {resource.key}: {words(error)}"
 
     async def _steer(self, environment: str, key: str) -> None:
         for _ in range(ATTEMPTS):

@@ -10,6 +10,7 @@ from prometheus_client import Gauge
 from brownout.model import SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
+from controlplane.background import beat, words
 from controlplane.chance import spread
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
@@ -46,13 +47,16 @@ class Expiry:
 
     async def run(self) -> None:
         while True:
-            wait_s = POLL_S
+            wait_s, trouble = POLL_S, ""
+            beat("expiry")
             try:
                 due = await self.tick()
                 if due:
                     wait_s = min(POLL_S, max(0.05, (due - self._clock.now()).total_seconds()))
             except BrownoutError as error:
                 log.warning("expiry postponed", error=str(error))
+                trouble = words(error)
+            beat("expiry", wait_s, trouble)
             await asyncio.sleep(wait_s + spread.uniform(0, 0.2))  # so that replicas take turns
 
     async def tick(self) -> datetime | None:

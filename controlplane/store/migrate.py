@@ -1,5 +1,6 @@
 """Bringing a database to this version's schema, and refusing one that is not at it."""
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,13 +42,32 @@ async def migrate(database: Database) -> str:
         return await connection.sql.run_sync(_upgrade)
 
 
+async def schema_fault(database: Database) -> str:
+    """What is wrong with the database's schema, or empty."""
+    try:
+        await check_schema(database)
+    except SchemaError as error:
+        return error.message
+    return ""
+
+
 async def check_schema(database: Database) -> None:
     """Raises SchemaError unless the database is exactly at this version's schema."""
     async with database.reading() as connection:
         found = await connection.sql.run_sync(_current)
     _refuse_newer(found)
-    if found != _scripts().get_current_head():
+    if found != _head():
         raise SchemaError("the database is older than this program: run `brownout migrate`")
+
+
+@cache
+def _head() -> str | None:
+    return _scripts().get_current_head()
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in _scripts().walk_revisions())
 
 
 def _scripts() -> ScriptDirectory:
@@ -74,6 +94,5 @@ def _current(connection: Connection) -> str | None:
 
 
 def _refuse_newer(version: str | None) -> None:
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if version is not None and version not in known:
+    if version is not None and version not in _known():
         raise SchemaError(f"the database is at schema {version}, which a newer version of Brownout wrote")

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import NoResultFound
 
 from brownout import wire
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import NotFoundError
-from controlplane.secret_box import SecretBox
+from controlplane.secret_box import SecretBox, SecretKeyError
 from controlplane.store.tables import environment as environment_table
 from controlplane.store.tables import signing_key
 
@@ -48,6 +49,23 @@ class SigningKeys:
             if kid is None:
                 raise NotFoundError(f"there is no environment {environment}")
             return await self.get(connection, environment, kid)
+
+    async def unopenable(self) -> tuple[str, ...]:
+        """The environments whose present key cannot be opened: nothing of theirs can be signed."""
+        found: list[str] = []
+        async with self._database.reading() as connection:
+            query = select(environment_table.c.key, environment_table.c.signing_kid).order_by(environment_table.c.key)
+            for environment, kid in (await connection.execute(query)).all():
+                try:
+                    await self.get(connection, environment, kid)
+                except (SecretKeyError, NoResultFound, ValueError):
+                    found.append(environment)
+        return tuple(found)
+
+    async def probe(self) -> dict[str, str]:
+        sealed = ", ".join(await self.unopenable())
+        why = f"the signing key of {sealed} cannot be opened, so nothing can be committed: check BROWNOUT_SECRET_KEY"
+        return {"signing_keys": why if sealed else ""}
 
     async def chain(self, environment: str) -> wire.KeyChain:
         """Every public key the environment has had, for SDKs that pinned an earlier one."""

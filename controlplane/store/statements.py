@@ -123,7 +123,7 @@ WITH head AS (
     ON CONFLICT (environment, key) DO UPDATE
     SET body = excluded.body, revision = excluded.revision, created_at = excluded.created_at
 )
-SELECT revision, pg_notify('{NOTIFY_CHANNEL}', environment) FROM logged
+SELECT revision, pg_notify('{NOTIFY_CHANNEL}', environment || ' ' || revision) FROM logged
 """,  # noqa: S608 - the only thing put in is a constant of ours
     environment=Text,
     epoch=BigInteger,

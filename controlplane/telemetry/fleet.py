@@ -5,17 +5,18 @@ There is one state an environment, and one encoded event a change, however many 
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
 
 from brownout.wire import UNREADABLE
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.background import beat, words
 from controlplane.buckets import Buckets
-from controlplane.clock import Clock
+from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.link import Heard
@@ -24,9 +25,10 @@ from controlplane.telemetry.apart import apart
 from controlplane.telemetry.boundary import Present, RefusedError, Speaker, read_presence
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
+from controlplane.telemetry.log import Log, Unknown
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
-from controlplane.telemetry.values import Delivery, FleetSummary, InstanceView, RevisionCount, Spread
+from controlplane.telemetry.values import Delivered, Delivery, FleetSummary, InstanceView, RevisionCount, Spread
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +40,21 @@ WRITE_S = 2.0
 DEBOUNCE_S = 0.1
 """The most often that viewers are told."""
 
+GATHER_S = 0.02
+"""Whoever waits for a delivery looks this often at most, however many instances report at once."""
+
+SLOW_S = 1.0
+"""How long Postgres may take for what a large fleet said."""
+
 MAX_NAMED = 20
 """Laggards named in a summary; all of them are in the list of instances."""
+
+
+class Published(Protocol):
+    """What a publisher reports."""
+
+    @property
+    def environment(self) -> str: ...
 
 
 class _Position(msgspec.Struct):
@@ -61,12 +76,16 @@ class Fleet:
         quotas: Quotas | None = None,
         refusals: Refusals | None = None,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        log: Log | None = None,
+        monotonic: Monotonic = monotonic,
     ) -> None:
         self._quotas = quotas or Quotas()
         self._newcomers = Buckets(self._quotas.instances, self._quotas.instances / 60, monotonic)
         self.refusals = refusals or Refusals()
         self._database = database
+        self._log = log or Unknown()
+        self.failing = ""
+        """Why presence could not be written down the last time; empty when it could."""
         self._clock = clock
         self._alerts = alerts
         self._states: dict[str, FleetState] = {}
@@ -105,6 +124,19 @@ class Fleet:
     async def committed(self, message: Heard) -> None:
         self._published(message, known=True)
 
+    def noticed(self, environment: str) -> None:
+        """There is a new head in Postgres, or news of what NATS has."""
+        self._follow_head(environment, self._apply(environment))
+        self._tell(environment)
+
+    def brought_out(self, published: Published) -> None:
+        """This replica's publisher brought a revision out."""
+        self._tell(published.environment)
+
+    def _follow_head(self, environment: str, state: FleetState) -> None:
+        if (head := self._log.head(environment)) is not None:
+            state.committed(Head(*head), self._now())
+
     async def beat(self, message: Heard) -> None:
         """Shows a head that we were not connected to see published."""
         self._published(message, known=False)
@@ -122,17 +154,24 @@ class Fleet:
         with contextlib.suppress(UnavailableError):
             await self._load()
         while True:
+            beat("telemetry.fleet", WRITE_S)
             await asyncio.sleep(WRITE_S)
+            failing = ""
             for environment, state in list(self._states.items()):
+                beat("telemetry.fleet", SLOW_S)
                 try:
                     await self._look_at(environment, state)
                 except UnavailableError as error:
                     log.warning("fleet_not_written", environment=environment, error=error.message)
-                except Exception:  # the other environments are looked at, and this one again
+                    failing = words(error)
+                except Exception as error:  # the other environments are looked at, and this one again
                     log.exception("fleet_not_looked_at", environment=environment)
+                    failing = words(error)
+            self.failing = failing
 
     async def _look_at(self, environment: str, state: FleetState) -> None:
         now = self._now()
+        self._follow_head(environment, state)
         state.expire(now)
         self._watch_laggards(environment, state, now)
         self._tell(environment)
@@ -216,21 +255,58 @@ class Fleet:
 
     def _summary(self, environment: str) -> FleetSummary:
         state = self._state(environment)
-        now = self._now()
-        laggards = state.laggards(now)
+        self._follow_head(environment, state)
+        now, top, published = self._now(), state.top, self._published_by_now(environment)
+        # What NATS does not have yet, nobody can have: then there is no grace.
+        laggards = state.laggards(now, None if published is not None and published >= top else top)
         found = state.convergence()
         return FleetSummary(
             environment,
-            state.head.epoch,
-            state.head.revision,
+            top.epoch,
+            top.revision,
+            published.revision if published else None,
             state.live,
-            state.applied(state.head),
+            state.applied(top),
             len(laggards),
             tuple(seen.instance for seen in laggards[:MAX_NAMED]),
             state.states(),
             tuple(RevisionCount(head.epoch, head.revision, n) for head, n in state.revisions()[:MAX_NAMED]),
             self._spread(state, found, now) if found else None,
         )
+
+    def _published_by_now(self, environment: str) -> Head | None:
+        """What this replica published, or heard on its way out; what Postgres does not have is nobody's publication."""
+        ours, state = self._log.published(environment), self._state(environment)
+        heard = state.head if state.head <= state.top else Head()
+        known = max(Head(*ours) if ours is not None else Head(), heard)
+        return known if ours is not None or known > Head() else None
+
+    async def delivered(self, environment: str, revision: int, timeout_s: float) -> Delivered:
+        """How far `revision` is, as soon as it is everywhere and at the latest after `timeout_s`.
+
+        Returns at once while there is no connection to NATS: there is nothing to wait for.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._changed_event(environment)
+            found = self._delivered(environment, revision)
+            if found.everywhere or not self._log.reachable:
+                return found
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+                    await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                return self._delivered(environment, revision)
+
+    def _delivered(self, environment: str, revision: int) -> Delivered:
+        state, published = self._state(environment), self._published_by_now(environment)
+        ours = self._log.published(environment)
+        via: Literal["log", "core"] | None = None if published is None else "log"
+        if published is not None and ours is not None and published == Head(*ours):
+            via = self._log.via(environment)
+        applied = state.applied(Head(state.top.epoch, revision))
+        return Delivered(revision, published.revision if published else None, via, applied, state.live)
 
     def spread(self, actor: Actor, environment: str, revision: int) -> Spread:
         """Of a commit of late; `delivery` knows older ones.
@@ -316,15 +392,20 @@ class Fleet:
             seen.sdk_version,
             seen.head.epoch,
             seen.head.revision,
-            max(0, state.head.revision - seen.head.revision),
+            max(0, state.top.revision - seen.head.revision),
             seen.state,
             round(seen.age_s, 1),
             _instant(seen.first_seen),
             _instant(seen.last_seen),
             live,
-            live and seen.instance in self.lagging(environment),
+            live and self._lags(environment, state, seen),
             round(seen.clock_skew_s, 1),
         )
+
+    def _lags(self, environment: str, state: FleetState, seen: Seen) -> bool:
+        published = self._published_by_now(environment)
+        unpublished = published is None or published < state.top
+        return seen.instance in self.lagging(environment) or (unpublished and seen.head < state.top)
 
     def _spread(self, state: FleetState, found: Convergence, now: float) -> Spread:
         head = Head(found.epoch, found.revision)

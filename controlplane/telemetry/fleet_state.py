@@ -104,7 +104,10 @@ class FleetState:
 
     def __init__(self) -> None:
         self.head = Head()
+        """The newest that was seen on its way out."""
         self.head_published = 0.0
+        self.held = Head()
+        """What Postgres holds; Head() while nobody has said so."""
         self.version = 0
         self.instances: dict[str, Seen] = {}
         self._live: set[str] = set()
@@ -118,6 +121,20 @@ class FleetState:
         self._of_key: Counter[str] = Counter()
         """Instances remembered by SDK key."""
 
+    @property
+    def top(self) -> Head:
+        """What every instance is to come to."""
+        return self.held if self.held > Head() else self.head
+
+    def committed(self, head: Head, at: float) -> None:
+        """Postgres holds `head`: from now on instances can be late for it, whether or not it has gone out."""
+        if head <= self.held:
+            return
+        self.held = head
+        self.version += 1
+        if head > self.head:
+            self._fresh.append((at, head))
+
     def published(self, head: Head, at: float, *, known: bool = True) -> None:
         """A commit was seen on its way out; without anybody live there is nothing to converge.
 
@@ -127,7 +144,8 @@ class FleetState:
             return
         first = self.head == Head()
         self.head, self.head_published = head, at
-        self._fresh.append((at, head))
+        if head > self.held:
+            self._fresh.append((at, head))
         self.expected(at)
         self.version += 1
         if not self._live or (first and not known):
@@ -235,7 +253,7 @@ class FleetState:
         Not simply the head: with a commit every few seconds nobody would ever lag.
         """
         while self._fresh and self._fresh[0][0] <= at - LAGGING_S:
-            self._due = self._fresh.popleft()[1]
+            self._due = max(self._due, self._fresh.popleft()[1])
         return self._due
 
     def revisions(self) -> list[tuple[Head, int]]:

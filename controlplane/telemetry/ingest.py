@@ -7,14 +7,13 @@ What an SDK key can do to others here is bounded by ADR 0075.
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
+from controlplane.background import beat, words
 from controlplane.buckets import Buckets
-from controlplane.clock import Clock
+from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
 from controlplane.link import Heard
@@ -29,6 +28,8 @@ from controlplane.telemetry.refusals import Refusals
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 2.0
+FOLD_S = 1.0
+"""How long Postgres may take for all that waits."""
 GATHER_S = 0.02
 """When an instance ends, others often end with it."""
 FOLDED_AT_ONCE = 2
@@ -49,7 +50,7 @@ class Ingest:
         quotas: Quotas | None = None,
         refusals: Refusals | None = None,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Monotonic = monotonic,
     ) -> None:
         quotas = quotas or Quotas()
         self._database = database
@@ -62,6 +63,8 @@ class Ingest:
         self._folder = Folder(database, self._now, quotas, self.exported, self._refuse)
         self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
+        self.failing = ""
+        """Why messages could not be folded the last time; empty when they could."""
 
     @property
     def folded(self) -> int:
@@ -97,19 +100,23 @@ class Ingest:
     async def run(self) -> None:
         try:
             while True:
+                beat("telemetry.ingest", FLUSH_S)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_S):
                         await self._urgent.wait()
                         await asyncio.sleep(GATHER_S)
                 self._urgent.clear()
+                beat("telemetry.ingest", FOLD_S)
                 await self.flush()
         finally:
             await self.flush()
 
     async def flush(self) -> None:
         """Folds what waits; what cannot be written now waits for the next time."""
+        self._trouble = ""
         await asyncio.gather(*(self._flush(environment) for environment in self._inbox.environments()))
         await self._write_refusals()
+        self.failing = self._trouble
 
     async def _flush(self, environment: str) -> None:
         """Each key in turn, a batch at a time, as long as something waits that did when we began."""
@@ -130,8 +137,11 @@ class Ingest:
                         for waiting in batch:
                             self._inbox.put_back(waiting)
                         turns.pop(key, None)
-                    except Exception:  # the next key's turn comes whatever this one's did
+                        self._trouble = words(error)
+                    except Exception as error:  # the next key's turn comes whatever this one's did
                         log.exception("telemetry_not_folded", environment=environment, key=key)
+                        self._trouble = words(error)
+                    beat("telemetry.ingest", FOLD_S)
 
     async def _write_refusals(self) -> None:
         refusals = self.refusals.take()
@@ -140,10 +150,12 @@ class Ingest:
         try:
             async with self._database.transaction() as connection:
                 await tables.put_refused(connection, refusals)
-        except UnavailableError:
+        except UnavailableError as error:
             self.refusals.put_back(refusals)
-        except Exception:
+            self._trouble = words(error)
+        except Exception as error:
             log.exception("refusals_not_written")
+            self._trouble = words(error)
 
     def _now(self) -> datetime:
         return self._clock.now()

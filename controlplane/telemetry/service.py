@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from controlplane.access.actor import Action, Actor, authorize, readable
+from controlplane.background import beat, words
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnavailableError
@@ -19,6 +20,7 @@ from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.lag import LagAlerts, Notify
+from controlplane.telemetry.log import Log
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
@@ -28,6 +30,7 @@ from controlplane.telemetry.values import RefusedList
 log = structlog.get_logger(__name__)
 
 CLEAN_EVERY_S = 3600.0
+CLEANING_S = 60.0
 MAX_INSTANCES = 10_000
 
 
@@ -51,6 +54,7 @@ class Telemetry:
         retention_days: int,
         *,
         notify: Notify | None = None,
+        log: Log | None = None,
         folding: Database | None = None,
         quotas: Quotas | None = None,
         metrics_series: int = MAX_SERIES,
@@ -64,7 +68,7 @@ class Telemetry:
         refusals = Refusals()
         alerts = LagAlerts(folding, clock, notify) if notify else None
         self.ingest = Ingest(folding, clock, Exported(metrics_series), quotas, refusals)
-        self.fleet = Fleet(folding, clock, alerts, quotas, refusals)
+        self.fleet = Fleet(folding, clock, alerts, quotas, refusals, log=log)
         self.signals = Signals(database, store, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 
@@ -98,11 +102,17 @@ class Telemetry:
         await link.subscribe(fleet.LOG_SUBJECT, self.fleet.committed)
         await link.subscribe(fleet.HEARTBEAT_SUBJECT, self.fleet.beat)
 
+    async def probe(self) -> dict[str, str]:
+        failing = self.ingest.failing or self.fleet.failing
+        return {"telemetry": f"telemetry cannot be written: {failing}" if failing else ""}
+
     async def run(self) -> None:
         await run_together(self.ingest.run(), self.fleet.run(), self._clean())
 
     async def _clean(self) -> None:
         while True:
+            beat("telemetry.cleaning", CLEANING_S)
+            trouble = ""
             try:
                 async with self._database.transaction() as connection:
                     dropped = await tables.drop_older(connection, self._clock.now(), self._retention_days)
@@ -110,6 +120,9 @@ class Telemetry:
                     log.info("telemetry_expired", partitions=dropped)
             except UnavailableError as error:
                 log.warning("telemetry_not_cleaned", error=error.message)
-            except Exception:
+                trouble = words(error)
+            except Exception as error:
                 log.exception("telemetry_not_cleaned")
+                trouble = words(error)
+            beat("telemetry.cleaning", CLEAN_EVERY_S, trouble)
             await asyncio.sleep(CLEAN_EVERY_S)

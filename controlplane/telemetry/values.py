@@ -31,12 +31,40 @@ class RevisionCount(msgspec.Struct, frozen=True):
     instances: int
 
 
+class Delivered(msgspec.Struct, frozen=True):
+    """How far one commit has got.
+
+    `committed` is its revision, safe in Postgres. `published` is the newest revision that NATS is known to have, `via`
+    its log or, while that cannot be written, core NATS; null while nothing is known. `applied` of `expected` live
+    instances are known to have it.
+    """
+
+    committed: int
+    published: int | None
+    via: Literal["log", "core"] | None
+    applied: int
+    expected: int
+
+    @property
+    def is_published(self) -> bool:
+        return self.published is not None and self.published >= self.committed
+
+    @property
+    def everywhere(self) -> bool:
+        return self.is_published and self.applied >= self.expected
+
+
 class FleetSummary(msgspec.Struct, frozen=True):
-    """What a page's head shows; `lagging` names at most MAX_NAMED, `behind` counts all."""
+    """What a page's head shows; `lagging` names at most MAX_NAMED, `behind` counts all.
+
+    `head` is what Postgres holds and `published` what NATS is known to have, null while nothing is known. `applied`
+    counts the live instances at the head. While NATS lacks the head, all others are behind.
+    """
 
     environment: str
     epoch: int
-    revision: int
+    head: int
+    published: int | None
     live: int
     applied: int
     behind: int
@@ -44,6 +72,10 @@ class FleetSummary(msgspec.Struct, frozen=True):
     states: dict[str, int]
     revisions: tuple[RevisionCount, ...]
     convergence: Spread | None
+
+    @property
+    def is_published(self) -> bool:
+        return self.published is not None and self.published >= self.head
 
 
 CLOCK_OFF_S = 5.0

@@ -144,4 +144,10 @@ def fleet_words(summary: FleetSummary) -> str:
     """43 of 43 instances on r912."""
     if not summary.live:
         return "No instance has reported yet"
-    return f"{summary.applied} of {plural(summary.live, 'instance')} on r{summary.revision}"
+    return f"{summary.applied} of {plural(summary.live, 'instance')} on r{summary.head}"
+
+
+def unpublished_words(summary: FleetSummary) -> str:
+    """r912 is committed but not published: NATS has r911."""
+    known = "nobody knows what NATS has" if summary.published is None else f"NATS has r{summary.published}"
+    return f"r{summary.head} is committed but not published: {known}"

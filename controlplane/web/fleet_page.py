@@ -12,6 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.web.convergence import CUT_OFF
 from controlplane.web.frame import Frame, Tone
 from controlplane.web.framing import url
+from controlplane.web.health import HealthPart, health_part
 from controlplane.web.render import View
 from controlplane.web.safe_panel import FleetNow, fleet_now
 from controlplane.web.visit import Visit
@@ -48,6 +49,7 @@ class FleetPage(View, frozen=True, kw_only=True):
 
     frame: Frame
     fleet: FleetNow
+    health: HealthPart
     bars: tuple[RevisionBar, ...]
     rows: tuple[InstanceRow, ...]
     next_href: str
@@ -74,8 +76,9 @@ class FleetController(Controller):
             FleetPage(
                 frame=frame,
                 fleet=fleet_now(visit, environment),
+                health=health_part(visit, environment),
                 bars=tuple(
-                    RevisionBar(each.revision, each.instances, each.instances / most, each.revision >= summary.revision)
+                    RevisionBar(each.revision, each.instances, each.instances / most, each.revision >= summary.head)
                     for each in summary.revisions
                 ),
                 rows=tuple(

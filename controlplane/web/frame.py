@@ -43,6 +43,8 @@ class FleetState(msgspec.Struct, frozen=True):
     current: int
     """How many of the live ones have the head revision."""
     href: str
+    failing: int = 0
+    """Checks of the control plane that fail (docs/operations.md)."""
 
     @property
     def behind(self) -> bool:

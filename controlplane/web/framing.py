@@ -48,14 +48,14 @@ async def build_frame(services: Services, actor: Actor, environment: str, sectio
     counts = await services.reads.counts(actor, environment)
     safe = await _safe_state(services, actor, environment) if counts.get("safe_mode_activation") else None
     fleet = services.telemetry.fleet.summary(actor, environment)
-    current = fleet.live - sum(each.instances for each in fleet.revisions if each.revision < here.revision)
+    failing = len(services.health.failing(environment))
     return Frame(
         environment=here,
         environments=links,
         nav=_nav(here, section, counts, safe, fleet.live, demo=services.demo.running),
         safe=safe,
         safe_url=url(environment, "safe-mode"),
-        fleet=FleetState(fleet.live, max(0, current), url(environment, "fleet")),
+        fleet=FleetState(fleet.live, fleet.applied, url(environment, "fleet"), failing),
         person=person,
         now=services.clock.now(),
         csrf="",

@@ -1,6 +1,6 @@
 """Every component in every state, for whoever builds pages. Served in development only."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from controlplane.errors import Fault
@@ -47,8 +47,7 @@ SWATCHES = (
 HOSTILE = "<script>alert(1)</script> \u202erevo thgir ot tfel\u202c 🔥" + "x" * 120
 
 
-def gallery(now: datetime | None = None) -> GalleryPage:
-    now = now or datetime.now(UTC)
+def gallery(now: datetime) -> GalleryPage:
     rising = [0.2, 0.2, 0.3, 0.2, 0.2, 0.3, 6.0, 6.4, 6.3, 6.4]
     flat = [412.0, 410, 415, 409, 402, 420, 411, 412, 408, 412]
     model, small = Rung("model", "sonnet-5"), Rung("model", "haiku-5")

@@ -20,6 +20,7 @@ from controlplane.errors import BrownoutError
 from controlplane.services import Services
 from controlplane.web.frame import Frame, Person
 from controlplane.web.framing import build_frame
+from controlplane.web.health import HealthPart, health_part
 from controlplane.web.overview import SignalRow, signal_rows
 from controlplane.web.render import Templates, View
 from controlplane.web.safe_mode import panel_fleet
@@ -46,6 +47,7 @@ class LiveView(View, frozen=True, kw_only=True):
 
     frame: Frame
     fleet: FleetNow
+    health: HealthPart
     signals: tuple[SignalRow, ...]
 
 
@@ -104,12 +106,15 @@ class Board:
     async def _follow_events(self) -> None:
         events = self._viewer.services.telemetry.fleet.events(ACTOR, self._environment)
         following = asyncio.ensure_future(anext(events))
+        turning = asyncio.ensure_future(self._viewer.services.health.changed())
         try:
             while True:
-                done, _ = await asyncio.wait({following}, timeout=TICK_S)
-                if done:
+                await asyncio.wait({following, turning}, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
                     following.result()
                     following = asyncio.ensure_future(anext(events))
+                if turning.done():
+                    turning = asyncio.ensure_future(self._viewer.services.health.changed())
                 try:
                     async with self._looking:
                         await self._look()
@@ -119,6 +124,7 @@ class Board:
                     log.exception("board_not_drawn", environment=self._environment)
         finally:
             following.cancel()
+            turning.cancel()
 
     async def _look(self) -> None:
         viewer, environment = self._viewer, self._environment
@@ -127,6 +133,7 @@ class Board:
         view = LiveView(
             frame=frame,
             fleet=await panel_fleet(viewer, environment, active),
+            health=health_part(viewer, environment),
             signals=await signal_rows(viewer, environment),
         )
         html = viewer.templates.render(view)

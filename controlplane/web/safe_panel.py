@@ -12,7 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.errors import NotFoundError
 from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
 from controlplane.telemetry.values import Delivery
-from controlplane.web.convergence import Convergence, convergence, fleet_groups, fleet_words
+from controlplane.web.convergence import Convergence, convergence, fleet_groups, fleet_words, unpublished_words
 from controlplane.web.frame import Frame
 from controlplane.web.framing import url
 from controlplane.web.parts import FleetGroup
@@ -55,6 +55,8 @@ class FleetNow(msgspec.Struct, frozen=True):
     convergence: Convergence | None
     groups: tuple[FleetGroup, ...]
     revision: int
+    unpublished: str
+    """What NATS lacks, in a sentence; empty when it has the head."""
     href: str
 
 
@@ -156,7 +158,8 @@ def fleet_now(
     return FleetNow(
         words=fleet_words(summary),
         convergence=found,
-        groups=fleet_groups(instances, summary.revision, fresh=fresh),
-        revision=summary.revision,
+        groups=fleet_groups(instances, summary.head, fresh=fresh),
+        revision=summary.head,
+        unpublished="" if summary.is_published else unpublished_words(summary),
         href=url(environment, "fleet"),
     )

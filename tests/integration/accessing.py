@@ -30,6 +30,9 @@ class MovableClock:
     def now(self) -> datetime:
         return self.instant
 
+    def monotonic(self) -> float:
+        return self.instant.timestamp()
+
     def move(self, by: timedelta) -> None:
         self.instant += by
 
@@ -88,7 +91,15 @@ async def open_world(
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_services(configured, clock) as opened:
-        access = open_access(configured, opened.database, clock, opened.signing_keys, notify=_nobody, passwords=quick)
+        access = open_access(
+            configured,
+            opened.database,
+            clock,
+            opened.signing_keys,
+            notify=_nobody,
+            passwords=quick,
+            monotonic=clock.monotonic,
+        )
         sso = open_sso(configured, opened.database, clock, access)
         services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):

@@ -144,7 +144,7 @@ async def test_a_commit_is_timed_until_the_last_instance_has_it(plane: Plane) ->
 
 
 async def _head_is(plane: Plane, revision: int) -> bool:
-    return bool((await plane.get("/fleet", FleetSummary)).revision == revision)
+    return bool((await plane.get("/fleet", FleetSummary)).published == revision)
 
 
 async def test_instances_are_listed_and_say_goodbye(plane: Plane) -> None:

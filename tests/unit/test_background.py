@@ -3,7 +3,7 @@ import contextlib
 
 import pytest
 
-from controlplane.app import background
+from controlplane.background import background
 
 pytestmark = pytest.mark.anyio
 

@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from brownout.telemetry_sketch import bucket_of
 from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
+from controlplane.clock import SystemClock
 from controlplane.telemetry.exported import BOUNDS_S, Exported, Family
 from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.otlp import OtlpExport
@@ -83,7 +84,7 @@ async def test_a_collector_gets_them_under_opentelemetrys_names(
     families: list[Family], collector: tuple[str, list[bytes]]
 ) -> None:
     url, received = collector
-    export = OtlpExport(url, lambda: families)
+    export = OtlpExport(url, lambda: families, SystemClock())
     assert await export.export()
     export._exporter.shutdown()
 
