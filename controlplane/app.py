@@ -22,7 +22,7 @@ from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
 from controlplane.api.guard import audit_denial, guard
-from controlplane.api.limits import LimitHeaders, check_body
+from controlplane.api.limits import LimitBodies, LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.security import SecurityHeaders
 from controlplane.bundles import Bundles
@@ -31,6 +31,8 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
+from controlplane.edge.gate import Gate, Limits
+from controlplane.edge.listener import affordable
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
@@ -129,6 +131,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             signing_keys=signing_keys,
             link=link,
             publisher=publisher,
+            gate=Gate(limits_of(settings), settings.proxies),
             access=access,
             sso=open_sso(settings, database, clock, access),
             proposals=Proposals(database, clock, access.audit, store, changes),
@@ -146,6 +149,17 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=Rollouts(store, changes, database, facts, clock),
             demo=Demo(settings.demo_control),
         )
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        connections=affordable(settings.http_connections),
+        per_address=settings.http_connections_per_address,
+        header_s=settings.http_header_timeout_s,
+        body_s=settings.http_body_timeout_s,
+        read_s=settings.http_read_timeout_s,
+        min_rate=settings.http_min_rate,
+    )
 
 
 @asynccontextmanager
@@ -190,6 +204,7 @@ def create_app(services: Services) -> Litestar:
         before_send=[SecurityHeaders(https=services.settings.url.startswith("https://"))],
         middleware=[
             LimitHeaders(),
+            LimitBodies(),
             MeasureRequests(),
             *observed,
         ],

@@ -11,6 +11,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
+from controlplane.edge.gate import Gate
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.link import Link
@@ -38,6 +39,7 @@ class Services:
     signing_keys: SigningKeys
     link: Link
     publisher: PublisherService
+    gate: Gate
     access: Access
     proposals: Proposals
     sso: SingleSignOn | None

@@ -74,6 +74,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_principal_s: float = 100
     """What one person or token may ask of one replica, on average; four times that at once."""
     requests_per_address_s: float = 400
+    http_connections: int = 4_000
+    """At once, in one replica; fewer when there are not so many file descriptors. A tenth is kept for trusted proxies
+    and for addresses from which somebody has signed in."""
+    http_connections_per_address: int = 250
+    """From one IPv4 address or IPv6 /64 that is no trusted proxy."""
+    http_header_timeout_s: float = 10
+    http_body_timeout_s: float = 10
+    """Each `http_min_rate` bytes of the body give one second more."""
+    http_read_timeout_s: float = 30
+    """How long a client may leave an answer, or an event stream, unread."""
+    http_min_rate: int = 1_000
+    """Bytes a second."""
     oidc_issuer: str = ""
     """Where people sign in besides with a password; empty = nowhere."""
     oidc_client_id: str = ""

@@ -14,6 +14,7 @@ from controlplane.access.addresses import client_address
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.api.cookies import Cookies
+from controlplane.api.forms import read_form
 from controlplane.errors import ForbiddenError, UnauthenticatedError
 from controlplane.services import Services
 
@@ -21,20 +22,22 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 _OPENAPI = "/api"
 _ACTOR = "actor"
-_FORM = "application/x-www-form-urlencoded"
 
 
 async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     """Raises UnauthenticatedError, ForbiddenError or RateLimitedError."""
     services: Services = connection.app.state.services
     opt = handler.opt
-    services.access.rates.by_address(address_of(connection, services))
+    if not opt.get("probe"):
+        services.access.rates.by_address(address_of(connection, services))
     if opt.get("public") or _describes_the_api(connection):
         return
     actor = await find_actor(connection, services)
     if actor is None:
         raise UnauthenticatedError("send a token: Authorization: Bearer …")
     connection.state[_ACTOR] = actor
+    if connection.client is not None:
+        services.gate.know(connection.client.host)
     services.access.rates.by_principal(actor.principal)
     if opt.get("signed_in"):
         return
@@ -93,9 +96,9 @@ def check_origin(connection: Connection, services: Services) -> None:
 async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
     check_origin(connection, services)
     token = connection.headers.get(HEADER.lower(), "")
-    if not token and connection.headers.get("content-type", "").startswith(_FORM):
+    if not token:
         request = connection.app.request_class(connection.scope, connection.receive)
-        token = str((await request.form()).get(FIELD, ""))
+        token = next((value for name, value in await read_form(request) if name == FIELD), "")
     services.access.csrf.check_token(actor.credential, token)
 
 

@@ -15,12 +15,12 @@ class SystemController(Controller):
     tags = ("system",)
     security = ()
 
-    @get("/livez", operation_id="livez", opt={"public": True}, media_type=MediaType.TEXT)
+    @get("/livez", operation_id="livez", opt={"public": True, "probe": True}, media_type=MediaType.TEXT)
     async def livez(self) -> str:
         """The process runs and its event loop turns."""
         return "ok"
 
-    @get("/readyz", operation_id="readyz", opt={"public": True}, media_type=MediaType.TEXT)
+    @get("/readyz", operation_id="readyz", opt={"public": True, "probe": True}, media_type=MediaType.TEXT)
     async def readyz(self, services: NamedDependency[Services]) -> Response[str]:
         """Postgres answers: writes and reads work here. NATS is not needed for that (SDKs keep what they have)."""
         ready = await services.ready()
