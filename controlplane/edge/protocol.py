@@ -114,7 +114,7 @@ class GuardedProtocol(H11Protocol):
     def end(self, why: str) -> None:
         """At once: what is unsent is dropped, for the client does not read it."""
         answered = self.cycle is not None and self.cycle.response_started
-        if why in {"slow_header", "slow_body"} and self._received and not (why == "slow_body" and answered):
+        if (why == "slow_header" and self._received) or (why == "slow_body" and not answered):
             self.transport.write(LATE)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
