@@ -18,6 +18,8 @@ from controlplane.access.alerts import Alerts
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
+from controlplane.access.webhook import Webhook
+from controlplane.access.webhook_signing import parse_secrets
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
@@ -97,8 +99,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock),
             Pace(replicas=settings.nats_replicas, heartbeat_s=settings.heartbeat_s),
         )
-        alerts = Alerts(settings.alert_webhook.reveal())
-        stack.push_async_callback(alerts.close)
+        alerts = Alerts(database, webhook_of(settings))
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
@@ -113,6 +114,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await stack.enter_async_context(background("signing keys", access.signing.run))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run))
+        await stack.enter_async_context(background("alerts", alerts.run))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run))
         await stack.enter_async_context(background("telemetry", telemetry.run))
         if settings.otlp_endpoint:
@@ -149,6 +151,12 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=Rollouts(store, changes, database, facts, clock),
             demo=Demo(settings.demo_control),
         )
+
+
+def webhook_of(settings: Settings) -> Webhook | None:
+    if not settings.alert_webhook:
+        return None
+    return Webhook(settings.alert_webhook.reveal(), parse_secrets(settings.alert_webhook_secret.reveal()))
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, get_type_hints
 import msgspec
 
 from controlplane.access.addresses import Network, parse_networks
+from controlplane.access.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
@@ -94,7 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
     alert_webhook: Secret = Secret("")
-    """Where broken glass is reported, as JSON by POST; empty = in the log only."""
+    """Where alerts go, as JSON by POST (docs/operations.md); empty = in the log only."""
+    alert_webhook_secret: Secret = Secret("")
+    """What signs them: `whsec_` and base64, or several separated by commas while one replaces another."""
     database_pool: int = 20
     max_body_bytes: int = 1_500_000
     """Of one request; commits and imports may be larger (controlplane/api/limits.py)."""
@@ -133,6 +136,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+    if settings.alert_webhook:
+        try:
+            parse_secrets(settings.alert_webhook_secret.reveal())
+        except ValueError as error:
+            raise SettingsError(f"BROWNOUT_ALERT_WEBHOOK_SECRET: {error}") from None
     try:
         parse_networks(settings.trusted_proxies)
     except ValueError as error:
