@@ -101,6 +101,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         )
         alerts = Alerts(database, webhook_of(settings))
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
+        stack.push_async_callback(access.audit.write_counted, every=True)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
         telemetry = Telemetry(
@@ -111,6 +112,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(background("link", link.run))
         await stack.enter_async_context(background("publisher", publisher.run))
+        await stack.enter_async_context(background("audit", access.audit.run))
         await stack.enter_async_context(background("signing keys", access.signing.run))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run))

@@ -13,6 +13,7 @@ from controlplane.access.actor import Action, Actor, allows, authorize
 from controlplane.access.addresses import client_address
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
+from controlplane.access.repeats import Bound
 from controlplane.api.cookies import Cookies
 from controlplane.api.forms import read_form
 from controlplane.errors import ForbiddenError, UnauthenticatedError
@@ -22,6 +23,8 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 _OPENAPI = "/api"
 _ACTOR = "actor"
+MAX_DENIALS = 10
+"""Kinds of denial that one principal has listed in a minute; further ones are counted together."""
 
 
 async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
@@ -114,8 +117,8 @@ async def audit_denial(error: Exception, scope: Scope) -> None:
     actor = scope.get("state", {}).get(_ACTOR)
     if actor is None:
         return
-    environment = scope.get("path_params", {}).get("environment", "")
-    await services.access.audit.note(
-        Event.DENIED, actor, environment=environment, target=f"{scope.get('method', '')} {scope['path']}"[:300],
-        reason=error.message[:300], outcome="refused",
+    environment = str(scope.get("path_params", {}).get("environment", ""))[:100]
+    await services.access.audit.refused(
+        Event.DENIED, actor, (Bound(actor.principal, MAX_DENIALS),), environment=environment,
+        target=f"{scope.get('method', '')} {scope['path']}"[:300], reason=error.message[:300],
     )  # fmt: skip

@@ -8,7 +8,7 @@ from controlplane.access.webhook_signing import parse_secrets, sign
 from controlplane.settings import SettingsError, load_settings
 from tests.support import SECRET_KEY
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the specification's example
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NEEDED = {
     "BROWNOUT_DATABASE_URL": "postgresql://x@127.0.0.1/x",
     "BROWNOUT_NATS_URL": "nats://127.0.0.1",
@@ -28,7 +28,9 @@ def test_while_a_secret_is_replaced_both_sign() -> None:
     assert both.split() == [sign(parse_secrets(each), "m", 1, b"") for each in (SECRET, other)]
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_not base64!"])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_not base64!"]
+)
 def test_a_webhook_without_a_proper_secret_is_refused_at_the_start(secret: str) -> None:
     with pytest.raises(SettingsError, match="BROWNOUT_ALERT_WEBHOOK_SECRET") as refused:
         load_settings({**NEEDED, "BROWNOUT_ALERT_WEBHOOK_SECRET": secret})
