@@ -34,9 +34,11 @@ async def test_a_viewers_denials_are_counted(world: World) -> None:
     await world.access.audit.write_counted(every=True)
     found = await lines(world, Event.DENIED)
     assert len(found) <= MAX_DENIALS + 1 + 2
-    assert sum(1 for line in found if "more" not in line.entry.detail) + sum(
-        int(line.entry.detail.get("more", 0)) for line in found
-    ) == 400, "every one of them is in the log"
+    assert (
+        sum(1 for line in found if "more" not in line.entry.detail)
+        + sum(int(line.entry.detail.get("more", 0)) for line in found)
+        == 400
+    ), "every one of them is in the log"
     assert {line.entry.actor for line in found} == {"eve"}
     assert (await world.access.audit.verify(ROOT)).broken_at is None
 
