@@ -69,9 +69,11 @@ async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare |
         if prepare:
             await prepare(services)
         server = _Server(config)
-        async with background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext():
-            async with background("gate", services.gate.run):
-                await server.serve(sockets=[listener])
+        async with (
+            background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext(),
+            background("gate", services.gate.run),
+        ):
+            await server.serve(sockets=[listener])
     if failure and (why := failure()):
         raise StartError(why)
 

@@ -69,7 +69,7 @@ class LimitBodies(ASGIMiddleware):
         elif len(announced) > len(str(MAX_DOCUMENT_BYTES)) or int(announced) > limit:
             refusal = problem("too_large", _too_large(limit), faults=(Fault("too_large", _too_large(limit)),))
         else:
-            await next_app(scope, _Bounded(receive, limit), send)  # type: ignore[arg-type]
+            await next_app(scope, _Bounded(receive, limit), send)
             return
         await _refuse(refusal, scope, receive, send)
 

@@ -82,7 +82,7 @@ class GuardedProtocol(H11Protocol):
     def handle_events(self) -> None:
         before = self.cycle
         super().handle_events()
-        if self.cycle is not before and self.cycle is not None:
+        if self.cycle is not before:
             self._requests += 1
             if self._requests >= KEEP_ALIVE_REQUESTS:
                 self.cycle.default_headers = [*self.cycle.default_headers, CLOSE_HEADER]
@@ -113,8 +113,7 @@ class GuardedProtocol(H11Protocol):
 
     def end(self, why: str) -> None:
         """At once: what is unsent is dropped, for the client does not read it."""
-        answered = self.cycle is not None and self.cycle.response_started
-        if (why == "slow_header" and self._received) or (why == "slow_body" and not answered):
+        if (why == "slow_header" and self._received) or (why == "slow_body" and not self.cycle.response_started):
             self.transport.write(LATE)
         if self.transport.get_write_buffer_size():
             self.transport.abort()

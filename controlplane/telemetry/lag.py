@@ -83,13 +83,17 @@ class LagAlerts:
             over = await tables.note_lag_over(connection, environment, news.over)
             if ours:
                 lagging = [f"{seen.instance} (r{seen.head.revision})" for seen in news.certain if seen.instance in ours]
-                told = {"head": f"r{state.head.revision}", "count": str(len(ours)), "instances": _named(lagging)}
-                await self._notify("instances_lag", {"environment": environment, **told}, connection)
+                head = f"r{state.head.revision}"
+                await self._notify(
+                    "instances_lag",
+                    {"environment": environment, "head": head, "count": str(len(ours)), "instances": _named(lagging)},
+                    connection,
+                )
             if over:
                 gone = sorted(name for name in over if not state.is_live(name))
                 back = sorted(name for name in over if state.is_live(name))
-                told = {"caught_up": _named(back), "gone": _named(gone)}
-                await self._notify("instances_lag_over", {"environment": environment, **told}, connection)
+                ended = {"environment": environment, "caught_up": _named(back), "gone": _named(gone)}
+                await self._notify("instances_lag_over", ended, connection)
         watch.told(news)
 
 

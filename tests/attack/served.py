@@ -85,7 +85,7 @@ class Served:
         """Whether the number of open connections becomes `count`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                while len(self.world.services.gate) != count:
+                while len(self.world.services.gate) != count:  # noqa: ASYNC110 - nobody is told
                     await asyncio.sleep(0.02)
         return len(self.world.services.gate) == count
 
@@ -100,7 +100,7 @@ async def serving(world: World) -> AsyncIterator[Served]:
         server = uvicorn.Server(configure(world.services))
         async with background("gate", world.services.gate.run):
             task = asyncio.create_task(server._serve([listener]))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
             served = Served(world, listener.getsockname()[1])
             try:
