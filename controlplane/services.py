@@ -11,6 +11,7 @@ from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
+from controlplane.edge.gate import Gate
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.health import Health
@@ -40,6 +41,7 @@ class Services:
     link: Link
     health: Health
     publisher: PublisherService
+    gate: Gate
     access: Access
     proposals: Proposals
     sso: SingleSignOn | None
