@@ -28,10 +28,11 @@ class Hands:
         self._makers: dict[str, set[str]] = {}
         for change in changes:
             holder = f"person:{change.person}"
-            if change.ended_at is None:
+            if change.ended is None:
                 self._of.setdefault(holder, []).append(change)
+            works = change.ended is None or change.ended > opened
             fresh = change.at > since or change.id > opened
-            if fresh and change.kind in _OPENS and _is_hand(change.principal):
+            if works and fresh and change.kind in _OPENS and _is_hand(change.principal):
                 self._makers.setdefault(holder, set()).add(change.principal)
 
     def behind(self, principal: str) -> frozenset[str]:

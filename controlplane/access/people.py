@@ -177,7 +177,7 @@ class People:
                     "the identity provider gives that role" if held else f"{row.email} has no such role"
                 )
             await self._keep_an_administrator(connection, before)
-            await hands.role_taken(connection, person, environment, role, self._clock.now())
+            await hands.role_taken(connection, person, environment, role)
             await self._audit.record(
                 connection, Event.ROLE_REVOKED, actor, environment=environment, target=row.email,
                 detail={"role": role, "where": environment},

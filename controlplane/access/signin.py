@@ -96,7 +96,7 @@ class SignIn:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
             now, actor = self._clock.now(), Actor("person", person.email, {}, origin.address, person.id)
-            await hands.link_used(connection, person.id, now)
+            await hands.link_used(connection, person.id)
             await hands.record(connection, person.id, "password", actor, at=now)
             await credentials.end_sessions_of(connection, person.id, now)
             await credentials.forget_devices(connection, person.id)

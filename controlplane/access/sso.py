@@ -137,7 +137,7 @@ class SingleSignOn:
         has = set(self._granted(identity))
         for environment, role in sorted(had - has):
             await people.drop_sso_grant(connection, person, environment, role)
-            await hands.role_taken(connection, person, environment, role, now)
+            await hands.role_taken(connection, person, environment, role)
         for environment, role in sorted(has - had):
             await give(connection, person, environment, role, source="sso", by=BY, at=now)
         return had != has

@@ -20,7 +20,7 @@ CREATE TABLE account_change (
     principal text NOT NULL,
     actor text NOT NULL,
     at timestamptz NOT NULL,
-    ended_at timestamptz
+    ended bigint
 )""",
     "CREATE INDEX account_change_person ON account_change (person)",
     "CREATE INDEX account_change_at ON account_change (at)",

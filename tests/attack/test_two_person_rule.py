@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack.insiders import Insider, P, bearer, follow, insider
+from tests.attack.insiders import BOOLEAN, Insider, P, bearer, follow, insider
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio

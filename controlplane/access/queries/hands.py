@@ -15,7 +15,8 @@ in again, a role that may approve."""
 
 
 class AccountChange(msgspec.Struct, frozen=True):
-    """`environment` and `role` are empty for what concerns the whole account. `ended_at`: no longer in force."""
+    """`environment` and `role` are empty for what concerns the whole account. `ended`: the place in the common
+    order at which it ceased to be in force."""
 
     id: int
     person: str
@@ -25,7 +26,7 @@ class AccountChange(msgspec.Struct, frozen=True):
     principal: str
     actor: str
     at: datetime
-    ended_at: datetime | None
+    ended: int | None
 
 
 class Guarded(msgspec.Struct, frozen=True):
@@ -56,29 +57,29 @@ async def record(
     )  # fmt: skip
 
 
-async def link_used(connection: WriteConnection, person: str, at: datetime) -> None:
+async def link_used(connection: WriteConnection, person: str) -> None:
     """The newest link was followed: what was issued for signing in before it opens nothing any more."""
     sql = """
-    UPDATE account_change SET ended_at = :at
-    WHERE person = :person AND ended_at IS NULL AND kind IN ('account', 'link', 'password', 'enabled')
+    UPDATE account_change SET ended = nextval('access_order')
+    WHERE person = :person AND ended IS NULL AND kind IN ('account', 'link', 'password', 'enabled')
       AND id < (SELECT max(id) FROM account_change WHERE person = :person AND kind IN ('account', 'link'))
     """
-    await run(connection, sql, person=person, at=at)
+    await run(connection, sql, person=person)
 
 
-async def role_taken(connection: WriteConnection, person: str, environment: str, role: str, at: datetime) -> None:
+async def role_taken(connection: WriteConnection, person: str, environment: str, role: str) -> None:
     sql = """
-    UPDATE account_change SET ended_at = :at
-    WHERE person = :person AND kind = 'role' AND environment = :environment AND role = :role AND ended_at IS NULL
+    UPDATE account_change SET ended = nextval('access_order')
+    WHERE person = :person AND kind = 'role' AND environment = :environment AND role = :role AND ended IS NULL
     """
-    await run(connection, sql, person=person, environment=environment, role=role, at=at)
+    await run(connection, sql, person=person, environment=environment, role=role)
 
 
 async def changes(connection: ReadConnection, since: datetime) -> list[AccountChange]:
     """What is in force, and everything later than `since`; oldest first."""
     sql = """
-    SELECT id, person, kind, environment, role, principal, actor, at, ended_at FROM account_change
-    WHERE ended_at IS NULL OR at > :since ORDER BY id
+    SELECT id, person, kind, environment, role, principal, actor, at, ended FROM account_change
+    WHERE ended IS NULL OR at > :since ORDER BY id
     """
     return await fetch(connection, AccountChange, sql, since=since)
 
