@@ -236,7 +236,7 @@ class People:
         if taker is None or taker.disabled_at is not None or taker.id == leaver.id:
             raise NotFoundError("there is nobody like that to take over the tokens")
         held = await self._held(connection, heir)
-        for token in await credentials.service_tokens_of(connection, leaver.id):
+        for token in await credentials.service_tokens_of(connection, leaver.id, self._clock.now()):
             if not covered(held, parse(token.grants)):
                 raise ForbiddenError(f"{taker.email} cannot take over {token.name}: they do not hold what it may do")
             await credentials.hand_over(connection, token.id, heir, actor.name)

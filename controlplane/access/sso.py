@@ -50,7 +50,7 @@ class SingleSignOn:
         self._sign_in = sign_in
         self._memory = memory
         self._box = box
-        self._every = every
+        self.every = every
         self._new_id = new_id
         self.oidc = oidc
 
@@ -96,7 +96,7 @@ class SingleSignOn:
         """Whether there was anybody to ask about. Raises UnavailableError: their roles stay until they lapse."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            taken = await people.take_sso(connection, now - self._every, now)
+            taken = await people.take_sso(connection, now - self.every, now)
             person = await people.by_id(connection, taken.person) if taken else None
         if taken is None:
             return False

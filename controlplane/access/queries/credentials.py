@@ -190,12 +190,13 @@ async def tokens(connection: ReadConnection, person: str | None) -> list[TokenRo
     return await fetch(connection, TokenRow, sql, person=person)
 
 
-async def service_tokens_of(connection: ReadConnection, person: str) -> list[TokenRow]:
+async def service_tokens_of(connection: ReadConnection, person: str, now: datetime) -> list[TokenRow]:
     """Live ones of machines that this person answers for."""
     sql = f"""
-    SELECT {_TOKEN} FROM api_token WHERE person = :person AND owner IS NULL AND revoked_at IS NULL ORDER BY created_at
+    SELECT {_TOKEN} FROM api_token WHERE person = :person AND owner IS NULL AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > :now) ORDER BY created_at
     """  # noqa: S608
-    return await fetch(connection, TokenRow, sql, person=person)
+    return await fetch(connection, TokenRow, sql, person=person, now=now)
 
 
 async def hand_over(connection: WriteConnection, token_id: str, person: str, by: str) -> None:
