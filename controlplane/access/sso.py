@@ -23,7 +23,7 @@ from controlplane.secret_box import SecretBox, SecretKeyError
 
 log = structlog.get_logger(__name__)
 
-BY = system_actor("sso")
+BY = system_actor("single sign-on")
 _PAUSE_S = 30.0
 
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from brownout.wire import Operation
-from controlplane.access.actor import GRANTABLE, PERMISSIONS, Action, Actor, Role
+from controlplane.access.actor import GRANTABLE, PERMISSIONS, Action, Actor, Role, allows
 from controlplane.access.audit import Event
 from controlplane.access.grants import covers
 from controlplane.access.sessions import Origin
@@ -195,7 +195,7 @@ class Machine(RuleBasedStateMachine):
         by = [self.given[who].get(role) for role in self.roles[who] if Action.APPROVE in PERMISSIONS[role]]
         return all(hand is not None and (hand[1] > found.opened or hand[0] in others) for hand in by)
 
-    def beyond_doubt(self, who: int, found: Modelled) -> bool:
+    def beyond_doubt(self, who: int) -> bool:
         """Whether it must count: nobody but the operator ever touched anybody."""
         untouched = not any(self.links) and not self.given[who] and not self.let_in_again[who]
         return untouched and Action.APPROVE in self.held(who) and who not in self.disabled
@@ -487,13 +487,44 @@ class Machine(RuleBasedStateMachine):
         if allowed and hand.human is not None:
             self.proposals[at] = found._replace(approved=found.approved | {hand.human})
 
+    @rule(author=anybody_, approver=anybody_, by=st.sampled_from(["nobody", "reset", "grant"]), first=st.booleans())
+    def try_to_be_two(self, author: int, approver: int, by: str, first: bool) -> None:
+        """Somebody has a hand in who approves, or in who proposes; then one proposes, and another one approves."""
+        if first:
+            self.prepare(by, approver if author == BOSS else author)
+        self.propose(author)
+        if not first:
+            self.prepare(by, approver)
+        if self.proposals:
+            last = len(self.proposals) - 1
+            self.approve(approver, last, late=False)
+            self.commit_together(author, last)
+
+    def prepare(self, by: str, whom: int) -> None:
+        if whom == BOSS:
+            return
+        if by == "reset":
+            self.reset_and_take_over(BOSS, whom)
+        elif by == "grant":
+            self.grant_by_anybody(BOSS, Role.APPROVER, whom)
+
+    @rule()
+    def no_token_exceeds_who_is_behind_it(self) -> None:
+        for hand in [hand for hand in self.hands if hand.kind in {"personal", "machine"}]:
+            try:
+                held = self.go(self.world.access.authenticator.by_bearer(hand.text, self.address)).grants
+            except BrownoutError:
+                held = {}
+            actual = {action for action in Action if allows(held, action, self.environment)}
+            assert actual == {action for action in Action if self.may(hand, action)}
+
     @precondition(lambda self: self.proposals)
     @rule(which=which_, at=which_)
     def commit_together(self, which: int, at: int) -> None:
         hand, at = self.hand(which), at % len(self.proposals)
         found, commit = self.proposals[at], self.world.services.proposals.commit
         at_most = sum(not self.alone_after_all(who, found) for who in found.approved)
-        at_least = sum(self.beyond_doubt(who, found) for who in found.approved)
+        at_least = sum(self.beyond_doubt(who) for who in found.approved)
         allowed = self.tried(hand, lambda actor: commit(actor, self.environment, found.id))
         if not self.may(hand, Action.EDIT) or at_most < self.needed:
             assert not allowed
