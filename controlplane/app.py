@@ -133,6 +133,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             everything = system_actor("system:otlp")
             otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything), clock)
             await stack.enter_async_context(run("otlp", otlp.run))
+        if (sso := open_sso(settings, database, clock, access)) is not None:
+            await stack.enter_async_context(run("single_sign_on", sso.run))
+        await stack.enter_async_context(run("tokens", access.endless.run))
         engine = Engine(store, changes, facts, clock)
         publisher.on_commit(engine.wake)
         await stack.enter_async_context(run("rollouts", engine.run))
@@ -159,12 +162,19 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             publisher=publisher,
             gate=Gate(limits_of(settings), settings.proxies),
             access=access,
-            sso=open_sso(settings, database, clock, access),
-            proposals=Proposals(database, clock, access.audit, store, changes),
+            sso=sso,
+            proposals=Proposals(
+                database=database,
+                clock=clock,
+                audit=access.audit,
+                store=store,
+                gate=changes,
+                counting=access.counting,
+            ),
             changes=changes,
             reads=Reads(store),
             evaluations=evaluations,
-            environments=EnvironmentService(store, changes, access.audit),
+            environments=EnvironmentService(store, changes, access.audit, access.rule),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
             bundles=Bundles(store, signing_keys, clock),

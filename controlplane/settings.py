@@ -14,6 +14,7 @@ from controlplane.access.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
+_LONGEST = 10_000
 T = TypeVar("T")
 
 
@@ -94,6 +95,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_groups_claim: str = "groups"
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
+    oidc_recheck_minutes: int = 15
+    """How often the provider is asked whether somebody still has their groups, where it hands out refresh tokens."""
+    oidc_roles_hours: int = 24
+    """How long after the provider last confirmed them groups count in a session; then one signs in again."""
+    oidc_tokens_days: int = 30
+    """The same for tokens and approvals of people who are away; then tokens of people without a password lapse."""
+    max_token_days: int = 366
+    """The longest that an API token lasts."""
+    approval_settle_hours: int = 24
+    """How long a fresh invitation or sign-in link lets its maker pass for its person in the two-person rule."""
     alert_webhook: Secret = Secret("")
     """Where alerts go, as JSON by POST (docs/operations.md); empty = in the log only."""
     alert_webhook_secret: Secret = Secret("")
@@ -163,6 +174,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             parse_secrets(settings.alert_webhook_secret.reveal())
         except ValueError as error:
             raise SettingsError(f"BROWNOUT_ALERT_WEBHOOK_SECRET: {error}") from None
+    for field in ("oidc_recheck_minutes", "oidc_roles_hours", "oidc_tokens_days", "max_token_days"):
+        if not 1 <= getattr(settings, field) <= _LONGEST:
+            raise SettingsError(f"BROWNOUT_{field.upper()}: a number from 1 to {_LONGEST}, please")
+    if not 0 <= settings.approval_settle_hours <= _LONGEST:
+        raise SettingsError(f"BROWNOUT_APPROVAL_SETTLE_HOURS: a number from 0 to {_LONGEST}, please")
     try:
         parse_networks(settings.trusted_proxies)
     except ValueError as error:

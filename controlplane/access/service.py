@@ -2,16 +2,21 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
 from controlplane.access.alerts import Notify
+from controlplane.access.api_tokens import ApiTokens
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator
+from controlplane.access.bounds import Bounds
 from controlplane.access.breakglass import BreakGlass
+from controlplane.access.counting import Counting
 from controlplane.access.csrf import Csrf
+from controlplane.access.endless import EndlessTokens
 from controlplane.access.grants import parse
-from controlplane.access.keys import ApiTokens, SdkKeys
+from controlplane.access.keys import SdkKeys
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Oidc, OidcSettings
 from controlplane.access.passwords import Passwords
@@ -22,11 +27,13 @@ from controlplane.access.sessions import Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
 from controlplane.access.sso import SingleSignOn
+from controlplane.access.telling import ApproverAlerts
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
+from controlplane.secret_box import SecretBox
 from controlplane.settings import Settings, SettingsError
 from controlplane.store import SigningKeys
 
@@ -47,6 +54,11 @@ class Access:
     signing: SigningRotation
     break_glass: BreakGlass
     database: Database
+
+    counting: Counting
+    bounds: Bounds
+    memory: ActorMemory
+    endless: EndlessTokens
 
     async def probe(self) -> dict[str, str]:
         """Whether anybody answers NATS's auth callout; says nothing where none has ever run."""
@@ -69,10 +81,24 @@ def open_access(
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(monotonic)
     sessions = Sessions(database, clock, audit, memory, new_id)
+    bounds = Bounds(
+        token=timedelta(days=settings.max_token_days),
+        sso_session=timedelta(hours=settings.oidc_roles_hours),
+        sso_tokens=timedelta(days=settings.oidc_tokens_days),
+    )
+    counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
     return Access(
         audit=audit,
         withdrawals=Withdrawals(audit),
-        people=People(database, clock, audit, memory, new_id),
+        people=People(
+            database=database,
+            clock=clock,
+            audit=audit,
+            memory=memory,
+            alerts=ApproverAlerts(notify),
+            bounds=bounds,
+            new_id=new_id,
+        ),
         sessions=sessions,
         sign_in=SignIn(
             database=database,
@@ -84,14 +110,18 @@ def open_access(
             throttle=LoginThrottle(monotonic),
             new_id=new_id,
         ),
-        authenticator=Authenticator(database, clock, sessions, memory),
+        authenticator=Authenticator(database, clock, sessions, memory, bounds),
         keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
-        tokens=ApiTokens(database, clock, audit, memory, new_id),
+        tokens=ApiTokens(database=database, clock=clock, audit=audit, memory=memory, bounds=bounds, new_id=new_id),
         csrf=Csrf(settings.secret_key.reveal(), settings.url),
         rule=CommitRule(database, clock, audit),
         signing=SigningRotation(database, clock, audit, signing_keys),
-        break_glass=BreakGlass(database, clock, audit, notify),
         database=database,
+        break_glass=BreakGlass(database, clock, audit, counting, notify),
+        counting=counting,
+        bounds=bounds,
+        memory=memory,
+        endless=EndlessTokens(database, notify),
         rates=RequestRates(
             monotonic, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
@@ -124,7 +154,10 @@ def open_sso(settings: Settings, database: Database, clock: Clock, access: Acces
         clock=clock,
         audit=access.audit,
         sign_in=access.sign_in,
+        memory=access.memory,
         oidc=Oidc(oidc, settings.secret_key.reveal(), clock),
+        box=SecretBox(settings.secret_key.reveal(), "oidc-tokens"),
+        every=timedelta(minutes=settings.oidc_recheck_minutes),
         new_id=new_id,
     )
 

@@ -1,6 +1,6 @@
 """Getting in: by password, by a one-time link. What an attacker learns is the same whatever was wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
@@ -9,7 +9,7 @@ from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passwords import Passwords, check_password
 from controlplane.access.people import checked_name, normalized
-from controlplane.access.queries import credentials, people
+from controlplane.access.queries import credentials, hands, people
 from controlplane.access.queries.people import LinkRow, PersonRow
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, Sessions, SignedIn
@@ -102,12 +102,21 @@ class SignIn:
             if name:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
-            await credentials.end_sessions_of(connection, person.id, self._clock.now())
+            now, actor = self._clock.now(), Actor("person", person.email, {}, origin.address, person.id)
+            await hands.link_used(connection, person.id)
+            await hands.record(connection, person.id, "password", actor, at=now)
+            await credentials.end_sessions_of(connection, person.id, now)
             await credentials.forget_devices(connection, person.id)
-            return await self.open(connection, person, "link", origin)
+            if row.purpose == "reset":  # somebody else may have known the password
+                ended = await credentials.revoke_made_by(connection, person.id, now)
+                await self._tokens_ended(connection, actor, ended, "password reset by a link")
+                await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email, reason="by a link")
+            signed_in = await self.open(connection, person, "link", origin)
+        self._memory.forget()
+        return signed_in
 
-    async def change_password(self, actor: Actor, old: str, new: str) -> None:
-        """Ends every other session of the person.
+    async def change_password(self, actor: Actor, old: str, new: str, *, keep_tokens: bool = False) -> None:
+        """Ends every other session of the person and, unless they say otherwise, their personal API tokens.
 
         Raises:
             UnauthenticatedError: the old one is wrong.
@@ -126,7 +135,11 @@ class SignIn:
         async with self._database.transaction() as connection:
             await people.set_password(connection, person.id, hashed)
             await people.end_links(connection, person.id)
-            await credentials.end_sessions_of(connection, person.id, self._clock.now(), but=actor.credential)
+            now = self._clock.now()
+            await credentials.end_sessions_of(connection, person.id, now, but=actor.credential)
+            if not keep_tokens:
+                ended = await credentials.revoke_personal(connection, person.id, now)
+                await self._tokens_ended(connection, actor, ended, "password changed")
             await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
         self._memory.forget()
 
@@ -136,6 +149,14 @@ class SignIn:
         actor = Actor("person", person.email, {}, origin.address, person.id, signed_in.session)
         await self._audit.record(connection, Event.SIGN_IN, actor, target=person.email, reason=method)
         return signed_in
+
+    async def _tokens_ended(
+        self, connection: WriteConnection, actor: Actor, ended: Sequence[credentials.Ended], why: str
+    ) -> None:
+        for each in ended:
+            await self._audit.record(
+                connection, Event.TOKEN_REVOKED, actor, target=each.name, reason=why, detail={"token": each.id}
+            )
 
     async def _set_up(self, link: str, password: str, origin: Origin, email: str, name: str) -> SignedIn:
         check_password(password, about=(email, name))

@@ -11,7 +11,7 @@ from controlplane.access.oidc import STATE_LASTS
 from controlplane.access.sso import SingleSignOn
 from controlplane.api.cookies import Cookies
 from controlplane.api.session import origin_of
-from controlplane.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from controlplane.errors import NotFoundError, SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.services import Services
 
 SIGN_IN_PAGE = "/sign-in"
@@ -22,10 +22,16 @@ class OidcController(Controller):
     include_in_schema = False
 
     @get("/start", opt={"public": True})
-    async def start(self, services: NamedDependency[Services], then: FromQuery[str] = "/") -> Redirect:
-        """Sends the browser to the provider."""
+    async def start(
+        self,
+        services: NamedDependency[Services],
+        *,
+        then: FromQuery[str] = "/",
+        silent: FromQuery[bool] = False,
+    ) -> Redirect:
+        """Sends the browser to the provider; `silent`: which is to ask nothing."""
         try:
-            began = await _sso(services).oidc.begin(_callback(services), then)
+            began = await _sso(services).oidc.begin(_callback(services), then, silent=silent)
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
         lasts_s = int(STATE_LASTS.total_seconds())
@@ -41,6 +47,8 @@ class OidcController(Controller):
             signed_in, then = await _sso(services).finish(
                 _callback(services), sealed, answer, origin_of(request, services)
             )
+        except SignInAgainError:
+            return Redirect(f"{SIGN_IN_PAGE}?sso=again", cookies=[cookies.sso_state("", 0)])
         except UnauthenticatedError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
         except UnavailableError:

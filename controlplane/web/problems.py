@@ -10,7 +10,7 @@ from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
 from controlplane.api import problems as api_problems
-from controlplane.errors import BrownoutError, Fault, UnauthenticatedError
+from controlplane.errors import BrownoutError, Fault, SignInAgainError, UnauthenticatedError
 from controlplane.problems import OUTCOMES, headers_of
 from controlplane.web.render import Templates, View
 
@@ -39,7 +39,7 @@ ADVICE = {
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
     if isinstance(error, UnauthenticatedError) and request.method == "GET":
-        return _to_sign_in(request)
+        return _to_sign_in(request, silently=isinstance(error, SignInAgainError))
     title, detail = OUTCOMES[error.code].title, error.message
     if isinstance(error, UnauthenticatedError):  # the API's words are about tokens
         title, detail = "You are signed out", "Your session has ended, here or from another browser."
@@ -48,11 +48,14 @@ def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[A
     return page
 
 
-def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Whoever is nobody yet signs in, and goes on to where they were going; htmx is told to load the whole page."""
+def _to_sign_in(request: Request[Any, Any, Any], *, silently: bool) -> Response[Any]:
+    """Whoever is nobody yet signs in, and goes on to where they were going; htmx is told to load the whole page.
+    `silently`: the identity provider may know them still, and need not ask."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.headers.get("hx-request") == "true":
         return Response("", status_code=401, headers={"HX-Redirect": "/sign-in"})
+    if silently:
+        return Redirect(f"/auth/oidc/start?silent=true&then={quote(wanted, safe='/')}", status_code=303)
     return Redirect("/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
 
 
