@@ -1,6 +1,6 @@
 """SDK keys: made, listed, rotated with overlap, revoked. Shown once, kept as digests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -73,7 +73,7 @@ class SdkKeys:
         authorize(actor, Action.MANAGE_KEYS, environment)
         wanted = set(uses)
         if not wanted:
-            raise _invalid("uses", "a key is for evaluate, for report, or for both")
+            raise invalid("uses", "a key is for evaluate, for report, or for both")
         ordered = tuple(use for use in ALL_USES if use in wanted)
         return await self._make(actor, environment, name, expires_at, ordered)
 
