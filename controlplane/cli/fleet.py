@@ -78,7 +78,11 @@ def _summary(found: FleetSummary) -> Table:
 
 def _clock(skew_s: float) -> str:
     """Only what no delay explains."""
-    return f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]" if abs(skew_s) >= CLOCK_OFF_S else ""
+    return (
+        f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]"
+        if abs(skew_s) >= CLOCK_OFF_S
+        else ""
+    )
 
 
 def _instances(found: Instances) -> Table:

@@ -71,9 +71,7 @@ class History:
 
     def commit(self, *operations: wire.Operation) -> Signed:
         self.revision += 1
-        envelope = wire.Envelope(
-            1, self.environment, self.epoch, self.revision, self.chain, self.now_ms(), operations
-        )
+        envelope = wire.Envelope(1, self.environment, self.epoch, self.revision, self.chain, self.now_ms(), operations)
         payload = msgspec.json.encode(envelope)
         self.chain = wire.chain(self.chain, payload)
         for operation in operations:

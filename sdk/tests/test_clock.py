@@ -133,9 +133,7 @@ def test_a_replica_with_a_wrong_clock_changes_nothing(wrong: int, order: tuple[i
 @pytest.mark.parametrize("wall", [0, *ERRORS])
 @pytest.mark.parametrize("wrong", [HOUR, DAY])
 @pytest.mark.parametrize("order", [(0, 1), (0, 1, 1)])
-def test_a_fast_replica_and_a_wrong_wall_clock_end_nothing_early(
-    wall: int, wrong: int, order: tuple[int, ...]
-) -> None:
+def test_a_fast_replica_and_a_wrong_wall_clock_end_nothing_early(wall: int, wrong: int, order: tuple[int, ...]) -> None:
     world = World(wall)
     clock = world.clock()
     errors = beats(world, clock, 6 * KEPT, [wrong * turn for turn in order])
@@ -307,7 +305,7 @@ def test_whatever_happens_signed_time_is_never_ahead_of_the_server_and_catches_u
             beats(world, clock, by)
             sent.append(world.server)
             heard = True
-            assert -AGREE_MS <= error(world, clock)
+            assert error(world, clock) >= -AGREE_MS
         if heard:
             assert error(world, clock) <= 0 or world.wall_error > 0
             assert error(world, clock) <= AGREE_MS

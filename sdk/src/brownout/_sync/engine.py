@@ -214,9 +214,7 @@ class Engine:
     def _make_replica(self) -> Replica:
         keep = self.config.disk is not None
         counters = self.progress.counters
-        return Replica(
-            self.config.environment, self._verifier, self._serving, counters, time=self.time, keep=keep
-        )
+        return Replica(self.config.environment, self._verifier, self._serving, counters, time=self.time, keep=keep)
 
     def _make_updater(self) -> Updater:
         return Updater(self.config, self.instance, self._replica, self.progress, self._collect)
