@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.rule import CommitRule, Pass
+from controlplane.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
 from controlplane.database import WriteConnection
-from controlplane.store import Store
+from controlplane.store import Store, count_of_kind
 from controlplane.store.commit import Witness
 from controlplane.store.values import Commit, Preview
 
@@ -32,12 +33,14 @@ class Changes:
         expected_revision: int | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
+        guard: Callable[[Commit], None] | None = None,
     ) -> Commit:
-        """Writes `ops` as one revision; `asked` as in Store.commit.
+        """Writes `ops` as one revision; `asked` as in Store.commit. What `guard` raises, having seen it, undoes it.
 
         Raises:
             ForbiddenError: the actor may not do this here.
             ApprovalRequiredError: not without others (access/rule.py).
+            TooManyActivationsError: it adds one, and only a person may.
             InvalidInputError: the environment would no longer compile; every fault is named.
             ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
         """
@@ -45,6 +48,9 @@ class Changes:
         await self._rule.check(actor, environment, ops, action)
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
+            if guard is not None:
+                guard(commit)
+            await _check_activations(connection, actor, commit)
             how = await self._rule.passes(connection, actor, environment, ops, action)
             await self._rule.record(connection, actor, commit, how)
 
@@ -105,3 +111,15 @@ class Changes:
             authorize(actor, Action.SAFE_MODE, environment)
         if action is Action.SAFE_MODE and activations < len(ops):
             authorize(actor, Action.EDIT, environment)
+
+
+async def _check_activations(connection: WriteConnection, actor: Actor, commit: Commit) -> None:
+    """In the commit's transaction, so that many at once cannot pass one another. Raises TooManyActivationsError."""
+    adds = any(change.kind == ACTIVATION and change.before is None for change in commit.changes)
+    if not adds or not is_automation(actor):
+        return
+    if await count_of_kind(connection, commit.environment, ACTIVATION) > MAX_BY_AUTOMATION:
+        raise TooManyActivationsError(
+            f"{commit.environment} has {MAX_BY_AUTOMATION} activations or more, so only a person may add one: lift or "
+            "extend one that is on, or activate it yourself in the console. Nothing was saved"
+        )

@@ -351,10 +351,14 @@ class SwitchedOutput(msgspec.Struct, frozen=True):
 
     key: str
     commit: CommitOutput
+    extended: bool
+    """Whether it was on already: the same profile for the same scope is extended, never added a second time."""
+    expires_at: datetime | None
+    """When it ends now; None: it is off."""
 
     @classmethod
     def of(cls, done: "Switched") -> "SwitchedOutput":
-        return cls(done.key, CommitOutput.of(done.commit))
+        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at)
 
 
 class SafeModeHistory(msgspec.Struct, frozen=True):

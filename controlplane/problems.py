@@ -31,6 +31,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "stale_revision": Outcome(409, "Somebody committed meanwhile"),
     "stale_proposal": Outcome(409, "It was changed meanwhile"),
     "idempotency_key_reused": Outcome(409, "This idempotency key belongs to another request"),
+    "too_many_activations": Outcome(409, "Only a person may add another activation"),
     "too_large": Outcome(413, "Too large"),
     "rate_limited": Outcome(429, "Too many requests"),
     "unavailable": Outcome(503, "Not available now", UNREACHABLE),

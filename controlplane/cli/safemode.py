@@ -54,7 +54,9 @@ def on(
         "on_expiry": "hold" if hold else "lift",
     }
     done = call.session.send("POST", call.session.path("safe-mode", "activations"), body, SwitchedOutput)
-    call.answer(done, lambda: f"[green]✓[/] on: [bold]{done.key}[/] at revision {done.commit.revision}")
+    until = f", which was on already, until {when(done.expires_at)}" if done.extended and done.expires_at else ""
+    what = "extended" if done.extended else "on"
+    call.answer(done, lambda: f"[green]✓[/] {what}: [bold]{done.key}[/]{until} at revision {done.commit.revision}")
 
 
 @verb(app, "off", action=Action.SAFE_MODE)

@@ -13,6 +13,7 @@ from brownout.model import Flag, Rollout, SafeModeActivation
 from brownout.parse import decode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
+from controlplane.activations import TooManyActivationsError
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
@@ -22,6 +23,7 @@ from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
 from controlplane.store import Store, every_resource, every_spec
+from controlplane.store.values import Commit
 from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
@@ -50,6 +52,8 @@ class Context(msgspec.Struct, frozen=True):
     """Those that the flag governs."""
     safe_mode: Mapping[str, str]
     """Activations in force that touch them, each with its profile."""
+    activations: tuple[tuple[str, SafeModeActivation], ...] = ()
+    """All that can be read, with their keys."""
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -75,7 +79,7 @@ async def read_context(store: Store, environment: str, key: str, now: datetime) 
         for key, activation in activations
         if _in_force(activation, now) and _touches(activation, classes)
     }
-    return Context(environment, key, head.revision, rollout, flag, classes, touching)
+    return Context(environment, key, head.revision, rollout, flag, classes, touching, tuple(activations))
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:
@@ -166,17 +170,26 @@ class Engine:
         decision, _ = await self.look(context)
         if decision.act == "wait":
             return
-        ops = self._operations(context, decision)
-        commit = await self._changes.commit(
+        try:
+            commit = await self._commit(context, decision)
+        except TooManyActivationsError as error:  # the move itself must not wait for a person
+            log.error(
+                "rollout_without_safe_mode", environment=context.environment, rollout=context.key, why=error.message
+            )
+            why = f"{decision.why} Safe mode was not switched on: there are too many activations."
+            commit = await self._commit(context, msgspec.structs.replace(decision, profile=None, why=why))
+        log.info("rollout_moved", environment=context.environment, rollout=context.key, act=decision.act,
+                 why=decision.why, revision=commit.revision)  # fmt: skip
+
+    async def _commit(self, context: Context, decision: Decision) -> Commit:
+        return await self._changes.commit(
             system_actor(f"rollout:{context.key}"),
             context.environment,
-            ops,
+            self._operations(context, decision),
             decision.why,
             action=Action.ROLLOUT,
             expected_revision=context.revision,
         )
-        log.info("rollout_moved", environment=context.environment, rollout=context.key, act=decision.act,
-                 why=decision.why, revision=commit.revision)  # fmt: skip
 
     def _operations(self, context: Context, decision: Decision) -> list[Operation]:
         now = self._clock.now()
@@ -186,7 +199,13 @@ class Engine:
         if decision.profile is not None:
             ops.append(
                 moves.activation(
-                    context.key, context.rollout, decision.profile, context.request_classes, why=decision.why, now=now
+                    context.key,
+                    context.rollout,
+                    decision.profile,
+                    context.request_classes,
+                    why=decision.why,
+                    now=now,
+                    present=context.activations,
                 )
             )
         return ops

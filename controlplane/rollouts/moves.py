@@ -1,6 +1,6 @@
 """A rollout's moves: from where it is to where it will be, and the one commit that takes it there. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from brownout.model import Flag, Muted, PausedBy, Progress, Rollout, SafeModeActivation, Scope
 from brownout.parse import encode
 from brownout.wire import Operation
+from controlplane.activations import extended, find_same
 from controlplane.errors import ConflictError
 from controlplane.rollouts.rules import expected, with_rules
 
@@ -80,9 +81,16 @@ def operations(key: str, rollout: Rollout, flag: Flag) -> list[Operation]:
 
 
 def activation(
-    key: str, rollout: Rollout, profile: str, request_classes: Sequence[str], *, why: str, now: datetime
+    key: str,
+    rollout: Rollout,
+    profile: str,
+    request_classes: Sequence[str],
+    *,
+    why: str,
+    now: datetime,
+    present: Iterable[tuple[str, SafeModeActivation]] = (),
 ) -> Operation:
-    """Safe mode for the rollout's request classes, as its guardrail asks."""
+    """Safe mode for the rollout's request classes, as its guardrail asks; extends the one that is on for them already."""
     spec = SafeModeActivation(
         profile=profile,
         reason=why[:2_000],
@@ -91,6 +99,8 @@ def activation(
         expires_at=now + timedelta(seconds=SAFE_MODE_S),
         scope=Scope(request_classes=tuple(request_classes)),
     )
+    if (same := find_same(present, spec)) is not None:
+        return put("safe_mode_activation", same[0], encode(extended(same[1], spec)))
     return put("safe_mode_activation", f"rollout-{key}-{rollout.progress.run}"[:100], encode(spec))
 
 

@@ -3,22 +3,31 @@
 import asyncio
 from datetime import datetime
 
+import msgspec
 import structlog
 from prometheus_client import Gauge
 
+from brownout.model import SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
 from controlplane.chance import spread
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
-from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
+from controlplane.errors import BrownoutError, ConflictError, InvalidInputError, UnavailableError
 from controlplane.safemode.service import find_all
 from controlplane.safemode.values import ActiveActivation, describe_scope
 from controlplane.store import Store
+from controlplane.store.values import Commit
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 10.0
+BATCH = 500
+"""As many leave by one commit."""
+
+TOLD = 10
+"""As many of them are named in its message."""
+
 AUTHOR = "system:expiry"
 
 ACTIVE = Gauge("brownout_safe_mode_active", "Activations in force.", ["environment"])
@@ -28,7 +37,7 @@ OVERDUE = Gauge(
 
 
 class Expiry:
-    """Runs in every replica; a commit against a head that moved is refused, so nothing is lifted by mistake."""
+    """Runs in every replica; a commit that would lift what still applies is undone."""
 
     def __init__(self, store: Store, changes: Changes, clock: Clock) -> None:
         self._store = store
@@ -48,22 +57,28 @@ class Expiry:
 
     async def tick(self) -> datetime | None:
         """Lifts what has expired everywhere; answers when the next one will."""
-        ends = [await self._tidy(environment.key) for environment in await self._store.list_environments()]
+        ends: list[datetime | None] = []
+        for environment in await self._store.list_environments():
+            try:
+                ends.append(await self._tidy(environment.key))
+            except UnavailableError:
+                raise
+            except BrownoutError as error:  # one environment's trouble is not the others'
+                log.warning("expiry postponed", environment=environment.key, error=str(error))
         return min((end for end in ends if end), default=None)
 
     async def _tidy(self, environment: str) -> datetime | None:
-        head = await self._store.head(environment)
         found = await find_all(self._store, environment, self._clock.now())
         applying = [a for a in found if a.applies]
         ACTIVE.labels(environment).set(len(applying))
         OVERDUE.labels(environment).set(sum(a.overdue for a in applying))
         expired = [a for a in found if not a.applies]
-        if expired:
-            await self._lift(environment, expired, head.revision)
+        for start in range(0, len(expired), BATCH):
+            await self._lift(environment, expired[start : start + BATCH])
         return min((a.expires_at for a in applying if not a.overdue), default=None)
 
-    async def _lift(self, environment: str, expired: list[ActiveActivation], revision: int) -> None:
-        what = "; ".join(f"{a.profile} for {describe_scope(a.scope)} ({a.reason})" for a in expired)
+    async def _lift(self, environment: str, expired: list[ActiveActivation]) -> None:
+        what = "; ".join(f"{a.profile} for {describe_scope(a.scope)} ({a.reason})" for a in expired[:TOLD])
         try:
             await self._changes.commit(
                 system_actor(AUTHOR),
@@ -71,7 +86,19 @@ class Expiry:
                 tuple(Operation("del", ACTIVATION, a.key) for a in expired),
                 f"Safe mode expired: {what}"[:2000],
                 action=Action.SAFE_MODE,
-                expected_revision=revision,
+                guard=self._check,
             )
         except (ConflictError, InvalidInputError):
             log.debug("somebody else was faster", environment=environment)
+
+    def _check(self, commit: Commit) -> None:
+        """Sees each activation as the commit found it: one that lasts longer now is nobody's to lift. (Were the whole
+        head compared instead, nothing would ever be lifted where others commit all the time.)"""
+        now = self._clock.now()
+        for change in commit.changes:
+            try:
+                spec = msgspec.json.decode(change.before or b"", type=SafeModeActivation)
+            except msgspec.DecodeError:
+                raise ConflictError(f"{change.key} was replaced meanwhile") from None
+            if ActiveActivation.of(change.key, spec, now).applies:
+                raise ConflictError(f"{change.key} was extended meanwhile")

@@ -1,9 +1,12 @@
 """Flip safe mode: on, longer, off. Each is one commit, and history is derived from those commits."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -11,14 +14,15 @@ from brownout.model import SafeModeActivation
 from brownout.parse import encode
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.activations import extended, find_same
 from controlplane.changes import ACTIVATION, Changes
 from controlplane.clock import Clock
-from controlplane.errors import NotFoundError
+from controlplane.errors import ConflictError, NotFoundError
 from controlplane.pointers import RESOURCE, pointing_into
 from controlplane.safemode.messages import said
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry, reason_faults, refuse
 from controlplane.safemode.values import ActiveActivation
-from controlplane.store import IdempotencyKeyReusedError, Store, every_spec
+from controlplane.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
 from controlplane.store.values import Commit
 
 MAX_MESSAGE = 2_000
@@ -27,11 +31,22 @@ MAX_MESSAGE = 2_000
 _decode: Callable[[bytes], SafeModeActivation] = msgspec.json.Decoder(SafeModeActivation).decode
 
 
+ATTEMPTS = 5
+"""How often an activation looks for one to extend while others commit; then it is added, whatever they did."""
+
+
 class Switched(NamedTuple):
-    """An activation was put or lifted by `commit`."""
+    """An activation was put or lifted by `commit`. `extended`: it was on before."""
 
     key: str
     commit: Commit
+    extended: bool = False
+    expires_at: datetime | None = None
+    """None: it is lifted."""
+
+
+class _MovedError(ConflictError):
+    """What was to be extended is not as it was read."""
 
 
 class SafeMode:
@@ -45,29 +60,59 @@ class SafeMode:
         self._clock = clock
         self._token = token
         self._longest = longest
+        # Within a process they take turns: those that asked at once would not find one another to extend.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def activate(
         self, actor: Actor, environment: str, request: ActivationRequest, *, idempotency_key: str | None = None
     ) -> Switched:
-        """Switches safe mode on by one commit.
+        """Switches safe mode on by one commit: one more activation, or a later end for the one that has the same profile
+        and scope.
 
         Raises:
             InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.
             ForbiddenError: the actor may not switch safe mode here.
+            TooManyActivationsError: there are so many that only a person may add one.
             IdempotencyKeyReusedError: the key belongs to another activation of this actor's.
         """
         authorize(actor, Action.SAFE_MODE, environment)
         now = self._clock.now()
-        key = f"{now:%Y%m%d-%H%M%S}-{self._token()}"
+        key, once = f"{now:%Y%m%d-%H%M%S}-{self._token()}", None
         if idempotency_key is not None:
-            key = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
+            key = once = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
             if (earlier := await self._earlier(environment, key, request)) is not None:
                 return earlier
         spec = activation(request, actor.name, now, self._longest)
-        message = said("on", spec, spec.reason)
-        once = key if idempotency_key is not None else None  # for those who ask at once; history tells the later ones
-        commit = await self._write(actor, environment, key, spec, message=message, idempotency_key=once, asked=request)
-        return Switched(key, commit)
+        async with self._turns.setdefault(environment, asyncio.Lock()):
+            for _ in range(ATTEMPTS):
+                with suppress(StaleRevisionError, _MovedError):
+                    return _switched(await self._extend_or_add(actor, environment, key, spec, once=once, asked=request))
+        put, message = self._put(key, spec), said("on", spec, spec.reason)
+        return _switched(await self._write(actor, environment, put, message, idempotency_key=once, asked=request))
+
+    async def _extend_or_add(
+        self, actor: Actor, environment: str, key: str, spec: SafeModeActivation, *, once: str | None, asked: object
+    ) -> Commit:
+        """Raises StaleRevisionError or _MovedError when what it found was no longer true when it committed."""
+        head = await self._store.head(environment)
+        present = await every_spec(self._store, environment, ACTIVATION, SafeModeActivation)
+        same = find_same(present, spec)
+        if same is None:
+            return await self._write(
+                actor, environment, self._put(key, spec), said("on", spec, spec.reason),
+                expected_revision=head.revision, idempotency_key=once, asked=asked,
+            )  # fmt: skip
+
+        def unmoved(commit: Commit) -> None:
+            before = commit.changes[0].before
+            if before is None or _decode(before) != same[1]:
+                raise _MovedError(f"{same[0]} was changed meanwhile")
+
+        longer = extended(same[1], spec)
+        return await self._write(
+            actor, environment, self._put(same[0], longer), said("changed", longer, spec.reason),
+            idempotency_key=once, asked=asked, guard=unmoved,
+        )  # fmt: skip
 
     async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
         """Moves the end of an activation, later or sooner."""
@@ -77,7 +122,8 @@ class SafeMode:
         refuse((*faults, *reason_faults(request.reason)))
         spec = msgspec.structs.replace(present, expires_at=end)
         message = said("changed", spec, request.reason)
-        return Switched(key, await self._write(actor, environment, key, spec, message=message, expected_revision=head))
+        commit = await self._write(actor, environment, self._put(key, spec), message, expected_revision=head)
+        return Switched(key, commit, extended=True, expires_at=end)
 
     async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
         """Switches one activation off. What others tighten stays tight."""
@@ -116,7 +162,7 @@ class SafeMode:
         spec = _decode(made)
         if activation(request, spec.actor, spec.activated_at, self._longest) != spec:
             raise IdempotencyKeyReusedError("this idempotency key was used for another activation")
-        return Switched(key, msgspec.structs.replace(first, replayed=True))
+        return _switched(msgspec.structs.replace(first, replayed=True))
 
     async def _present(self, environment: str, key: str) -> tuple[SafeModeActivation, int]:
         head = await self._store.head(environment)
@@ -125,30 +171,41 @@ class SafeMode:
             raise NotFoundError(f"{environment} has no activation {key}: it was lifted, or has expired")
         return _decode(found.spec), head.revision
 
+    @staticmethod
+    def _put(key: str, spec: SafeModeActivation) -> Operation:
+        return Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
+
     async def _write(
         self,
         actor: Actor,
         environment: str,
-        key: str,
-        spec: SafeModeActivation,
-        *,
+        put: Operation,
         message: str,
+        *,
         expected_revision: int | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
+        guard: Callable[[Commit], None] | None = None,
     ) -> Commit:
-        op = Operation("put", ACTIVATION, key, msgspec.Raw(encode(spec)))
-        with pointing_into(RESOURCE, (op,)):  # a request's fields are called as the activation's
+        with pointing_into(RESOURCE, (put,)):  # a request's fields are called as the activation's
             return await self._changes.commit(
                 actor,
                 environment,
-                (op,),
+                (put,),
                 message[:MAX_MESSAGE],
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,
                 idempotency_key=idempotency_key,
                 asked=asked,
+                guard=guard,
             )
+
+
+def _switched(commit: Commit) -> Switched:
+    """What a commit switched on; a replayed one may have extended another activation than it would now."""
+    change = next(change for change in commit.changes if change.kind == ACTIVATION and change.after is not None)
+    assert change.after is not None
+    return Switched(change.key, commit, change.before is not None, _decode(change.after).expires_at)
 
 
 async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:

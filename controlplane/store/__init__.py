@@ -2,6 +2,7 @@
 
 from controlplane.store.environments import lock_environment
 from controlplane.store.errors import IdempotencyKeyReusedError, StaleRevisionError
+from controlplane.store.read import count_of_kind
 from controlplane.store.signing import SigningKey, SigningKeys
 from controlplane.store.store import Store, every_resource, every_spec
 from controlplane.store.values import (
@@ -43,6 +44,7 @@ __all__ = [
     "Store",
     "StoredEnvelope",
     "VerifiedHistory",
+    "count_of_kind",
     "every_resource",
     "every_spec",
     "lock_environment",

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Select, func, select
 
 from brownout.model import ResourceRef
-from controlplane.database import Database
+from controlplane.database import Database, ReadConnection
 from controlplane.errors import NotFoundError
 from controlplane.store.tables import environment as environments
 from controlplane.store.tables import reference, resource, revision
@@ -45,6 +45,12 @@ async def list_resources(
         rows = (await connection.execute(query.order_by(resource.c.key).limit(limit + 1))).all()
     items = tuple(Resource(*row) for row in rows[:limit])
     return ResourcePage(items, items[-1].key if len(rows) > limit else None)
+
+
+async def count_of_kind(connection: ReadConnection, environment: str, kind: str) -> int:
+    """How many there are; in the transaction of a commit, with what that wrote."""
+    query = select(func.count()).where(resource.c.environment == environment, resource.c.kind == kind)
+    return (await connection.execute(query)).scalar_one()
 
 
 async def count_resources(database: Database, environment: str) -> dict[str, int]:

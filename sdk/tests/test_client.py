@@ -15,7 +15,7 @@ import pytest
 
 import brownout
 from brownout import Brownout, Change, ConfigurationError, Source, State, Status
-from brownout._sync import engine, log
+from brownout._sync import engine, log, watchdog
 from brownout._sync.replica import Replica
 from brownout._sync.serving import Serving
 from brownout._sync.sink import Resources
@@ -183,7 +183,8 @@ def test_a_callback_may_close_the_client(client: Brownout, publisher: LogPublish
 def test_a_stalled_sync_thread_is_replaced(
     client: Brownout, publisher: LogPublisher, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_STALLED_S", 0.2)
+    monkeypatch.setattr(watchdog, "STALLED_S", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(engine, "TICK_S", 0.05)
     release = threading.Event()
     updater = client._engine._updater
@@ -191,7 +192,7 @@ def test_a_stalled_sync_thread_is_replaced(
     assert updater._loop
     updater._loop.call_soon_threadsafe(release.wait, PATIENCE_S)
     eventually(client, lambda: client.status.counters.restarts >= 1)
-    monkeypatch.setattr(engine, "_STALLED_S", PATIENCE_S)
+    monkeypatch.setattr(watchdog, "STALLED_S", PATIENCE_S)
     publisher.set_flag("first", on=True)
     follows(client, history.revision)
     assert client.boolean("first") is True

@@ -270,6 +270,28 @@ def test_services_are_kept_apart(compiled: Compiled) -> None:
     assert policy(compiled, "reply", service="mail").safe_mode.active is False
 
 
+def test_safe_mode_of_one_service_leaves_no_old_flag_in_another_ones_policy(compiled: Compiled) -> None:
+    spec = route("one") | {"safe_variant": "v"}
+    compiled.apply([put("flag", "route", spec)], 2)
+    policy(compiled, "reply")
+    compiled.apply([put("safe_mode_activation", "now", activation(1, scope={"services": ["mail"]}))], 3)
+    found = policy(compiled, "reply")
+    assert (found.safe_mode.active, found.revision, found.provenance["model"].revision) == (False, 3, 3)
+
+
+def test_activations_of_one_class_leave_nothing_behind_in_its_flags(compiled: Compiled) -> None:
+    """They retire the class's policies only, so what they serve must go with those."""
+    compiled.apply([put("flag", "route", route("one") | {"safe_variant": "v"})], 2)
+    for number in range(3, 50):
+        compiled.apply(
+            [put("safe_mode_activation", f"n-{number}", activation(1, scope={"request_classes": ["reply"]}))], number
+        )
+        assert policy(compiled, "reply").provenance["model"].metadata == {"safe_mode": "n-10" if number > 9 else "n-3"}
+    flag = compiled._flags["route"]
+    assert flag is not None
+    assert len(flag.outcomes) == 1
+
+
 def test_object_values_are_shared_and_so_cannot_be_changed() -> None:
     spec = {"type": "object", "variants": {"v": {"list": [{"a": 1}]}}, "off_variant": "v", "default": "v"}
     compiled = Compiled.load("e", 1, {ResourceRef("flag", "f"): stored("flag", "f", spec)})

@@ -30,6 +30,8 @@ class SyncState(StrEnum):
     LIVE = "LIVE"
     SUSPECT = "SUSPECT"
     DISCONNECTED = "DISCONNECTED"
+    STUCK = "STUCK"
+    """The sync thread hangs, as those that it replaced do, and no more are started: it goes on when one moves."""
     OFFLINE = "OFFLINE"
     """This client was opened on a file and never connects."""
     CLOSED = "CLOSED"
@@ -58,7 +60,7 @@ class Counters(msgspec.Struct):
     """Times a message showed that an earlier one was missed."""
     reconnects: int = 0
     restarts: int = 0
-    """Times the sync thread died or stalled and was replaced."""
+    """Times the sync thread died or was stuck, and was replaced."""
     bad_signatures: int = 0
     replays: int = 0
     """Validly signed, but of a revision, epoch or instant already passed; harmless repeats are counted too."""

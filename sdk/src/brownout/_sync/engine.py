@@ -19,6 +19,7 @@ from brownout._sync.reporter import Collect
 from brownout._sync.serving import Serving
 from brownout._sync.updater import Updater
 from brownout._sync.watch import TICK_S, Watch
+from brownout._sync.watchdog import MAX_STUCK, Watchdog
 from brownout.bundle import Bundle
 from brownout.clock import SignedTime, uptime
 from brownout.compile import Compiled
@@ -28,10 +29,6 @@ from brownout.errors import BundleError
 from brownout.status import Change, Source, State, Status, SyncState
 
 _T = TypeVar("_T")
-
-_STALLED_S = 15.0
-_STALLED_TICKS = 3
-"""How often in a row the sync thread must be found late: a process that did not run at all is not a stalled thread."""
 
 _SKEW_MS = 30_000
 """A host whose clock is further off has it said in the log."""
@@ -78,7 +75,9 @@ class Engine:
         self._watch: Watch | None = None
         self._updater: Updater | None = None
         self._told: tuple[State, SyncState, Source] | None = None
-        self._late = 0
+        self._watchdog = Watchdog()
+        self._stuck: list[Updater] = []
+        """Replaced sync threads that have not ended."""
         self._turn_at = float("-inf")
         self._pid = os.getpid()
         self._closed = False
@@ -177,8 +176,10 @@ class Engine:
     def reborn(self) -> None:
         """In a forked child: goes on under a name of its own, from the inherited state, with new threads."""
         self._pid = os.getpid()
-        if self._updater:
-            self._updater.abandon()
+        for updater in (self._updater, *self._stuck):
+            if updater:
+                updater.abandon()
+        self._watchdog, self._stuck = Watchdog(), []
         if self._disk:
             self._disk.release()
         self.instance = new_instance()
@@ -289,24 +290,33 @@ class Engine:
                 self.progress.fail(error)
 
     def _supervise(self) -> None:
-        updater = self._updater
+        updater, now = self._updater, time.monotonic()
         if updater is None:
             return
-        stalled = time.monotonic() - updater.pulse > _STALLED_S
-        self._late = self._late + 1 if stalled else 0
+        stuck = self._watchdog.is_stuck(now, (updater.pulse, self.progress.counters.steps))
         if not updater.is_alive():
-            self._replace(updater, "the sync thread died: " + self.progress.last_error)
-        elif self._late >= _STALLED_TICKS:
-            self._replace(updater, f"the sync thread made no progress for {_STALLED_S:g} s")
+            if self._watchdog.may_replace(now):
+                self._replace(updater, "the sync thread died: " + self.progress.last_error)
+        elif not stuck:
+            self.progress.stuck(None)
+        elif (left := self._still_stuck()) >= MAX_STUCK:
+            self.progress.stuck(f"the sync thread is stuck, like {left} before it: nothing is updated until one moves")
+        elif self._watchdog.may_replace(now):
+            self._stuck.append(updater)
+            self._replace(updater, "the sync thread is stuck")
+
+    def _still_stuck(self) -> int:
+        self._stuck = [updater for updater in self._stuck if updater.is_alive()]
+        return len(self._stuck)
 
     def _replace(self, updater: Updater, why: str) -> None:
         if self._updater is not updater:
             return  # it was told to end meanwhile
         log.error("%s; another one takes over", why)
-        self._late = 0
         self.progress.counters.restarts += 1
         self.progress.fail(why)
         updater.retire()
+        self.progress = self.progress.heir()
         self._serving = self._serving.heir()
         inherited, self._replica = self._replica, self._make_replica()
         self._replica.inherit(inherited)

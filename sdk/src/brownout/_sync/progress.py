@@ -1,8 +1,10 @@
 """What the sync thread writes and everybody else reads: single assignments, no locks."""
 
 from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime
 
+from brownout._sync.log import log
 from brownout.clock import SignedTime
 from brownout.status import Counters, Source, SyncState
 
@@ -20,6 +22,14 @@ class Progress:
         """The uptime (ms) at which the revision served was applied here."""
         self._was_live = False
         self._changed = changed
+
+    def heir(self) -> "Progress":
+        """Goes on from here. What the replaced thread still writes, should it ever move again, is heard by no one."""
+        heir = Progress(self._changed, self._time)
+        heir.counters, heir.sync, heir.source = copy(self.counters), self.sync, self.source
+        heir.last_error, heir._applied, heir._was_live = self.last_error, self._applied, self._was_live
+        self._changed = lambda: None
+        return heir
 
     @property
     def applied_at_ms(self) -> int:
@@ -45,6 +55,18 @@ class Progress:
         if self._time.is_live and not self._was_live:
             self._was_live = True
             self._changed()
+
+    def stuck(self, why: str | None) -> None:
+        """Says, once a change of state, that the sync thread is stuck and not replaced any more; None: it is not."""
+        if (why is not None) == (self.sync is SyncState.STUCK):
+            return
+        if why is None:
+            log.warning("the sync thread moves again")
+            self.enter(SyncState.SUSPECT)
+        else:
+            log.error("%s", why)
+            self.fail(why)
+            self.enter(SyncState.STUCK)
 
     def fail(self, error: BaseException | str) -> None:
         self.last_error = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")

@@ -15,6 +15,7 @@ from brownout._sync.direct import NotAnsweredError
 from brownout._sync.log import first_time, log
 from brownout._sync.loop import Loop
 from brownout._sync.reporter import Collect
+from brownout._sync.serving import RetiredError
 from brownout._sync.session import Session
 from brownout.status import SyncState
 
@@ -45,6 +46,7 @@ class Updater:
         self._selector = native.selector()
         self._loop: Loop | None = None
         self._retired = False
+        self._says_goodbye = False
         self._stopping = asyncio.Event()
         self._session: Session | None = None
         self._thread = native.start(self._run, "brownout-sync")
@@ -54,6 +56,7 @@ class Updater:
 
     def stop(self, timeout_s: float) -> bool:
         """Says goodbye and ends the thread; returns whether it ended in time."""
+        self._says_goodbye = True
         self.retire()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -73,7 +76,8 @@ class Updater:
                 caught_up.wait(timeout_s)
 
     def retire(self) -> None:
-        """Ends the thread as soon as it turns again, if ever; nobody waits for it."""
+        """Ends the thread as soon as it turns again, if ever; nobody waits for it. Another follows under the same name, so
+        it ends without a word."""
         self._retired = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just closed
@@ -117,7 +121,7 @@ class Updater:
         stopping.cancel()
         if syncing.done():
             syncing.result()  # it never returns: this raises what nobody expected
-        if not syncing.done() and self._session:
+        if not syncing.done() and self._session and self._says_goodbye:
             await self._session.farewell()
         while not syncing.done():  # what it waits in may swallow a cancellation (Python 3.11's wait_for does)
             syncing.cancel()
@@ -137,6 +141,8 @@ class Updater:
                 await self._session.run(urls[attempt % len(urls)])
             except (NatsError, NotAnsweredError, OSError, TimeoutError) as error:
                 self._progress.fail(error)
+            except RetiredError:
+                raise
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the updates
                 self._progress.fail(error)
                 if first_time(type(error).__name__, "session"):
