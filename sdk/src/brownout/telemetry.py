@@ -6,7 +6,6 @@ cumulative, see `telemetry_wire`. The sync thread asks for `message()` now and t
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, get_args
 
