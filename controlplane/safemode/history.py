@@ -15,6 +15,8 @@ from controlplane.store import Store
 from controlplane.store.values import Commit
 
 PARALLEL = 4
+MAX_SWITCHES = 500
+"""A page ends with the commit that brings it here: one alone may hold as many."""
 
 
 class SafeModeHistory:
@@ -28,15 +30,15 @@ class SafeModeHistory:
         authorize(actor, Action.READ, environment)
         await self._store.head(environment)
         logged = await self._store.list_commits(environment, kind=ACTIVATION, before=before, limit=limit)
-        turns = asyncio.Semaphore(PARALLEL)
-
-        async def whole(revision: int) -> Commit:
-            async with turns:
-                return await self._store.get_commit(environment, revision)
-
-        commits = await asyncio.gather(*(whole(line.revision) for line in logged))
-        following = logged[-1].revision if len(logged) == limit else None
-        return tuple(switch for commit in commits for switch in switches(commit)), following
+        found: list[Switch] = []
+        for start in range(0, len(logged), PARALLEL):
+            for commit in await asyncio.gather(
+                *(self._store.get_commit(environment, line.revision) for line in logged[start : start + PARALLEL])
+            ):
+                found += switches(commit)
+                if len(found) >= MAX_SWITCHES and commit.revision != logged[-1].revision:
+                    return tuple(found), commit.revision
+        return tuple(found), logged[-1].revision if len(logged) == limit else None
 
 
 def switches(commit: Commit) -> Iterator[Switch]:

@@ -255,6 +255,14 @@ def test_a_client_that_holds_nothing_says_so_in_every_decision(history: History)
         assert not client.wait_ready(0.01)
 
 
+def test_a_closed_client_is_not_ready_and_still_configured(client: Brownout) -> None:
+    assert client.wait_ready(PATIENCE_S)
+    assert client.status.configured
+    client.close()
+    assert (client.status.state, client.wait_ready(0), client.wait_configured(0)) == (State.STALE, False, True)
+    assert client.boolean("second") is True
+
+
 def test_one_process_writes_the_disk_copy_until_it_ends(history: History, tmp_path: Path) -> None:
     replica = Replica(history.environment, history.verifier(), Resources(), Counters())
     replica.restore(*history.snapshot())

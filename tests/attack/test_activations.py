@@ -62,7 +62,8 @@ def test_a_flooded_environment_is_followed_by_what_commits_change(
             publisher.commit(operation)
         follows(client, history.revision)
         assert read["safe_mode_activation"] == puts, "those that a commit put, and none of the others"
-        assert (client.status.state, client.status.counters.restarts) == (State.READY, 0)
+        eventually(client, lambda: client.status.state is State.READY)
+        assert client.status.counters.restarts == 0
         found = {(ref.kind, ref.key): spec for ref, spec in client._compiled.resources.items()}
         assert found == history.resources
 

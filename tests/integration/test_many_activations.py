@@ -206,6 +206,10 @@ async def test_many_that_expired_leave_by_few_commits_and_history_still_has_them
     switches, _ = await world.services.safe_mode_history.list(ROOT, "production", limit=2)
     assert sum(each.what == "expired" for each in switches) == BATCH + 20
     assert {each.by for each in switches} == {AUTHOR}
+    page, following = await world.services.safe_mode_history.list(ROOT, "production")
+    assert page == switches, "a page ends where it has enough"
+    older, _ = await world.services.safe_mode_history.list(ROOT, "production", before=following)
+    assert [each.what for each in older[:2]] == ["on", "on"]
     await tick()
     assert (await world.services.store.head("production")).revision == head.revision
 

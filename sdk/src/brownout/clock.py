@@ -72,13 +72,15 @@ class SignedTime:
     def __init__(self, *, uptime_ms: Milliseconds = uptime_ms, wall_ms: Milliseconds = wall_ms) -> None:
         self.uptime_ms = uptime_ms
         self._wall_ms = wall_ms
-        self._offset = wall_ms() - uptime_ms()
+        self._wall = wall_ms() - uptime_ms()
+        """The earliest time that the wall clock told, by its offset to uptime."""
+        self._offset: int | None = None
+        """The signed time's; None before a heartbeat was heard."""
         self._proven, self._proven_at = -uptime_ms(), uptime_ms()
         """No server's clock can be less ahead of uptime, and since when that is known."""
-        self._base = self._offset
+        self._base = self._wall
         """What a few heartbeats can move back, but not forward."""
         self._samples: tuple[_Sample, ...] = ()
-        self._signed = False
         self._newest = 0
         """No heartbeat that is not newer than this is listened to."""
         self._farthest = 0
@@ -89,17 +91,18 @@ class SignedTime:
 
     def now_ms(self) -> int:
         """Never moves back, unless signed time shows that it was more than AGREE_MS ahead."""
-        at = self.uptime_ms()
-        now = at + self._offset
-        if not self._signed:
-            # A wall clock that is put forward must end nothing, so of all its readings the earliest counts.
-            self._offset = max(min(self._offset, self._wall_ms() - at), self._proven)
-            now = at + self._offset
+        at, signed = self.uptime_ms(), self._offset
+        now = at + (self._unsigned(at) if signed is None else signed)
         shown = self._shown
-        if now < shown and (not self._signed or shown - now <= AGREE_MS):
+        if now < shown and (signed is None or shown - now <= AGREE_MS):
             return shown
         self._shown = now
         return now
+
+    def _unsigned(self, at: int) -> int:
+        """A wall clock that is put forward must end nothing, so of all its readings the earliest counts."""
+        self._wall = min(self._wall, self._wall_ms() - at)
+        return max(self._wall, self._proven)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.now_ms() / 1000, UTC)
@@ -107,7 +110,7 @@ class SignedTime:
     @property
     def skew_ms(self) -> int | None:
         """How far the wall clock is ahead of signed time; None before a heartbeat was heard."""
-        return self._wall_ms() - self.now_ms() if self._signed else None
+        return None if self._offset is None else self._wall_ms() - self.now_ms()
 
     @property
     def age_s(self) -> float | None:
@@ -120,9 +123,8 @@ class SignedTime:
         recent = tuple(sample for sample in self._samples if at - sample.at <= _FORGET_MS)
         if ts <= self._newest or any(sample.ts == ts for sample in recent):
             return Heard.REPEAT
-        self.now_ms()  # takes the wall clock's reading while it still counts
         if not recent:
-            self._base = self._offset
+            self._base = self._unsigned(at) if self._offset is None else self._offset
         self._samples = (*recent[1 - KEPT :], _Sample(ts - at, ts, at))
         self._decide(at)
         newest = max((sample.ts for sample in recent if self.is_past(sample.ts)), default=0)
@@ -139,11 +141,10 @@ class SignedTime:
             base = max(base, self._proven)
         if len(offsets) >= ESTABLISHED:
             spoken = [line for line in lines if 4 * len(line) >= len(offsets)] or lines
-            self._offset = _middle(spoken[0])
-            self._newest = max([self._newest, *(s.ts for s in self._samples if s.offset <= self._offset + AGREE_MS)])
+            offset = self._offset = _middle(spoken[0])
+            self._newest = max([self._newest, *(s.ts for s in self._samples if s.offset <= offset + AGREE_MS)])
         else:
             self._offset = min(base, _middle(lines[0]))
-        self._signed = True
 
     def is_past(self, ts: int) -> bool:
         """Whether `ts` is no instant of the future, by what is known of the time."""

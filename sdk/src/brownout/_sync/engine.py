@@ -258,7 +258,7 @@ class Engine:
         now = self.time.now()
         if self._serving.must_look(now):
             with self._replica.lock:
-                self._serving.expire(now)
+                self._serving.expire(self.time.now())
         expires_at = self._serving.expires_at
         status = self.status
         told = (status.state, status.sync, status.source)
@@ -271,7 +271,8 @@ class Engine:
     def _look_at_the_clock(self) -> None:
         skew_ms = self.time.skew_ms
         if skew_ms is not None and abs(skew_ms) > _SKEW_MS and first_time("clock", self.config.environment):
-            log.warning("this host's clock is %.0f s ahead of the control plane's, which is used", skew_ms / 1000)
+            how = "fast" if skew_ms > 0 else "slow"
+            log.warning("this host's clock is %.0f s %s; the control plane's is used", abs(skew_ms) / 1000, how)
 
     def _call(self, callbacks: list[Callable[[_T], None]], argument: _T) -> None:
         for callback in list(callbacks):
