@@ -1,14 +1,16 @@
 """Rollouts from end to end: SDK evaluation, telemetry, Postgres, and three engines that want to act at once."""
 
 import asyncio
+from datetime import timedelta
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
-from brownout.model import Rollout
-from brownout.parse import decode
+from brownout.model import Rollout, SafeModeActivation, Scope
+from brownout.parse import decode, encode
 from brownout.wire import Operation
+from controlplane.activations import MAX_BY_AUTOMATION
 from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.errors import ConflictError, InvalidInputError
@@ -16,7 +18,7 @@ from controlplane.rollouts import engine
 from controlplane.store import Store
 from controlplane.tasks import end
 from tests.integration.publishing import PATIENT, replica
-from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, ROLLOUT, MovedClock, World, raw
+from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, ROLLOUT, MovedClock, World, raw, route
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +143,27 @@ async def test_a_guardrail_may_switch_safe_mode_on(world: World) -> None:
     page = await world.store.list_resources(ENVIRONMENT, "safe_mode_activation")
     assert [resource.changed_by for resource in page.items] == [f"rollout:{KEY}"]
     assert (await world.view()).summary.state == "rolled_back"
+
+
+async def test_at_the_limit_a_guardrail_still_rolls_back_without_safe_mode(world: World) -> None:
+    await world.begin(guardrails=[{"measure": "refusal", "action": "safe_mode", "profile": "calm"}])
+    now = world.clock.now()
+    other = {"type": "model_route", "variants": {"v": route("other")}, "off_variant": "v", "default": "v"}
+    ops = [
+        Operation("put", "flag", "other-route", raw(other)),
+        Operation("put", "request_class", "elsewhere", raw({"criticality": "critical", "model": "other-route"})),
+    ]
+    for number in range(MAX_BY_AUTOMATION):
+        scope = Scope(request_classes=("elsewhere",), services=(f"s-{number}",))
+        spec = SafeModeActivation("calm", "flood", "watcher", now, now + timedelta(days=1), scope)
+        ops.append(Operation("put", "safe_mode_activation", f"old-{number}", msgspec.Raw(encode(spec))))
+    await world.store.commit(ENVIRONMENT, ops, author="older", message="as it was")
+    await world.live(4, bad)
+
+    view = await world.view()
+    assert view.summary.state == "rolled_back"
+    assert "Safe mode was not switched on" in view.summary.why
+    assert (await world.store.count_resources(ENVIRONMENT))["safe_mode_activation"] == MAX_BY_AUTOMATION
 
 
 async def test_engines_that_act_at_once_act_once(world: World) -> None:

@@ -68,7 +68,7 @@ def join(overlays: Iterable[Overlay]) -> Overlay:
         max_context_tokens=reduce(least, (each.max_context_tokens for each in every)),
         max_output_tokens=reduce(least, (each.max_output_tokens for each in every)),
         max_attempts=reduce(least, (each.max_attempts for each in every)),
-        sensitive=max((each.sensitive for each in every), key=_STRICTNESS.index),
+        sensitive=_STRICTNESS[max(_STRICTNESS.index(each.sensitive) for each in every)],
         shed_bp=tuple(map(max, *(each.shed_bp for each in every))),
         banner=reduce(_louder, (each.banner for each in every)),
     )
