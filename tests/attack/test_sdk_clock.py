@@ -193,6 +193,9 @@ def test_replayed_streams_and_heartbeats_are_never_ready(
         client = connect(replayed.real, disk=tmp_path / "disk")
         assert client.wait_ready(PATIENCE_S)
         assert client.status.revision == 102
+        copy = client._engine._disk
+        assert copy is not None
+        eventually(client, lambda: copy._saved[1] == 102)
     # The server that it follows turns out to replay: only its address stays the same.
     replayed.real.stop()
     replayed.rogue.stop()
