@@ -104,15 +104,17 @@ async def running(database_url: str, environment: str, **settings: Any) -> Async
             await services.environments.create(ROOT, environment, environment)
         transport = httpx.ASGITransport(create_app(services))
         connection = await asyncpg.connect(database_url)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            token = await services.access.tokens.create_service(ROOT, "test", {ANY_ENVIRONMENT: [Role.ADMIN.value]})
-            http.headers["Authorization"] = f"Bearer {token.token}"
-            plane = Plane(services, http, environment, connection, told)
-            await eventually(lambda: _known(plane, f"publisher {environment}"))
-            await plane.green()
-            await eventually(lambda: _published(plane, 1))
-            yield plane
-        await connection.close()
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+                token = await services.access.tokens.create_service(ROOT, "test", {ANY_ENVIRONMENT: [Role.ADMIN.value]})
+                http.headers["Authorization"] = f"Bearer {token.token}"
+                plane = Plane(services, http, environment, connection, told)
+                await eventually(lambda: _known(plane, f"publisher {environment}"))
+                await plane.green()
+                await eventually(lambda: _published(plane, 1))
+                yield plane
+        finally:
+            await connection.close()
 
 
 @pytest.fixture
