@@ -16,11 +16,13 @@ from controlplane.access.alerts import Alerts
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
+from controlplane.access.webhook import Webhook
+from controlplane.access.webhook_signing import parse_secrets
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
 from controlplane.api.guard import audit_denial, guard
-from controlplane.api.limits import LimitHeaders, check_body
+from controlplane.api.limits import LimitBodies, LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
 from controlplane.api.security import SecurityHeaders
 from controlplane.background import Loops, background
@@ -30,6 +32,8 @@ from controlplane.clock import Clock, PostgresClock, monotonic
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
+from controlplane.edge.gate import Gate, Limits
+from controlplane.edge.listener import affordable
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.health import Health
@@ -97,9 +101,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock),
             Pace(replicas=settings.nats_replicas, heartbeat_s=settings.heartbeat_s),
         )
-        alerts = Alerts(settings.alert_webhook.reveal())
-        stack.push_async_callback(alerts.close)
+        alerts = Alerts(database, webhook_of(settings), clock=clock)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
+        stack.push_async_callback(access.audit.write_counted, every=True)
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
         folding = Database(
@@ -118,9 +122,11 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await stack.enter_async_context(run("timekeeper", timekeeper.run))
         await stack.enter_async_context(run("nats", link.run))
         await stack.enter_async_context(run("publisher", publisher.run))
+        await stack.enter_async_context(run("audit", access.audit.run))
         await stack.enter_async_context(run("signing_keys", access.signing.run))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(run("authd", open_authd(authd, clock).run))
+        await stack.enter_async_context(run("alerts", alerts.run))
         await stack.enter_async_context(run("expiry", Expiry(store, changes, clock).run))
         await stack.enter_async_context(run("telemetry", telemetry.run))
         if settings.otlp_endpoint:
@@ -150,7 +156,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             signing_keys=signing_keys,
             link=link,
             health=health,
+            loops=loops,
             publisher=publisher,
+            gate=Gate(limits_of(settings), settings.proxies),
             access=access,
             sso=open_sso(settings, database, clock, access),
             proposals=Proposals(database, clock, access.audit, store, changes),
@@ -179,6 +187,23 @@ def _quotas(settings: Settings) -> Quotas:
     )
 
 
+def webhook_of(settings: Settings) -> Webhook | None:
+    if not settings.alert_webhook:
+        return None
+    return Webhook(settings.alert_webhook.reveal(), parse_secrets(settings.alert_webhook_secret.reveal()))
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        connections=affordable(settings.http_connections),
+        per_address=settings.http_connections_per_address,
+        header_s=settings.http_header_timeout_s,
+        body_s=settings.http_body_timeout_s,
+        read_s=settings.http_read_timeout_s,
+        min_rate=settings.http_min_rate,
+    )
+
+
 def create_app(services: Services) -> Litestar:
     """The HTTP application over services that are already open."""
 
@@ -200,6 +225,7 @@ def create_app(services: Services) -> Litestar:
         before_send=[SecurityHeaders(https=services.settings.url.startswith("https://"))],
         middleware=[
             LimitHeaders(),
+            LimitBodies(),
             MeasureRequests(),
             *observed,
         ],

@@ -7,6 +7,7 @@ import structlog
 from structlog.typing import Processor
 
 from controlplane.access.tokens import redact
+from controlplane.repeated import Repeated
 
 
 def configure_logging(style: str, level: str) -> None:
@@ -40,6 +41,7 @@ def configure_logging(style: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _without_secrets],
         )
     )
+    handler.addFilter(Repeated(handler.emit))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

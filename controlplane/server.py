@@ -2,22 +2,28 @@
 
 import asyncio
 import contextlib
-import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
 from controlplane.api.limits import MAX_HEADER_BYTES
 from controlplane.app import create_app, open_services
 from controlplane.background import background
+from controlplane.edge.listener import listen
+from controlplane.edge.protocol import GuardedProtocol
 from controlplane.embedded.processes import StartError
 from controlplane.services import Services
 from controlplane.settings import Settings
 
+__all__ = ["listen", "serve"]
+
 WATCH_S = 0.5
+BACKLOG = 512
+"""Connections that wait to be accepted; asyncio accepts up to as many in one turn of its loop."""
 GRACE_S = 3
 """How long open requests (event streams mostly) may finish after a signal."""
 
@@ -41,26 +47,6 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The HTTP socket, bound before anything else starts.
-
-    Raises:
-        StartError: the port is taken or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, because asyncio sets TCP_NODELAY only where it reads this; without it an answer waits 40 ms for an ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()  # only now is the port ours: two may bind the same one, as long as nobody listens
-    except OSError as error:
-        listener.close()
-        why = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be opened: {error.strerror}"
-        raise StartError(f"port {port} on {host} {why}") from None
-    return listener
-
-
 Prepare = Callable[[Services], Awaitable[None]]
 Failure = Callable[[], str]
 """What has broken for good beside us, in one sentence; empty while all is well."""
@@ -80,24 +66,35 @@ def serve(
 
 async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare | None, failure: Failure | None) -> None:
     async with open_services(settings) as services:
-        config = uvicorn.Config(
-            create_app(services),
-            http="h11",  # the only one of the two that bounds a header section while reading it
-            h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+        config = configure(services)
         if prepare:
             await prepare(services)
         server = _Server(config)
-        async with background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext():
+        async with (
+            background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext(),
+            background("gate", services.gate.run, loops=services.loops),
+        ):
             await server.serve(sockets=[listener])
     if failure and (why := failure()):
         raise StartError(why)
+
+
+def configure(services: Services) -> uvicorn.Config:
+    """uvicorn's settings for the application over `services`; `services.gate.run` belongs beside it."""
+    return uvicorn.Config(
+        create_app(services),
+        # h11 is the only one of uvicorn's two that bounds a header section while reading it.
+        http=cast("Any", partial(GuardedProtocol, services.gate)),
+        ws="none",
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
 
 
 async def _end_on(failure: Failure, server: uvicorn.Server) -> None:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
+from controlplane.background import Loops
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.demo.control import Demo
 from controlplane.documents import Documents
+from controlplane.edge.gate import Gate
 from controlplane.environments import EnvironmentService
 from controlplane.evaluations import Evaluations
 from controlplane.health import Health
@@ -39,7 +41,9 @@ class Services:
     signing_keys: SigningKeys
     link: Link
     health: Health
+    loops: Loops
     publisher: PublisherService
+    gate: Gate
     access: Access
     proposals: Proposals
     sso: SingleSignOn | None

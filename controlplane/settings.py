@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, get_type_hints
 import msgspec
 
 from controlplane.access.addresses import Network, parse_networks
+from controlplane.access.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
@@ -74,6 +75,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_principal_s: float = 100
     """What one person or token may ask of one replica, on average; four times that at once."""
     requests_per_address_s: float = 400
+    http_connections: int = 4_000
+    """At once, in one replica; fewer when there are not so many file descriptors. A tenth is kept for trusted proxies
+    and for addresses from which somebody has signed in."""
+    http_connections_per_address: int = 250
+    """From one IPv4 address or IPv6 /64 that is no trusted proxy."""
+    http_header_timeout_s: float = 10
+    http_body_timeout_s: float = 10
+    """Each `http_min_rate` bytes of the body give one second more."""
+    http_read_timeout_s: float = 30
+    """How long a client may leave an answer, or an event stream, unread."""
+    http_min_rate: int = 1_000
+    """Bytes a second."""
     oidc_issuer: str = ""
     """Where people sign in besides with a password; empty = nowhere."""
     oidc_client_id: str = ""
@@ -82,7 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
     alert_webhook: Secret = Secret("")
-    """Where broken glass is reported, as JSON by POST; empty = in the log only."""
+    """Where alerts go, as JSON by POST (docs/operations.md); empty = in the log only."""
+    alert_webhook_secret: Secret = Secret("")
+    """What signs them: `whsec_` and base64, or several separated by commas while one replaces another."""
     database_pool: int = 20
     max_body_bytes: int = 1_500_000
     """Of one request; commits and imports may be larger (controlplane/api/limits.py)."""
@@ -143,6 +158,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     for name, (least, most) in RANGES.items():
         if not least <= getattr(settings, name) <= most:
             raise SettingsError(f"{PREFIX}{name.upper()}: {least:,} to {most:,}, please")
+    if settings.alert_webhook:
+        try:
+            parse_secrets(settings.alert_webhook_secret.reveal())
+        except ValueError as error:
+            raise SettingsError(f"BROWNOUT_ALERT_WEBHOOK_SECRET: {error}") from None
     try:
         parse_networks(settings.trusted_proxies)
     except ValueError as error:

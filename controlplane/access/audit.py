@@ -4,8 +4,9 @@ Commits are chained in the revision log of their environment already; the audit 
 holds what is no commit: sign-ins, keys, roles, denials, approvals, exports.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from enum import StrEnum
 from typing import Literal
 
@@ -13,12 +14,15 @@ import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.queries import audit as queries
+from controlplane.access.repeats import Bound, Counted, Refusal, Repeats
+from controlplane.background import beat
 from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
-from controlplane.errors import ForbiddenError
+from controlplane.errors import ForbiddenError, UnavailableError
 
 _PAGE = 500
 _LATEST = 2**62
+_COUNTED_EVERY_S = 5.0
 
 
 class Event(StrEnum):
@@ -113,6 +117,7 @@ class Audit:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._repeats = Repeats()
 
     async def record(
         self,
@@ -128,7 +133,7 @@ class Audit:
     ) -> None:
         """Writes within the transaction that made it true; call it last."""
         entry = Entry(
-            at_ms=int(self._clock.now().timestamp() * 1000),
+            at_ms=self._now_ms(),
             event=event,
             outcome=outcome,
             actor=actor.name,
@@ -159,6 +164,47 @@ class Audit:
                 connection, event, actor,
                 environment=environment, target=target, reason=reason, outcome=outcome, detail=detail,
             )  # fmt: skip
+
+    async def refused(
+        self,
+        event: Event,
+        actor: Actor,
+        bounds: Iterable[Bound],
+        *,
+        environment: str = "",
+        target: str = "",
+        reason: str = "",
+    ) -> None:
+        """Writes a refusal, or counts it when the same was refused within the last minute: `run` writes the number."""
+        made = Refusal(event, actor.name, actor.kind, actor.credential, environment, reason, target, actor.address)
+        first = self._repeats.see(made, self._now_ms(), bounds)
+        if first is not None:
+            await self.note(
+                event, actor, environment=environment, target=target, reason=first.reason, outcome="refused"
+            )  # fmt: skip
+
+    async def run(self) -> None:
+        """Writes the numbers of what was counted, for ever."""
+        while True:
+            beat("audit", _COUNTED_EVERY_S)
+            await asyncio.sleep(_COUNTED_EVERY_S)
+            beat("audit")
+            await self.write_counted()
+
+    async def write_counted(self, *, every: bool = False) -> None:
+        """The minutes that are over, or `every` one. What Postgres does not take now is told later."""
+        counted = self._repeats.take(every=every)
+        if not counted:
+            return
+        try:
+            async with self._database.transaction() as connection:
+                for each in counted:
+                    await queries.append(connection, msgspec.json.encode(_entry_of(each)).decode())
+        except UnavailableError:
+            self._repeats.put_back(counted)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
 
     async def list_events(
         self,
@@ -234,6 +280,24 @@ class Audit:
 def chained(previous: str, entry: str) -> str:
     """The chain value after `entry`, as the database's trigger computes it: 32 hex digits of SHA-256."""
     return hashlib.sha256((previous + entry).encode()).hexdigest()[:32]
+
+
+def _entry_of(counted: Counted) -> Entry:
+    """`detail.more`: how many came between `from_ms` and the entry's own time, besides the first."""
+    last = counted.last
+    return Entry(
+        at_ms=counted.last_ms,
+        event=Event(last.event),
+        outcome="refused",
+        actor=last.name,
+        kind=last.kind,
+        credential=last.credential,
+        address=last.address,
+        environment="" if last.environment == ANY_ENVIRONMENT else last.environment,
+        target=last.target,
+        reason=last.reason,
+        detail={"more": counted.more, "from_ms": counted.first_ms},
+    )
 
 
 def _parsed(line: queries.Line) -> AuditLine:

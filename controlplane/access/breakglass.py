@@ -1,9 +1,9 @@
 """Breaking the glass: committing alone where others should have looked, with a reason, for a short time, on record."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.alerts import Notify
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import GlassRow
@@ -14,9 +14,6 @@ from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInp
 
 USUAL = timedelta(hours=1)
 LONGEST = timedelta(hours=8)
-
-Notify = Callable[[str, dict[str, str]], Awaitable[None]]
-"""Tells people that something happened: a kind and its fields. Never raises."""
 
 
 class BreakGlass:
@@ -47,13 +44,15 @@ class BreakGlass:
                 at=now, expires_at=now + lasts,
             )  # fmt: skip
             row = await queries.glass(connection, environment, made)
+            assert row is not None
+            fields = {
+                "environment": environment, "actor": actor.name, "reason": words, "until": row.expires_at.isoformat(),
+            }  # fmt: skip
+            await self._notify("break_glass", fields, connection)
             await self._audit.record(
                 connection, Event.BREAK_GLASS, actor, environment=environment, target=f"break-glass {made}",
                 reason=words, detail={"lasts_s": int(lasts.total_seconds())},
             )  # fmt: skip
-        assert row is not None
-        fields = {"environment": environment, "actor": actor.name, "reason": words, "until": row.expires_at.isoformat()}
-        await self._notify("break_glass", fields)
         return row
 
     async def list_broken(self, actor: Actor, environment: str, *, unreviewed: bool = True) -> list[GlassRow]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from controlplane.access.alerts import Notify
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator
-from controlplane.access.breakglass import BreakGlass, Notify
+from controlplane.access.breakglass import BreakGlass
 from controlplane.access.csrf import Csrf
 from controlplane.access.grants import parse
 from controlplane.access.keys import ApiTokens, SdkKeys

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
+from controlplane.access.addresses import network
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passwords import Passwords, check_password
 from controlplane.access.people import checked_name, normalized
 from controlplane.access.queries import credentials, people
 from controlplane.access.queries.people import LinkRow, PersonRow
+from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, Sessions, SignedIn
 from controlplane.access.throttle import LoginThrottle
 from controlplane.clock import Clock
@@ -18,6 +20,11 @@ from controlplane.errors import ConflictError, InvalidInputError, NotFoundError,
 
 NOBODY = "nobody"
 """The actor of a sign-in that failed for an unknown account: what was typed there may be a password."""
+
+MAX_REFUSED = 10
+"""Refusals listed in a minute from one address, or for one account; further ones are counted together."""
+MAX_UNKNOWN = 60
+"""The same for all accounts that there are not, from everywhere: anyone can make them up."""
 
 
 class SignIn:
@@ -166,4 +173,5 @@ class SignIn:
     async def _refused(self, person: PersonRow | None, origin: Origin) -> None:
         actor = Actor("person", person.email if person else NOBODY, {}, origin.address, person.id if person else "")
         why = "disabled" if person and person.disabled_at else "wrong password" if person else "unknown account"
-        await self._audit.note(Event.SIGN_IN, actor, reason=why, outcome="refused")
+        who = Bound(f"account {person.id}", MAX_REFUSED) if person else Bound("unknown accounts", MAX_UNKNOWN)
+        await self._audit.refused(Event.SIGN_IN, actor, (Bound(network(origin.address), MAX_REFUSED), who), reason=why)

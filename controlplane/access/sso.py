@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 
 from controlplane.access.actor import Actor
+from controlplane.access.addresses import network
 from controlplane.access.audit import Audit, Event
 from controlplane.access.grants import collect
 from controlplane.access.oidc import Identity, Oidc
 from controlplane.access.people import checked_name, grants_of, normalized
 from controlplane.access.queries import people
 from controlplane.access.queries.people import PersonRow
+from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, SignedIn
-from controlplane.access.signin import SignIn
+from controlplane.access.signin import MAX_REFUSED, MAX_UNKNOWN, SignIn
 from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
 from controlplane.errors import UnauthenticatedError
@@ -55,7 +57,8 @@ class SingleSignOn:
                     return await self._sign_in.open(connection, person, "sso", origin), then
                 why = "no role here: ask an administrator"
         actor = Actor("person", identity.email or identity.subject, {}, origin.address, person.id if person else "")
-        await self._audit.note(Event.SIGN_IN, actor, reason=f"sso: {why}", outcome="refused")
+        bounds = (Bound(network(origin.address), MAX_REFUSED), Bound("unknown identities", MAX_UNKNOWN))
+        await self._audit.refused(Event.SIGN_IN, actor, bounds, reason=f"sso: {why}")
         raise UnauthenticatedError("your identity provider knows you, but you have no role here; ask an administrator")
 
     async def _person(self, connection: WriteConnection, identity: Identity, *, may_join: bool) -> PersonRow | None:

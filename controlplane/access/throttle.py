@@ -4,11 +4,11 @@ A failed sign-in delays the next one *for that account from that address*, at mo
 elsewhere touches the account's owner, and a device that has signed in before has a count of its own.
 """
 
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
+from controlplane.access.addresses import network
 from controlplane.clock import Monotonic
 from controlplane.errors import RateLimitedError
 
@@ -78,15 +78,6 @@ class LoginThrottle:
 
     def succeeded(self, account: str, address: str, device: str) -> None:
         self._failures.pop(_key(account, address, device), None)
-
-
-def network(address: str) -> str:
-    """What one attacker cannot change cheaply: an IPv4 address, an IPv6 /64."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 def _key(account: str, address: str, device: str) -> tuple[str, str]:

@@ -13,7 +13,9 @@ from controlplane.access.actor import Action, Actor, allows, authorize
 from controlplane.access.addresses import client_address
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
+from controlplane.access.repeats import Bound
 from controlplane.api.cookies import Cookies
+from controlplane.api.forms import read_form
 from controlplane.errors import ForbiddenError, UnauthenticatedError
 from controlplane.services import Services
 
@@ -21,7 +23,8 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 _OPENAPI = "/api"
 _ACTOR = "actor"
-_FORM = "application/x-www-form-urlencoded"
+MAX_DENIALS = 10
+"""Kinds of denial that one principal has listed in a minute; further ones are counted together."""
 
 
 async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
@@ -36,6 +39,8 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     if actor is None:
         raise UnauthenticatedError("send a token: Authorization: Bearer …")
     connection.state[_ACTOR] = actor
+    if connection.client is not None:
+        services.gate.know(connection.client.host)
     services.access.rates.by_principal(actor.principal)
     if opt.get("signed_in"):
         return
@@ -94,9 +99,9 @@ def check_origin(connection: Connection, services: Services) -> None:
 async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
     check_origin(connection, services)
     token = connection.headers.get(HEADER.lower(), "")
-    if not token and connection.headers.get("content-type", "").startswith(_FORM):
+    if not token:
         request = connection.app.request_class(connection.scope, connection.receive)
-        token = str((await request.form()).get(FIELD, ""))
+        token = next((value for name, value in await read_form(request) if name == FIELD), "")
     services.access.csrf.check_token(actor.credential, token)
 
 
@@ -112,8 +117,8 @@ async def audit_denial(error: Exception, scope: Scope) -> None:
     actor = scope.get("state", {}).get(_ACTOR)
     if actor is None:
         return
-    environment = scope.get("path_params", {}).get("environment", "")
-    await services.access.audit.note(
-        Event.DENIED, actor, environment=environment, target=f"{scope.get('method', '')} {scope['path']}"[:300],
-        reason=error.message[:300], outcome="refused",
+    environment = str(scope.get("path_params", {}).get("environment", ""))[:100]
+    await services.access.audit.refused(
+        Event.DENIED, actor, (Bound(actor.principal, MAX_DENIALS),), environment=environment,
+        target=f"{scope.get('method', '')} {scope['path']}"[:300], reason=error.message[:300],
     )  # fmt: skip

@@ -39,7 +39,6 @@ def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) 
     code = _CODES.get(error.status_code, "invalid")
     detail, faults = error.detail, parameter_faults(request, error)
     if code == "too_large":
-        detail = f"the body is larger than {request.route_handler.resolve_request_max_body_size():,} bytes"
         faults = (Fault(code, detail),)
     return problem_response(problem(code, detail, request.url.path, faults=faults), error.headers)
 

@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from controlplane.embedded.identity import identity_of
 from controlplane.embedded.processes import (
     HERE,
+    Ids,
     StartError,
     await_orphan,
     free_port,
@@ -31,7 +33,7 @@ class EmbeddedPostgres:
     """`start()` returns once it answers; `dsn` is a libpq URL; `stop()` ends it cleanly."""
 
     def __init__(self, directory: Path, *, port: int = 0, durable: bool = True) -> None:
-        self._ids = service_ids()
+        self._ids: Ids | None = None
         self.directory = directory.absolute()
         self.port = port
         self.log = self.directory / "log"
@@ -41,14 +43,17 @@ class EmbeddedPostgres:
 
     def start(self) -> "EmbeddedPostgres":
         self.directory.mkdir(parents=True, exist_ok=True, mode=private_mode())
-        bin_dir = self._bin_dir()
+        self.directory.chmod(private_mode())
         data = self._data
+        self._ids = service_ids()
+        bin_dir = self._bin_dir()
         self._password = self._read_password()
+        self.await_orphan()
         if not (data / "PG_VERSION").exists():
             self._init(bin_dir)
+        self._ids = identity_of(data)
         if not self.port:
             self.port = free_port()
-        self.await_orphan()
         (data / "postmaster.pid").unlink(missing_ok=True)
         options = {
             "listen_addresses": "127.0.0.1",

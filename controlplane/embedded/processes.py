@@ -15,10 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SERVICE_USER = "nobody"
-"""Who Postgres runs as when we are root: it refuses to be root, and needs nothing of anybody's."""
+"""Who makes Postgres's data when we are root, for initdb wants a user with a name; and who the servers are where they
+cannot have a user of their own (controlplane/embedded/identity.py)."""
 
 HERE = Path("/proc/self/cwd")
 """Where a process stands, for that process, whoever may walk there; Linux only."""
+
+Ids = tuple[int, int]
+"""A user and a group, by number."""
 
 _PR_SET_PDEATHSIG = 1
 _FIXED_PORTS = range(10_000, 32_000)
@@ -45,7 +49,7 @@ def port_is_free(port: int) -> bool:
         return True
 
 
-def service_ids() -> tuple[int, int] | None:
+def service_ids() -> Ids | None:
     """(uid, gid) to run servers as, or None when we are not root."""
     if os.geteuid() != 0:
         return None
@@ -69,12 +73,20 @@ def _die_with_parent() -> None:
 
 
 def spawn(
-    command: Sequence[str], log: Path, *, ids: tuple[int, int] | None = None, cwd: Path | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    ids: Ids | None = None,
+    cwd: Path | None = None,
+    executable: str | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Starts a server in a session of its own (a terminal's Ctrl-C is ours to handle); it ends when we die."""
-    with log.open("ab") as out:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as out:
         return subprocess.Popen(  # noqa: S603 - our own wheels' binaries
             list(command),
+            executable=executable,
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

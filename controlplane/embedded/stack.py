@@ -56,7 +56,7 @@ def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) ->
     kept = data_dir.ports()
     nats_secrets = _nats_secrets(data_dir.path / "nats-secrets.json")
     postgres = EmbeddedPostgres(data_dir.path / "postgres")
-    nats = EmbeddedNats(data_dir.path / "nats", extra=accounts_config(nats_secrets))
+    nats = EmbeddedNats(data_dir.path / "nats", extra=accounts_config(nats_secrets), own_user=True)
     postgres.await_orphan()
     nats.await_orphan()
     postgres.port = choose_port(postgres_port, kept.postgres)

@@ -1,15 +1,19 @@
 """Instances that stay behind: each lag is told once, by whichever replica is first to note it down, and so is its end."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.database import Database, WriteConnection
 from controlplane.telemetry import presence as tables
 from controlplane.telemetry.fleet_state import LIVE_S, FleetState, Head, Seen
 
-Notify = Callable[[str, dict[str, str]], Awaitable[None]]
-"""(event, fields) → people, see controlplane/access/alerts.py."""
+
+class Notify(Protocol):
+    """(event, fields) → people, with the transaction that made it true; see controlplane/access/alerts.py."""
+
+    async def __call__(self, event: str, fields: dict[str, str], connection: WriteConnection | None = None) -> None: ...
+
 
 MAX_NAMED = 20
 """Of the instances in one alert; a network that fails makes thousands lag at once."""
@@ -77,18 +81,20 @@ class LagAlerts:
         async with self._database.transaction() as connection:
             ours = await tables.note_lag(connection, environment, names, now)
             over = await tables.note_lag_over(connection, environment, news.over)
+            if ours:
+                lagging = [f"{seen.instance} (r{seen.head.revision})" for seen in news.certain if seen.instance in ours]
+                head = f"r{state.head.revision}"
+                await self._notify(
+                    "instances_lag",
+                    {"environment": environment, "head": head, "count": str(len(ours)), "instances": _named(lagging)},
+                    connection,
+                )
+            if over:
+                gone = sorted(name for name in over if not state.is_live(name))
+                back = sorted(name for name in over if state.is_live(name))
+                ended = {"environment": environment, "caught_up": _named(back), "gone": _named(gone)}
+                await self._notify("instances_lag_over", ended, connection)
         watch.told(news)
-        if ours:
-            lagging = [f"{seen.instance} (r{seen.head.revision})" for seen in news.certain if seen.instance in ours]
-            head = f"r{state.head.revision}"
-            await self._say("instances_lag", environment, head=head, count=str(len(ours)), instances=_named(lagging))
-        if over:
-            gone = sorted(name for name in over if not state.is_live(name))
-            back = sorted(name for name in over if state.is_live(name))
-            await self._say("instances_lag_over", environment, caught_up=_named(back), gone=_named(gone))
-
-    async def _say(self, event: str, environment: str, **fields: str) -> None:
-        await self._notify(event, {"environment": environment, **fields})
 
 
 def _named(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from controlplane.access.actor import Actor
 from controlplane.access.csrf import safe_path
 from controlplane.access.sessions import Origin, SignedIn
 from controlplane.api.cookies import Cookies
+from controlplane.api.forms import read_form
 from controlplane.api.guard import check_origin
 from controlplane.api.session import origin_of
 from controlplane.errors import BrownoutError
@@ -79,8 +80,7 @@ class Door:
     async def form(self) -> Mapping[str, str]:
         """What was sent, from a page of ours; a field that is missing is empty."""
         check_origin(self.request, self.services)
-        sent = await self.request.form()
-        return defaultdict(str, ((name, value) for name, value in sent.items() if isinstance(value, str)))
+        return defaultdict(str, await read_form(self.request))
 
     @property
     def origin(self) -> Origin:

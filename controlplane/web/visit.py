@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action, Actor, allows
+from controlplane.api.forms import read_form
 from controlplane.api.guard import audit_denial
 from controlplane.errors import BrownoutError
 from controlplane.services import Services
@@ -49,9 +50,8 @@ class Visit(Viewer):
         return self.templates.response(view, status_code)
 
     async def form(self) -> list[tuple[str, str]]:
-        """The fields that were sent, in order; uploads are nobody's."""
-        data = await self.request.form()
-        return [(name, value) for name, value in data.multi_items() if isinstance(value, str)]
+        """The fields that were sent, in order."""
+        return await read_form(self.request)
 
     async def refusal(self, error: BrownoutError) -> str:
         """What the page says of it; a denial goes on record here as it does when it is the whole answer."""

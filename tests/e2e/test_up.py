@@ -15,6 +15,7 @@ import pytest
 
 from brownout import Brownout
 from controlplane.embedded.data_dir import FORMAT
+from controlplane.embedded.identity import FREE
 from tests.e2e.brownout_up import AS_NOBODY, CAN_BE_NOBODY, CLI, NOBODY, ROOT, BrownoutUp, environment, refused
 
 
@@ -86,12 +87,43 @@ def test_below_a_closed_parent_everything_is_in_the_directory(folder: Path) -> N
     data = closed / "data"
     with BrownoutUp(data) as up:
         made = up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "survives")
-        server = next(child for child in up.children() if child.name() == "postgres")
-        assert (server.uids().real, server.cwd()) == (NOBODY, str(data / "postgres" / "data"))
+        running = {child.name(): child for child in up.children()}
+        postgres, nats = running["postgres"], running["nats-server"]
+        assert postgres.cwd() == str(data / "postgres" / "data")
+        assert nats.cwd() == str(data / "nats" / "jetstream")
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
         up.stop(signal.SIGKILL)
     with BrownoutUp(data) as again:
         assert [a["key"] for a in again.json("safe-mode", "status")["active"]] == [made["key"]]
+
+
+@pytest.mark.skipif(not CAN_BE_NOBODY, reason="only root can become somebody")
+def test_as_root_each_server_has_a_user_of_its_own_and_others_read_nothing(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir(mode=0o755)  # somebody made it for everybody to look into
+    with BrownoutUp(data) as up:
+        running = {child.name(): child for child in up.children()}
+        users = [running[name].uids() for name in ("postgres", "nats-server")]
+        assert all(each.real == each.effective == each.saved for each in users)
+        assert all(each.real in FREE for each in users)
+        assert users[0].real != users[1].real
+        assert [running[name].gids().real in FREE for name in ("postgres", "nats-server")] == [True, True]
+        theirs = {owner: _readable(data, owner) for owner in (NOBODY, *(each.real for each in users))}
+        assert theirs == {NOBODY: "", users[0].real: "", users[1].real: ""}, "not even a server walks down to its data"
+        made = up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "survives")
+    with BrownoutUp(data) as again:
+        assert [a["key"] for a in again.json("safe-mode", "status")["active"]] == [made["key"]]
+        running = {child.name(): child for child in again.children()}
+        assert [running[name].uids() for name in ("postgres", "nats-server")] == users
+
+
+def _readable(data: Path, user: int) -> str:
+    """The files below `data` that `user` can read."""
+    become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--bounding-set=-all"]
+    found = subprocess.run(
+        [*become, "find", str(data), "-type", "f", "-readable"], capture_output=True, text=True, check=False, cwd="/"
+    )
+    return found.stdout
 
 
 def test_killed_it_comes_back_with_everything_on_the_same_ports(folder: Path) -> None:

@@ -37,7 +37,7 @@ class MovableClock:
         self.instant += by
 
 
-async def _nobody(event: str, fields: dict[str, str]) -> None:
+async def _nobody(event: str, fields: dict[str, str], connection: object = None) -> None:
     """Hears no alerts."""
 
 

@@ -21,7 +21,7 @@ class Replica:
         self._told = told
         self.alerts = LagAlerts(database, clock, self._notify)
 
-    async def _notify(self, event: str, fields: dict[str, str]) -> None:
+    async def _notify(self, event: str, fields: dict[str, str], connection: object = None) -> None:  # noqa: ARG002
         self._told.append((event, fields))
 
 
