@@ -122,9 +122,7 @@ def _was_present(witness: Witness, start: datetime) -> bool:
     return witness.seen_from <= max(witness.first_at, start) + LATE and witness.seen_until >= witness.last_at - LATE
 
 
-def _covered(
-    spans: Iterable[tuple[datetime | None, datetime | None]], start: datetime, now: datetime
-) -> bool:
+def _covered(spans: Iterable[tuple[datetime | None, datetime | None]], start: datetime, now: datetime) -> bool:
     """Whether from `start` to `now` somebody was always there, but for gaps that a deployment leaves."""
     gap = min(GAP, (now - start) * GAP_SHARE)
     reached = start

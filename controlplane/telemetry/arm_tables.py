@@ -66,7 +66,9 @@ EVIDENCE_S = 60
 """An instance's evidence is written again this seldom, and whenever its units or bad units doubled."""
 
 
-async def put_evidence(connection: WriteConnection, environment: str, rows: Sequence[EvidenceRow], now: datetime) -> None:
+async def put_evidence(
+    connection: WriteConnection, environment: str, rows: Sequence[EvidenceRow], now: datetime
+) -> None:
     await connection.execute(
         text(
             "INSERT INTO rollout_evidence AS old (environment, rule, key, instance, arms, units, bad, first_at, last_at)"

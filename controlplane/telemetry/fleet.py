@@ -164,7 +164,9 @@ class Fleet:
         ]
         if not touched and not news:
             return
-        await apart(sorted(touched, key=lambda seen: seen.instance), self._instances(environment), self._set_aside(environment))
+        await apart(
+            sorted(touched, key=lambda seen: seen.instance), self._instances(environment), self._set_aside(environment)
+        )
         if news:
             async with self._database.transaction() as connection:
                 for found in news:

@@ -147,9 +147,7 @@ class Folder:
         found = await asyncio.to_thread(names, fold.counted)
         admitted = await self._admission.admit(connection, place, found, now.date())
         counted = await asyncio.to_thread(limited, fold.counted, admitted)
-        bad = await arm_tables.add_bad_units(
-            connection, environment, key, counted.bad_units, limit=BAD_UNITS, now=now
-        )
+        bad = await arm_tables.add_bad_units(connection, environment, key, counted.bad_units, limit=BAD_UNITS, now=now)
         _count_bad(counted, bad)
         await arm_tables.add_sample(connection, environment, counted.sample, SAMPLE, now)
         evidence = [row for row in fold.evidence if any(arm.rule == row.rule for arm in counted.arms)]

@@ -123,7 +123,9 @@ class Ingest:
                     try:
                         await self._folder.fold(environment, key, batch)
                     except UnavailableError as error:
-                        log.warning("telemetry_waits", environment=environment, messages=len(batch), error=error.message)
+                        log.warning(
+                            "telemetry_waits", environment=environment, messages=len(batch), error=error.message
+                        )
                         for waiting in batch:
                             self._inbox.put_back(waiting)
                         turns.pop(key, None)

@@ -51,9 +51,7 @@ async def cursors(
     return {Position(row.key, row.instance, row.start): row.message for row in rows}
 
 
-async def starts(
-    connection: ReadConnection, environment: str, key: str, instances: Collection[str]
-) -> dict[str, int]:
+async def starts(connection: ReadConnection, environment: str, key: str, instances: Collection[str]) -> dict[str, int]:
     """How many counters of these instances are known."""
     rows = await connection.execute(
         text(

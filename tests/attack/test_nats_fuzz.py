@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import string
+from contextlib import suppress
 
 import pytest
 from nats.errors import Error as NatsError
@@ -78,6 +79,40 @@ class Chance:
         return "".join(c.choices(string.ascii_letters + string.digits + "$_-", k=c.randrange(1, 20)))
 
 
+class Stranger:
+    """Comes in again whenever the server has had enough of it."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world, self._number = world, number
+        self._raw: Raw | None = None
+
+    async def say(self, chance: Chance) -> None:
+        raw = self._raw
+        if raw is None or not raw.client.is_connected:
+            raw = await self._enter()
+        with suppress(NatsError, OSError, ValueError):
+            await raw.publish(chance.subject(raw), chance.payload(raw), **chance.options(raw))
+
+    async def settle(self) -> None:
+        """Until the server has read what was said."""
+        if self._raw is not None:
+            with suppress(NatsError, OSError, TimeoutError):
+                await self._raw.flush()
+
+    async def leave(self) -> None:
+        if self._raw is not None:
+            with suppress(NatsError, OSError, TimeoutError):
+                await self._raw.close()
+
+    async def _enter(self) -> Raw:
+        await self.leave()
+        node = self._number % len(self._world.nodes)
+        self._raw = await self._world.enter(STAGING, f"evil-{self._number}", node=node)
+        with suppress(NatsError, OSError, TimeoutError):
+            await self._raw.listen(S.log, S.heartbeat, S.inbox(self._raw.name) + ".>")
+        return self._raw
+
+
 async def test_whatever_a_key_of_another_environment_says_every_environment_equals_postgres(
     world: World, request: pytest.FixtureRequest
 ) -> None:
@@ -88,26 +123,17 @@ async def test_whatever_a_key_of_another_environment_says_every_environment_equa
     chance = Chance(seed)
     before = await world.streams()
     tasks = {task.get_name() for task in asyncio.all_tasks() if task.get_coro().__qualname__.endswith("guarded")}
-    raws = [await world.enter(STAGING, f"evil-{n}", node=n % len(world.nodes)) for n in range(CLIENTS)]
-    for raw in raws:
-        await raw.listen(S.log, S.heartbeat, S.inbox(raw.name) + ".>")
+    raws = [Stranger(world, n) for n in range(CLIENTS)]
     commits = 0
     for number in range(count):
-        at = number % CLIENTS
-        try:
-            await raws[at].publish(chance.subject(raws[at]), chance.payload(raws[at]), **chance.options(raws[at]))
-        except (NatsError, OSError, ValueError):
-            raws[at] = await world.enter(
-                STAGING, f"evil-{at}", node=at % len(world.nodes)
-            )  # the server had enough of it
+        await raws[number % CLIENTS].say(chance)
         if number % max(250, count // 40) == 0:
             for raw in raws:
-                if raw.client.is_connected:
-                    await raw.flush()
+                await raw.settle()
             await world.commit(PRODUCTION)
             commits += 1
     for raw in raws:
-        await raw.close()
+        await raw.leave()
     await world.must_be_sound()
     after = await world.streams()
     for stream, (created, config, last, subjects) in before.items():
