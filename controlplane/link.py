@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from brownout.nats_client import InsistentClient
 from controlplane.chance import spread
 
 log = structlog.get_logger(__name__)
@@ -152,13 +153,15 @@ class Link:
         async def on_closed() -> None:
             lost.set()
 
-        client = Client()
+        client = InsistentClient()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S * 3):
                 await client.connect(
                     server,
                     name=self._name,
                     allow_reconnect=False,
+                    max_reconnect_attempts=1,  # else nats-py waits two seconds inside, while SDKs wait for us
+                    reconnect_time_wait=0,
                     connect_timeout=CONNECT_TIMEOUT_S,  # type: ignore[arg-type]
                     ping_interval=PING_INTERVAL_S,
                     pending_size=PENDING_BYTES,

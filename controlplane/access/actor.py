@@ -18,10 +18,14 @@ class Role(StrEnum):
     APPROVER = "approver"
     ADMIN = "admin"
     SDK = "sdk"
-    """What an SDK key holds over HTTP. Nobody can be granted it."""
+    """What an SDK key holds over HTTP. Nobody can be granted it, nor its two halves."""
+    SDK_EVALUATE = "sdk_evaluate"
+    SDK_REPORT = "sdk_report"
 
 
-GRANTABLE = tuple(role for role in Role if role is not Role.SDK)
+KEY_ROLES = (Role.SDK, Role.SDK_EVALUATE, Role.SDK_REPORT)
+
+GRANTABLE = tuple(role for role in Role if role not in KEY_ROLES)
 """The roles people and tokens can have, least first."""
 
 
@@ -58,6 +62,8 @@ _READER = {Action.READ, Action.EVALUATE}
 
 PERMISSIONS: Mapping[Role, frozenset[Action]] = {
     Role.SDK: frozenset({Action.EVALUATE, Action.REPORT}),
+    Role.SDK_EVALUATE: frozenset({Action.EVALUATE}),
+    Role.SDK_REPORT: frozenset({Action.REPORT}),
     Role.VIEWER: frozenset(_READER),
     Role.EDITOR: frozenset(
         {*_READER, Action.EDIT, Action.ROLLOUT, Action.EXPORT, Action.IMPORT, Action.BREAK_GLASS},

@@ -11,6 +11,7 @@ from controlplane.access.memory import ActorMemory
 from controlplane.access.people import grants_of
 from controlplane.access.queries import credentials, people
 from controlplane.access.sessions import Sessions
+from controlplane.access.traffic import KeyUse
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import UnauthenticatedError
@@ -78,7 +79,7 @@ class Authenticator:
         if row.used_at is None or now - row.used_at >= _TOUCH_EVERY:
             async with self._database.writing() as connection:
                 await credentials.touch_key(connection, row.id, now)
-        return Actor("sdk", f"sdk:{row.name}", {row.environment: frozenset({Role.SDK})}, credential=row.id)
+        return Actor("sdk", f"sdk:{row.name}", {row.environment: frozenset({_role(row.uses)})}, credential=row.id)
 
     async def _session(self, cookie: str) -> Actor | None:
         session = await self._sessions.find(cookie)
@@ -90,6 +91,10 @@ class Authenticator:
                 return None
             held = grants_of(await people.grants(connection, person.id))
         return Actor("person", person.email, held, person=person.id, credential=session.id)
+
+
+def _role(uses: tuple[str, ...]) -> Role:
+    return Role.SDK if set(uses) == set(KeyUse) else Role(f"sdk_{uses[0]}")
 
 
 def _from(actor: Actor, address: str) -> Actor:

@@ -11,6 +11,7 @@ from controlplane.access.proposals import Approval, Proposal, ProposalView
 from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.queries.credentials import KeyRow, TokenRow
 from controlplane.access.sessions import SessionInfo
+from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.dto import Input, PreviewOutput
 from controlplane.pointers import OPERATIONS, relocated
 from controlplane.store.values import ResourceDiff
@@ -115,8 +116,11 @@ class TokenList(msgspec.Struct, frozen=True):
 
 
 class KeyInput(Input, frozen=True):
+    """`uses`: `evaluate` follows the configuration, `report` sends presence and telemetry."""
+
     name: str
     expires_at: datetime | None = None
+    uses: tuple[KeyUse, ...] = ALL_USES
 
 
 class RotateInput(Input, frozen=True):
@@ -139,6 +143,7 @@ class KeyOutput(msgspec.Struct, frozen=True):
     name: str
     key: str
     expires_at: datetime | None
+    uses: tuple[KeyUse, ...]
 
 
 class KeyList(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from controlplane.access.grants import EVERYTHING, parse, plain, require_covered
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import KeyRow, TokenRow
+from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
@@ -33,6 +34,7 @@ class NewKey(msgspec.Struct, frozen=True):
     name: str
     key: str
     expires_at: datetime | None
+    uses: tuple[KeyUse, ...] = ALL_USES
 
     def __repr__(self) -> str:
         return f"NewKey({self.id})"
@@ -73,10 +75,22 @@ class SdkKeys:
         async with self._database.reading() as connection:
             return await credentials.keys(connection, environment)
 
-    async def create(self, actor: Actor, environment: str, name: str, *, expires_at: datetime | None = None) -> NewKey:
+    async def create(
+        self,
+        actor: Actor,
+        environment: str,
+        name: str,
+        *,
+        expires_at: datetime | None = None,
+        uses: Iterable[KeyUse] = ALL_USES,
+    ) -> NewKey:
         """Raises ForbiddenError, NotFoundError (no such environment), InvalidInputError."""
         authorize(actor, Action.MANAGE_KEYS, environment)
-        return await self._make(actor, environment, name, expires_at)
+        wanted = set(uses)
+        if not wanted:
+            raise _invalid("uses", "a key is for evaluate, for report, or for both")
+        ordered = tuple(use for use in ALL_USES if use in wanted)
+        return await self._make(actor, environment, name, expires_at, ordered)
 
     async def rotate(self, actor: Actor, environment: str, key_id: str, *, overlap: timedelta = OVERLAP) -> NewKey:
         """A new key of the same name; the old one goes on working for `overlap`."""
@@ -86,7 +100,7 @@ class SdkKeys:
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise _invalid("overlap", "the overlap is between nothing and 90 days")
         old_ends = self._clock.now() + overlap
-        return await self._make(actor, row.environment, row.name, row.expires_at, (key_id, old_ends))
+        return await self._make(actor, row.environment, row.name, row.expires_at, row.uses, replaces=(key_id, old_ends))
 
     async def revoke(self, actor: Actor, environment: str, key_id: str, reason: str = "") -> None:
         """Within a second nothing that showed this key is connected or answered."""
@@ -105,6 +119,8 @@ class SdkKeys:
         environment: str,
         name: str,
         expires_at: datetime | None,
+        uses: tuple[KeyUse, ...],
+        *,
         replaces: tuple[str, datetime] | None = None,
     ) -> NewKey:
         """`replaces`: the id of an older key, and when that ends."""
@@ -112,17 +128,17 @@ class SdkKeys:
         signing = await self._signing.current(environment)
         now = self._clock.now()
         _check_future(expires_at, now)
-        row = KeyRow(self._new_id(), secret.hint, environment, clean, actor.name, now, expires_at, None, None)
+        row = KeyRow(self._new_id(), secret.hint, environment, clean, actor.name, now, expires_at, None, None, uses)
         async with self._database.transaction() as connection:
             await credentials.insert_key(connection, row, secret.digest)
-            detail: dict[str, str | int] = {"key": row.id}
+            detail: dict[str, str | int] = {"key": row.id, "uses": ", ".join(uses)}
             if replaces is not None:
                 await credentials.expire_key(connection, *replaces)
                 detail["replaces"] = replaces[0]
             event = Event.KEY_ROTATED if replaces else Event.KEY_CREATED
             await self._audit.record(connection, event, actor, environment=environment, target=clean, detail=detail)
         whole = SdkKey.format(secret.text, signing.kid, signing.public)
-        return NewKey(row.id, environment, clean, whole, expires_at)
+        return NewKey(row.id, environment, clean, whole, expires_at, uses)
 
     async def _found(self, actor: Actor, environment: str, key_id: str) -> KeyRow:
         authorize(actor, Action.MANAGE_KEYS, environment)

@@ -110,10 +110,10 @@ def _list(entries: Sequence[str]) -> str:
     return "".join(f"\n      {entry}" for entry in entries) + "\n    "
 
 
-def cluster_config(listen: str, routes: Sequence[str], nats: NatsSecrets) -> str:
+def cluster_config(listen: str, routes: Sequence[str], nats: NatsSecrets, tls: str = "") -> str:
     """The `cluster` block of one node, and pings that find a node which hangs within half a minute.
 
-    `listen` is host:port; `routes` are those of all nodes, the own one included.
+    `listen` is host:port; `routes` are those of all nodes, the own one included; `tls`: a block for the routes.
     """
     password = quote(nats.system_password, safe="")
     urls = ", ".join(json.dumps(f"nats://route:{password}@{route}") for route in routes)
@@ -125,13 +125,25 @@ cluster {{
   listen: {json.dumps(listen)}
   authorization {{ user: route, password: {json.dumps(nats.system_password)} }}
   routes: [{urls}]
+  {tls}
 }}
 """
 
 
-def node_config(name: str, nodes: Sequence[str], nats: NatsSecrets) -> str:
-    """The whole configuration of one of `nodes` (host names), with its data in /data: what compose.yaml runs."""
+def node_config(name: str, nodes: Sequence[str], nats: NatsSecrets, folder: str) -> str:
+    """The whole configuration of one of `nodes` (host names), with its data in /data: what compose.yaml runs.
+
+    `folder` holds its certificate. Nobody connects without TLS, other nodes neither; the monitor is for the node itself.
+    """
     routes = [f"{node}:6222" for node in nodes]
-    server = f'server_name: {json.dumps(name)}\nlisten: "0.0.0.0:4222"\nhttp: "0.0.0.0:8222"\n'
+    server = f'server_name: {json.dumps(name)}\nlisten: "0.0.0.0:4222"\nhttp: "127.0.0.1:8222"\n'
     jetstream = 'jetstream { store_dir: "/data" }\n'
-    return server + jetstream + accounts_config(nats) + cluster_config("0.0.0.0:6222", routes, nats)
+    cluster = cluster_config("0.0.0.0:6222", routes, nats, tls_config(folder, verify=True))
+    return server + jetstream + tls_config(folder) + accounts_config(nats) + cluster
+
+
+def tls_config(folder: str, *, verify: bool = False) -> str:
+    """A `tls` block with the certificate in `folder`; `verify`: the other side must show one of the same authority."""
+    files = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "ca.pem"}
+    named = ", ".join(f"{name}: {json.dumps(f'{folder}/{file}')}" for name, file in files.items())
+    return f'tls {{ {named}{", verify: true" * verify}, min_version: "1.2" }}\n'

@@ -41,8 +41,10 @@ class SdkKeyController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> KeyOutput:
-        """A key that reads this environment and reports to it."""
-        made = await services.access.keys.create(actor, environment, data.name, expires_at=data.expires_at)
+        """A key that reads this environment, reports to it, or both."""
+        made = await services.access.keys.create(
+            actor, environment, data.name, expires_at=data.expires_at, uses=data.uses
+        )
         return _key(made)
 
     @post("/{key:str}/rotate", operation_id="rotate_sdk_key", opt={"action": Action.MANAGE_KEYS})
@@ -127,7 +129,7 @@ class TokenController(Controller):
 
 
 def _key(made: NewKey) -> KeyOutput:
-    return KeyOutput(made.id, made.environment, made.name, made.key, made.expires_at)
+    return KeyOutput(made.id, made.environment, made.name, made.key, made.expires_at, made.uses)
 
 
 def _token(made: NewToken) -> TokenOutput:

@@ -59,22 +59,19 @@ def nats_config(
 def nats_cluster(
     nodes: Annotated[list[str], typer.Argument(help="The host names of the cluster's nodes.")],
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to; its secrets are made once and kept.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to; its secrets and its authority are made once and kept.")
+    ],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="Another host, or a URL with it, by which SDKs reach the nodes; repeatable."),
+    ] = None,
 ) -> None:
-    """Write each node's whole configuration, and a file for each BROWNOUT_NATS_*_FILE that the control planes read."""
-    from controlplane.access.natsconfig import NatsSecrets, node_config
+    """Write a folder for each node (configuration, certificate) and one for the control planes (secrets, authority)."""
+    from controlplane.access.deployment import write_deployment
+    from controlplane.clock import SystemClock
 
-    kept = NatsSecrets.load(out / "secrets.json")
-    files = {f"{node}.conf": node_config(node, nodes, kept) for node in nodes} | {
-        "nats_password": kept.app_password,
-        "nats_authd_password": kept.auth_password,
-        "nats_system_password": kept.system_password,
-        "nats_issuer_seed": kept.issuer_seed,
-    }
-    for name, content in files.items():
-        file = out / name
-        file.touch(mode=0o600)
-        file.write_text(content, encoding="utf-8")
+    write_deployment(out, nodes, also or [], SystemClock().now())
 
 
 def setup_link() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from controlplane.access.actor import Action
+from controlplane.access.traffic import KeyUse
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 
@@ -22,18 +23,26 @@ def list_keys(call: Call) -> None:
     found = call.session.get(call.session.path("sdk-keys"), KeyList)
     rows = [
         (k.id, k.name, k.hint, when(k.created_at), when(k.expires_at) if k.expires_at else "",
-         when(k.used_at) if k.used_at else "never", "revoked" if k.revoked_at else "")
+         when(k.used_at) if k.used_at else "never", ", ".join(k.uses), "revoked" if k.revoked_at else "")
         for k in found.items
     ]  # fmt: skip
-    call.answer(found, lambda: table(("id", "name", "begins", "created", "expires", "last used", ""), rows))
+    call.answer(found, lambda: table(("id", "name", "begins", "created", "expires", "last used", "for", ""), rows))
 
 
 @verb(key_app, "create", action=Action.MANAGE_KEYS)
-def create_key(call: Call, name: Annotated[str, typer.Argument(help="Who will use it.")]) -> None:
+def create_key(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    uses: Annotated[
+        list[KeyUse] | None,
+        typer.Option(help="evaluate = follow the configuration, report = presence and telemetry; repeatable. Both."),
+    ] = None,
+) -> None:
     """Make an SDK key; it is shown once."""
     from controlplane.access.dto import KeyOutput
 
-    made = call.session.send("POST", call.session.path("sdk-keys"), {"name": name}, KeyOutput)
+    body = {"name": name, **({"uses": uses} if uses else {})}
+    made = call.session.send("POST", call.session.path("sdk-keys"), body, KeyOutput)
     call.answer(made, lambda: f"{made.key}\n[dim]shown once; id {made.id}[/]")
 
 

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
+from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.errors import BrownoutError
 from controlplane.web.access_frame import Shown, Tab, tabs
 from controlplane.web.agents import browser
@@ -21,6 +22,13 @@ from controlplane.web.visit import Visit
 from controlplane.web.words import number
 
 LASTS = (Option("30", "30 days"), Option("90", "90 days"), Option("365", "a year"))
+USE_WORDS = {
+    ALL_USES: "reads its configuration and reports telemetry",
+    (KeyUse.EVALUATE,): "reads its configuration",
+    (KeyUse.REPORT,): "reports telemetry",
+}
+USES = {",".join(uses): uses for uses in USE_WORDS}
+USE_OPTIONS = tuple(Option(value, USE_WORDS[uses].capitalize()) for value, uses in USES.items())
 PERSONAL = "Do not commit it: whoever has it can do what you can. It is shown only now."
 
 
@@ -48,6 +56,7 @@ class SecretsPage(View, frozen=True, kw_only=True):
     text: str
     rows: tuple[SecretRow, ...]
     lasts: tuple[Option, ...]
+    uses: tuple[Option, ...]
     may_make: bool
     rotates: bool
     shown: Shown | None
@@ -67,10 +76,12 @@ class KeysController(Controller):
     async def make_key(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
         try:
-            made = await visit.services.access.keys.create(visit.actor, environment, form.get("name", ""))
+            made = await visit.services.access.keys.create(
+                visit.actor, environment, form.get("name", ""), uses=USES.get(form.get("uses", ""), ALL_USES)
+            )
         except BrownoutError as error:
             return await _keys(visit, environment, error=await visit.refusal(error))
-        advice = f"For services of {environment}: reads its configuration and reports telemetry, nothing else. It is shown only now."
+        advice = f"For services of {environment}: {USE_WORDS[made.uses]}, nothing else. It is shown only now."
         return await _keys(visit, environment, shown=Shown(f"SDK key {made.name}", made.key, advice))
 
     @post("/keys/{key:str}", opt={"action": Action.MANAGE_KEYS}, status_code=200)
@@ -134,7 +145,10 @@ class KeysController(Controller):
 
 
 TEXTS = {
-    "keys": ("SDK keys", "What services connect with. A key opens one environment, for reading and telemetry."),
+    "keys": (
+        "SDK keys",
+        "What services connect with. A key opens one environment, to read its configuration, to report, or both.",
+    ),
     "tokens": ("Your API tokens", "For the CLI and scripts. A token can do what you can, until it ends."),
     "sessions": ("Your sessions", "Browsers that are signed in as you."),
 }
@@ -143,7 +157,7 @@ TEXTS = {
 async def _keys(visit: Visit, environment: str, *, shown: Shown | None = None, error: str = "") -> Response[Any]:
     found = await visit.services.access.keys.list_keys(visit.actor, environment)
     rows = tuple(
-        SecretRow(each.id, each.name, each.hint, f"by {each.made_by}", each.created_at, each.expires_at, each.used_at,
+        SecretRow(each.id, each.name, each.hint, f"by {each.made_by}, {USE_WORDS[each.uses]}", each.created_at, each.expires_at, each.used_at,
                   "revoked" if each.revoked_at else "", url(environment, "access", "keys", each.id))
         for each in found
     )  # fmt: skip
@@ -178,6 +192,7 @@ async def _page(
         text=text,
         rows=rows,
         lasts=LASTS,
+        uses=USE_OPTIONS,
         may_make=what == "keys" or (what == "tokens" and visit.actor.kind == "person"),
         rotates=what == "keys",
         shown=shown,

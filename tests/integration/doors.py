@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from litestar.routes import HTTPRoute
 
-from controlplane.access.actor import Role
+from controlplane.access.actor import KEY_ROLES, Role
 from controlplane.access.sessions import Origin
+from controlplane.access.traffic import ALL_USES, KeyUse
 from tests.integration.accessing import PASSWORD, ROOT, World
 
 OWN, OTHER = "production", "staging"
@@ -54,10 +55,11 @@ def doors(world: World) -> Iterator[Door]:
 async def bearer_of(world: World, role: Role, where: str = OWN) -> str:
     name = f"{role} in {where}"
     if name not in world.tokens:
-        key = role is Role.SDK
-        made = (
-            (await world.access.keys.create(ROOT, OWN, name)).key if key else await world.token({where: [role]}, name)
-        )
+        if role in KEY_ROLES:
+            uses = ALL_USES if role is Role.SDK else (KeyUse(role.removeprefix("sdk_")),)
+            made = (await world.access.keys.create(ROOT, OWN, name, uses=uses)).key
+        else:
+            made = await world.token({where: [role]}, name)
         world.tokens[name] = made
     return world.tokens[name]
 

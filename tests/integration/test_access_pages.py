@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from controlplane.access.actor import PERMISSIONS, Action, Role
+from controlplane.access.actor import KEY_ROLES, PERMISSIONS, Action, Role
 from controlplane.access.audit import Event
 from controlplane.api import guard as guard_module
 from tests.integration.accessing import PASSWORD, ROOT, World, open_world
@@ -101,7 +101,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
 async def callers(world: World) -> dict[Role, str | Browser]:
     """People by their browsers' sessions; SDKs have keys only."""
     made: dict[Role, str | Browser] = {role: await browser_of(world, role) for role in EVERYBODY}
-    return {**made, Role.SDK: await bearer_of(world, Role.SDK)}
+    return {**made, **{role: await bearer_of(world, role) for role in KEY_ROLES}}
 
 
 def pages(world: World) -> list[Door]:
@@ -118,7 +118,7 @@ async def test_what_a_page_declares_is_what_happens(world: World, callers: dict[
     wrong, found = [], pages(world)
     assert len(found) > 60
     for role, door in itertools.product(ROLES, found):
-        allowed = door.opt["action"] in PERMISSIONS[role] and not (role is Role.SDK and door.path.startswith("/e/"))
+        allowed = door.opt["action"] in PERMISSIONS[role] and not (role in KEY_ROLES and door.path.startswith("/e/"))
         here = await knock(world, callers[role], door, OWN)
         if (here not in {401, 403}) != allowed or here >= 500:
             wrong.append(f"{door.method} {door.path} as {role}: {here}")

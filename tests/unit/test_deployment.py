@@ -3,19 +3,23 @@
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
-from controlplane.access.natsconfig import NatsSecrets, node_config
+from controlplane.access.deployment import write_deployment
+from controlplane.access.natsconfig import NatsSecrets
 from controlplane.embedded.processes import binary
 from controlplane.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 NODES = ["nats-1", "nats-2", "nats-3"]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +87,85 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
 
 
 def test_nats_accepts_the_configuration_of_every_node(tmp_path: Path) -> None:
-    secrets = NatsSecrets.generate()
     for node in NODES:
-        file = tmp_path / f"{node}.conf"
-        file.write_text(node_config(node, NODES, secrets))
+        write_deployment(tmp_path, NODES, [], NOW, mounted=str(tmp_path / node))
+        file = tmp_path / node / "nats.conf"
         checked = subprocess.run([binary("nats-server"), "-t", "-c", file], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
 
 
-def test_nats_cluster_keeps_the_secrets_it_made(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "controlplane", "nats-cluster", *NODES, "--out", str(tmp_path / "deployment")]
+def test_nats_cluster_keeps_the_secrets_and_the_authority_it_made(tmp_path: Path) -> None:
+    out = tmp_path / "deployment"
+    command = [
+        sys.executable,
+        "-m",
+        "controlplane",
+        "nats-cluster",
+        *NODES,
+        "--out",
+        str(out),
+        "--also",
+        "https://a.b:1",
+    ]
     subprocess.run(command, check=True, cwd=ROOT)
-    written = {file.name: file.read_text() for file in (tmp_path / "deployment").iterdir()}
+    files = [file for file in out.rglob("*") if file.is_file()]
+    written = {str(file.relative_to(out)): file.read_text() for file in files}
+    secret = {"nats_password", "nats_authd_password", "nats_system_password", "nats_issuer_seed"}
     assert set(written) == {
-        *(f"{node}.conf" for node in NODES),
-        "secrets.json", "nats_password", "nats_authd_password", "nats_system_password", "nats_issuer_seed",
+        *(f"{node}/{name}" for node in NODES for name in ("nats.conf", "server.pem", "server.key", "ca.pem")),
+        *(f"control/{name}" for name in (*secret, "ca.pem")),
+        "secrets.json", "ca.pem", "ca.key",
     }  # fmt: skip
-    assert {oct(file.stat().st_mode)[-3:] for file in (tmp_path / "deployment").iterdir()} == {"600"}
+    assert {oct(file.stat().st_mode)[-3:] for file in files} == {"600"}
     subprocess.run(command, check=True, cwd=ROOT)
-    assert {file.name: file.read_text() for file in (tmp_path / "deployment").iterdir()} == written
+    assert {str(file.relative_to(out)): file.read_text() for file in files} == written
+
+
+def test_a_node_is_given_nothing_that_signs_for_sdks_or_for_the_authority(tmp_path: Path) -> None:
+    write_deployment(tmp_path, NODES, [], NOW)
+    secrets = NatsSecrets.load(tmp_path / "secrets.json")
+    authority = (tmp_path / "ca.key").read_text()
+    for node in NODES:
+        given = "".join(file.read_text() for file in (tmp_path / node).iterdir())
+        assert secrets.issuer_seed not in given
+        assert authority not in given
+
+
+def test_certificates_are_made_anew_before_they_end_and_when_the_hosts_change(tmp_path: Path) -> None:
+    def now(at: datetime, *also: str) -> bytes:
+        write_deployment(tmp_path, NODES, also, at)
+        return (tmp_path / "nats-1" / "server.pem").read_bytes()
+
+    first, soon, late = now(NOW), NOW + timedelta(days=300), NOW + timedelta(days=600)
+    assert now(soon) == first
+    renewed = now(late)
+    assert renewed != first
+    assert now(late) == renewed
+    named = x509.load_pem_x509_certificate(now(late, "https://brownout.example.com:8321"))
+    hosts = named.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert hosts.get_values_for_type(x509.DNSName) == ["nats-1", "localhost", "brownout.example.com"]
+
+
+def test_each_node_mounts_its_own_folder_and_the_control_planes_theirs(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for node in NODES:
+        assert services[node]["volumes"] == [f"{node}-config:/etc/brownout-nats:ro", f"{node}:/data"]
+    for plane in ("control-plane-1", "control-plane-2"):
+        assert services[plane]["volumes"] == ["control:/control:ro"]
+    inside = {mount.split(":")[0]: mount.split(":")[1] for mount in services["prepare"]["volumes"]}
+    assert inside == {
+        "deployment": "/deployment", "control": "/deployment/control",
+        **{f"{node}-config": f"/deployment/{node}" for node in NODES},
+    }  # fmt: skip
+
+
+def test_nats_is_reached_from_outside_and_only_encrypted(compose: dict[str, Any], tmp_path: Path) -> None:
+    ports = [port for node in NODES for port in compose["services"][node]["ports"]]
+    assert ports == ["4222:4222", "4223:4222", "4224:4222"]
+    settings = compose["services"]["control-plane-1"]["environment"]
+    assert all(url.startswith("tls://") for url in settings["BROWNOUT_NATS_URL"].split(","))
+    assert settings["BROWNOUT_NATS_CA"] == "/control/ca.pem"
+    write_deployment(tmp_path, NODES, [], NOW)
+    text = (tmp_path / "nats-1" / "nats.conf").read_text()
+    assert text.count("tls {") == 2, "for clients and for the routes between nodes"
+    assert 'http: "127.0.0.1:8222"' in text, "what the monitor shows is for the health check alone"

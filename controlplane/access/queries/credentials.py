@@ -5,11 +5,12 @@ from datetime import datetime
 import msgspec
 
 from controlplane.access.queries.base import fetch, fetch_one, run
+from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.database import ReadConnection, WriteConnection
 
 _TOKEN = "id, hint, name, owner, made_by, person, grants, created_at, expires_at, used_at, revoked_at"  # noqa: S105
 _KEYS = """
-SELECT id, hint, environment, name, made_by, created_at, expires_at, revoked_at, used_at
+SELECT id, hint, environment, name, made_by, created_at, expires_at, revoked_at, used_at, uses
 FROM sdk_key LEFT JOIN sdk_key_use ON key = id
 """
 
@@ -49,6 +50,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     used_at: datetime | None
+    uses: tuple[KeyUse, ...] = ALL_USES
 
 
 async def insert_session(connection: WriteConnection, row: SessionRow, digest: str) -> None:
@@ -184,11 +186,11 @@ async def insert_key(connection: WriteConnection, row: KeyRow, digest: str) -> N
     await run(
         connection,
         """
-        INSERT INTO sdk_key (id, digest, hint, environment, name, made_by, created_at, expires_at)
-        VALUES (:id, :digest, :hint, :environment, :name, :made_by, :created_at, :expires_at)
+        INSERT INTO sdk_key (id, digest, hint, environment, name, made_by, created_at, expires_at, uses)
+        VALUES (:id, :digest, :hint, :environment, :name, :made_by, :created_at, :expires_at, :uses)
         """,
         id=row.id, digest=digest, hint=row.hint, environment=row.environment, name=row.name, made_by=row.made_by,
-        created_at=row.created_at, expires_at=row.expires_at,
+        created_at=row.created_at, expires_at=row.expires_at, uses=list(row.uses),
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = ""
     """The JetStream domain behind leaf nodes, or empty."""
     tls: "ssl.SSLContext | None" = None
+    """With it, or a `tls://` URL, the key is shown to nobody who does not encrypt."""
 
 
 def configure(
@@ -70,7 +71,7 @@ def configure(
         bundle=Path(path) if path else None,
         stale_after_s=_seconds(stale_after_s, variables.get("BROWNOUT_STALE_AFTER_S")),
         domain=domain or variables.get("BROWNOUT_JETSTREAM_DOMAIN") or "",
-        tls=tls,
+        tls=tls or _authority(variables.get("BROWNOUT_NATS_CA")),
     )
 
 
@@ -84,6 +85,20 @@ def _servers(given: str) -> tuple[str, ...]:
     if not servers:
         raise ConfigurationError("no url given: pass url= or set BROWNOUT_NATS_URL")
     return servers
+
+
+def _authority(file: str | None) -> "ssl.SSLContext | None":
+    """A context that believes the authority in `file` alone."""
+    if not file:
+        return None
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise ConfigurationError(f"BROWNOUT_NATS_CA: {file} cannot be read: {error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _required(value: str | None, argument: str, variable: str, variables: Mapping[str, str]) -> str:

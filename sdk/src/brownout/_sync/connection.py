@@ -5,11 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nats.aio.client import Client
-
 from brownout import wire
 from brownout._sync.direct import signed
 from brownout.bundle import Signed
+from brownout.nats_client import InsistentClient
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -24,7 +23,7 @@ _SIGNATURE = f"\r\n{wire.SIGNATURE_HEADER}:".encode()
 Taker = Callable[[Signed], None]
 
 
-class _Client(Client):
+class _Client(InsistentClient):
     """nats-py with shorter ways for what reaches every instance of a fleet at the same moment (docs/adr/0043).
 
     Should nats-py rename what this overrides, we are slower again, not wrong.
@@ -62,6 +61,8 @@ class Connection:
         self.client = _Client()
         self.lost = asyncio.Event()
         self.last_error = ""
+        self.may_report = True
+        """False once the server has said that the key is not for reports."""
 
     @property
     def is_open(self) -> bool:
@@ -118,7 +119,11 @@ class Connection:
             self.lost.set()
 
     async def _on_error(self, error: Exception) -> None:
-        self.last_error = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
+        if 'permissions violation for publish to "bot.' in text.lower():
+            self.may_report = False
+        else:
+            self.last_error = text
 
     async def _on_closed(self) -> None:
         self.lost.set()

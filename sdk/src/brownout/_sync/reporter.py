@@ -72,7 +72,7 @@ class Reporter:
         """Says that this instance ends on purpose. The last telemetry has no successor that would repeat it, so it is
         sent until somebody has written it down."""
         await self._publish(self._presence_subject, self._presence(closing=True))
-        if telemetry := collect(True):
+        if (telemetry := collect(True)) and self._connection.may_report:
             with contextlib.suppress(Exception):
                 await self._hand_over(telemetry)
         await self._connection.answers(1)
@@ -86,7 +86,7 @@ class Reporter:
 
     async def _publish(self, subject: str, payload: bytes) -> None:
         """Best effort: what cannot be sent now is dropped."""
-        if self._connection.is_open:
+        if self._connection.is_open and self._connection.may_report:
             with contextlib.suppress(Exception):
                 await self._connection.client.publish(subject, payload)
 
