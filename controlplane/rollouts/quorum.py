@@ -108,7 +108,7 @@ def _worse(rule: Guardrail | Gate, treatment: ArmTotals, control: ArmTotals) -> 
         if isinstance(rule, Guardrail) and rule.max_rate is not None:
             return bad > rule.max_rate * n
         return bad * control.at_risk[i] > rule.no_worse_than * control.bad[i] * n if control.at_risk[i] else bad > 0
-    i = MEAN_MEASURES.index(rule.measure)  # type: ignore[arg-type] # the other of the two
+    i = MEAN_MEASURES.index(rule.measure)
     if not treatment.mean_n[i] or not control.mean_n[i]:
         return None
     difference = treatment.mean_total[i] / treatment.mean_n[i] - control.mean_total[i] / control.mean_n[i]
