@@ -167,6 +167,7 @@ async def test_a_publisher_that_raises_at_every_pass_is_red_and_no_answer_hides_
         page = (await plane.http.get(f"/e/{plane.environment}/fleet")).text
         assert f"r{second} is committed but not published" in page
         assert "ValidationError" in page
+        assert '<a class="chip is-red"' in page
         text = (await plane.http.get("/metrics")).text
         restarts = next(
             line for line in text.splitlines() if line.startswith(f'brownout_loop_restarts_total{{loop="{check}"}}')
