@@ -101,7 +101,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             Parts(database, store, signing_keys, link, clock),
             Pace(replicas=settings.nats_replicas, heartbeat_s=settings.heartbeat_s),
         )
-        alerts = Alerts(database, webhook_of(settings))
+        alerts = Alerts(database, webhook_of(settings), clock=clock)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         stack.push_async_callback(access.audit.write_counted, every=True)
         changes = Changes(store, access.rule, publisher.wake)
@@ -159,6 +159,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             signing_keys=signing_keys,
             link=link,
             health=health,
+            loops=loops,
             publisher=publisher,
             gate=Gate(limits_of(settings), settings.proxies),
             access=access,

@@ -167,6 +167,8 @@ class Link:
                     server,
                     name=self._name,
                     allow_reconnect=False,
+                    max_reconnect_attempts=1,  # else nats-py waits two seconds inside, while SDKs wait for us
+                    reconnect_time_wait=0,
                     connect_timeout=CONNECT_TIMEOUT_S,  # type: ignore[arg-type]
                     ping_interval=PING_INTERVAL_S,
                     pending_size=PENDING_BYTES,

@@ -2,9 +2,10 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
+
+from controlplane.clock import Monotonic, monotonic
 
 WINDOW_S = 10.0
 SHOWN = 5
@@ -31,7 +32,7 @@ class Repeated(logging.Filter):
     """
 
     def __init__(
-        self, write: Callable[[logging.LogRecord], object], monotonic: Callable[[], float] = time.monotonic,
+        self, write: Callable[[logging.LogRecord], object], monotonic: Monotonic = monotonic,
         later: "Later | None" = None,
     ) -> None:  # fmt: skip
         super().__init__()

@@ -72,7 +72,7 @@ async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare |
         server = _Server(config)
         async with (
             background("watch", partial(_end_on, failure, server)) if failure else contextlib.nullcontext(),
-            background("gate", services.gate.run),
+            background("gate", services.gate.run, loops=services.loops),
         ):
             await server.serve(sockets=[listener])
     if failure and (why := failure()):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
+from controlplane.background import Loops
 from controlplane.bundles import Bundles
 from controlplane.changes import Changes
 from controlplane.clock import Clock
@@ -40,6 +41,7 @@ class Services:
     signing_keys: SigningKeys
     link: Link
     health: Health
+    loops: Loops
     publisher: PublisherService
     gate: Gate
     access: Access

@@ -7,8 +7,8 @@ delivers what waits; a row's lock says which of them does.
 import asyncio
 import random
 import secrets
+from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,9 @@ from prometheus_client import Counter, Gauge
 
 from controlplane.access.queries import deliveries
 from controlplane.access.queries.deliveries import Waiting
-from controlplane.access.webhook import Webhook
+from controlplane.access.webhook import TIMEOUT_S, Webhook
+from controlplane.background import beat, words
+from controlplane.clock import Clock, SystemClock
 from controlplane.database import Database, WriteConnection
 from controlplane.errors import BrownoutError, UnavailableError
 from controlplane.tasks import wait_set
@@ -28,6 +30,8 @@ LOOK_EVERY_S = 5.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 600.0
 GIVE_UP_AFTER_S = 24 * 3600.0
 KEPT_DAYS = 7
+UNKEPT = 100
+"""Alerts that wait in memory for Postgres to come back."""
 FORGET_EVERY_S = 3600.0
 
 WAITING = Gauge("brownout_alerts_waiting", "Alerts that the webhook's receiver has not taken yet.")
@@ -52,8 +56,16 @@ class Alerts:
     """`notify` keeps an alert; `run` delivers until cancelled. Without a webhook there is nothing but the log."""
 
     def __init__(
-        self, database: Database, webhook: Webhook | None, chance: Callable[[], float] = random.random
+        self,
+        database: Database,
+        webhook: Webhook | None,
+        chance: Callable[[], float] = random.random,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
+        self._unkept: deque[tuple[str, str, str]] = deque(maxlen=UNKEPT)
+        """(id, event, body) of what neither Postgres nor the receiver has taken."""
+        self._sending: set[asyncio.Task[None]] = set()
         self._database = database
         self._webhook = webhook
         self._chance = chance
@@ -62,11 +74,12 @@ class Alerts:
 
     async def notify(self, event: str, fields: dict[str, str], connection: WriteConnection | None = None) -> None:
         """Never holds anything up. Within `connection`'s transaction it raises what any statement there raises; alone
-        it raises nothing, and what cannot be kept is in the log only."""
+        it raises nothing: what Postgres cannot keep, perhaps because that is the news, is sent at once, and kept later
+        when it was not taken."""
         log.warning(event, **fields)
         if self._webhook is None:
             return
-        body = msgspec.json.encode(Alert(event, datetime.now(UTC).isoformat(), fields)).decode()
+        body = msgspec.json.encode(Alert(event, self._clock.now().isoformat(), fields)).decode()
         message_id = f"msg_{secrets.token_hex(12)}"
         if connection is not None:
             await deliveries.put(connection, message_id, event, body)
@@ -76,7 +89,22 @@ class Alerts:
                     await deliveries.put(own, message_id, event, body)
             except BrownoutError as error:
                 log.error("alert_not_kept", alert=event, error=error.message)
+                task = asyncio.create_task(self._send_unkept(message_id, event, body))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
         self._woken.set()
+
+    async def _send_unkept(self, message_id: str, event: str, body: str) -> None:
+        assert self._webhook is not None
+        sent = await self._webhook.post(message_id, int(self._clock.now().timestamp()), body.encode())
+        if sent.error:
+            self._unkept.append((message_id, event, body))
+
+    async def _keep_unkept(self) -> None:
+        while self._unkept:
+            async with self._database.writing() as connection:
+                await deliveries.put(connection, *self._unkept[0])
+            self._unkept.popleft()
 
     async def run(self) -> None:
         """Delivers what waits, oldest first within each kind."""
@@ -86,9 +114,12 @@ class Alerts:
         forget_at = loop.time()
         while True:
             self._woken.clear()
+            trouble = ""
             try:
+                await self._keep_unkept()
+                beat("alerts", TIMEOUT_S)
                 while await self.deliver_one():
-                    pass
+                    beat("alerts", TIMEOUT_S)
                 await self._count()
                 if loop.time() >= forget_at:
                     async with self._database.writing() as connection:
@@ -96,6 +127,12 @@ class Alerts:
                     forget_at = loop.time() + FORGET_EVERY_S
             except UnavailableError as error:
                 log.warning("alerts_not_delivered", error=error.message)
+                trouble = words(error)
+            beat(
+                "alerts",
+                LOOK_EVERY_S,
+                trouble or ("the receiver of the webhook takes nothing" if self._failing else ""),
+            )
             await wait_set(self._woken, LOOK_EVERY_S)
 
     async def deliver_one(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.queries import audit as queries
 from controlplane.access.repeats import Bound, Counted, Refusal, Repeats
+from controlplane.background import beat
 from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
 from controlplane.errors import ForbiddenError, UnavailableError
@@ -191,7 +192,9 @@ class Audit:
     async def run(self) -> None:
         """Writes the numbers of what was counted, for ever."""
         while True:
+            beat("audit", _COUNTED_EVERY_S)
             await asyncio.sleep(_COUNTED_EVERY_S)
+            beat("audit")
             await self.write_counted()
 
     async def write_counted(self, *, every: bool = False) -> None:

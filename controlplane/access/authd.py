@@ -228,7 +228,7 @@ async def _connected(url: str, tls: ssl.SSLContext | None) -> AsyncIterator[tupl
     client = InsistentClient()
     try:
         await client.connect(
-            url.split(","), tls=tls, allow_reconnect=False, connect_timeout=2, ping_interval=5, max_outstanding_pings=2,
+            url.split(","), tls=tls, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, connect_timeout=2, ping_interval=5, max_outstanding_pings=2,
             pending_size=16 * 2**20, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=on_error, name="authd",
         )  # fmt: skip
         yield client, lost

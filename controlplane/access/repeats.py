@@ -3,12 +3,13 @@
 Without it whoever may do nothing could still fill the audit log (docs/adr/0058-refusals-are-counted.md).
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 import msgspec
+
+from controlplane.clock import Monotonic, monotonic
 
 WINDOW_S = 60.0
 
@@ -51,7 +52,7 @@ class Counted(msgspec.Struct):
 class Repeats:
     """One replica's. Pure but for its clock."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Monotonic = monotonic) -> None:
         self._monotonic = monotonic
         self._open: dict[Hashable, Counted] = {}
         self._listed: Counter[str] = Counter()

@@ -56,7 +56,7 @@ def delivery_text(found: Delivered) -> str:
             f"{committed} · [yellow]not published yet[/]: {known}. It is saved, and instances get it as soon as it is "
             "published.\nCheck /healthz of the control plane, then `brownout fleet status`."
         )
-    how = "published" if found.via == "log" else "published over core NATS, because JetStream does not answer"
+    how = "published over core NATS, because JetStream does not answer" if found.via == "core" else "published"
     if not found.expected:
         return f"{committed} · {how} · no instance is live"
     return f"{committed} · {how} · {found.applied} of {found.expected} instances"

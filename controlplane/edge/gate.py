@@ -1,9 +1,8 @@
 """How many connections there may be, from where, and how long each may take over what it sends and reads."""
 
 import asyncio
-import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,6 +11,8 @@ from prometheus_client import Counter as Total
 from prometheus_client import Gauge
 
 from controlplane.access.addresses import Network, is_trusted, network
+from controlplane.background import beat
+from controlplane.clock import Monotonic, monotonic
 
 log = structlog.get_logger(__name__)
 
@@ -62,9 +63,7 @@ class Connection(Protocol):
 class Gate:
     """`admit` and `leave` each connection; `run` ends the slow ones."""
 
-    def __init__(
-        self, limits: Limits, trusted: Sequence[Network], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limits: Limits, trusted: Sequence[Network], monotonic: Monotonic = monotonic) -> None:
         self.limits = limits
         self._trusted = trusted
         self.now = monotonic
@@ -121,6 +120,7 @@ class Gate:
     async def run(self) -> None:
         """Looks at every connection, for ever."""
         while True:
+            beat("gate", self.limits.look_every_s)
             await asyncio.sleep(self.limits.look_every_s)
             self.look()
 

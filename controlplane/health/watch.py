@@ -11,7 +11,7 @@ import structlog
 from controlplane.background import Loops, beat
 from controlplane.clock import Clock, Monotonic
 from controlplane.errors import UnavailableError
-from controlplane.health.alarm import Alarm
+from controlplane.health.alarm import Alarm, News
 from controlplane.health.values import Check, Probe, Reasons
 from controlplane.tasks import run_together
 
@@ -51,6 +51,7 @@ class Health:
         self._monotonic = monotonic
         self._notify = notify
         self._alarm = Alarm()
+        self._telling: set[asyncio.Task[None]] = set()
         self._checks: dict[str, Check] = {}
         self._looked = monotonic()
         self._changed = asyncio.Event()
@@ -101,9 +102,14 @@ class Health:
         self._keep(reasons)
         self._looked = self._monotonic()
         for news in self._alarm.look(self._checks.values(), self._monotonic()):
-            check = news.check
-            fields = {"check": check.name, "reason": check.reason, "replica": socket.gethostname()}
-            await self._notify(news.event, {name: value for name, value in fields.items() if value})
+            task = asyncio.create_task(self._tell(news))  # which may take as long as Postgres does
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, news: News) -> None:
+        check = news.check
+        fields = {"check": check.name, "reason": check.reason, "replica": socket.gethostname()}
+        await self._notify(news.event, {name: value for name, value in fields.items() if value})
 
     async def _ask(self, probe: Probe) -> None:
         try:

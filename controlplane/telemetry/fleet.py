@@ -302,7 +302,7 @@ class Fleet:
     def _delivered(self, environment: str, revision: int) -> Delivered:
         state, published = self._state(environment), self._published_by_now(environment)
         ours = self._log.published(environment)
-        via: Literal["log", "core"] | None = None if published is None else "log"
+        via: Literal["log", "core", "heard"] | None = None if published is None else "heard"
         if published is not None and ours is not None and published == Head(*ours):
             via = self._log.via(environment)
         applied = state.applied(Head(state.top.epoch, revision))

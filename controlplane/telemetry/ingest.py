@@ -63,6 +63,7 @@ class Ingest:
         self._folder = Folder(database, self._now, quotas, self.exported, self._refuse)
         self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
+        self._trouble = ""
         self.failing = ""
         """Why messages could not be folded the last time; empty when they could."""
 
@@ -107,41 +108,44 @@ class Ingest:
                         await asyncio.sleep(GATHER_S)
                 self._urgent.clear()
                 beat("telemetry.ingest", FOLD_S)
-                await self.flush()
+                if await self._round():
+                    self._urgent.set()
         finally:
             await self.flush()
 
     async def flush(self) -> None:
-        """Folds what waits; what cannot be written now waits for the next time."""
-        self._trouble = ""
-        await asyncio.gather(*(self._flush(environment) for environment in self._inbox.environments()))
-        await self._write_refusals()
-        self.failing = self._trouble
+        """Folds all that waits; what cannot be written now waits for the next time."""
+        while await self._round():
+            pass
 
-    async def _flush(self, environment: str) -> None:
-        """Each key in turn, a batch at a time, as long as something waits that did when we began."""
+    async def _round(self) -> bool:
+        """Gives each key one turn; whether any of them is due another at once."""
+        before, self._trouble = self._folder.folded, ""
+        due = await asyncio.gather(*(self._turns(environment) for environment in self._inbox.environments()))
+        await self._write_refusals()
+        if self._trouble or self._folder.folded > before:  # without anything to fold, nothing is known to work again
+            self.failing = self._trouble
+        return any(due)
+
+    async def _turns(self, environment: str) -> bool:
+        due = False
         async with self._busy:
-            turns = {key: self._inbox.waiting(environment, key) for key in self._inbox.keys(environment)}
-            while turns:
-                for key in list(turns):
-                    batch = self._inbox.take(environment, key)
-                    turns[key] -= len(batch)
-                    if turns[key] <= 0 or not batch:
-                        del turns[key]
-                    try:
-                        await self._folder.fold(environment, key, batch)
-                    except UnavailableError as error:
-                        log.warning(
-                            "telemetry_waits", environment=environment, messages=len(batch), error=error.message
-                        )
-                        for waiting in batch:
-                            self._inbox.put_back(waiting)
-                        turns.pop(key, None)
-                        self._trouble = words(error)
-                    except Exception as error:  # the next key's turn comes whatever this one's did
-                        log.exception("telemetry_not_folded", environment=environment, key=key)
-                        self._trouble = words(error)
-                    beat("telemetry.ingest", FOLD_S)
+            for key in self._inbox.keys(environment):
+                batch = self._inbox.take(environment, key)
+                left = self._inbox.waiting(environment, key) > 0
+                try:
+                    await self._folder.fold(environment, key, batch)
+                    due |= left
+                except UnavailableError as error:
+                    log.warning("telemetry_waits", environment=environment, messages=len(batch), error=error.message)
+                    for waiting in batch:
+                        self._inbox.put_back(waiting)
+                    self._trouble = words(error)
+                except Exception as error:  # the next key's turn comes whatever this one's did
+                    log.exception("telemetry_not_folded", environment=environment, key=key)
+                    self._trouble = words(error)
+                beat("telemetry.ingest", FOLD_S)
+        return due
 
     async def _write_refusals(self) -> None:
         refusals = self.refusals.take()

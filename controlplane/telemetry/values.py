@@ -35,13 +35,13 @@ class Delivered(msgspec.Struct, frozen=True):
     """How far one commit has got.
 
     `committed` is its revision, safe in Postgres. `published` is the newest revision that NATS is known to have, `via`
-    its log or, while that cannot be written, core NATS; null while nothing is known. `applied` of `expected` live
-    instances are known to have it.
+    its log or, while that cannot be written, core NATS; `heard` when all that this replica knows is that it heard it
+    on its way out. Both are null while nothing is known. `applied` of `expected` live instances are known to have it.
     """
 
     committed: int
     published: int | None
-    via: Literal["log", "core"] | None
+    via: Literal["log", "core", "heard"] | None
     applied: int
     expected: int
 

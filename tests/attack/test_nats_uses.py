@@ -76,3 +76,12 @@ async def test_a_key_for_nothing_may_do_nothing() -> None:
 
 async def test_the_first_environments_share_an_account_with_nobody() -> None:
     assert len({account(place) for place in range(PLACES)}) == PLACES
+
+
+async def test_an_sdk_behind_a_leaf_node_fetches_by_the_domains_name(world: World) -> None:
+    sdk = Brownout.connect(
+        world.nodes[0].url, key=world.keys[PRODUCTION], environment=PRODUCTION, service="leaf", disk=False, domain="hub"
+    )
+    await until(lambda: sdk.status.sync == "LIVE")
+    assert sdk.status.counters.snapshots == 1
+    await asyncio.to_thread(sdk.close)

@@ -19,6 +19,7 @@ from controlplane.embedded.nats import EmbeddedNats
 from controlplane.telemetry import tables
 from controlplane.telemetry.boundary import RefusedError, Speaker, read_message, read_opening, read_presence
 from controlplane.telemetry.exported import Exported
+from controlplane.telemetry.inbox import BATCH_MESSAGES
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.quotas import STARTS_PER_INSTANCE, Quotas
 from tests.attack import hostile
@@ -315,3 +316,24 @@ async def test_metrics_of_one_environment_leave_room_for_the_others(database: Da
         in_staging = [n for labels, n in points if labels["brownout.environment"] == "staging"]
         assert (len(in_staging), sum(in_staging)) == (11, 50)  # type: ignore[arg-type]
         assert len(points) == 11 + 5
+
+
+async def test_a_flooded_key_has_one_turn_while_another_has_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = Ingest(database, SystemClock())
+    turns: list[str] = []
+    fold = ingest._folder.fold
+
+    async def noted(environment: str, key: str, batch: Any) -> None:
+        turns.append(key)
+        await fold(environment, key, batch)
+
+    monkeypatch.setattr(ingest._folder, "fold", noted)
+    for n in range(BATCH_MESSAGES * 3):
+        take(ingest, "production", decode(hostile.message(f"i-{n}", requests=hostile.request())), key="flood")
+    take(ingest, "production", decode(hostile.message("honest", requests=hostile.request())), key="honest")
+    await ingest.flush()
+
+    assert turns == ["flood", "honest", "flood", "flood"]
+    assert (await totals(database)).requests == BATCH_MESSAGES * 3 + 1

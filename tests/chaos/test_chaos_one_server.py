@@ -113,6 +113,23 @@ def test_nats_gone_for_a_while(system: System, fleet: Fleet, measured: Measured,
         judge(system, fleet, writer.acknowledged)
 
 
+def test_nats_killed_and_started_again_at_once(system: System, fleet: Fleet, measured: Measured, long: bool) -> None:
+    """SDKs are back before those that answer for them."""
+    (node,) = system.nodes
+    for _ in range(20 if long else 2):
+        with Writer(system) as writer:
+            flowing(writer)
+            node.kill()
+            node.start()
+            up = time.monotonic()
+            flowing(writer)
+            last = writer.stop()
+        fleet.await_at(last.position, PATIENCE_S)
+        late = max(fleet.first_at(last.position)) - max(up, last.at)
+        measured("NATS is killed and back at once: last SDK has what it missed", late, 10)
+        judge(system, fleet, writer.acknowledged)
+
+
 def test_nats_data_wiped(system: System, fleet: Fleet, measured: Measured, long: bool) -> None:
     (node,) = system.nodes
     for _ in range(5 if long else 1):

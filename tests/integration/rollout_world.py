@@ -168,7 +168,7 @@ class World:
 
 
 def changes(database: Database, store: Store, clock: Clock) -> Changes:
-    return Changes(store, CommitRule(database, clock, Audit(database, clock)), lambda _environment: None)
+    return Changes(store, CommitRule(database, clock, Audit(database, clock)), lambda _environment, _revision: None)
 
 
 def raw(spec: object) -> msgspec.Raw:

@@ -98,10 +98,12 @@ async def test_a_commit_and_its_line_in_the_audit_log_are_there_together_or_not_
     for for_good in (True, False):
         async with store_behind(database_url, for_good=for_good) as (behind, through):
             rule = CommitRule(through, SystemClock(), Audit(through, SystemClock()))
-            gate = Changes(behind, rule, lambda _environment: None)
+            gate = Changes(behind, rule, lambda _environment, _revision: None)
             with contextlib.suppress(UnavailableError):
                 await gate.commit(MARA, "production", [put(cohort(f"c-{for_good}".lower()))], MARK.decode())
-    again = Changes(store, CommitRule(database, SystemClock(), Audit(database, SystemClock())), lambda _: None)
+    again = Changes(
+        store, CommitRule(database, SystemClock(), Audit(database, SystemClock())), lambda _environment, _revision: None
+    )
     await again.commit(MARA, "production", [put(cohort("last"))], "undisturbed")
     logged = {f"r{commit.revision}" for commit in await store.list_commits("production")}
     audited = [line.entry.target for line in await Audit(database, SystemClock()).list_events(MARA)]

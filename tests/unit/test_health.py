@@ -182,6 +182,7 @@ async def test_a_check_keeps_its_reason_while_nothing_can_be_asked_and_says_sinc
     for _ in range(3):
         await health.ask()
         await health.look()
+        await asyncio.sleep(0)
         time.at += RAISE_AFTER_S
         states.append([(each.name, each.state, each.reason) for each in health.checks()])
         answers = answers[1:]
