@@ -11,7 +11,7 @@ from litestar.response import Stream
 from controlplane.access.actor import Action, Actor
 from controlplane.api.streams import while_allowed
 from controlplane.services import Services
-from controlplane.telemetry.values import FleetSummary, Instances, Spread
+from controlplane.telemetry.values import FleetSummary, Instances, RefusedList, Spread
 
 MAX_WAIT_S = 60
 KEEP_ALIVE_S = 15.0
@@ -42,6 +42,13 @@ class FleetController(Controller):
         items = services.telemetry.fleet.instances(actor, environment, after=after, limit=limit + 1)
         page = items[:limit]
         return Instances(page, page[-1].instance if len(items) > limit else None)
+
+    @get("/refused", operation_id="list_refused", opt={"action": Action.READ})
+    async def list_refused(
+        self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> RefusedList:
+        """What SDKs sent in the last day and was not counted, by SDK key and reason."""
+        return await services.telemetry.refused(actor, environment)
 
     @get("/convergence/{revision:int}", operation_id="get_convergence", opt={"action": Action.READ})
     async def get_convergence(

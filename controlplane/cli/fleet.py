@@ -8,7 +8,7 @@ from rich.table import Table
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.verb import Call, verb
-from controlplane.telemetry.values import FleetSummary, Instances, Spread
+from controlplane.telemetry.values import FleetSummary, Instances, RefusedList, Spread
 
 app = typer.Typer(name="fleet", help="The running instances, and how changes reach them.", no_args_is_help=True)
 
@@ -25,6 +25,13 @@ def list_(call: Call, *, limit: Annotated[int, typer.Option(help="At most so man
     """Every instance, laggards first."""
     found = call.session.get(call.session.path("fleet", "instances"), Instances, limit=limit)
     call.answer(found, lambda: _instances(found))
+
+
+@verb(app, "refused", action=Action.READ)
+def refused(call: Call) -> None:
+    """What SDKs sent in the last day and was not counted."""
+    found = call.session.get(call.session.path("fleet", "refused"), RefusedList)
+    call.answer(found, lambda: _refused(found))
 
 
 @verb(app, "wait", action=Action.READ)
@@ -50,6 +57,13 @@ def wait(
             f"r{revision} is on {found.applied} of {found.live} live instances after {timeout:g} s"
             + (f"; behind: {', '.join(found.laggards)}" if found.laggards else "")
         )
+
+
+def _refused(found: RefusedList) -> Table:
+    table = Table("reason", "messages", "SDK key", "last instance", "last seen")
+    for each in found.items:
+        table.add_row(each.reason, str(each.messages), each.key, each.instance, f"{each.last_at:%H:%M:%S}")
+    return table
 
 
 def _spread(found: Spread) -> str:

@@ -50,8 +50,13 @@ def difference(treatment: Moments, control: Moments, alpha: float) -> Difference
     return Difference(estimate, estimate - margin, estimate + margin)
 
 
+MOST_ALPHA = 0.25
+"""The sequence's tuning has no solution near one half: a larger alpha is held to this."""
+
+
 def _boundary(n: int, alpha: float) -> float:
     """The half-width in standard errors after `n` units in all."""
+    alpha = min(alpha, MOST_ALPHA)
     log = -2.0 * math.log(2.0 * alpha)
     rho2 = (log + math.log(1.0 + log)) / OPTIMISED_FOR
     scaled = n * rho2 + 1.0

@@ -21,10 +21,10 @@ MOST_NEEDED = 3
 """Instances; fewer when fewer are live."""
 
 LATE = timedelta(seconds=120)
-"""Presence is written every minute, evidence within seconds: they agree when they are no further apart."""
+"""Presence that only says that an instance is still there is written every minute: the end of one may be this late."""
 
 GAP, GAP_SHARE = timedelta(minutes=2), 0.1
-"""For how long nobody needs to have been present: a deployment, at most this share of the stage."""
+"""For how long nobody needs to have been present: a deployment takes a while, but at most this share of the stage."""
 
 REMEMBERED = timedelta(days=1)
 """Presence is kept for two days: of a longer stage its last day counts."""
@@ -108,7 +108,7 @@ def _worse(rule: Guardrail | Gate, treatment: ArmTotals, control: ArmTotals) -> 
         if isinstance(rule, Guardrail) and rule.max_rate is not None:
             return bad > rule.max_rate * n
         return bad * control.at_risk[i] > rule.no_worse_than * control.bad[i] * n if control.at_risk[i] else bad > 0
-    i = MEAN_MEASURES.index(rule.measure)  # type: ignore[arg-type] # the other of the two
+    i = MEAN_MEASURES.index(rule.measure)
     if not treatment.mean_n[i] or not control.mean_n[i]:
         return None
     difference = treatment.mean_total[i] / treatment.mean_n[i] - control.mean_total[i] / control.mean_n[i]
@@ -124,11 +124,12 @@ def _was_present(witness: Witness, start: datetime) -> bool:
 
 def _covered(spans: Iterable[tuple[datetime | None, datetime | None]], start: datetime, now: datetime) -> bool:
     """Whether from `start` to `now` somebody was always there, but for gaps that a deployment leaves."""
-    gap = min(GAP, (now - start) * GAP_SHARE)
+    late = min(GAP, (now - start) * GAP_SHARE)
+    gap = late
     reached = start
     known: Sequence[tuple[datetime, datetime]] = sorted((a, b) for a, b in spans if a is not None and b is not None)
     for since, until in known:
         if since - reached > gap:
             return False
-        reached = max(reached, until)
-    return now - reached <= max(gap, LATE)
+        reached, gap = max(reached, until), late + LATE
+    return now - reached <= late + LATE

@@ -12,7 +12,8 @@ from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.quotas import ARM_SERIES, Quotas
 
 Kind = Literal["series", "evaluation", "arm"]
-Names = dict[Kind, dict[int, None]]
+Names = dict[Kind, dict[tuple[str, Any], int]]
+"""The hash of each series by what it counts and its labels, in the order in which it was counted first."""
 
 
 class Place(NamedTuple):
@@ -33,12 +34,13 @@ class Admission:
     async def admit(self, connection: WriteConnection, place: Place, names: Names, day: date) -> dict[Kind, set[int]]:
         """Of each kind, at least those of `names` that may be used. In a transaction that holds the fold's lock."""
         found: dict[Kind, set[int]] = {}
-        for kind, wanted in names.items():
+        for kind, hashes in names.items():
             known = self._admitted.get((place, kind), set()) if day == self._day else set()
-            if not wanted.keys() <= known:
+            if not known.issuperset(hashes.values()):
                 known = await tables.admit_series(
-                    connection, *place, kind, day=day, wanted=list(wanted), limit=self._limits[kind]
-                )
+                    connection, *place, kind, day=day, wanted=list(dict.fromkeys(hashes.values())),
+                    limit=self._limits[kind],
+                )  # fmt: skip
             found[kind] = known
         return found
 
@@ -50,36 +52,35 @@ class Admission:
 
 
 def names(counted: Counted) -> Names:
-    """What `counted` uses, hashed, in the order in which it was counted first."""
+    """What `counted` uses."""
+    series_: list[tuple[str, Mapping[Any, Any]]] = [
+        ("request", counted.requests), ("policy", counted.policies), ("custom", counted.custom),
+    ]  # fmt: skip
     return {
-        "series": dict.fromkeys(
-            [_hash("request", key) for key in counted.requests]
-            + [_hash("policy", key) for key in counted.policies]
-            + [_hash("custom", key) for key in counted.custom]
-        ),
-        "evaluation": dict.fromkeys(_hash("evaluation", key) for key in counted.evaluations),
-        "arm": dict.fromkeys(_hash("arm", key) for key in counted.arms),
+        "series": {(kind, key): _hash(kind, key) for kind, found in series_ for key in found},
+        "evaluation": {("evaluation", key): _hash("evaluation", key) for key in counted.evaluations},
+        "arm": {("arm", key): _hash("arm", key) for key in counted.arms},
     }
 
 
-def limited(counted: Counted, admitted: Mapping[Kind, set[int]]) -> Counted:
-    """`counted` without the series that were not admitted: they are under `(other)`, and counted as dropped."""
-    used = admitted["series"]
+def limited(counted: Counted, used: Names, admitted: Mapping[Kind, set[int]]) -> Counted:
+    """`counted`, which uses `used`, without the series that were not admitted: they are under `(other)`, and dropped."""
     kept = Counted(dropped=counted.dropped)
-    parts: list[tuple[str, Mapping[Any, Any], Any, Any, set[int], Callable[[Any, Any], Any]]] = [
-        ("request", counted.requests, kept.requests, RequestKey(OTHER, "", "", ""), used, _plus),
-        ("policy", counted.policies, kept.policies, RequestKey(OTHER, "", "", ""), used, int.__add__),
-        ("custom", counted.custom, kept.custom, CustomKey(OTHER, ""), used, _plus),
-        ("evaluation", counted.evaluations, kept.evaluations, EvaluationKey(OTHER, "", ""), admitted["evaluation"],
-         int.__add__),
-    ]  # fmt: skip
-    for kind, found, into, other, allowed, add in parts:
+    requests, evaluation, custom = RequestKey(OTHER, "", "", ""), EvaluationKey(OTHER, "", ""), CustomKey(OTHER, "")
+    parts: list[tuple[Kind, str, Mapping[Any, Any], Any, Any, Callable[[Any, Any], Any]]] = [
+        ("series", "request", counted.requests, kept.requests, requests, _plus),
+        ("series", "policy", counted.policies, kept.policies, requests, int.__add__),
+        ("series", "custom", counted.custom, kept.custom, custom, _plus),
+        ("evaluation", "evaluation", counted.evaluations, kept.evaluations, evaluation, int.__add__),
+    ]
+    for kind, what, found, into, other, add in parts:
+        hashes, allowed = used[kind], admitted[kind]
         for key, value in found.items():
-            name = key if key == other or _hash(kind, key) in allowed else other
+            name = key if hashes[what, key] in allowed or key == other else other
             kept.dropped += name != key
             into[name] = add(into[name], value) if name in into else value
     for arm, totals in counted.arms.items():
-        if _hash("arm", arm) in admitted["arm"]:
+        if used["arm"]["arm", arm] in admitted["arm"]:
             kept.arms[arm] = totals
             kept.bad_units[arm] = counted.bad_units[arm]
             kept.sample[arm] = counted.sample[arm]

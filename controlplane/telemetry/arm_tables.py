@@ -63,7 +63,7 @@ class EvidenceRow(NamedTuple):
 
 
 EVIDENCE_S = 60
-"""An instance's evidence is written again this seldom, and whenever its units or bad units doubled."""
+"""An instance's evidence is written again this seldom, and whenever its units have quadrupled or its bad units doubled."""
 
 
 async def put_evidence(
@@ -78,7 +78,7 @@ async def put_evidence(
             " ON CONFLICT (environment, rule, key, instance) DO UPDATE SET arms = excluded.arms, units = excluded.units,"
             " bad = excluded.bad, last_at = excluded.last_at"
             " WHERE old.last_at <= excluded.last_at - make_interval(secs => :rewrite)"
-            " OR excluded.units >= 2 * old.units OR (excluded.bad > old.bad AND excluded.bad >= 2 * old.bad)"
+            " OR excluded.units >= 4 * old.units OR (excluded.bad > old.bad AND excluded.bad >= 2 * old.bad)"
         ),
         {
             "environment": environment,
@@ -139,17 +139,23 @@ async def add_sample(
                     "units": [unit for unit, _ in wanted],
                 },
             )
-            await connection.execute(
-                text("DELETE FROM rollout_sample WHERE environment = :environment AND rule = :rule AND unit > :last"),
-                {
-                    "environment": environment,
-                    "rule": rule,
-                    "last": await _last_sampled(connection, environment, rule, size) or _NO_HASH,
-                },
-            )
+            await _trim_sample(connection, environment, rule, size)
 
 
-_NO_HASH = 2**63 - 1
+TRIMMED_AT = 8
+"""A sample may grow to so many times its size before it is cut: an honest one is not before millions of units."""
+
+
+async def _trim_sample(connection: WriteConnection, environment: str, rule: str, size: int) -> None:
+    place = {"environment": environment, "rule": rule}
+    rows = await connection.execute(
+        text("SELECT count(*) FROM rollout_sample WHERE environment = :environment AND rule = :rule"), place
+    )
+    if rows.scalar_one() > TRIMMED_AT * size:
+        await connection.execute(
+            text("DELETE FROM rollout_sample WHERE environment = :environment AND rule = :rule AND unit > :last"),
+            {**place, "last": await _last_sampled(connection, environment, rule, size)},
+        )
 
 
 async def _last_sampled(connection: ReadConnection, environment: str, rule: str, size: int) -> int | None:

@@ -184,7 +184,8 @@ def read_presence(data: bytes) -> Present:
     """Raises RefusedError."""
     if len(data) > MAX_BYTES:
         raise RefusedError("too_large", f"{len(data)} bytes, {MAX_BYTES} at most")
-    return _decoded(_presence, data)
+    found: Present = _decoded(_presence, data)
+    return found
 
 
 def read_message(data: bytes) -> TelemetryMessage:
@@ -226,8 +227,8 @@ class _Clipped:
         other = key(OTHER, *[""] * (size - 1))
         for labels, value in said.items():
             name = key(*labels[:size]) if len(labels) >= size and fits(labels[:size]) else other
-            if isinstance(name, CustomKey) and name.attributes.count(",") >= MAX_ATTRIBUTES:
-                name = other  # type: ignore[assignment] # a CustomKey is what Key is here
+            if key is CustomKey and name[1].count(",") >= MAX_ATTRIBUTES:
+                name = other
             if name not in found and len(found) >= limit:
                 name = other
             self.count += name == other != labels

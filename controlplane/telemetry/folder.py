@@ -144,9 +144,9 @@ class Folder:
 
     async def _write(self, connection: WriteConnection, place: Place, fold: Fold, now: datetime) -> Written:
         environment, key = place
-        found = await asyncio.to_thread(names, fold.counted)
-        admitted = await self._admission.admit(connection, place, found, now.date())
-        counted = await asyncio.to_thread(limited, fold.counted, admitted)
+        used = await asyncio.to_thread(names, fold.counted)
+        admitted = await self._admission.admit(connection, place, used, now.date())
+        counted = await asyncio.to_thread(limited, fold.counted, used, admitted)
         bad = await arm_tables.add_bad_units(connection, environment, key, counted.bad_units, limit=BAD_UNITS, now=now)
         _count_bad(counted, bad)
         await arm_tables.add_sample(connection, environment, counted.sample, SAMPLE, now)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -58,7 +59,7 @@ class Ingest:
         self._buckets = Buckets(quotas.bytes_per_minute, quotas.bytes_per_minute, monotonic)
         self.exported = exported or Exported()
         self.refusals = refusals or Refusals()
-        self._folder = Folder(database, lambda: self._clock.now(), quotas, self.exported, self._refuse)
+        self._folder = Folder(database, self._now, quotas, self.exported, self._refuse)
         self._busy = asyncio.Semaphore(FOLDED_AT_ONCE)
         self.received = 0
 
@@ -101,36 +102,38 @@ class Ingest:
                         await self._urgent.wait()
                         await asyncio.sleep(GATHER_S)
                 self._urgent.clear()
-                await self.flush()
+                if await self._round():
+                    self._urgent.set()
         finally:
             await self.flush()
 
     async def flush(self) -> None:
-        """Folds what waits; what cannot be written now waits for the next time."""
-        await asyncio.gather(*(self._flush(environment) for environment in self._inbox.environments()))
-        await self._write_refusals()
+        """Folds all that waits; what cannot be written now waits for the next time."""
+        while await self._round():
+            pass
 
-    async def _flush(self, environment: str) -> None:
-        """Each key in turn, a batch at a time, as long as something waits that did when we began."""
+    async def _round(self) -> bool:
+        """Gives each key one turn; whether any of them is due another at once."""
+        due = await asyncio.gather(*(self._turns(environment) for environment in self._inbox.environments()))
+        await self._write_refusals()
+        return any(due)
+
+    async def _turns(self, environment: str) -> bool:
+        due = False
         async with self._busy:
-            turns = {key: self._inbox.waiting(environment, key) for key in self._inbox.keys(environment)}
-            while turns:
-                for key in list(turns):
-                    batch = self._inbox.take(environment, key)
-                    turns[key] -= len(batch)
-                    if turns[key] <= 0 or not batch:
-                        del turns[key]
-                    try:
-                        await self._folder.fold(environment, key, batch)
-                    except UnavailableError as error:
-                        log.warning(
-                            "telemetry_waits", environment=environment, messages=len(batch), error=error.message
-                        )
-                        for waiting in batch:
-                            self._inbox.put_back(waiting)
-                        turns.pop(key, None)
-                    except Exception:  # the next key's turn comes whatever this one's did
-                        log.exception("telemetry_not_folded", environment=environment, key=key)
+            for key in self._inbox.keys(environment):
+                batch = self._inbox.take(environment, key)
+                left = self._inbox.waiting(environment, key) > 0
+                try:
+                    await self._folder.fold(environment, key, batch)
+                    due |= left
+                except UnavailableError as error:
+                    log.warning("telemetry_waits", environment=environment, messages=len(batch), error=error.message)
+                    for waiting in batch:
+                        self._inbox.put_back(waiting)
+                except Exception:  # the next key's turn comes whatever this one's did
+                    log.exception("telemetry_not_folded", environment=environment, key=key)
+        return due
 
     async def _write_refusals(self) -> None:
         refusals = self.refusals.take()
@@ -144,5 +147,8 @@ class Ingest:
         except Exception:
             log.exception("refusals_not_written")
 
+    def _now(self) -> datetime:
+        return self._clock.now()
+
     def _refuse(self, speaker: Speaker, error: RefusedError) -> None:
-        self.refusals.note(speaker, error, self._clock.now())
+        self.refusals.note(speaker, error, self._now())

@@ -42,6 +42,29 @@ class RevisionBar(msgspec.Struct, frozen=True):
     head: bool
 
 
+REASONS = {
+    "malformed": "Not a message of an SDK",
+    "too_large": "Larger than any message of an SDK",
+    "instance": "Names another instance than its sender",
+    "shrinks": "Totals went down",
+    "restarts": "Too many counters under one instance name",
+    "instances": "More instances than the key may have",
+    "bytes_per_minute": "More data a minute than the key may send",
+    "not_stored": "The database did not take it",
+}
+"""What controlplane/telemetry/boundary.py calls by these names."""
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """Messages of one SDK key that were not counted."""
+
+    reason: str
+    messages: int
+    key: str
+    instance: str
+    last_at: datetime
+
+
 class FleetPage(View, frozen=True, kw_only=True):
     template: ClassVar[str] = "pages/fleet.html"
 
@@ -49,6 +72,7 @@ class FleetPage(View, frozen=True, kw_only=True):
     fleet: FleetNow
     bars: tuple[RevisionBar, ...]
     rows: tuple[InstanceRow, ...]
+    refused: tuple[RefusedRow, ...]
     next_href: str
     first_href: str
     keys_href: str
@@ -68,6 +92,7 @@ class FleetController(Controller):
         summary = fleet.summary(visit.actor, environment)
         found = fleet.instances(visit.actor, environment, after=after, limit=PAGE + 1)
         page = found[:PAGE]
+        refused = await visit.services.telemetry.refused(visit.actor, environment)
         most = max((each.instances for each in summary.revisions), default=1)
         return visit.page(
             FleetPage(
@@ -91,6 +116,12 @@ class FleetController(Controller):
                         live=each.live,
                     )
                     for each in page
+                ),
+                refused=tuple(
+                    RefusedRow(
+                        REASONS.get(each.reason, each.reason), each.messages, each.key, each.instance, each.last_at
+                    )
+                    for each in refused.items
                 ),
                 next_href=url(environment, "fleet", after=page[-1].instance) if len(found) > PAGE else "",
                 first_href=url(environment, "fleet") if after else "",
