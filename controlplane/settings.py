@@ -14,6 +14,15 @@ from controlplane.access.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
+POSITIVE = (
+    "http_connections",
+    "http_connections_per_address",
+    "http_header_timeout_s",
+    "http_body_timeout_s",
+    "http_read_timeout_s",
+    "http_min_rate",
+    "max_body_bytes",
+)
 T = TypeVar("T")
 
 
@@ -136,6 +145,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+    for name in POSITIVE:
+        if not getattr(settings, name) > 0:
+            raise SettingsError(f"BROWNOUT_{name.upper()}: more than 0, please")
     if settings.alert_webhook:
         try:
             parse_secrets(settings.alert_webhook_secret.reveal())

@@ -39,3 +39,9 @@ def test_an_address_of_no_postgres_is_refused_without_repeating_it(url: str) -> 
     with pytest.raises(InvalidInputError, match="BROWNOUT_DATABASE_URL") as caught:
         Database(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan"])
+def test_patience_is_more_than_nothing(value: str) -> None:
+    with pytest.raises(SettingsError, match="BROWNOUT_HTTP_HEADER_TIMEOUT_S: more than 0"):
+        load_settings({**REQUIRED, "BROWNOUT_HTTP_HEADER_TIMEOUT_S": value})
