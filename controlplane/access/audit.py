@@ -301,7 +301,7 @@ def _entry_of(counted: Counted) -> Entry:
         address=last.address,
         environment="" if last.environment == ANY_ENVIRONMENT else last.environment,
         target=last.target,
-        reason=last.reason,
+        reason=f"{last.reason} ({counted.more} more times)",
         detail={"more": counted.more, "from_ms": counted.first_ms},
     )
 

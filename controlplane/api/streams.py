@@ -2,23 +2,52 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from controlplane.access.actor import Action, allows
 from controlplane.api.guard import Connection, find_actor
-from controlplane.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from controlplane.errors import ForbiddenError, RateLimitedError, UnauthenticatedError, UnavailableError
 from controlplane.services import Services
 
+MAX_STREAMS = 100
+"""Of one principal at one replica: many tabs, and many walls."""
+RETRY_S = 10
 CHECKED_EVERY_S = 1.0
 """How soon a stream notices that its credential was revoked, or a role taken."""
 RECHECKED_EVERY_S = 300.0
 """The same for what ends by itself: an expiry, or a group that the identity provider took away."""
 
 
-async def while_allowed(
+def while_allowed(
     connection: Connection, services: Services, environment: str, events: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """`events`, until whoever asked for them may no longer read `environment`."""
+    """`events`, until whoever asked for them may no longer read `environment`.
+
+    Raises:
+        RateLimitedError: the same principal watches MAX_STREAMS already, behind a proxy that may hold any number.
+    """
+    watching, principal = services.gate.watching, connection.state["actor"].principal
+    if watching[principal] >= MAX_STREAMS:
+        raise RateLimitedError(f"you watch {MAX_STREAMS} streams already", RETRY_S)
+    return _counted(_while_allowed(connection, services, environment, events), watching, principal)
+
+
+async def _counted(events: AsyncIterator[bytes], watching: Counter[str], principal: str) -> AsyncIterator[bytes]:
+    watching[principal] += 1
+    try:
+        async for event in events:
+            yield event
+    finally:
+        watching[principal] -= 1
+        if not watching[principal]:
+            del watching[principal]
+        await events.aclose()  # type: ignore[attr-defined]
+
+
+async def _while_allowed(
+    connection: Connection, services: Services, environment: str, events: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
     upcoming = asyncio.ensure_future(anext(events))
     watcher = _Watcher(connection, services, environment)
     try:

@@ -69,6 +69,8 @@ class Gate:
         self.now = monotonic
         self._open: dict[Connection, str] = {}
         self._by_network: Counter[str] = Counter()
+        self.watching: Counter[str] = Counter()
+        """Event streams by principal (controlplane/api/streams.py)."""
         self._known: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:

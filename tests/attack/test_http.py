@@ -122,6 +122,26 @@ async def test_event_streams_outlive_every_timeout(quick: Served) -> None:
     assert not client.reader.at_eof()
 
 
+async def test_one_principal_watches_so_many_streams_and_no_more(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.api.streams.MAX_STREAMS", 3)
+    token = await served.world.token({"*": ["viewer"]})
+    asked = request(STREAM, f"Authorization: Bearer {token}\r\n".encode(), method="GET")
+    clients = [await served.connect() for _ in range(4)]
+    statuses = []
+    for client in clients:
+        await client.send(asked)
+        statuses.append((await client.head())[0])
+    assert statuses == [200, 200, 200, 429]
+    for client in clients:
+        client.close()
+    assert await served.open_is(0)
+    async with asyncio.timeout(30):
+        while served.world.services.gate.watching:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.02)
+
+
 async def test_a_stream_that_nobody_reads_is_ended(database_url: str) -> None:
     async with served_with(database_url, http_read_timeout_s=0.5) as served:
         token = await served.world.token({"*": ["viewer"]})

@@ -1,10 +1,11 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
-from controlplane.settings import SettingsError, load_settings
+from controlplane.settings import RANGES, Settings, SettingsError, load_settings
 
 REQUIRED = {
     "BROWNOUT_DATABASE_URL": "postgresql://u:hunter2@db/brownout",
@@ -47,3 +48,18 @@ def test_an_address_of_no_postgres_is_refused_without_repeating_it(url: str) -> 
 def test_a_quota_has_a_range(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"BROWNOUT_{name}: .* to .*, please"):
         load_settings({**REQUIRED, f"BROWNOUT_{name}": value})
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan"])
+def test_patience_is_more_than_nothing(value: str) -> None:
+    with pytest.raises(SettingsError, match="BROWNOUT_HTTP_HEADER_TIMEOUT_S: 0.01 to 3,600, please"):
+        load_settings({**REQUIRED, "BROWNOUT_HTTP_HEADER_TIMEOUT_S": value})
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {field.name for field in msgspec.structs.fields(Settings) if field.type in {int, float}}
+    assert numbers == set(RANGES)
+    wrong = {f"BROWNOUT_{name.upper()}": str(int(most) + 1) for name, (_, most) in RANGES.items()}
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**REQUIRED, **wrong})
+    assert all(name in str(caught.value) for name in wrong)
