@@ -52,7 +52,7 @@ def test_a_quota_has_a_range(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
 def test_patience_is_more_than_nothing(value: str) -> None:
-    with pytest.raises(SettingsError, match="BROWNOUT_HTTP_HEADER_TIMEOUT_S: 0.01 to 3,600, please"):
+    with pytest.raises(SettingsError, match=r"BROWNOUT_HTTP_HEADER_TIMEOUT_S: 0\.01 to 3,600, please"):
         load_settings({**REQUIRED, "BROWNOUT_HTTP_HEADER_TIMEOUT_S": value})
 
 
