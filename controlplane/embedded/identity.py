@@ -4,6 +4,7 @@
 (docs/adr/0059-servers-have-users-of-their-own.md).
 """
 
+import contextlib
 import grp
 import os
 import pwd
@@ -51,14 +52,20 @@ def give(data: Path, ids: Ids) -> None:
 
 
 def _unused() -> Ids:
-    running = {entry.stat().st_uid for entry in _processes()}
+    running = _users()
     free = [number for number in FREE if number not in running and not _has_account(number)]
     chosen = secrets.choice(free or list(FREE))
     return chosen, chosen
 
 
-def _processes() -> list[Path]:
-    return [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.exists()]
+def _users() -> set[int]:
+    """Who runs something now."""
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.add(entry.stat().st_uid)
+    return found
 
 
 def _has_account(number: int) -> bool:
