@@ -52,20 +52,20 @@ def give(data: Path, ids: Ids) -> None:
 
 
 def _unused() -> Ids:
-    running = _running()
+    running = _users()
     free = [number for number in FREE if number not in running and not _has_account(number)]
     chosen = secrets.choice(free or list(FREE))
     return chosen, chosen
 
 
-def _running() -> frozenset[int]:
-    """The users that run something. A process may end while we look at it."""
-    users: set[int] = set()
+def _users() -> set[int]:
+    """Who runs something now."""
+    found: set[int] = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                users.add(entry.stat().st_uid)
-    return frozenset(users)
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found.add(entry.stat().st_uid)
+    return found
 
 
 def _has_account(number: int) -> bool:
