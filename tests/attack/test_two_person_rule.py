@@ -247,3 +247,33 @@ async def test_an_administrator_who_never_signed_in_is_not_the_last_one(world: W
 async def again(world: World, who: Insider) -> Insider:
     """Their sessions are over: they sign in anew."""
     return await who.sign_in(world)
+
+
+async def test_a_token_that_nobody_answers_for_may_be_the_approvers(world: World, ann: Insider) -> None:
+    """Who holds `brownout up`'s token proposes with it, and approves as themselves."""
+    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]})).token
+    bob = await insider(world, "bob", {P: ["approver"]})
+    ops = [{"op": "put", "kind": "flag", "key": "alone", "spec": BOOLEAN}]
+    made = await bearer(world, local, "POST", f"/environments/{P}/proposals", {"message": "alone", "ops": ops})
+    proposal = made.json()
+    done = await ann.approve(proposal)
+    assert (done["needed"], done["approved"]) == (2, False)
+    assert (
+        await bearer(world, local, "POST", f"/environments/{P}/proposals/{proposal['id']}/commit")
+    ).status_code == 403
+    assert why_not(await bob.approve(proposal)) == ["", ""]
+    assert (
+        await bearer(world, local, "POST", f"/environments/{P}/proposals/{proposal['id']}/commit")
+    ).status_code == 200
+
+
+async def test_whom_such_a_token_invited_is_nobodys_second_person_at_first(world: World, ed: Insider) -> None:
+    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]})).token
+    made = await bearer(world, local, "POST", "/people", {"email": "new@example.com", "grants": {P: ["approver"]}})
+    new = await follow(world, made.json()["link"])
+    assert why_not(await new.approve(await ed.propose("first"))) == [
+        "a token that nobody answers for lately made the way in for somebody in it"
+    ]
+    world.clock.move(2 * DAY)
+    ed, new = await again(world, ed), await again(world, new)
+    assert why_not(await new.approve(await ed.propose("second"))) == [""]
