@@ -5,11 +5,15 @@ from datetime import timedelta
 import msgspec
 
 from controlplane.access import tokens
-from controlplane.access.actor import Actor, Role
+from controlplane.access.actor import Actor, Grants, Role
+from controlplane.access.address_rules import AddressRules
 from controlplane.access.grants import narrowed, parse
 from controlplane.access.memory import ActorMemory
 from controlplane.access.people import grants_of
-from controlplane.access.queries import credentials, people
+from controlplane.access.queries import credentials, factors, people
+from controlplane.access.queries.factors import Held
+from controlplane.access.queries.people import PersonRow
+from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Sessions
 from controlplane.clock import Clock
 from controlplane.database import Database
@@ -18,8 +22,27 @@ from controlplane.errors import UnauthenticatedError
 _TOUCH_EVERY = timedelta(minutes=1)
 
 
+class StrengthRules(msgspec.Struct, frozen=True):
+    """`requirement`: who needs a second factor, after `grace`; `fresh`: how long a proof counts as fresh."""
+
+    requirement: Requirement = frozenset()
+    grace: timedelta = timedelta(days=7)
+    fresh: timedelta = timedelta(minutes=15)
+
+
 class Authenticator:
-    def __init__(self, database: Database, clock: Clock, sessions: Sessions, memory: ActorMemory) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        sessions: Sessions,
+        memory: ActorMemory,
+        addresses: AddressRules,
+        rules: StrengthRules,
+    ) -> None:
+        self._addresses = addresses
+        self._rules = rules
         self._database = database
         self._clock = clock
         self._sessions = sessions
@@ -30,6 +53,7 @@ class Authenticator:
 
         Raises:
             UnauthenticatedError: malformed, unknown, expired or revoked: always the same words.
+            AddressNotAllowedError: not from this address.
         """
         secret = text.partition(".")[0]
         actor: Actor | None = None
@@ -41,13 +65,13 @@ class Authenticator:
             actor = self._memory.recall(digest) or self._memory.keep(digest, await self._key(digest))
         if actor is None:
             raise UnauthenticatedError("that token is not known here, has expired or was revoked")
-        return _from(actor, address)
+        return await self._from(actor, address)
 
     async def by_session(self, cookie: str, address: str) -> Actor | None:
-        """Whose browser it is; None when the session is over."""
+        """Whose browser it is; None when the session is over. Raises AddressNotAllowedError."""
         digest = tokens.digest(cookie)
         actor = self._memory.recall(digest) or self._memory.keep(digest, await self._session(cookie))
-        return _from(actor, address) if actor else None
+        return await self._from(actor, address) if actor else None
 
     async def _token(self, digest: str) -> Actor | None:
         now = self._clock.now()
@@ -57,13 +81,22 @@ class Authenticator:
                 return None
             scope = parse(row.grants)
             if row.owner is None:
-                actor = Actor("token", row.name, scope, person=row.person or "", credential=row.id, machine=True)
+                actor = Actor(
+                    "token", row.name, scope, person=row.person or "", credential=row.id, machine=True,
+                    stale=not row.sensitive, networks=row.networks,
+                )  # fmt: skip
             else:
                 owner = await people.by_id(connection, row.owner)
                 if owner is None or owner.disabled_at is not None:
                     return None
-                held = grants_of(await people.grants(connection, owner.id))
-                actor = Actor("token", owner.email, narrowed(held, scope), person=owner.id, credential=row.id)
+                grants = grants_of(await people.grants(connection, owner.id))
+                held = await factors.held(connection, owner.id)
+                due = await self._due(owner, held, grants, by_sso=not held.password)
+                fresh = row.sensitive or (row.proven_at is not None and now - row.proven_at < self._rules.fresh)
+                actor = Actor(
+                    "token", owner.email, narrowed(grants, scope), person=owner.id, credential=row.id,
+                    stage="enrol" if due else "", stale=not fresh, proofs=_without_sso(held), networks=row.networks,
+                )  # fmt: skip
         if row.used_at is None or now - row.used_at >= _TOUCH_EVERY:
             async with self._database.writing() as connection:
                 await credentials.touch_token(connection, row.id, now)
@@ -88,9 +121,36 @@ class Authenticator:
             person = await people.by_id(connection, session.person)
             if person is None or person.disabled_at is not None:
                 return None
-            held = grants_of(await people.grants(connection, person.id))
-        return Actor("person", person.email, held, person=person.id, credential=session.id)
+            grants = grants_of(await people.grants(connection, person.id))
+            held = await factors.held(connection, person.id)
+            due = await self._due(person, held, grants, by_sso=session.method == "sso")
+        waiting = session.stage == "factor"
+        return Actor(
+            "person", person.email, {} if waiting or due else grants, person=person.id, credential=session.id,
+            stage="factor" if waiting else "enrol" if due else "",
+            stale=self._clock.now() - session.proven_at >= self._rules.fresh,
+            proofs=_without_sso(held) if waiting else held.proofs,
+        )  # fmt: skip
+
+    async def _due(self, person: PersonRow, held: Held, grants: Grants, *, by_sso: bool) -> bool:
+        """Whether they must set up a second factor before anything else. The first time, their grace begins.
+
+        A provider of single sign-on answers for those who come by it.
+        """
+        if held.factor or by_sso or not requires(self._rules.requirement, grants):
+            return False
+        now, due = self._clock.now(), person.second_factor_due
+        if due is None:
+            due = now + self._rules.grace
+            async with self._database.writing() as writing:
+                await people.set_second_factor_due(writing, person.id, due)
+        return due <= now
+
+    async def _from(self, actor: Actor, address: str) -> Actor:
+        if not address:
+            return actor
+        return await self._addresses.admit(msgspec.structs.replace(actor, address=address))
 
 
-def _from(actor: Actor, address: str) -> Actor:
-    return msgspec.structs.replace(actor, address=address) if address else actor
+def _without_sso(held: Held) -> tuple[str, ...]:
+    return tuple(proof for proof in held.proofs if proof != "sso")

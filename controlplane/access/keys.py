@@ -7,7 +7,8 @@ import msgspec
 
 from brownout.wire import SdkKey
 from controlplane.access import tokens
-from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
+from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize, require_fresh
+from controlplane.access.address_rules import checked_networks
 from controlplane.access.audit import Audit, Event
 from controlplane.access.grants import EVERYTHING, parse, plain, require_covered, require_within
 from controlplane.access.memory import ActorMemory
@@ -21,7 +22,6 @@ from controlplane.store import SigningKeys
 OVERLAP = timedelta(days=1)
 """How long a rotated key goes on working unless told otherwise."""
 
-LONGEST_TOKEN = timedelta(days=366)
 _MAX_NAME = 80
 
 
@@ -133,17 +133,31 @@ class SdkKeys:
         return row
 
 
+class _Terms(msgspec.Struct, frozen=True):
+    lasts: timedelta | None
+    sensitive: bool
+    networks: Iterable[str]
+
+
 class ApiTokens:
     """A personal token does what its owner may, at most; a service token has roles of its own."""
 
     def __init__(
-        self, database: Database, clock: Clock, audit: Audit, memory: ActorMemory, new_id: Callable[[], str]
+        self,
+        database: Database,
+        clock: Clock,
+        audit: Audit,
+        memory: ActorMemory,
+        new_id: Callable[[], str],
+        *,
+        longest: timedelta,
     ) -> None:
         self._database = database
         self._clock = clock
         self._audit = audit
         self._memory = memory
         self._new_id = new_id
+        self._longest = longest
 
     async def list_tokens(self, actor: Actor, *, everybody: bool = False) -> list[TokenRow]:
         """The actor's own personal tokens, or all there are."""
@@ -161,33 +175,46 @@ class ApiTokens:
         *,
         scope: Mapping[str, Iterable[str]] | None = None,
         lasts: timedelta = timedelta(days=90),
+        sensitive: bool = False,
+        networks: Iterable[str] = (),
     ) -> NewToken:
-        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do.
+        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do; what is sensitive (ADR 0067)
+        only with `sensitive`. `networks`: where it works; empty = anywhere.
 
         Raises:
+            StepUpRequiredError: making one needs a fresh proof.
             ForbiddenError: the scope is wider than what its owner holds at this moment.
         """
         if not actor.person or actor.kind != "person":
             raise ForbiddenError("only a person who is signed in makes personal tokens")
+        require_fresh(actor)
         grants = EVERYTHING if scope is None else parse(scope)
         if scope is not None:
             require_within(actor.grants, grants)
-        return await self._make(actor, name, plain(grants), lasts, owner=actor.person)
+        return await self._make(actor, name, plain(grants), actor.person, _Terms(lasts, sensitive, networks))
 
     async def create_service(
-        self, actor: Actor, name: str, grants: Mapping[str, Iterable[str]], *, lasts: timedelta | None = None
+        self,
+        actor: Actor,
+        name: str,
+        grants: Mapping[str, Iterable[str]],
+        *,
+        lasts: timedelta | None = None,
+        sensitive: bool = False,
+        networks: Iterable[str] = (),
     ) -> NewToken:
-        """For a machine. Raises ForbiddenError unless the actor manages keys there and holds what it gives."""
+        """For a machine; `sensitive` and `networks` as for personal ones. Raises ForbiddenError unless the actor manages keys there and holds what it gives."""
         wanted = parse(grants)
         if not wanted:
             raise _invalid("grants", "a service token needs a role somewhere")
         for environment in wanted:
             authorize(actor, Action.MANAGE_KEYS, environment)
         require_covered(actor.grants, wanted)
-        return await self._make(actor, name, plain(wanted), lasts, owner=None)
+        return await self._make(actor, name, plain(wanted), None, _Terms(lasts, sensitive, networks))
 
     async def revoke(self, actor: Actor, token_id: str, reason: str = "") -> None:
-        """Raises NotFoundError when there is none that the actor may end."""
+        """Raises NotFoundError when there is none that the actor may end, StepUpRequiredError."""
+        require_fresh(actor)
         async with self._database.transaction() as connection:
             row = await credentials.token(connection, token_id)
             mine = row is not None and bool(actor.human) and row.owner == actor.human
@@ -200,18 +227,21 @@ class ApiTokens:
         self._memory.forget()
 
     async def _make(
-        self, actor: Actor, name: str, grants: dict[str, list[str]], lasts: timedelta | None, owner: str | None
+        self, actor: Actor, name: str, grants: dict[str, list[str]], owner: str | None, terms: _Terms
     ) -> NewToken:
-        if lasts is not None and not timedelta(0) < lasts <= LONGEST_TOKEN:
-            raise _invalid("expires_in_s", f"a token lasts at most {LONGEST_TOKEN.days} days")
+        lasts = terms.lasts
+        if lasts is not None and not timedelta(0) < lasts <= self._longest:
+            raise _invalid("lasts_s", f"a token lasts at most {self._longest.days} days")
         secret, now, clean = tokens.mint("bo_api_"), self._clock.now(), _name(name)
         ends = None if lasts is None else now + lasts
         row = TokenRow(
-            self._new_id(), secret.hint, clean, owner, actor.name, actor.person or None, grants, now, ends, None, None
-        )
+            self._new_id(), secret.hint, clean, owner, actor.name, actor.person or None, grants, now, ends, None, None,
+            terms.sensitive, None, checked_networks(terms.networks),
+        )  # fmt: skip
         async with self._database.transaction() as connection:
             await credentials.insert_token(connection, row, secret.digest)
-            await self._audit.record(connection, Event.TOKEN_CREATED, actor, target=clean, detail={"token": row.id})
+            detail: dict[str, str | int] = {"token": row.id, "sensitive": int(terms.sensitive)}
+            await self._audit.record(connection, Event.TOKEN_CREATED, actor, target=clean, detail=detail)
         return NewToken(row.id, clean, secret.text, ends)
 
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from controlplane.access.actor import Actor
 from controlplane.access.audit import Audit, Event
 from controlplane.access.grants import collect
+from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Identity, Oidc
 from controlplane.access.people import checked_name, grants_of, normalized
-from controlplane.access.queries import people
+from controlplane.access.queries import credentials, people
 from controlplane.access.queries.people import PersonRow
 from controlplane.access.sessions import Origin, SignedIn
 from controlplane.access.signin import SignIn
@@ -20,8 +21,17 @@ class SingleSignOn:
     """Groups decide anew at every sign-in; roles that were given here stay beside them."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, audit: Audit, sign_in: SignIn, oidc: Oidc, new_id: Callable[[], str]
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        audit: Audit,
+        memory: ActorMemory,
+        sign_in: SignIn,
+        oidc: Oidc,
+        new_id: Callable[[], str],
     ) -> None:
+        self._memory = memory
         self._database = database
         self._clock = clock
         self._audit = audit
@@ -30,14 +40,17 @@ class SingleSignOn:
         self.oidc = oidc
 
     async def finish(
-        self, redirect_uri: str, sealed: str, answer: Mapping[str, str], origin: Origin
-    ) -> tuple[SignedIn, str]:
-        """(the session, the path they wanted).
+        self, redirect_uri: str, sealed: str, answer: Mapping[str, str], origin: Origin, present: Actor | None = None
+    ) -> tuple[SignedIn | None, str]:
+        """(the session, the path they wanted). No new session for `present` who proves anew that it is them.
 
         Raises:
             UnauthenticatedError: the provider's answer does not hold, no role comes of it, or the person is disabled.
         """
-        identity, then = await self.oidc.finish(redirect_uri, sealed, answer)
+        identity, then, asked, proven = await self.oidc.finish(redirect_uri, sealed, answer)
+        if asked:
+            await self._prove(identity, present, proven=proven)
+            return None, then
         granted = [
             (environment, role)
             for group in sorted(identity.groups)
@@ -57,6 +70,16 @@ class SingleSignOn:
         actor = Actor("person", identity.email or identity.subject, {}, origin.address, person.id if person else "")
         await self._audit.note(Event.SIGN_IN, actor, reason=f"sso: {why}", outcome="refused")
         raise UnauthenticatedError("your identity provider knows you, but you have no role here; ask an administrator")
+
+    async def _prove(self, identity: Identity, present: Actor | None, *, proven: bool) -> None:
+        """Raises UnauthenticatedError unless the provider has just asked the very person whose session this is."""
+        async with self._database.transaction() as connection:
+            found = await people.by_subject(connection, identity.issuer, identity.subject)
+            if not proven or found is None or present is None or present.human != found.id or present.kind != "person":
+                raise UnauthenticatedError("your identity provider did not confirm that it is you")
+            await credentials.prove_session(connection, present.credential, self._clock.now())
+            await self._audit.record(connection, Event.PROVEN, present, target=present.name, reason="sso")
+        self._memory.forget()
 
     async def _person(self, connection: WriteConnection, identity: Identity, *, may_join: bool) -> PersonRow | None:
         """By subject; else by an address that the provider has verified; else somebody new, if a group lets them in."""

@@ -10,6 +10,7 @@ from litestar.response import Redirect
 from controlplane.access.oidc import STATE_LASTS
 from controlplane.access.sso import SingleSignOn
 from controlplane.api.cookies import Cookies
+from controlplane.api.guard import address_of
 from controlplane.api.session import origin_of
 from controlplane.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from controlplane.services import Services
@@ -22,10 +23,12 @@ class OidcController(Controller):
     include_in_schema = False
 
     @get("/start", opt={"public": True})
-    async def start(self, services: NamedDependency[Services], then: FromQuery[str] = "/") -> Redirect:
-        """Sends the browser to the provider."""
+    async def start(
+        self, services: NamedDependency[Services], then: FromQuery[str] = "/", fresh: FromQuery[bool] = False
+    ) -> Redirect:
+        """Sends the browser to the provider; `fresh`: for a proof, so that it asks who they are in any case."""
         try:
-            began = await _sso(services).oidc.begin(_callback(services), then)
+            began = await _sso(services).oidc.begin(_callback(services), then, fresh=fresh)
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
         lasts_s = int(STATE_LASTS.total_seconds())
@@ -38,14 +41,18 @@ class OidcController(Controller):
         sealed = request.cookies.get(cookies.state, "")
         answer = {name: str(value) for name, value in request.query_params.items()}
         try:
+            session = cookies.session_of(request.cookies)
+            address = address_of(request, services)
+            present = await services.access.authenticator.by_session(session, address) if session else None
             signed_in, then = await _sso(services).finish(
-                _callback(services), sealed, answer, origin_of(request, services)
+                _callback(services), sealed, answer, origin_of(request, services), present
             )
         except UnauthenticatedError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable", cookies=[cookies.sso_state("", 0)])
-        return Redirect(then, cookies=[*cookies.signed_in(signed_in), cookies.sso_state("", 0)])
+        entered = cookies.signed_in(signed_in) if signed_in else []
+        return Redirect(then, cookies=[*entered, cookies.sso_state("", 0)])
 
 
 def _sso(services: Services) -> SingleSignOn:

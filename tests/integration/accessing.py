@@ -58,7 +58,7 @@ class World:
         return httpx.AsyncClient(transport=transport, base_url=URL, headers=headers)
 
     async def token(self, grants: Mapping[str, list[str]], name: str = "machine") -> str:
-        return (await self.access.tokens.create_service(ROOT, name, grants)).token
+        return (await self.access.tokens.create_service(ROOT, name, grants, sensitive=True)).token
 
     async def person(self, email: str, grants: Mapping[str, list[str]]) -> Actor:
         """Somebody with a password, as a session of theirs acts."""
