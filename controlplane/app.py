@@ -15,6 +15,7 @@ from litestar.di import Provide
 
 from controlplane.access.actor import system_actor
 from controlplane.access.alerts import Alerts
+from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
@@ -100,7 +101,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(settings.alert_webhook.reveal())
         stack.push_async_callback(alerts.close)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
-        resealing = Resealing(database, (signing_keys.vault, access.factors.vault))
+        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
         await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)

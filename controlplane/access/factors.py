@@ -1,6 +1,6 @@
 """A person's second factors: an authenticator app, passkeys, recovery codes. Set up by themselves, forgotten by others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -77,18 +77,6 @@ class Factors:
         self._passkeys = passkeys
         self._box = box
         self._new_id = new_id
-
-    @property
-    def vault(self) -> Vault:
-        """The apps' keys, for when the secret key changes."""
-
-        async def read(connection: ReadConnection) -> list[Sealed]:
-            return [Sealed((row.person,), row.person, row.sealed) for row in await factors.totps(connection)]
-
-        async def replace(connection: WriteConnection, old: Sealed, fresh: bytes) -> None:
-            await factors.replace_totp(connection, old.key[0], old.sealed, fresh)
-
-        return Vault("keys of authenticator apps", self._box, read, replace)
 
     async def info(self, actor: Actor) -> FactorsInfo:
         person = _themselves(actor)
@@ -210,6 +198,23 @@ class Factors:
         digests = [digest for code in codes if (digest := recovery.digest(person, code))]
         await factors.set_recovery_codes(connection, person, digests, self._clock.now())
         return RecoveryCodes(codes)
+
+
+def app_box(secret_keys: Sequence[str]) -> SecretBox:
+    """Seals the keys of authenticator apps; each under its person's id."""
+    return SecretBox(secret_keys, "authenticator-apps")
+
+
+def app_vault(secret_keys: Sequence[str]) -> Vault:
+    """Those keys, for when the secret key changes."""
+
+    async def read(connection: ReadConnection) -> list[Sealed]:
+        return [Sealed((row.person,), row.person, row.sealed) for row in await factors.totps(connection)]
+
+    async def replace(connection: WriteConnection, old: Sealed, fresh: bytes) -> None:
+        await factors.replace_totp(connection, old.key[0], old.sealed, fresh)
+
+    return Vault("keys of authenticator apps", app_box(secret_keys), read, replace)
 
 
 def _themselves(actor: Actor) -> str:

@@ -12,7 +12,7 @@ from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator, StrengthRules
 from controlplane.access.breakglass import BreakGlass, Notify
 from controlplane.access.csrf import Csrf
-from controlplane.access.factors import Factors
+from controlplane.access.factors import Factors, app_box
 from controlplane.access.grants import parse
 from controlplane.access.keys import ApiTokens, SdkKeys
 from controlplane.access.memory import ActorMemory
@@ -32,7 +32,6 @@ from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
-from controlplane.secret_box import SecretBox
 from controlplane.settings import Settings, SettingsError
 from controlplane.store import SigningKeys
 
@@ -73,7 +72,7 @@ def open_access(
     sessions = Sessions(database, clock, audit, memory, new_id, lifetimes=Lifetimes(idle, longest))
     passwords, throttle = passwords or Passwords(), LoginThrottle(clock)
     passkeys = Passkeys(database, clock, settings.secret_keys, settings.url)
-    box = SecretBox(settings.secret_keys, "authenticator-apps")
+    box = app_box(settings.secret_keys)
     addresses = AddressRules(database, clock, audit, memory, parse_networks(settings.allowed_addresses))
     requirement = parse_requirement(settings.require_second_factor)
     prover = Prover(

@@ -177,6 +177,11 @@ class SignIn:
             await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
         self._memory.forget()
 
+    async def has_password(self, actor: Actor) -> bool:
+        """Whether the actor can sign in with one."""
+        async with self._database.reading() as connection:
+            return (await factors.held(connection, actor.person)).password
+
     async def open(self, connection: WriteConnection, person: PersonRow, method: str, origin: Origin) -> SignedIn:
         """The session of somebody who has proven who they are; or, when they have one, what waits for a second factor.
 

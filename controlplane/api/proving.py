@@ -21,18 +21,19 @@ UNFINISHED = {
     "enrol": "your role needs a second factor: set one up in your account first",
 }
 _FORM = "application/x-www-form-urlencoded"
-_FIELDS = "form_fields"
+FIELDS = "form_fields"
+"""Where a request keeps them, for who asks again."""
 
 
 async def form_of(connection: Connection) -> list[tuple[str, str]]:
     """The fields of a form, in order; none of anything else."""
-    if _FIELDS not in connection.state:
-        connection.state[_FIELDS] = []
+    if FIELDS not in connection.state:
+        connection.state[FIELDS] = []
         if connection.headers.get("content-type", "").startswith((_FORM, "multipart/form-data")):
             request = connection.app.request_class(connection.scope, connection.receive)
             items = (await request.form()).multi_items()
-            connection.state[_FIELDS] = [(name, value) for name, value in items if isinstance(value, str)]
-    found: list[tuple[str, str]] = connection.state[_FIELDS]
+            connection.state[FIELDS] = [(name, value) for name, value in items if isinstance(value, str)]
+    found: list[tuple[str, str]] = connection.state[FIELDS]
     return found
 
 
