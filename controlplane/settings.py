@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: Secret
     """At least 32 characters; encrypts signing keys at rest."""
     secret_key_previous: Secret = Secret("")
-    """Earlier secret keys, separated by commas: they still open what they sealed, until it is sealed again."""
+    """Earlier secret keys, one per line: they still open what they sealed, until it is sealed again."""
     nats_url: str
     """One or several, separated by commas."""
     nats_user: str = ""
@@ -128,8 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secret_keys(self) -> tuple[str, ...]:
         """The one that seals, then those that still open."""
-        previous = self.secret_key_previous.reveal().replace(",", " ").split()
-        return (self.secret_key.reveal(), *previous)
+        return secret_keys(self.secret_key, self.secret_key_previous)
 
     @property
     def proxies(self) -> tuple[Network, ...]:
@@ -138,6 +137,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def secret_keys(present: Secret, previous: Secret) -> tuple[str, ...]:
+    """The one that seals, then those that still open: `previous` holds one per line."""
+    lines = (line.strip() for line in previous.reveal().splitlines())
+    return (present.reveal(), *(line for line in lines if line))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -39,7 +39,7 @@ class FactorsInfo(msgspec.Struct, frozen=True):
 
 
 class TotpKey(msgspec.Struct, frozen=True):
-    """What an authenticator app needs: to type, or to scan. Shown until a code has confirmed it."""
+    """What an authenticator app needs: to type, or (`qr`, the address of an image) to scan. Shown until a code has confirmed it."""
 
     key: str
     uri: str
@@ -92,7 +92,7 @@ class Factors:
             if not await factors.begin_totp(connection, person, self._box.seal(key, person), self._clock.now()):
                 raise ConflictError("you have an authenticator app; remove it first")
         uri = totp.uri(key, actor.name)
-        return TotpKey(totp.key_text(key), uri, totp.qr_svg(uri))
+        return TotpKey(totp.key_text(key), uri, totp.qr_image(uri))
 
     async def begun_app(self, actor: Actor) -> TotpKey | None:
         """The key that waits for its first code."""
@@ -103,7 +103,7 @@ class Factors:
             return None
         key = self._box.open(row.sealed, person)
         uri = totp.uri(key, actor.name)
-        return TotpKey(totp.key_text(key), uri, totp.qr_svg(uri))
+        return TotpKey(totp.key_text(key), uri, totp.qr_image(uri))
 
     async def confirm_app(self, actor: Actor, code: str) -> RecoveryCodes:
         """Raises InvalidInputError for a wrong code, NotFoundError when none was begun."""

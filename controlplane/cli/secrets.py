@@ -11,7 +11,7 @@ from rich.console import Console
 from controlplane.cli.servers import refusing
 from controlplane.cli.shown import table
 from controlplane.resealing import SealStatus
-from controlplane.settings import Secret, read_struct
+from controlplane.settings import Secret, read_struct, secret_keys
 
 app = typer.Typer(name="secret", help="The key that encrypts secrets at rest.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ async def _status(given: Keys, *, rotate_first: bool) -> Mapping[str, SealStatus
     from controlplane.resealing import Resealing
     from controlplane.store import SigningKeys
 
-    keys = (given.secret_key.reveal(), *given.secret_key_previous.reveal().replace(",", " ").split())
+    keys = secret_keys(given.secret_key, given.secret_key_previous)
     database = Database(given.database_url.reveal(), pool_size=2)
     try:
         signing = SigningKeys(database, SystemClock(), keys)

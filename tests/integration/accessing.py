@@ -76,15 +76,15 @@ async def open_world(
     database_url: str, *environments: str, rates: float = 1e6, pool: int = 5, **settings: Any
 ) -> AsyncIterator[World]:
     clock = MovableClock()
+    given: dict[str, Any] = {"secret_key": Secret(SECRET_KEY), **settings}
     configured = Settings(
         database_url=Secret(database_url),
-        secret_key=Secret(SECRET_KEY),
         nats_url="nats://127.0.0.1:9",
         public_url=URL,
         requests_per_principal_s=rates,
         requests_per_address_s=rates,
         database_pool=pool,
-        **settings,
+        **given,
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_services(configured, clock) as opened:
@@ -92,5 +92,7 @@ async def open_world(
         sso = open_sso(configured, opened.database, clock, access)
         services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):
+            if environment in {known.key for known in await services.store.list_environments()}:
+                continue
             await services.environments.create(ROOT, environment, environment)
         yield World(services, create_app(services), clock)
