@@ -15,6 +15,7 @@ from litestar.di import Provide
 
 from controlplane.access.actor import system_actor
 from controlplane.access.alerts import Alerts
+from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
@@ -38,6 +39,7 @@ from controlplane.metrics import MeasureRequests
 from controlplane.otel import ObserveRequests, observing
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
+from controlplane.resealing import Resealing
 from controlplane.restores import Restores
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
@@ -77,13 +79,14 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
     Raises:
         SchemaError: the database is not at this version's schema.
         UnavailableError: it does not answer.
+        SecretKeyError: it holds what none of the secret keys opens.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.reveal(), pool_size=settings.database_pool)
         stack.push_async_callback(database.close)
         await check_schema(database)
-        signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
+        signing_keys = SigningKeys(database, clock, settings.secret_keys)
         store = Store(database, clock, signing_keys)
         link = Link(
             settings.nats_servers,
@@ -98,6 +101,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(settings.alert_webhook.reveal())
         stack.push_async_callback(alerts.close)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
+        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
+        await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
         telemetry = Telemetry(
@@ -109,6 +114,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await stack.enter_async_context(background("link", link.run))
         await stack.enter_async_context(background("publisher", publisher.run))
         await stack.enter_async_context(background("signing keys", access.signing.run))
+        await stack.enter_async_context(background("sealing", resealing.run))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(background("authd", open_authd(authd, clock).run))
         await stack.enter_async_context(background("expiry", Expiry(store, changes, clock).run))

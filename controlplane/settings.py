@@ -5,15 +5,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import msgspec
 
 from controlplane.access.addresses import Network, parse_networks
+from controlplane.access.second_factor_rule import parse_requirement
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
-_LONGEST = 10_000
 T = TypeVar("T")
 
 
@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A libpq URL: postgresql://user:password@host:port/database."""
     secret_key: Secret
     """At least 32 characters; encrypts signing keys at rest."""
+    secret_key_previous: Secret = Secret("")
+    """Earlier secret keys, one per line: they still open what they sealed, until it is sealed again."""
     nats_url: str
     """One or several, separated by commas."""
     nats_user: str = ""
@@ -82,16 +84,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_groups_claim: str = "groups"
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
-    oidc_recheck_minutes: int = 15
-    """How often the provider is asked whether somebody still has their groups, where it hands out refresh tokens."""
-    oidc_roles_hours: int = 24
+    oidc_recheck_minutes: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 15
+    """How often the provider is asked whether somebody still has their groups, where it lets us ask."""
+    oidc_roles_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 24
     """How long after the provider last confirmed them groups count in a session; then one signs in again."""
-    oidc_tokens_days: int = 30
+    oidc_tokens_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
     """The same for tokens and approvals of people who are away; then tokens of people without a password lapse."""
-    max_token_days: int = 366
-    """The longest that an API token lasts."""
-    approval_settle_hours: int = 24
+    approval_settle_hours: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 24
     """How long a fresh invitation or sign-in link lets its maker pass for its person in the two-person rule."""
+    oidc_acr_values: str = ""
+    """Authentication contexts to ask the provider for, separated by spaces; it must answer with one of them."""
+    oidc_amr_values: str = ""
+    """Methods, separated by spaces (`mfa hwk`): the provider must say that it used at least one of them."""
+    require_second_factor: str = "off"
+    """Whose password alone does not do: off, admins, everyone, or roles like `admin, operator@production`."""
+    second_factor_grace_days: Annotated[int, msgspec.Meta(ge=0, le=90)] = 7
+    """How long people who are here already may go on without; new people set it up at once."""
+    step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 15
+    """How long a proof (a sign-in, a password, a second factor) lasts for what is sensitive."""
+    session_idle_minutes: Annotated[int, msgspec.Meta(ge=5, le=43_200)] = 1440
+    """After so long without a request a browser's session is over."""
+    session_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 168
+    """The longest that a session lasts, however busy."""
+    token_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 366
+    """The longest that an API token lasts."""
+    password_min_length: Annotated[int, msgspec.Meta(ge=8, le=64)] = 12
+    allowed_addresses: str = ""
+    """Networks, separated by commas, that people and tokens may come from; empty = anywhere. Probes stay open."""
     alert_webhook: Secret = Secret("")
     """Where broken glass is reported, as JSON by POST; empty = in the log only."""
     database_pool: int = 20
@@ -115,12 +134,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(server.strip() for server in self.nats_url.split(",") if server.strip())
 
     @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The one that seals, then those that still open."""
+        return secret_keys(self.secret_key, self.secret_key_previous)
+
+    @property
     def proxies(self) -> tuple[Network, ...]:
         return parse_networks(self.trusted_proxies)
 
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def secret_keys(present: Secret, previous: Secret) -> tuple[str, ...]:
+    """The one that seals, then those that still open: `previous` holds one per line."""
+    lines = (line.strip() for line in previous.reveal().splitlines())
+    return (present.reveal(), *(line for line in lines if line))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -132,15 +162,17 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
-    for field in ("oidc_recheck_minutes", "oidc_roles_hours", "oidc_tokens_days", "max_token_days"):
-        if not 1 <= getattr(settings, field) <= _LONGEST:
-            raise SettingsError(f"BROWNOUT_{field.upper()}: a number from 1 to {_LONGEST}, please")
-    if not 0 <= settings.approval_settle_hours <= _LONGEST:
-        raise SettingsError(f"BROWNOUT_APPROVAL_SETTLE_HOURS: a number from 0 to {_LONGEST}, please")
-    try:
-        parse_networks(settings.trusted_proxies)
-    except ValueError as error:
-        raise SettingsError(f"BROWNOUT_TRUSTED_PROXIES: {error}") from None
+    if any(len(secret) < MIN_SECRET_KEY for secret in settings.secret_keys):
+        raise SettingsError(f"BROWNOUT_SECRET_KEY_PREVIOUS: each needs at least {MIN_SECRET_KEY} characters")
+    for name, parse in (
+        ("trusted_proxies", parse_networks),
+        ("allowed_addresses", parse_networks),
+        ("require_second_factor", parse_requirement),
+    ):
+        try:
+            parse(getattr(settings, name))
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from None
     return settings
 
 
@@ -148,7 +180,7 @@ def read_struct(struct: type[T], environ: Mapping[str, str]) -> T:
     """Any frozen msgspec struct of settings, so that a capability can keep its own."""
     values: dict[str, object] = {}
     wrong: list[str] = []
-    hints = get_type_hints(struct)
+    hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):  # type: ignore[arg-type]
         name = PREFIX + field.name.upper()
         try:

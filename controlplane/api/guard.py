@@ -9,19 +9,19 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
-from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
 from controlplane.access.addresses import client_address
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.api.cookies import Cookies
-from controlplane.errors import ForbiddenError, UnauthenticatedError
+from controlplane.api.proving import UNFINISHED, form_of, proven
+from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
 from controlplane.services import Services
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 _OPENAPI = "/api"
 _ACTOR = "actor"
-_FORM = "application/x-www-form-urlencoded"
 
 
 async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
@@ -30,13 +30,20 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     opt = handler.opt
     services.access.rates.by_address(address_of(connection, services))
     if opt.get("public") or _describes_the_api(connection):
+        if not opt.get("anywhere"):
+            await services.access.addresses.check(address_of(connection, services))
         return
     actor = await find_actor(connection, services)
     if actor is None:
         raise UnauthenticatedError("send a token: Authorization: Bearer …")
     connection.state[_ACTOR] = actor
     services.access.rates.by_principal(actor.principal)
+    if actor.stage and actor.stage not in opt.get("unfinished", ()):
+        raise SecondFactorRequiredError(UNFINISHED[actor.stage])
+    actor = connection.state[_ACTOR] = await proven(connection, services, actor)
     if opt.get("signed_in"):
+        if opt.get("fresh"):
+            require_fresh(actor)
         return
     action = opt.get("action")
     if not isinstance(action, Action):
@@ -92,10 +99,7 @@ def check_origin(connection: Connection, services: Services) -> None:
 
 async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
     check_origin(connection, services)
-    token = connection.headers.get(HEADER.lower(), "")
-    if not token and connection.headers.get("content-type", "").startswith(_FORM):
-        request = connection.app.request_class(connection.scope, connection.receive)
-        token = str((await request.form()).get(FIELD, ""))
+    token = connection.headers.get(HEADER.lower(), "") or dict(await form_of(connection)).get(FIELD, "")
     services.access.csrf.check_token(actor.credential, token)
 
 

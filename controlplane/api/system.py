@@ -15,18 +15,18 @@ class SystemController(Controller):
     tags = ("system",)
     security = ()
 
-    @get("/livez", operation_id="livez", opt={"public": True}, media_type=MediaType.TEXT)
+    @get("/livez", operation_id="livez", opt={"public": True, "anywhere": True}, media_type=MediaType.TEXT)
     async def livez(self) -> str:
         """The process runs and its event loop turns."""
         return "ok"
 
-    @get("/readyz", operation_id="readyz", opt={"public": True}, media_type=MediaType.TEXT)
+    @get("/readyz", operation_id="readyz", opt={"public": True, "anywhere": True}, media_type=MediaType.TEXT)
     async def readyz(self, services: NamedDependency[Services]) -> Response[str]:
         """Postgres answers: writes and reads work here. NATS is not needed for that (SDKs keep what they have)."""
         ready = await services.ready()
         return Response("ok" if ready else "no database", status_code=200 if ready else 503, media_type=MediaType.TEXT)
 
-    @get("/metrics", operation_id="metrics", opt={"public": True}, media_type=MediaType.TEXT)
+    @get("/metrics", operation_id="metrics", opt={"public": True, "anywhere": True}, media_type=MediaType.TEXT)
     async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """Prometheus's text format. Holds no configuration: keep it inside your network all the same."""
         content = exposition(services.publisher.health(), connected=services.link.connected)

@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         if hand.kind != "session":
             return await access.authenticator.by_bearer(hand.text, self.address)
         actor = await access.authenticator.by_session(self.cookies[who], self.address)
-        if actor is None:  # over, or its person was let in again: they sign in anew, if they may
+        if actor is None or actor.stale:  # over, or its person was let in again: they sign in anew, if they may
             entered = await access.sign_in.with_password(self.emails[who], self.passwords[who], Origin(self.address))
             self.cookies[who] = entered.secret
             actor = await access.authenticator.by_session(entered.secret, self.address)
@@ -354,7 +354,11 @@ class Machine(RuleBasedStateMachine):
         made: list[Any] = []
 
         async def make(actor: Actor) -> None:
-            made.append(await self.world.access.tokens.create_personal(actor, "laptop", scope=scope, lasts=lasts))
+            made.append(
+                await self.world.access.tokens.create_personal(
+                    actor, "laptop", scope=scope, lasts=lasts, sensitive=True
+                )
+            )
 
         held = {self.environment: frozenset(self.roles[who])}
         within = role is None or who == BOSS or (place == "here" and covers(held, role, self.environment))
@@ -371,7 +375,11 @@ class Machine(RuleBasedStateMachine):
         made: list[Any] = []
 
         async def make(actor: Actor) -> None:
-            made.append(await self.world.access.tokens.create_service(actor, "robot", {where: [role]}, lasts=lasts))
+            made.append(
+                await self.world.access.tokens.create_service(
+                    actor, "robot", {where: [role]}, lasts=lasts, sensitive=True
+                )
+            )
 
         assert self.tried(hand, make) == self.may_at(place, hand, Action.MANAGE_KEYS)
         for token in made:
@@ -387,7 +395,7 @@ class Machine(RuleBasedStateMachine):
     @rule(role=role_, place=place_)
     def get_a_machines_token(self, role: Role, place: str) -> None:
         where = self.environment if place == "here" else ELSEWHERE
-        made = self.go(self.world.access.tokens.create_service(ROOT, "robot", {where: [role]}))
+        made = self.go(self.world.access.tokens.create_service(ROOT, "robot", {where: [role]}, sensitive=True))
         self.hands.append(self.scoped(Hand("machine", None, made.token, made.id, ends=made.expires_at), place, role))
 
     @precondition(lambda self: len(self.hands) > EVERYBODY)
