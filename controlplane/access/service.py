@@ -82,6 +82,7 @@ def open_access(
         sso_session=timedelta(hours=settings.oidc_roles_hours),
         sso_tokens=timedelta(days=settings.oidc_tokens_days),
     )
+    alerts = ApproverAlerts(notify)
     counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
     idle, longest = timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours)
     sessions = Sessions(database, clock, audit, memory, new_id, lifetimes=Lifetimes(idle, longest))
@@ -107,7 +108,7 @@ def open_access(
             clock=clock,
             audit=audit,
             memory=memory,
-            alerts=ApproverAlerts(notify),
+            alerts=alerts,
             bounds=bounds,
             new_id=new_id,
         ),
@@ -148,7 +149,14 @@ def open_access(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
         factors=Factors(
-            database=database, clock=clock, audit=audit, memory=memory, passkeys=passkeys, box=box, new_id=new_id
+            database=database,
+            clock=clock,
+            audit=audit,
+            memory=memory,
+            passkeys=passkeys,
+            box=box,
+            alerts=alerts,
+            new_id=new_id,
         ),
         passkeys=passkeys,
         prover=prover,
