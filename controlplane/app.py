@@ -13,6 +13,7 @@ from litestar.di import Provide
 
 from controlplane.access.actor import system_actor
 from controlplane.access.alerts import Alerts
+from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
@@ -42,6 +43,7 @@ from controlplane.metrics import MeasureRequests
 from controlplane.otel import ObserveRequests, observing
 from controlplane.publish import Pace, Parts, PublisherService
 from controlplane.reads import Reads
+from controlplane.resealing import Resealing
 from controlplane.restores import Restores
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
@@ -79,6 +81,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
     Raises:
         SchemaError: the database is not at this version's schema.
         UnavailableError: it does not answer.
+        SecretKeyError: it holds what none of the secret keys opens.
     """
     clock = clock or PostgresClock()
     loops = Loops()
@@ -89,7 +92,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await check_schema(database)
         timekeeper = TimeKeeper(database, clock, monotonic)
         await timekeeper.start()
-        signing_keys = SigningKeys(database, clock, settings.secret_key.reveal())
+        signing_keys = SigningKeys(database, clock, settings.secret_keys)
         store = Store(database, clock, signing_keys)
         link = Link(
             settings.nats_servers,
@@ -104,6 +107,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(database, webhook_of(settings), clock=clock)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         stack.push_async_callback(access.audit.write_counted, every=True)
+        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
+        await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
         folding = Database(
@@ -124,6 +129,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         await stack.enter_async_context(run("publisher", publisher.run))
         await stack.enter_async_context(run("audit", access.audit.run))
         await stack.enter_async_context(run("signing_keys", access.signing.run))
+        await stack.enter_async_context(run("sealing", resealing.run))
         if (authd := authd_of(settings)) is not None:
             await stack.enter_async_context(run("authd", open_authd(authd, clock).run))
         await stack.enter_async_context(run("alerts", alerts.run))

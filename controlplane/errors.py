@@ -54,6 +54,33 @@ class ApprovalRequiredError(ForbiddenError):
     status = 403
 
 
+class AddressNotAllowedError(ForbiddenError):
+    """Not from where this request comes."""
+
+    code = "address_not_allowed"
+
+
+class SecondFactorRequiredError(BrownoutError):
+    """Signed in with a password, and more is needed: the second factor, or to set one up. Nothing was done."""
+
+    code = "second_factor_required"
+    status = 403
+
+
+class StepUpRequiredError(BrownoutError):
+    """This needs a fresh proof of who asks. Nothing was done: prove it, and send the request again.
+
+    `proofs` are the ways open to them: `password`, `code`, `passkey`, `recovery`, `sso`; none for a machine.
+    """
+
+    code = "step_up_required"
+    status = 403
+
+    def __init__(self, message: str = "confirm that it is you", proofs: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.proofs = proofs
+
+
 class NotFoundError(BrownoutError):
     code = "not_found"
     status = 404

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controlplane.dto import ConflictOutput
-from controlplane.errors import BrownoutError, Fault, RateLimitedError
+from controlplane.errors import BrownoutError, Fault, RateLimitedError, StepUpRequiredError
 
 OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -26,6 +26,9 @@ OUTCOMES: Mapping[str, Outcome] = {
     "unauthenticated": Outcome(401, "Who are you?"),
     "forbidden": Outcome(403, "Not allowed"),
     "approval_required": Outcome(403, "Others must agree"),
+    "address_not_allowed": Outcome(403, "Not from this address"),
+    "second_factor_required": Outcome(403, "A second factor is needed"),
+    "step_up_required": Outcome(403, "Confirm that it is you"),
     "not_found": Outcome(404, "Not found"),
     "conflict": Outcome(409, "It is not as you think"),
     "stale_revision": Outcome(409, "Somebody committed meanwhile"),
@@ -55,6 +58,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     faults: tuple[Fault, ...] = ()
     conflict: ConflictOutput | None = None
     """With `stale_revision`: what was committed since, and what you would have changed."""
+    proofs: tuple[str, ...] = ()
+    """With `step_up_required`: what you can prove it with."""
 
 
 def problem(code: str, detail: str, instance: str = "", *, status: int = 0, faults: tuple[Fault, ...] = ()) -> Problem:
@@ -78,4 +83,5 @@ def headers_of(error: BrownoutError) -> dict[str, str]:
 
 
 def problem_of(error: BrownoutError, instance: str = "") -> Problem:
-    return problem(error.code, error.message, instance, faults=error.faults)
+    made = problem(error.code, error.message, instance, faults=error.faults)
+    return msgspec.structs.replace(made, proofs=error.proofs) if isinstance(error, StepUpRequiredError) else made

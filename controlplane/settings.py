@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import msgspec
 
 from controlplane.access.addresses import Network, parse_networks
+from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A libpq URL: postgresql://user:password@host:port/database."""
     secret_key: Secret
     """At least 32 characters; encrypts signing keys at rest."""
+    secret_key_previous: Secret = Secret("")
+    """Earlier secret keys, one per line: they still open what they sealed, until it is sealed again."""
     nats_url: str
     """One or several, separated by commas."""
     nats_user: str = ""
@@ -62,30 +65,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_cert: str = ""
     nats_key: str = ""
     """What we show NATS when it wants client certificates, files."""
-    nats_replicas: int = 1
+    nats_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
     """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
-    heartbeat_s: float = 5.0
+    heartbeat_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
     """How often SDKs hear the head. One whose connection hangs notices after 3.5 of these."""
     host: str = "127.0.0.1"
-    port: int = 8321
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8321
     public_url: str = ""
     """Where people reach the console, when not at host:port."""
     trusted_proxies: str = ""
     """Addresses or networks, separated by commas, whose X-Forwarded-For is believed; empty = nobody's."""
-    requests_per_principal_s: float = 100
+    requests_per_principal_s: Annotated[float, msgspec.Meta(ge=0.1, le=1e9)] = 100
     """What one person or token may ask of one replica, on average; four times that at once."""
-    requests_per_address_s: float = 400
-    http_connections: int = 4_000
+    requests_per_address_s: Annotated[float, msgspec.Meta(ge=0.1, le=1e9)] = 400
+    http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4_000
     """At once, in one replica; fewer when there are not so many file descriptors. A tenth is kept for trusted proxies
     and for addresses from which somebody has signed in."""
-    http_connections_per_address: int = 250
+    http_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 250
     """From one IPv4 address or IPv6 /64 that is no trusted proxy."""
-    http_header_timeout_s: float = 10
-    http_body_timeout_s: float = 10
+    http_header_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 10
+    http_body_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 10
     """Each `http_min_rate` bytes of the body give one second more."""
-    http_read_timeout_s: float = 30
+    http_read_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 30
     """How long a client may leave an answer, or an event stream, unread."""
-    http_min_rate: int = 1_000
+    http_min_rate: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1_000
     """Bytes a second."""
     oidc_issuer: str = ""
     """Where people sign in besides with a password; empty = nowhere."""
@@ -94,38 +97,55 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_groups_claim: str = "groups"
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
-    oidc_recheck_minutes: int = 15
-    """How often the provider is asked whether somebody still has their groups, where it hands out refresh tokens."""
-    oidc_roles_hours: int = 24
+    oidc_recheck_minutes: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 15
+    """How often the provider is asked whether somebody still has their groups, where it lets us ask."""
+    oidc_roles_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 24
     """How long after the provider last confirmed them groups count in a session; then one signs in again."""
-    oidc_tokens_days: int = 30
+    oidc_tokens_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
     """The same for tokens and approvals of people who are away; then tokens of people without a password lapse."""
-    max_token_days: int = 366
-    """The longest that an API token lasts."""
-    approval_settle_hours: int = 24
+    approval_settle_hours: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 24
     """How long a fresh invitation or sign-in link lets its maker pass for its person in the two-person rule."""
+    oidc_acr_values: str = ""
+    """Authentication contexts to ask the provider for, separated by spaces; it must answer with one of them."""
+    oidc_amr_values: str = ""
+    """Methods, separated by spaces (`mfa hwk`): the provider must say that it used at least one of them."""
+    require_second_factor: str = "off"
+    """Whose password alone does not do: off, admins, everyone, or roles like `admin, operator@production`."""
+    second_factor_grace_days: Annotated[int, msgspec.Meta(ge=0, le=90)] = 7
+    """How long people who are here already may go on without; new people set it up at once."""
+    step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 15
+    """How long a proof (a sign-in, a password, a second factor) lasts for what is sensitive."""
+    session_idle_minutes: Annotated[int, msgspec.Meta(ge=5, le=43_200)] = 1440
+    """After so long without a request a browser's session is over."""
+    session_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 168
+    """The longest that a session lasts, however busy."""
+    token_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 366
+    """The longest that an API token lasts."""
+    password_min_length: Annotated[int, msgspec.Meta(ge=8, le=64)] = 12
+    allowed_addresses: str = ""
+    """Networks, separated by commas, that people and tokens may come from; empty = anywhere. Probes stay open."""
     alert_webhook: Secret = Secret("")
     """Where alerts go, as JSON by POST (docs/operations.md); empty = in the log only."""
     alert_webhook_secret: Secret = Secret("")
     """What signs them: `whsec_` and base64, or several separated by commas while one replaces another."""
-    database_pool: int = 20
-    max_body_bytes: int = 1_500_000
+    database_pool: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=2_147_483_648)] = 1_500_000
     """Of one request; commits and imports may be larger (controlplane/api/limits.py)."""
-    max_activation_hours: int = 168
+    max_activation_hours: Annotated[int, msgspec.Meta(ge=1, le=8_784)] = 168
     """The longest time for which safe mode can be switched on or extended."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    telemetry_days: int = 14
+    telemetry_days: Annotated[int, msgspec.Meta(ge=1, le=3_660)] = 14
     """How long rollups are kept; a rollout's stage cannot look back further."""
-    telemetry_instances: int = 5_000
+    telemetry_instances: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 5_000
     """Instances that one SDK key may have at once: 10 to 100,000."""
-    telemetry_series: int = 2_000
+    telemetry_series: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 2_000
     """Combinations of labels that one SDK key may report in a day: 10 to 100,000. Further ones count as `(other)`."""
-    telemetry_evaluations: int = 20_000
+    telemetry_evaluations: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 20_000
     """Combinations of flag, variant and reason, likewise: 10 to 1,000,000."""
-    telemetry_bytes_per_minute: int = 128 * 1024 * 1024
+    telemetry_bytes_per_minute: Annotated[int, msgspec.Meta(ge=1_048_576, le=17_179_869_184)] = 128 * 1024 * 1024
     """What one SDK key may report to one replica: 1 MiB to 16 GiB."""
-    metrics_series: int = 1_000
+    metrics_series: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 1_000
     """Of each kind and environment in /api/v1/metrics and OTLP: 10 to 100,000. Further ones count as `(other)`."""
     prices: str = ""
     """What models cost, as JSON (docs/signals.md); empty = no cost is shown."""
@@ -139,6 +159,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(server.strip() for server in self.nats_url.split(",") if server.strip())
 
     @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The one that seals, then those that still open."""
+        return secret_keys(self.secret_key, self.secret_key_previous)
+
+    @property
     def proxies(self) -> tuple[Network, ...]:
         return parse_networks(self.trusted_proxies)
 
@@ -147,34 +172,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.public_url or f"http://{self.host}:{self.port}"
 
 
-RANGES: Mapping[str, tuple[float, float]] = {
-    "nats_replicas": (1, 5),
-    "heartbeat_s": (0.1, 60),
-    "port": (0, 65_535),
-    "requests_per_principal_s": (0.1, 1e9),
-    "requests_per_address_s": (0.1, 1e9),
-    "http_connections": (1, 1_000_000),
-    "http_connections_per_address": (1, 1_000_000),
-    "http_header_timeout_s": (0.01, 3_600),
-    "http_body_timeout_s": (0.01, 3_600),
-    "http_read_timeout_s": (0.01, 3_600),
-    "http_min_rate": (1, 1_000_000_000),
-    "oidc_recheck_minutes": (1, 10_000),
-    "oidc_roles_hours": (1, 10_000),
-    "oidc_tokens_days": (1, 10_000),
-    "max_token_days": (1, 10_000),
-    "approval_settle_hours": (0, 10_000),
-    "database_pool": (2, 1_000),
-    "max_body_bytes": (8_192, 2**31),
-    "max_activation_hours": (1, 8_784),
-    "telemetry_days": (1, 3_660),
-    "telemetry_instances": (10, 100_000),
-    "telemetry_series": (10, 100_000),
-    "telemetry_evaluations": (10, 1_000_000),
-    "telemetry_bytes_per_minute": (2**20, 2**34),
-    "metrics_series": (10, 100_000),
-}
-"""What each number may be: every one has its row (tested)."""
+def secret_keys(present: Secret, previous: Secret) -> tuple[str, ...]:
+    """The one that seals, then those that still open: `previous` holds one per line."""
+    lines = (line.strip() for line in previous.reveal().splitlines())
+    return (present.reveal(), *(line for line in lines if line))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -186,22 +187,22 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
         raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
-    wrong = [
-        f"{PREFIX}{name.upper()}: {least:,} to {most:,}, please"
-        for name, (least, most) in RANGES.items()
-        if not least <= getattr(settings, name) <= most
-    ]
-    if wrong:
-        raise SettingsError("; ".join(wrong))
+    if any(len(secret) < MIN_SECRET_KEY for secret in settings.secret_keys):
+        raise SettingsError(f"BROWNOUT_SECRET_KEY_PREVIOUS: each needs at least {MIN_SECRET_KEY} characters")
+    for name, parse in (
+        ("trusted_proxies", parse_networks),
+        ("allowed_addresses", parse_networks),
+        ("require_second_factor", parse_requirement),
+    ):
+        try:
+            parse(getattr(settings, name))
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from None
     if settings.alert_webhook:
         try:
             parse_secrets(settings.alert_webhook_secret.reveal())
         except ValueError as error:
             raise SettingsError(f"BROWNOUT_ALERT_WEBHOOK_SECRET: {error}") from None
-    try:
-        parse_networks(settings.trusted_proxies)
-    except ValueError as error:
-        raise SettingsError(f"BROWNOUT_TRUSTED_PROXIES: {error}") from None
     return settings
 
 
@@ -209,7 +210,7 @@ def read_struct(struct: type[T], environ: Mapping[str, str]) -> T:
     """Any frozen msgspec struct of settings, so that a capability can keep its own."""
     values: dict[str, object] = {}
     wrong: list[str] = []
-    hints = get_type_hints(struct)
+    hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):  # type: ignore[arg-type]
         name = PREFIX + field.name.upper()
         try:

@@ -49,7 +49,7 @@ STYLES = [
 ]
 """One stylesheet per block, in cascade order: what is later may refine what is earlier."""
 
-SCRIPTS = ["frame", "palette", "dialogs", "clocks", "live", "forms", "editor"]
+SCRIPTS = ["frame", "palette", "dialogs", "clocks", "live", "forms", "editor", "passkeys"]
 CHART_SCRIPTS = ("chart",)
 
 

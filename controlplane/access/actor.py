@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from controlplane.errors import ForbiddenError
+from controlplane.errors import ForbiddenError, StepUpRequiredError
 
 
 class Role(StrEnum):
@@ -73,6 +73,11 @@ PERMISSIONS: Mapping[Role, frozenset[Action]] = {
     Role.ADMIN: frozenset(Action),
 }
 
+SENSITIVE = frozenset(
+    {Action.BREAK_GLASS, Action.MANAGE_KEYS, Action.MANAGE_ENVIRONMENT, Action.MANAGE_PEOPLE},
+)
+"""What needs a fresh proof of who asks, besides the permission (ADR 0067). Never safe mode: seconds count there."""
+
 ANY_ENVIRONMENT = "*"
 """A grant under this name holds in every environment; what belongs to no environment is authorised under it."""
 
@@ -95,6 +100,14 @@ class Actor(msgspec.Struct, frozen=True):
     """Id of the session, token or key that was shown."""
     machine: bool = False
     """A service token: `person` made it and answers for it, but is not it."""
+    stage: Literal["", "factor", "enrol"] = ""
+    """What a sign-in still lacks: the second factor, or to set one up. Until then it opens nothing else."""
+    stale: bool = False
+    """Who this is was proven too long ago for what is SENSITIVE; or never, by a token not made for that."""
+    proofs: tuple[str, ...] = ()
+    """How they can prove it now: see StepUpRequiredError."""
+    networks: tuple[str, ...] = ()
+    """Where this credential works; empty = wherever its holder does."""
 
     def roles(self, environment: str) -> frozenset[Role]:
         return self.grants.get(environment, frozenset()) | self.grants.get(ANY_ENVIRONMENT, frozenset())
@@ -121,10 +134,23 @@ def allows(grants: Grants, action: Action, environment: str) -> bool:
 
 
 def authorize(actor: Actor, action: Action, environment: str) -> None:
-    """Raises ForbiddenError unless one of the actor's roles in `environment` allows `action`."""
+    """Raises ForbiddenError unless one of the actor's roles in `environment` allows `action`.
+
+    Raises:
+        StepUpRequiredError: they may, but what is SENSITIVE needs a fresh proof first.
+    """
     if not allows(actor.grants, action, environment):
         where = "every environment" if environment == ANY_ENVIRONMENT else environment
         raise ForbiddenError(f"{actor.name} may not {action.words} in {where}")
+    if action in SENSITIVE:
+        require_fresh(actor)
+
+
+def require_fresh(actor: Actor) -> None:
+    """Raises StepUpRequiredError when who this is was proven too long ago."""
+    if actor.stale:
+        machine = "this token was not made for what is sensitive: make one with `brownout token create --sensitive`"
+        raise StepUpRequiredError("confirm that it is you" if actor.proofs else machine, actor.proofs)
 
 
 def readable(actor: Actor, environments: list[str]) -> list[str]:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from controlplane.access import tokens
-from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
+from controlplane.access.address_rules import checked_networks, checked_within
 from controlplane.access.audit import Audit, Event
 from controlplane.access.bounds import Bounds
 from controlplane.access.grants import EVERYTHING, parse, plain, require_covered, require_within
@@ -31,6 +32,12 @@ class NewToken(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"NewToken({self.id})"
+
+
+class _Terms(msgspec.Struct, frozen=True):
+    lasts: timedelta | None
+    sensitive: bool
+    networks: Iterable[str]
 
 
 class ApiTokens:
@@ -75,23 +82,36 @@ class ApiTokens:
         *,
         scope: Mapping[str, Iterable[str]] | None = None,
         lasts: timedelta | None = None,
+        sensitive: bool = False,
+        networks: Iterable[str] = (),
     ) -> NewToken:
-        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do.
+        """For one's own use, e.g. by the CLI. `scope` None: everything its owner may do; what is sensitive (ADR 0067)
+        only with `sensitive`. `networks`: where it works; empty = anywhere.
 
         Raises:
+            StepUpRequiredError: making one needs a fresh proof.
             ForbiddenError: the scope is wider than what its owner holds at this moment.
         """
         if not actor.person or actor.kind != "person":
             raise ForbiddenError("only a person who is signed in makes personal tokens")
+        require_fresh(actor)
         grants = EVERYTHING if scope is None else parse(scope)
         if scope is not None:
             require_within(actor.grants, grants)
-        return await self._make(actor, name, plain(grants), lasts, owner=actor.person)
+        return await self._make(actor, name, plain(grants), actor.person, _Terms(lasts, sensitive, networks))
 
     async def create_service(
-        self, actor: Actor, name: str, grants: Mapping[str, Iterable[str]], *, lasts: timedelta | None = None
+        self,
+        actor: Actor,
+        name: str,
+        grants: Mapping[str, Iterable[str]],
+        *,
+        lasts: timedelta | None = None,
+        sensitive: bool = False,
+        networks: Iterable[str] = (),
     ) -> NewToken:
-        """For a machine. Made by a machine, it ends with that machine's token.
+        """For a machine; `sensitive` and `networks` as for personal ones. Made by a machine, it ends with that machine's
+        token, and works where that does.
 
         Raises:
             ForbiddenError: the actor does not manage keys there, or does not hold what it gives.
@@ -102,10 +122,11 @@ class ApiTokens:
         for environment in wanted:
             authorize(actor, Action.MANAGE_KEYS, environment)
         require_covered(actor.grants, wanted)
-        return await self._make(actor, name, plain(wanted), lasts, owner=None)
+        return await self._make(actor, name, plain(wanted), None, _Terms(lasts, sensitive, networks))
 
     async def revoke(self, actor: Actor, token_id: str, reason: str = "") -> None:
         """Ends it, and what was made with it. Raises NotFoundError when there is none that the actor may end."""
+        require_fresh(actor)
         now = self._clock.now()
         async with self._database.transaction() as connection:
             row = await credentials.token(connection, token_id)
@@ -119,10 +140,10 @@ class ApiTokens:
         self._memory.forget()
 
     async def _make(
-        self, actor: Actor, name: str, grants: dict[str, list[str]], lasts: timedelta | None, owner: str | None
+        self, actor: Actor, name: str, grants: dict[str, list[str]], owner: str | None, terms: _Terms
     ) -> NewToken:
-        longest = self._bounds.token
-        lasts = min(USUAL_TOKEN, longest) if lasts is None else lasts
+        longest, networks = self._bounds.token, checked_networks(terms.networks)
+        lasts = min(USUAL_TOKEN, longest) if terms.lasts is None else terms.lasts
         if not timedelta(0) < lasts <= longest:
             raise invalid("lasts_s", f"a token lasts at most {longest.days} days")
         secret, now, clean = tokens.mint("bo_api_"), self._clock.now(), checked_label(name)
@@ -131,13 +152,17 @@ class ApiTokens:
             parent = await credentials.token(connection, actor.credential) if actor.machine else None
             if parent is not None and parent.expires_at is not None:
                 ends = min(ends, parent.expires_at)
+            if parent is not None and parent.networks:
+                networks = checked_within(networks or parent.networks, parent.networks)
             row = TokenRow(
                 id=self._new_id(), hint=secret.hint, name=clean, owner=owner, made_by=actor.name,
                 person=actor.person or None, parent=parent.id if parent else None, handed_by=None, grants=grants,
                 created_at=now, expires_at=ends, used_at=None, revoked_at=None,
+                sensitive=terms.sensitive, proven_at=None, networks=networks,
             )  # fmt: skip
             await credentials.insert_token(connection, row, secret.digest)
-            await self._audit.record(connection, Event.TOKEN_CREATED, actor, target=clean, detail={"token": row.id})
+            detail: dict[str, str | int] = {"token": row.id, "sensitive": int(terms.sensitive)}
+            await self._audit.record(connection, Event.TOKEN_CREATED, actor, target=clean, detail=detail)
         return NewToken(row.id, clean, secret.text, ends)
 
 

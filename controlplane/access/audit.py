@@ -33,6 +33,11 @@ class Event(StrEnum):
     SIGN_OUT = "sign_out"
     SESSION_ENDED = "session_ended"
     PASSWORD_SET = "password_set"  # noqa: S105 - the name of an event
+    PROVEN = "proven"
+    SECOND_FACTOR_ADDED = "second_factor_added"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    SECOND_FACTOR_RESET = "second_factor_reset"
+    RECOVERY_CODES_MADE = "recovery_codes_made"
     PERSON_INVITED = "person_invited"
     PERSON_DISABLED = "person_disabled"
     PERSON_ENABLED = "person_enabled"
@@ -58,6 +63,7 @@ class Event(StrEnum):
     BREAK_GLASS = "break_glass"
     BREAK_GLASS_ENDED = "break_glass_ended"
     BREAK_GLASS_REVIEWED = "break_glass_reviewed"
+    ADDRESSES_CHANGED = "addresses_changed"
     DENIED = "denied"
     EXPORTED = "exported"
 
@@ -72,6 +78,8 @@ WITHDRAWALS = (
     Event.TOKEN_HANDED_OVER,
     Event.SSO_CONFIRMED,
     Event.SSO_REFUSED,
+    Event.SECOND_FACTOR_RESET,
+    Event.ADDRESSES_CHANGED,
 )
 """After any of these somebody may do less than before."""
 

@@ -23,6 +23,15 @@ class Counting:
         self._bounds = bounds
         self._settles = settles
 
+    async def needed(
+        self, connection: ReadConnection, environment: str, proposals: Sequence[ProposalRow]
+    ) -> dict[int, int]:
+        """Proposal → how many approvals it needs: one more where a token has a hand in it that no person answers for,
+        because one of the approvers may hold it."""
+        wanted = await queries.requires(connection, environment)
+        anybodys = await queries.by_anybody(connection, environment) if wanted else frozenset()
+        return {row.id: wanted + (row.id in anybodys) for row in proposals}
+
     async def objections(
         self, connection: ReadConnection, proposals: Sequence[ProposalRow], given: Sequence[ApprovalRow]
     ) -> dict[tuple[int, str], str]:

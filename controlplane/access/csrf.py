@@ -5,6 +5,7 @@ page of ours can read. Cookie sessions need both; bearer tokens neither, since n
 """
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -16,13 +17,14 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Csrf:
-    def __init__(self, secret_key: str, public_url: str) -> None:
-        self._key = sha256(b"brownout/csrf/1\0" + secret_key.encode()).digest()
+    def __init__(self, secret_keys: Sequence[str], public_url: str) -> None:
+        """`secret_keys`: the one that makes tokens, then those whose tokens still count: pages may be open."""
+        self._keys = tuple(sha256(b"brownout/csrf/1\0" + secret.encode()).digest() for secret in secret_keys)
         self._origin = origin_of(public_url)
 
     def token(self, session: str) -> str:
         """What pages of this session carry in a form field or in htmx's headers. `session`: its id."""
-        return hmac.new(self._key, session.encode(), sha256).hexdigest()
+        return _token(self._keys[0], session)
 
     def check_origin(self, site: str, origin: str, host: str) -> None:
         """Raises ForbiddenError when the browser says that another site sent this.
@@ -35,8 +37,12 @@ class Csrf:
 
     def check_token(self, session: str, token: str) -> None:
         """Raises ForbiddenError unless the token is this session's."""
-        if not hmac.compare_digest(self.token(session).encode(), token.encode()):
+        if not any(hmac.compare_digest(_token(key, session).encode(), token.encode()) for key in self._keys):
             raise ForbiddenError("this page is out of date; reload it and try again")
+
+
+def _token(key: bytes, session: str) -> str:
+    return hmac.new(key, session.encode(), sha256).hexdigest()
 
 
 def origin_of(url: str) -> str:

@@ -1,6 +1,7 @@
 """What the access routes take and give. Secrets appear once, in the answer that made them."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -8,6 +9,7 @@ from brownout.wire import Operation
 from controlplane.access.audit import AuditLine
 from controlplane.access.people import Person
 from controlplane.access.proposals import Approval, Proposal, ProposalView
+from controlplane.access.queries.addresses import AddressRow
 from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.queries.credentials import KeyRow, TokenRow
 from controlplane.access.sessions import SessionInfo
@@ -59,6 +61,61 @@ class WhoAmI(msgspec.Struct, frozen=True):
     person: str
     grants: GrantsJson
     csrf: str
+    stage: str = ""
+    """`factor`: show the second factor (POST /session/second-factor); `enrol`: set one up first."""
+    proofs: tuple[str, ...] = ()
+    """How you can prove who you are: `password`, `code`, `passkey`, `recovery`, `sso`."""
+
+
+class ProofInput(Input, frozen=True):
+    """One of them. `code`: of an authenticator app, or a recovery code; `passkey`: what the browser answered."""
+
+    password: str = ""
+    code: str = ""
+    passkey: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return "ProofInput(…)"
+
+
+class PasskeyInput(Input, frozen=True):
+    """What `navigator.credentials.get` gave, as its `toJSON()` says."""
+
+    passkey: dict[str, Any]
+
+
+class NewPasskeyInput(Input, frozen=True):
+    """What `navigator.credentials.create` gave, as its `toJSON()` says; `name` tells it from others."""
+
+    passkey: dict[str, Any]
+    name: str
+
+
+class PasskeyOptions(msgspec.Struct, frozen=True):
+    """`options`: for `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`."""
+
+    options: dict[str, Any]
+
+
+class CodeInput(Input, frozen=True):
+    code: str
+
+
+class NameInput(Input, frozen=True):
+    name: str
+
+
+class AddressRuleInput(Input, frozen=True):
+    """`environment` and `role` may be `*`. `force`: even if your own address is not in the list."""
+
+    networks: tuple[str, ...]
+    environment: str = "*"
+    role: str = "*"
+    force: bool = False
+
+
+class AddressRuleList(msgspec.Struct, frozen=True):
+    items: list[AddressRow]
 
 
 class InviteInput(Input, frozen=True):
@@ -101,6 +158,10 @@ class TokenInput(Input, frozen=True):
     name: str
     scope: GrantsJson | None = None
     lasts_s: int | None = None
+    sensitive: bool = False
+    """May do what needs a fresh proof otherwise: keys, people, tokens, environments, broken glass."""
+    networks: tuple[str, ...] = ()
+    """Where it works, e.g. `10.0.0.0/8`; empty = anywhere."""
 
 
 class ServiceTokenInput(Input, frozen=True):
@@ -109,6 +170,8 @@ class ServiceTokenInput(Input, frozen=True):
     name: str
     grants: GrantsJson
     lasts_s: int | None = None
+    sensitive: bool = False
+    networks: tuple[str, ...] = ()
 
 
 class TokenOutput(msgspec.Struct, frozen=True):

@@ -54,6 +54,8 @@ class Hands:
         for change in mine:
             if change.kind != "role" and (why := self._against(change, principal, hands)):
                 return why
+        if any(map(_anybodys, self.behind(principal).union(*map(self.behind, filter(_is_person, hands))))):
+            return "a token that nobody answers for lately made the way in for somebody in it"
         if any(self.behind(principal) & self.behind(hand) for hand in hands):
             return "the same hand lately made the way in for them and for somebody else in it"
         doubts = [self._about_role(mine, principal, hands, *role) for role in roles]
@@ -77,6 +79,15 @@ class Hands:
 
 def _is_hand(principal: str) -> bool:
     return not principal.startswith(_NOBODYS)
+
+
+def _is_person(principal: str) -> bool:
+    return principal.startswith("person:")
+
+
+def _anybodys(principal: str) -> bool:
+    """A token without a person behind it: whoever holds it may be anybody."""
+    return _is_hand(principal) and not _is_person(principal)
 
 
 def _has(change: AccountChange, hands: frozenset[str]) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -42,6 +42,10 @@ class OidcSettings(msgspec.Struct, frozen=True):
     client_secret: str
     roles: dict[str, dict[str, list[str]]]
     groups_claim: str = "groups"
+    acr: tuple[str, ...] = ()
+    """Authentication contexts that are asked for; the answer must name one of them."""
+    amr: tuple[str, ...] = ()
+    """Methods of which the provider must have used one."""
 
     def __repr__(self) -> str:
         return f"OidcSettings({self.issuer})"
@@ -84,6 +88,7 @@ class _State(msgspec.Struct, frozen=True):
     verifier: str
     then: str
     until: float
+    fresh: bool = False
 
 
 class _Provider(msgspec.Struct, frozen=True):
@@ -115,16 +120,20 @@ class _Refusal(msgspec.Struct, frozen=True):
 class Oidc:
     """One provider. What it publishes is fetched on first use, its keys again when it signs with a new one."""
 
-    def __init__(self, settings: OidcSettings, secret_key: str, clock: Clock) -> None:
+    def __init__(self, settings: OidcSettings, secret_keys: Sequence[str], clock: Clock) -> None:
         self.settings = settings
-        self._box = SecretBox(secret_key, "oidc-state")
+        self._box = SecretBox(secret_keys, "oidc-state")
         self._clock = clock
         self._provider: _Provider | None = None
         self._keys: KeySet | None = None
         self._fetching = asyncio.Lock()
 
-    async def begin(self, redirect_uri: str, then: str, *, silent: bool = False) -> Began:
-        """`silent`: only if nobody has to be asked anything. Raises UnavailableError when the provider does not answer."""
+    async def begin(self, redirect_uri: str, then: str, *, fresh: bool = False, silent: bool = False) -> Began:
+        """`fresh`: the provider shall ask who they are even if it knows; `silent`: only if it has nothing to ask.
+
+        Raises:
+            UnavailableError: it does not answer.
+        """
         provider = await self._discovered()
         state = _State(
             state=secrets.token_urlsafe(32),
@@ -132,6 +141,7 @@ class Oidc:
             verifier=secrets.token_urlsafe(48),
             then=safe_path(then),
             until=(self._clock.now() + STATE_LASTS).timestamp(),
+            fresh=fresh,
         )
         query = {
             "response_type": "code",
@@ -142,14 +152,18 @@ class Oidc:
             "nonce": state.nonce,
             "code_challenge": _challenge(state.verifier),
             "code_challenge_method": "S256",
+            **({"acr_values": " ".join(self.settings.acr)} if self.settings.acr else {}),
+            **({"prompt": "login", "max_age": "0"} if fresh else {}),
         }
         if silent:
             query["prompt"] = "none"
         url = httpx.URL(provider.authorization_endpoint).copy_merge_params(query)
         return Began(str(url), self._box.seal(msgspec.json.encode(state), "state").hex())
 
-    async def finish(self, redirect_uri: str, sealed: str, answer: Mapping[str, str]) -> tuple[Identity, str]:
-        """(who it is, the path they wanted). `answer`: the callback's query.
+    async def finish(
+        self, redirect_uri: str, sealed: str, answer: Mapping[str, str]
+    ) -> tuple[Identity, str, bool, bool]:
+        """(who it is, the path they wanted, whether a fresh proof was asked for, and given). `answer`: the callback's query.
 
         Raises:
             UnauthenticatedError: not what was begun in this browser, refused, or signed by somebody else.
@@ -167,11 +181,13 @@ class Oidc:
             async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
                 tokens = await self._exchange(client, provider, redirect_uri, answer["code"], state.verifier)
                 claims = await self._claims(provider, tokens.id_token, state.nonce)
+                self._check_strength(claims)
                 if self.settings.groups_claim not in claims and provider.userinfo_endpoint:
                     claims = await _with_userinfo(client, provider.userinfo_endpoint, tokens.access_token, claims)
         except httpx.HTTPError as error:
             raise UnavailableError("the identity provider does not answer") from error
-        return self._identity(provider, claims, Again(tokens.refresh_token, tokens.access_token)), state.then
+        who = self._identity(provider, claims, Again(tokens.refresh_token, tokens.access_token))
+        return who, state.then, state.fresh, state.fresh and _asked_since(state, claims)
 
     async def confirm(self, again: Again, subject: str) -> Identity:
         """Who it is now, and with which groups; nobody is at the browser.
@@ -213,6 +229,14 @@ class Oidc:
             return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.MsgspecError:
             raise UnavailableError("the identity provider's answer makes no sense") from None
+
+    def _check_strength(self, claims: Mapping[str, Any]) -> None:
+        """Of the ID token, which is signed: how the provider has found out (OpenID Connect Core §2: acr, amr)."""
+        used = claims.get("amr", ())
+        weak_acr = self.settings.acr and claims.get("acr") not in self.settings.acr
+        weak_amr = self.settings.amr and not (isinstance(used, list) and set(map(str, used)) & set(self.settings.amr))
+        if weak_acr or weak_amr:
+            raise UnauthenticatedError("your identity provider did not ask for a second factor")
 
     async def _exchange(
         self, client: httpx.AsyncClient, provider: _Provider, redirect_uri: str, code: str, verifier: str
@@ -301,6 +325,12 @@ async def _fetch(url: str, into: type[T]) -> T:
             return msgspec.json.decode(response.content, type=into)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         raise UnavailableError("the identity provider does not answer") from error
+
+
+def _asked_since(state: _State, claims: Mapping[str, Any]) -> bool:
+    """Whether the provider has asked them since we sent them there: it tells with `max_age` (Core §3.1.2.1)."""
+    at = claims.get("auth_time")
+    return isinstance(at, int) and at >= state.until - STATE_LASTS.total_seconds() - _LEEWAY_S
 
 
 def _challenge(verifier: str) -> str:

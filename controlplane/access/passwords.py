@@ -1,4 +1,4 @@
-"""Local passwords: argon2id (RFC 9106, second recommended option), judged by length as NIST SP 800-63B asks."""
+"""Local passwords as they are kept: argon2id (RFC 9106, second recommended option)."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,56 +8,9 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from controlplane.errors import Fault, InvalidInputError
+from controlplane.access.password_rules import MAX_LENGTH
 
 _T = TypeVar("_T")
-
-MIN_LENGTH = 12
-MAX_LENGTH = 512
-"""Long enough for any passphrase, short enough that hashing one is no attack."""
-
-_MIN_DISTINCT = 5
-_COMMON = frozenset(
-    [
-        "123456789012",
-        "1234567890123",
-        "12345678901234",
-        "123456789012345",
-        "1234567890123456",
-        "password1234",
-        "password12345",
-        "passwordpassword",
-        "qwertyuiop12",
-        "qwertyuiop123",
-        "1q2w3e4r5t6y",
-        "1qaz2wsx3edc",
-        "q1w2e3r4t5y6",
-        "letmeinletmein",
-        "administrator",
-        "welcome12345",
-        "iloveyou1234",
-        "changeme1234",
-        "adminadminadmin",
-        "unknownunknown",
-    ]
-)
-"""The common passwords that are long enough to pass; the rest of such lists fails on length alone."""
-
-
-def check_password(password: str, *, about: tuple[str, ...] = ()) -> None:
-    """Raises InvalidInputError when `password` is too weak to accept. `about`: words not to be built around."""
-    lowered = password.lower()
-    if len(password) < MIN_LENGTH:
-        fault = Fault("too_short", f"use at least {MIN_LENGTH} characters; a few words make a good one", "/password")
-    elif len(password) > MAX_LENGTH:
-        fault = Fault("too_long", f"use at most {MAX_LENGTH} characters", "/password")
-    elif lowered in _COMMON or len(set(lowered)) < _MIN_DISTINCT:
-        fault = Fault("too_common", "that password is one of the first anybody would try", "/password")
-    elif any(word and lowered.replace(word.lower(), "", 1).strip("0123456789!.-_") == "" for word in about):
-        fault = Fault("too_obvious", "do not build the password from your name or address", "/password")
-    else:
-        return
-    raise InvalidInputError(fault.message, (fault,))
 
 
 class Passwords:

@@ -108,9 +108,9 @@ class Proposals:
         async with self._database.snapshot() as connection:
             rows = await queries.proposals(connection, environment, state)
             given = await queries.approvals(connection, environment)
-            needed = await queries.requires(connection, environment)
+            needed = await self._counting.needed(connection, environment, rows)
             against = await self._counting.objections(connection, rows, given)
-        return [_proposal(row, given, needed, against) for row in rows]
+        return [_proposal(row, given, needed[row.id], against) for row in rows]
 
     async def get(self, actor: Actor, environment: str, proposal_id: int) -> ProposalView:
         """Raises NotFoundError."""
@@ -248,8 +248,8 @@ class Proposals:
         if row is None:
             raise NotFoundError(f"{environment} has no proposal {proposal_id}")
         given = await queries.approvals(connection, environment, proposal_id)
-        needed = await queries.requires(connection, environment)
-        return _proposal(row, given, needed, await self._counting.objections(connection, (row,), given))
+        needed = await self._counting.needed(connection, environment, (row,))
+        return _proposal(row, given, needed[row.id], await self._counting.objections(connection, (row,), given))
 
     async def _checked(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> int:
         """The head's revision. Raises what committing `ops` now would raise, except for approvals."""

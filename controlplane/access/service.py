@@ -6,24 +6,30 @@ from datetime import timedelta
 
 import msgspec
 
+from controlplane.access.address_rules import AddressRules
+from controlplane.access.addresses import parse_networks
 from controlplane.access.alerts import Notify
 from controlplane.access.api_tokens import ApiTokens
 from controlplane.access.audit import Audit
-from controlplane.access.authenticate import Authenticator
+from controlplane.access.authenticate import Authenticator, StrengthRules
 from controlplane.access.bounds import Bounds
 from controlplane.access.breakglass import BreakGlass
 from controlplane.access.counting import Counting
 from controlplane.access.csrf import Csrf
 from controlplane.access.endless import EndlessTokens
+from controlplane.access.factors import Factors, app_box
 from controlplane.access.grants import parse
 from controlplane.access.keys import SdkKeys
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Oidc, OidcSettings
+from controlplane.access.passkeys import Passkeys
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import People
+from controlplane.access.proofs import Prover
 from controlplane.access.queries.responders import responders
 from controlplane.access.rule import CommitRule
-from controlplane.access.sessions import Sessions
+from controlplane.access.second_factor_rule import parse_requirement
+from controlplane.access.sessions import Lifetimes, Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
 from controlplane.access.sso import SingleSignOn
@@ -54,11 +60,14 @@ class Access:
     signing: SigningRotation
     break_glass: BreakGlass
     database: Database
-
     counting: Counting
     bounds: Bounds
-    memory: ActorMemory
     endless: EndlessTokens
+    factors: Factors
+    passkeys: Passkeys
+    prover: Prover
+    addresses: AddressRules
+    memory: ActorMemory
 
     async def probe(self) -> dict[str, str]:
         """Whether anybody answers NATS's auth callout; says nothing where none has ever run."""
@@ -80,13 +89,29 @@ def open_access(
     monotonic: Monotonic = monotonic,
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(monotonic)
-    sessions = Sessions(database, clock, audit, memory, new_id)
     bounds = Bounds(
-        token=timedelta(days=settings.max_token_days),
+        token=timedelta(days=settings.token_days),
         sso_session=timedelta(hours=settings.oidc_roles_hours),
         sso_tokens=timedelta(days=settings.oidc_tokens_days),
     )
+    alerts = ApproverAlerts(notify)
     counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
+    idle, longest = timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours)
+    sessions = Sessions(database, clock, audit, memory, new_id, lifetimes=Lifetimes(idle, longest))
+    passwords, throttle = passwords or Passwords(), LoginThrottle(monotonic)
+    passkeys = Passkeys(database, clock, settings.secret_keys, settings.url)
+    box = app_box(settings.secret_keys)
+    addresses = AddressRules(database, clock, audit, memory, parse_networks(settings.allowed_addresses), monotonic)
+    requirement = parse_requirement(settings.require_second_factor)
+    prover = Prover(
+        database=database, clock=clock, audit=audit, memory=memory, passwords=passwords, throttle=throttle,
+        passkeys=passkeys, box=box, notify=notify,
+    )  # fmt: skip
+    rules = StrengthRules(
+        requirement,
+        timedelta(days=settings.second_factor_grace_days),
+        timedelta(minutes=settings.step_up_minutes),
+    )
     return Access(
         audit=audit,
         withdrawals=Withdrawals(audit),
@@ -95,7 +120,7 @@ def open_access(
             clock=clock,
             audit=audit,
             memory=memory,
-            alerts=ApproverAlerts(notify),
+            alerts=alerts,
             bounds=bounds,
             new_id=new_id,
         ),
@@ -106,25 +131,50 @@ def open_access(
             audit=audit,
             sessions=sessions,
             memory=memory,
-            passwords=passwords or Passwords(),
-            throttle=LoginThrottle(monotonic),
+            passwords=passwords,
+            throttle=throttle,
+            prover=prover,
+            passkeys=passkeys,
+            requirement=requirement,
+            min_length=settings.password_min_length,
             new_id=new_id,
         ),
-        authenticator=Authenticator(database, clock, sessions, memory, bounds),
+        authenticator=Authenticator(
+            database=database,
+            clock=clock,
+            sessions=sessions,
+            memory=memory,
+            addresses=addresses,
+            rules=rules,
+            bounds=bounds,
+        ),
         keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
         tokens=ApiTokens(database=database, clock=clock, audit=audit, memory=memory, bounds=bounds, new_id=new_id),
-        csrf=Csrf(settings.secret_key.reveal(), settings.url),
+        csrf=Csrf(settings.secret_keys, settings.url),
         rule=CommitRule(database, clock, audit),
         signing=SigningRotation(database, clock, audit, signing_keys),
         database=database,
         break_glass=BreakGlass(database, clock, audit, counting, notify),
         counting=counting,
         bounds=bounds,
-        memory=memory,
         endless=EndlessTokens(database, notify),
         rates=RequestRates(
             monotonic, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
+        factors=Factors(
+            database=database,
+            clock=clock,
+            audit=audit,
+            memory=memory,
+            passkeys=passkeys,
+            box=box,
+            alerts=alerts,
+            new_id=new_id,
+        ),
+        passkeys=passkeys,
+        prover=prover,
+        addresses=addresses,
+        memory=memory,
     )
 
 
@@ -148,15 +198,17 @@ def open_sso(settings: Settings, database: Database, clock: Clock, access: Acces
         settings.oidc_client_secret.reveal(),
         roles,
         settings.oidc_groups_claim,
+        tuple(settings.oidc_acr_values.split()),
+        tuple(settings.oidc_amr_values.split()),
     )
     return SingleSignOn(
         database=database,
         clock=clock,
         audit=access.audit,
-        sign_in=access.sign_in,
         memory=access.memory,
-        oidc=Oidc(oidc, settings.secret_key.reveal(), clock),
-        box=SecretBox(settings.secret_key.reveal(), "oidc-tokens"),
+        sign_in=access.sign_in,
+        oidc=Oidc(oidc, settings.secret_keys, clock),
+        box=SecretBox(settings.secret_keys, "oidc-tokens"),
         every=timedelta(minutes=settings.oidc_recheck_minutes),
         new_id=new_id,
     )

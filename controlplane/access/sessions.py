@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -15,8 +16,9 @@ from controlplane.clock import Clock
 from controlplane.database import Database, WriteConnection
 from controlplane.errors import NotFoundError
 
-IDLE = timedelta(hours=24)
-LONGEST = timedelta(days=7)
+FACTOR_LASTS = timedelta(minutes=10)
+"""How long a password waits for its second factor."""
+
 TOUCH_EVERY = timedelta(minutes=1)
 _AGENT_CHARS = 200
 
@@ -29,8 +31,15 @@ class Origin(msgspec.Struct, frozen=True):
     device: str = ""
 
 
+class Lifetimes(msgspec.Struct, frozen=True):
+    """How long a session lasts without a request, and at most."""
+
+    idle: timedelta = timedelta(hours=24)
+    longest: timedelta = timedelta(days=7)
+
+
 class SignedIn(msgspec.Struct, frozen=True):
-    """`secret` and `device` go into cookies; nobody sees them again."""
+    """`secret` and `device` go into cookies; nobody sees them again. `stage` `factor`: the second one is awaited."""
 
     person: str
     email: str
@@ -38,6 +47,8 @@ class SignedIn(msgspec.Struct, frozen=True):
     secret: str
     device: str
     expires_at: datetime
+    lasts_s: int
+    stage: Literal["full", "factor"] = "full"
 
     def __repr__(self) -> str:
         return f"SignedIn({self.email})"
@@ -57,26 +68,50 @@ class SessionInfo(msgspec.Struct, frozen=True):
 
 class Sessions:
     def __init__(
-        self, database: Database, clock: Clock, audit: Audit, memory: ActorMemory, new_id: Callable[[], str]
+        self,
+        database: Database,
+        clock: Clock,
+        audit: Audit,
+        memory: ActorMemory,
+        new_id: Callable[[], str],
+        *,
+        lifetimes: Lifetimes,
     ) -> None:
+        self._lifetimes = lifetimes
         self._database = database
         self._clock = clock
         self._audit = audit
         self._memory = memory
         self._new_id = new_id
 
-    async def open(self, connection: WriteConnection, person: str, email: str, method: str, origin: Origin) -> SignedIn:
+    async def open(
+        self,
+        connection: WriteConnection,
+        person: str,
+        email: str,
+        method: str,
+        origin: Origin,
+        *,
+        stage: Literal["full", "factor"] = "full",
+    ) -> SignedIn:
         """A new session and, on an unknown device, a new device; always a new secret."""
         now, secret, device = self._clock.now(), tokens.mint("bo_ses_"), origin.device
+        idle, longest = self._lifetimes.idle, self._lifetimes.longest
+        if stage == "factor":
+            idle = longest = FACTOR_LASTS
         row = SessionRow(
-            self._new_id(), person, method, origin.address, origin.agent[:_AGENT_CHARS], now, now, now + IDLE
-        )
+            self._new_id(), person, method, origin.address, origin.agent[:_AGENT_CHARS], now, now,
+            now + min(idle, longest), now, stage,
+        )  # fmt: skip
         await credentials.insert_session(connection, row, secret.digest)
+        lasts_s = int(longest.total_seconds())
+        if stage == "factor":
+            return SignedIn(person, email, row.id, secret.text, device, now + longest, lasts_s, stage)
         known = device and await credentials.device_belongs(connection, tokens.digest(device), person)
         if not known:
             device = tokens.mint("bo_ses_").text
             await credentials.insert_device(connection, tokens.digest(device), person, now)
-        return SignedIn(person, email, row.id, secret.text, device, now + LONGEST)
+        return SignedIn(person, email, row.id, secret.text, device, now + longest, lasts_s)
 
     async def find(self, secret: str) -> SessionRow | None:
         """The live session that this cookie opens; using it keeps it alive."""
@@ -87,8 +122,8 @@ class Sessions:
             row = await credentials.find_session(connection, tokens.digest(secret))
         if row is None or row.expires_at <= now:
             return None
-        if now - row.seen_at >= TOUCH_EVERY:
-            expires_at = min(now + IDLE, row.created_at + LONGEST)
+        if now - row.seen_at >= TOUCH_EVERY and row.stage == "full":
+            expires_at = min(now + self._lifetimes.idle, row.created_at + self._lifetimes.longest)
             async with self._database.writing() as connection:
                 await credentials.touch_session(connection, row.id, now, expires_at)
         return row
@@ -99,7 +134,13 @@ class Sessions:
             authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)
         async with self._database.reading() as connection:
             rows = await credentials.sessions(connection, None if everybody else actor.human, self._clock.now())
-        return [SessionInfo(**msgspec.structs.asdict(row), current=row.id == actor.credential) for row in rows]
+        return [
+            SessionInfo(
+                row.id, row.person, row.method, row.address, row.agent, row.created_at, row.seen_at, row.expires_at,
+                row.id == actor.credential,
+            )
+            for row in rows
+        ]  # fmt: skip
 
     async def end(self, actor: Actor, session: str) -> None:
         """One's own; an administrator ends anybody's.

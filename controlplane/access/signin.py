@@ -1,4 +1,4 @@
-"""Getting in: by password, by a one-time link. What an attacker learns is the same whatever was wrong."""
+"""Getting in: by password, passkey, or a one-time link. What an attacker learns is the same whatever was wrong."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,15 @@ from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
 from controlplane.access.addresses import network
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
-from controlplane.access.passwords import Passwords, check_password
-from controlplane.access.people import checked_name, normalized
-from controlplane.access.queries import credentials, hands, people
+from controlplane.access.passkeys import Json, Passkeys
+from controlplane.access.password_rules import check_password
+from controlplane.access.passwords import Passwords
+from controlplane.access.people import checked_name, grants_of, normalized
+from controlplane.access.proofs import Proof, Prover
+from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.people import LinkRow, PersonRow
 from controlplane.access.repeats import Bound
+from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Origin, Sessions, SignedIn
 from controlplane.access.throttle import LoginThrottle
 from controlplane.clock import Clock
@@ -38,6 +42,10 @@ class SignIn:
         memory: ActorMemory,
         passwords: Passwords,
         throttle: LoginThrottle,
+        prover: Prover,
+        passkeys: Passkeys,
+        requirement: Requirement,
+        min_length: int,
         new_id: Callable[[], str],
     ) -> None:
         self._database = database
@@ -47,6 +55,10 @@ class SignIn:
         self._memory = memory
         self._passwords = passwords
         self._throttle = throttle
+        self._prover = prover
+        self._passkeys = passkeys
+        self._requirement = requirement
+        self._min_length = min_length
         self._new_id = new_id
 
     async def with_password(self, email: str, password: str, origin: Origin) -> SignedIn:
@@ -72,6 +84,46 @@ class SignIn:
                 await people.set_password(connection, person.id, await self._passwords.hash(password))
             return await self.open(connection, person, "password", origin)
 
+    async def with_second_factor(self, actor: Actor, proof: Proof, origin: Origin) -> SignedIn:
+        """The session of somebody whose password was right, once the second factor is, too.
+
+        Raises:
+            UnauthenticatedError: no password waits for a second factor here.
+            InvalidInputError: the proof does not hold.
+            RateLimitedError: too many wrong ones.
+        """
+        if actor.stage != "factor":
+            raise UnauthenticatedError("sign in with your password first")
+        kind = await self._prover.check(actor, proof, "prove")
+        async with self._database.transaction() as connection:
+            person = await people.by_id(connection, actor.person)
+            waiting = await credentials.session(connection, actor.credential, self._clock.now())
+            over = waiting is None or not await credentials.end_session(connection, waiting.id, self._clock.now())
+            if person is None or waiting is None or over or person.disabled_at is not None:
+                raise UnauthenticatedError("that took too long; sign in again")
+            entered = await self._enter(connection, person, waiting.method, origin, f"{waiting.method}, {kind}")
+        self._memory.forget()
+        return entered
+
+    async def with_passkey(self, ceremony: str, response: Json, origin: Origin) -> SignedIn:
+        """Signs in whoever's passkey it is: it has verified them, so nothing else is asked.
+
+        Raises:
+            UnauthenticatedError: not a passkey of anybody who may sign in.
+        """
+        row, counts = await self._passkeys.verified(ceremony, "sign_in", "", response)
+        async with self._database.reading() as connection:
+            person = await people.by_id(connection, row.person)
+        if person is None or person.disabled_at is not None:
+            await self._refused(person, origin)
+            raise UnauthenticatedError("that passkey was not accepted; try again")
+        if not counts:
+            actor = Actor("person", person.email, {}, origin.address, person.id, stage="factor")
+            await self._prover.copied(actor, row.name)
+            raise UnauthenticatedError("that passkey's counter went back: it may have been copied; use another factor")
+        async with self._database.transaction() as connection:
+            return await self._enter(connection, person, "passkey", origin, "passkey")
+
     async def peek(self, link: str) -> str | None:
         """What a one-time link is for (`setup`, `invite`, `reset`), or None when it no longer works."""
         row = await self._link(link)
@@ -94,7 +146,7 @@ class SignIn:
             person = await people.by_id(connection, row.person)
         if person is None or person.disabled_at is not None:
             raise NotFoundError("this link does not work any more; ask for another one")
-        check_password(password, about=(person.email, person.name))
+        self._check(password, person.email, name or person.name)
         hashed = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
             await self._use(connection, link)
@@ -103,10 +155,13 @@ class SignIn:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
             now, actor = self._clock.now(), Actor("person", person.email, {}, origin.address, person.id)
-            await hands.link_used(connection, person.id)
+            if not (await factors.held(connection, person.id)).factor:  # one that stays may be another hand's
+                await hands.link_used(connection, person.id)
             await hands.record(connection, person.id, "password", actor, at=now)
             await credentials.end_sessions_of(connection, person.id, now)
             await credentials.forget_devices(connection, person.id)
+            if person.password is None and person.subject is None:
+                await self._ask_at_once(connection, person.id)
             if row.purpose == "reset":  # somebody else may have known the password
                 ended = await credentials.revoke_made_by(connection, person.id, now)
                 await self._tokens_ended(connection, actor, ended, "password reset by a link")
@@ -130,7 +185,7 @@ class SignIn:
         if not await self._passwords.matches(person.password, old):
             self._throttle.failed(person.email, actor.address, actor.credential)
             raise InvalidInputError("the present password is wrong")
-        check_password(new, about=(person.email, person.name))
+        self._check(new, person.email, person.name, "/new")
         hashed = await self._passwords.hash(new)
         async with self._database.transaction() as connection:
             await people.set_password(connection, person.id, hashed)
@@ -143,11 +198,27 @@ class SignIn:
             await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
         self._memory.forget()
 
+    async def has_password(self, actor: Actor) -> bool:
+        """Whether the actor can sign in with one."""
+        async with self._database.reading() as connection:
+            return (await factors.held(connection, actor.person)).password
+
     async def open(self, connection: WriteConnection, person: PersonRow, method: str, origin: Origin) -> SignedIn:
-        """The session of somebody who has proven who they are, and its line in the audit log."""
+        """The session of somebody who has proven who they are; or, when they have one, what waits for a second factor.
+
+        Who comes by single sign-on has shown to their provider what it asks for.
+        """
+        if method in {"password", "link"} and (await factors.held(connection, person.id)).factor:
+            return await self._sessions.open(connection, person.id, person.email, method, origin, stage="factor")
+        return await self._enter(connection, person, method, origin, method)
+
+    async def _enter(
+        self, connection: WriteConnection, person: PersonRow, method: str, origin: Origin, how: str
+    ) -> SignedIn:
+        """A whole session, and its line in the audit log."""
         signed_in = await self._sessions.open(connection, person.id, person.email, method, origin)
         actor = Actor("person", person.email, {}, origin.address, person.id, signed_in.session)
-        await self._audit.record(connection, Event.SIGN_IN, actor, target=person.email, reason=method)
+        await self._audit.record(connection, Event.SIGN_IN, actor, target=person.email, reason=how)
         return signed_in
 
     async def _tokens_ended(
@@ -158,8 +229,16 @@ class SignIn:
                 connection, Event.TOKEN_REVOKED, actor, target=each.name, reason=why, detail={"token": each.id}
             )
 
+    async def _ask_at_once(self, connection: WriteConnection, person: str) -> None:
+        """Grace is for those who were here before the rule."""
+        if requires(self._requirement, grants_of(await people.grants(connection, person))):
+            await people.set_second_factor_due(connection, person, self._clock.now())
+
+    def _check(self, password: str, email: str, name: str, pointer: str = "/password") -> None:
+        check_password(password, about=(email, name), min_length=self._min_length, pointer=pointer)
+
     async def _set_up(self, link: str, password: str, origin: Origin, email: str, name: str) -> SignedIn:
-        check_password(password, about=(email, name))
+        self._check(password, email, name)
         now, hashed = self._clock.now(), await self._passwords.hash(password)
         person = PersonRow(self._new_id(), email, checked_name(name, email), hashed, None, None, now, None)
         async with self._database.transaction() as connection:
@@ -168,6 +247,7 @@ class SignIn:
                 raise ConflictError("somebody has set this up already; ask them for an invitation")
             await people.insert(connection, person)
             await people.grant(connection, person.id, ANY_ENVIRONMENT, Role.ADMIN, source="local", by="setup", at=now)
+            await self._ask_at_once(connection, person.id)
             return await self.open(connection, person, "link", origin)
 
     async def _use(self, connection: WriteConnection, link: str) -> None:

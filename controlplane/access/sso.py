@@ -57,16 +57,19 @@ class SingleSignOn:
         self.oidc = oidc
 
     async def finish(
-        self, redirect_uri: str, sealed: str, answer: Mapping[str, str], origin: Origin
-    ) -> tuple[SignedIn, str]:
-        """(the session, the path they wanted).
+        self, redirect_uri: str, sealed: str, answer: Mapping[str, str], origin: Origin, present: Actor | None = None
+    ) -> tuple[SignedIn | None, str]:
+        """(the session, the path they wanted). No new session for `present` who proves anew that it is them.
 
         Raises:
             UnauthenticatedError: the provider's answer does not hold, no role comes of it, or the person is disabled.
         """
-        identity, then = await self.oidc.finish(redirect_uri, sealed, answer)
+        identity, then, asked, proven = await self.oidc.finish(redirect_uri, sealed, answer)
+        if asked:
+            await self._prove(identity, present, proven=proven)
+            return None, then
         granted = self._granted(identity)
-        why = ""
+        signed_in, why = None, ""
         async with self._database.transaction() as connection:
             person = await self._person(connection, identity, may_join=bool(granted))
             if person is None or person.disabled_at is not None:
@@ -77,7 +80,7 @@ class SingleSignOn:
                     signed_in = await self._sign_in.open(connection, person, "sso", origin)
                 else:
                     why = "no role here: ask an administrator"
-        if not why:
+        if signed_in is not None:
             self._memory.forget()
             return signed_in, then
         actor = Actor("person", identity.email or identity.subject, {}, origin.address, person.id if person else "")
@@ -159,6 +162,16 @@ class SingleSignOn:
             return msgspec.json.decode(self._box.open(row.sealed or b"", row.person), type=Again)
         except (SecretKeyError, msgspec.MsgspecError):
             return None
+
+    async def _prove(self, identity: Identity, present: Actor | None, *, proven: bool) -> None:
+        """Raises UnauthenticatedError unless the provider has just asked the very person whose session this is."""
+        async with self._database.transaction() as connection:
+            found = await people.by_subject(connection, identity.issuer, identity.subject)
+            if not proven or found is None or present is None or present.human != found.id or present.kind != "person":
+                raise UnauthenticatedError("your identity provider did not confirm that it is you")
+            await credentials.prove_session(connection, present.credential, self._clock.now())
+            await self._audit.record(connection, Event.PROVEN, present, target=present.name, reason="sso")
+        self._memory.forget()
 
     async def _person(self, connection: WriteConnection, identity: Identity, *, may_join: bool) -> PersonRow | None:
         """By subject; else by an address that the provider has verified; else somebody new, if a group lets them in."""

@@ -1,13 +1,17 @@
 """JSON controllers: thin, no SQL, no rules. Each capability adds its own to CONTROLLERS.
 
 Every handler declares what it needs, or lets nobody in (api/guard.py): `opt={"action": Action.EDIT}`,
-`opt={"signed_in": True}` for whoever is somebody, or `opt={"public": True}`.
+`opt={"signed_in": True}` for whoever is somebody, or `opt={"public": True}`. Besides: `fresh` wants a fresh proof of who
+asks (what is SENSITIVE wants it by itself), `unfinished` names the stages of a sign-in that may already use it, and
+`anywhere` is open to every address.
 """
 
 from collections.abc import Sequence
 
 from litestar import Controller
 
+from controlplane.api.account import AccountController
+from controlplane.api.addresses import AddressRulesController
 from controlplane.api.approvals import BreakGlassController, ProposalController, RuleController
 from controlplane.api.audit import AuditController
 from controlplane.api.demo import DemoController
@@ -24,6 +28,7 @@ from controlplane.api.people import PeopleController, SessionsController
 from controlplane.api.resources import RESOURCE_CONTROLLERS
 from controlplane.api.rollouts import RolloutController
 from controlplane.api.safemode import SafeModeController
+from controlplane.api.second_factor import SecondFactorController
 from controlplane.api.session import SessionController
 from controlplane.api.signals import SignalsController
 from controlplane.api.system import SystemController
@@ -40,6 +45,9 @@ CONTROLLERS: Sequence[type[Controller]] = (
     EvaluationController,
     OfrepController,
     SessionController,
+    SecondFactorController,
+    AccountController,
+    AddressRulesController,
     SessionsController,
     PeopleController,
     SdkKeyController,

@@ -7,7 +7,6 @@ from litestar.datastructures import Cookie
 from controlplane.access.sessions import SignedIn
 
 _YEAR_S = 365 * 24 * 3600
-_WEEK_S = 7 * 24 * 3600
 
 
 class Cookies:
@@ -19,11 +18,12 @@ class Cookies:
         self.session = f"{prefix}brownout-session"
         self.device = f"{prefix}brownout-device"
         self.state = f"{prefix}brownout-sso"
+        self.ceremony = f"{prefix}brownout-ceremony"
 
     def signed_in(self, who: SignedIn) -> list[Cookie]:
         return [
-            self._cookie(self.session, who.secret, _WEEK_S),
-            self._cookie(self.device, who.device, _YEAR_S),
+            self._cookie(self.session, who.secret, who.lasts_s),
+            *([self._cookie(self.device, who.device, _YEAR_S)] if who.device else []),
         ]
 
     def signed_out(self) -> list[Cookie]:
@@ -31,6 +31,9 @@ class Cookies:
 
     def sso_state(self, sealed: str, lasts_s: int) -> Cookie:
         return self._cookie(self.state, sealed, lasts_s)
+
+    def passkey_ceremony(self, sealed: str, lasts_s: int) -> Cookie:
+        return self._cookie(self.ceremony, sealed, lasts_s)
 
     def session_of(self, cookies: Mapping[str, str]) -> str:
         return cookies.get(self.session, "")

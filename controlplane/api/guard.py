@@ -9,14 +9,14 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
-from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
 from controlplane.access.addresses import client_address
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.access.repeats import Bound
 from controlplane.api.cookies import Cookies
-from controlplane.api.forms import read_form
-from controlplane.errors import ForbiddenError, UnauthenticatedError
+from controlplane.api.proving import UNFINISHED, form_of, proven
+from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
 from controlplane.services import Services
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -34,6 +34,8 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     if not opt.get("probe"):  # a load balancer that hears 429 takes us out
         services.access.rates.by_address(address_of(connection, services))
     if opt.get("public") or _describes_the_api(connection):
+        if not opt.get("anywhere"):
+            await services.access.addresses.check(address_of(connection, services))
         return
     actor = await find_actor(connection, services)
     if actor is None:
@@ -42,7 +44,12 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     if connection.client is not None:
         services.gate.know(connection.client.host)
     services.access.rates.by_principal(actor.principal)
+    if actor.stage and actor.stage not in opt.get("unfinished", ()):
+        raise SecondFactorRequiredError(UNFINISHED[actor.stage])
+    actor = connection.state[_ACTOR] = await proven(connection, services, actor)
     if opt.get("signed_in"):
+        if opt.get("fresh"):
+            require_fresh(actor)
         return
     action = opt.get("action")
     if not isinstance(action, Action):
@@ -98,10 +105,7 @@ def check_origin(connection: Connection, services: Services) -> None:
 
 async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
     check_origin(connection, services)
-    token = connection.headers.get(HEADER.lower(), "")
-    if not token:
-        request = connection.app.request_class(connection.scope, connection.receive)
-        token = next((value for name, value in await read_form(request) if name == FIELD), "")
+    token = connection.headers.get(HEADER.lower(), "") or dict(await form_of(connection)).get(FIELD, "")
     services.access.csrf.check_token(actor.credential, token)
 
 

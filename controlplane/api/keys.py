@@ -101,13 +101,16 @@ class TokenController(Controller):
         """Yours and those of your machines; with `everybody` all whose scope lies within what you administer."""
         return TokenList(await services.access.tokens.list_tokens(actor, everybody=everybody))
 
-    @post("/", operation_id="create_token", opt={"signed_in": True})
+    @post("/", operation_id="create_token", opt={"signed_in": True, "fresh": True})
     async def create(
         self, data: JSONBody[TokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A personal token: never more than you may do yourself."""
         lasts = None if data.lasts_s is None else duration(data.lasts_s)
-        return _token(await services.access.tokens.create_personal(actor, data.name, scope=data.scope, lasts=lasts))
+        made = await services.access.tokens.create_personal(
+            actor, data.name, scope=data.scope, lasts=lasts, sensitive=data.sensitive, networks=data.networks
+        )
+        return _token(made)
 
     @post("/service", operation_id="create_service_token", opt={"action": Action.MANAGE_KEYS})
     async def create_service(
@@ -115,9 +118,12 @@ class TokenController(Controller):
     ) -> TokenOutput:
         """A token for a machine; it never does more than you may, and ends with you unless somebody takes it over."""
         lasts = None if data.lasts_s is None else duration(data.lasts_s)
-        return _token(await services.access.tokens.create_service(actor, data.name, data.grants, lasts=lasts))
+        made = await services.access.tokens.create_service(
+            actor, data.name, data.grants, lasts=lasts, sensitive=data.sensitive, networks=data.networks
+        )
+        return _token(made)
 
-    @delete("/{token:str}", operation_id="revoke_token", opt={"signed_in": True}, status_code=204)
+    @delete("/{token:str}", operation_id="revoke_token", opt={"signed_in": True, "fresh": True}, status_code=204)
     async def revoke(
         self,
         token: FromPath[str],

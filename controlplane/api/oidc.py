@@ -7,9 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
+from controlplane.access.actor import Actor
 from controlplane.access.oidc import STATE_LASTS
 from controlplane.access.sso import SingleSignOn
 from controlplane.api.cookies import Cookies
+from controlplane.api.guard import address_of
 from controlplane.api.session import origin_of
 from controlplane.errors import NotFoundError, SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.services import Services
@@ -27,11 +29,13 @@ class OidcController(Controller):
         services: NamedDependency[Services],
         *,
         then: FromQuery[str] = "/",
+        fresh: FromQuery[bool] = False,
         silent: FromQuery[bool] = False,
     ) -> Redirect:
-        """Sends the browser to the provider; `silent`: which is to ask nothing."""
+        """Sends the browser to the provider; `fresh`: for a proof, so that it asks who they are in any case; `silent`:
+        which is to ask nothing."""
         try:
-            began = await _sso(services).oidc.begin(_callback(services), then, silent=silent)
+            began = await _sso(services).oidc.begin(_callback(services), then, fresh=fresh, silent=silent)
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
         lasts_s = int(STATE_LASTS.total_seconds())
@@ -44,8 +48,9 @@ class OidcController(Controller):
         sealed = request.cookies.get(cookies.state, "")
         answer = {name: str(value) for name, value in request.query_params.items()}
         try:
+            present = await _present(request, services)
             signed_in, then = await _sso(services).finish(
-                _callback(services), sealed, answer, origin_of(request, services)
+                _callback(services), sealed, answer, origin_of(request, services), present
             )
         except SignInAgainError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=again", cookies=[cookies.sso_state("", 0)])
@@ -53,7 +58,18 @@ class OidcController(Controller):
             return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable", cookies=[cookies.sso_state("", 0)])
-        return Redirect(then, cookies=[*cookies.signed_in(signed_in), cookies.sso_state("", 0)])
+        entered = cookies.signed_in(signed_in) if signed_in else []
+        return Redirect(then, cookies=[*entered, cookies.sso_state("", 0)])
+
+
+async def _present(request: Request[Any, Any, Any], services: Services) -> Actor | None:
+    """Whose session this browser has; nobody's when it is one that the provider is to confirm just now."""
+    session = Cookies(services.settings.url).session_of(request.cookies)
+    try:
+        found = services.access.authenticator.by_session(session, address_of(request, services)) if session else None
+        return await found if found else None
+    except SignInAgainError:
+        return None
 
 
 def _sso(services: Services) -> SingleSignOn:

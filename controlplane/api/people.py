@@ -70,6 +70,18 @@ class PeopleController(Controller):
         """A new link for somebody who cannot get in."""
         return invitation_output(services, await services.access.people.reset(actor, person))
 
+    @delete(
+        "/{person:str}/second-factors",
+        operation_id="reset_second_factors",
+        opt={"action": Action.MANAGE_PEOPLE},
+        status_code=204,
+    )
+    async def reset_second_factors(
+        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+    ) -> None:
+        """Forgets the second factors of somebody who has lost theirs, and ends their sessions."""
+        await services.access.factors.reset(actor, person)
+
     @post(
         "/{person:str}/disable",
         operation_id="disable_person",

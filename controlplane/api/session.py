@@ -19,7 +19,7 @@ class SessionController(Controller):
     path = "/api/v1/session"
     tags = ("session",)
 
-    @get("/", operation_id="who_am_i", opt={"signed_in": True})
+    @get("/", operation_id="who_am_i", opt={"signed_in": True, "unfinished": ("factor", "enrol")})
     async def who_am_i(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> WhoAmI:
         """Who you are, what you may do where, and the token that a browser's forms carry."""
         return _who(services, actor)
@@ -28,9 +28,9 @@ class SessionController(Controller):
     async def sign_in(
         self, request: Request[Any, Any, Any], data: JSONBody[SignInInput], services: NamedDependency[Services]
     ) -> Response[WhoAmI]:
-        """Opens a session, in a cookie."""
+        """Opens a session, in a cookie; with the stage `factor` it opens nothing until the second factor is shown."""
         check_origin(request, services)
-        return await _enter(
+        return await enter(
             services,
             await services.access.sign_in.with_password(data.email, data.password, origin_of(request, services)),
         )
@@ -44,7 +44,7 @@ class SessionController(Controller):
         signed_in = await services.access.sign_in.with_link(
             data.link, data.password, origin_of(request, services), email=data.email, name=data.name
         )
-        return await _enter(services, signed_in)
+        return await enter(services, signed_in)
 
     @post("/password", operation_id="change_password", opt={"signed_in": True}, status_code=204)
     async def change_password(
@@ -53,7 +53,7 @@ class SessionController(Controller):
         """Replaces your password; ends your other sessions and, unless you keep them, your personal tokens."""
         await services.access.sign_in.change_password(actor, data.old, data.new, keep_tokens=data.keep_tokens)
 
-    @delete("/", operation_id="sign_out", opt={"signed_in": True}, status_code=204)
+    @delete("/", operation_id="sign_out", opt={"signed_in": True, "unfinished": ("factor", "enrol")}, status_code=204)
     async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[None]:
         """Ends this session; with a token it does nothing."""
         if actor.kind == "person":
@@ -66,7 +66,8 @@ def origin_of(request: Request[Any, Any, Any], services: Services) -> Origin:
     return Origin(address_of(request, services), request.headers.get("user-agent", ""), device)
 
 
-async def _enter(services: Services, signed_in: SignedIn) -> Response[WhoAmI]:
+async def enter(services: Services, signed_in: SignedIn) -> Response[WhoAmI]:
+    """The answer to a sign-in: who it is, and the cookies."""
     actor = await services.access.authenticator.by_session(signed_in.secret, "")
     assert actor is not None
     return Response(_who(services, actor), cookies=Cookies(services.settings.url).signed_in(signed_in))
@@ -74,4 +75,4 @@ async def _enter(services: Services, signed_in: SignedIn) -> Response[WhoAmI]:
 
 def _who(services: Services, actor: Actor) -> WhoAmI:
     token = services.access.csrf.token(actor.credential) if actor.kind == "person" else ""
-    return WhoAmI(actor.kind, actor.name, actor.person, plain(actor.grants), token)
+    return WhoAmI(actor.kind, actor.name, actor.person, plain(actor.grants), token, actor.stage, actor.proofs)

@@ -16,24 +16,38 @@ class SystemController(Controller):
     tags = ("system",)
     security = ()
 
-    @get("/livez", operation_id="livez", opt={"public": True, "probe": True}, media_type=MediaType.TEXT)
+    @get(
+        "/livez", operation_id="livez", opt={"public": True, "probe": True, "anywhere": True}, media_type=MediaType.TEXT
+    )
     async def livez(self) -> str:
         """The process runs and its event loop turns."""
         return "ok"
 
-    @get("/readyz", operation_id="readyz", opt={"public": True, "probe": True}, media_type=MediaType.TEXT)
+    @get(
+        "/readyz",
+        operation_id="readyz",
+        opt={"public": True, "probe": True, "anywhere": True},
+        media_type=MediaType.TEXT,
+    )
     async def readyz(self, services: NamedDependency[Services]) -> Response[str]:
         """Safe mode can be switched here: Postgres answers. Everything else that may be wrong is told by /healthz."""
         ready = await services.ready()
         return Response("ok" if ready else "no database", status_code=200 if ready else 503, media_type=MediaType.TEXT)
 
-    @get("/healthz", operation_id="healthz", opt={"public": True, "probe": True}, sync_to_thread=False)
+    @get(
+        "/healthz", operation_id="healthz", opt={"public": True, "probe": True, "anywhere": True}, sync_to_thread=False
+    )
     def healthz(self, services: NamedDependency[Services]) -> Response[tuple[Check, ...]]:
         """Every check of this replica, the failing ones first; 503 while one fails."""
         checks = services.health.checks()
         return Response(checks, status_code=503 if any(check.failing for check in checks) else 200)
 
-    @get("/metrics", operation_id="metrics", opt={"public": True, "probe": True}, media_type=MediaType.TEXT)
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        opt={"public": True, "probe": True, "anywhere": True},
+        media_type=MediaType.TEXT,
+    )
     async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """Prometheus's text format. Holds no configuration: keep it inside your network all the same."""
         content = exposition(services.publisher.health(), services.health.checks(), connected=services.link.connected)

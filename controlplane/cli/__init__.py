@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from controlplane.cli import (
+    addresses,
     approvals,
     audit,
     authd,
@@ -23,6 +24,7 @@ from controlplane.cli import (
     resources,
     rollouts,
     safemode,
+    secrets,
     servers,
     signals,
     watch,
@@ -47,8 +49,10 @@ for group in (
     people.app,
     keys.key_app,
     keys.token_app,
+    addresses.app,
     approvals.app,
     audit.app,
+    secrets.app,
 ):
     app.add_typer(group)
 

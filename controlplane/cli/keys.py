@@ -101,7 +101,12 @@ def create_token(
     call: Call,
     name: Annotated[str, typer.Argument(help="Which machine will use it.")],
     role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable.")],
-    days: Annotated[int, typer.Option(min=1, help="Until it expires.")] = 90,
+    *,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Until it expires.")] = 90,
+    sensitive: Annotated[
+        bool, typer.Option("--sensitive", help="It may change keys, tokens, people and environments, too.")
+    ] = False,
+    network: Annotated[list[str] | None, typer.Option("--from", help="Works from there only, repeatable.")] = None,
 ) -> None:
     """Make a machine's token; it is shown once."""
     from controlplane.access.dto import TokenOutput
@@ -110,7 +115,7 @@ def create_token(
     for each in role:
         what, _, where = each.partition("@")
         grants.setdefault(where or "*", []).append(what)
-    body = {"name": name, "grants": grants, "lasts_s": days * 86_400}
+    body = {"name": name, "grants": grants, "lasts_s": days * 86_400, "sensitive": sensitive, "networks": network or []}
     made = call.session.send("POST", "/tokens/service", body, TokenOutput)
     call.answer(made, lambda: f"{made.token}\n[dim]shown once; id {made.id}[/]")
 

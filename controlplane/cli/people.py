@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import httpx
 import msgspec
@@ -30,18 +30,22 @@ def login(
     url: Annotated[str, typer.Argument(help="The control plane, e.g. https://brownout.example.com")],
     email: Annotated[str, typer.Option(prompt=True)],
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for when absent.")],
-    days: Annotated[int, typer.Option(min=1, max=366, help="How long the token lasts.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the token lasts.")] = 30,
+    code: Annotated[str, typer.Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
 ) -> None:
-    """Sign in with a password and keep a personal token for this user of this machine."""
+    """Sign in with a password (and the second factor) and keep a personal token for this user of this machine."""
     with httpx.Client(base_url=url.rstrip("/") + "/api/v1", timeout=30) as http:
         try:
             entered = http.post("/session", json={"email": email, "password": password})
             if entered.status_code != 201:
                 _end(entered.json().get("detail", "refused"), 1)
+            if entered.json()["stage"] == "factor":
+                entered = _second_factor(http, entered.json(), code)
+            if entered.json()["stage"] == "enrol":
+                _end(f"your role needs a second factor: set one up at {url.rstrip('/')}/account first", 1)
             secure = {"X-CSRF-Token": entered.json()["csrf"]}
-            cookies = {cookie.name: cookie.value or "" for cookie in http.cookies.jar}
             body = {"name": f"cli on {os.uname().nodename}"[:80], "lasts_s": days * 86_400}
-            jar = "; ".join(f"{name}={value}" for name, value in cookies.items())
+            jar = _jar(http)
             made = http.post("/tokens", json=body, headers={**secure, "Cookie": jar})
             http.delete("/session", headers={**secure, "Cookie": jar})
         except (httpx.HTTPError, ValueError) as error:
@@ -52,6 +56,23 @@ def login(
     typer.echo(f"signed in as {email}; the token is in {USER_FILE} for {days} days")
     if nearer := find_nearer():
         typer.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
+
+
+def _second_factor(http: httpx.Client, who: dict[str, Any], code: str) -> httpx.Response:
+    """The whole sign-in. A passkey needs a browser; a code or a recovery code does here."""
+    if not code and not {"code", "recovery"} & set(who["proofs"]):
+        _end("your passkey needs a browser: make an API token in the console, and pass it with --token", 1)
+    given = code or typer.prompt("Code of your authenticator app, or a recovery code", hide_input=True)
+    headers = {"X-CSRF-Token": who["csrf"], "Cookie": _jar(http)}
+    entered = http.post("/session/second-factor", json={"code": given}, headers=headers)
+    if entered.status_code != 201:
+        _end(entered.json().get("detail", "refused"), 1)
+    return entered
+
+
+def _jar(http: httpx.Client) -> str:
+    """The cookies, whatever their address: `__Host-` ones come back by plain HTTP from no other client."""
+    return "; ".join(f"{name}={value}" for name, value in {c.name: c.value or "" for c in http.cookies.jar}.items())
 
 
 def logout() -> None:
@@ -134,6 +155,13 @@ def revoke(call: Call, person: PersonArgument, role: RoleArgument, where: WhereO
     """Take a role."""
     call.session.request("DELETE", f"/people/{_id(call, person)}/grants/{where}/{role}")
     call.answer({"revoked": role}, lambda: f"[green]✓[/] no longer {role} in {where}")
+
+
+@verb(app, "forget-factors", action=Action.MANAGE_PEOPLE)
+def forget_factors(call: Call, person: PersonArgument) -> None:
+    """Forget the second factors of somebody who has lost theirs, and end their sessions."""
+    call.session.request("DELETE", f"/people/{_id(call, person)}/second-factors")
+    call.answer({"forgotten": person}, lambda: f"[green]✓[/] {person} signs in with the password alone")
 
 
 @verb(app, "disable", action=Action.MANAGE_PEOPLE)

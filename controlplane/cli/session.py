@@ -1,6 +1,8 @@
 """One CLI call's connection to the API: where it is, who we are, how answers are printed."""
 
 import os
+import sys
+from getpass import getpass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -18,6 +20,9 @@ DATA_DIR = ".brownout"
 
 USER_FILE = Path.home() / ".config" / "brownout" / "cli.json"
 """Where `brownout login` keeps its token, for when no data directory is near."""
+
+
+STEP_UP_ADVICE = "In a script, use a token made with `brownout token create --sensitive`; else run this in a terminal"
 
 
 class CliError(Exception):
@@ -91,13 +96,35 @@ class Session:
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Raises CliError: refused by the server, or nobody answers."""
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
+        response = self._send(method, path, **options)
+        if response.is_success:
+            return response
+        refusal = _refusal(response)
+        if refusal.problem is None or refusal.problem.code != "step_up_required":
+            raise refusal
+        self._prove(refusal.problem)
+        response = self._send(method, path, **options)
         if response.is_success:
             return response
         raise _refusal(response)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
+
+    def _prove(self, problem: Problem) -> None:
+        """Asks whoever sits there for what is missing. Raises CliError when nobody does, or they cannot."""
+        field = next((name for name in ("code", "password", "recovery") if name in problem.proofs), "")
+        if not field or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise CliError(f"{problem.detail}. {STEP_UP_ADVICE}", REFUSED, problem)
+        words = {"code": "Code of your authenticator app", "recovery": "One of your recovery codes"}
+        sys.stderr.write("This is sensitive: confirm that it is you.\n")
+        given = getpass(f"{words.get(field, 'Password')}: ")
+        response = self._send("POST", "/session/proof", json={"password" if field == "password" else "code": given})
+        if not response.is_success:
+            raise _refusal(response)
 
     def get(self, path: str, type_: type[T], **params: Any) -> T:
         wanted = {name: value for name, value in params.items() if value not in (None, "")}

@@ -26,7 +26,7 @@ async def local_token(services: Services, setup: Actor, file: Path) -> str:
     kept = _read(file, _Kept) or _Kept()
     if await _holds(services, kept.token):
         return kept.token
-    made = await services.access.tokens.create_service(setup, NAME, {ANY_ENVIRONMENT: [Role.ADMIN]})
+    made = await services.access.tokens.create_service(setup, NAME, {ANY_ENVIRONMENT: [Role.ADMIN]}, sensitive=True)
     return made.token
 
 

@@ -1,6 +1,7 @@
 """The Ed25519 keys that sign an environment's messages; each new one is vouched for by the one before."""
 
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from datetime import datetime
 from secrets import token_hex
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from brownout import wire
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import NotFoundError
+from controlplane.resealing import Sealed, Vault
 from controlplane.secret_box import SecretBox, SecretKeyError
 from controlplane.store.tables import environment as environment_table
 from controlplane.store.tables import signing_key
@@ -34,11 +36,16 @@ class SigningKey(NamedTuple):
 class SigningKeys:
     """Private keys are decrypted once and kept in memory by kid; which one is current is always asked."""
 
-    def __init__(self, database: Database, clock: Clock, secret: str) -> None:
+    def __init__(self, database: Database, clock: Clock, secrets: str | Sequence[str]) -> None:
         self._database = database
         self._clock = clock
-        self._box = SecretBox(secret, "signing-keys")
+        self._box = SecretBox(secrets, "signing-keys")
         self._known: dict[tuple[str, str], SigningKey] = {}
+
+    @property
+    def vault(self) -> Vault:
+        """The private keys, for when the secret key changes."""
+        return Vault("signing keys", self._box, _read_sealed, _replace_sealed)
 
     async def current(self, environment: str) -> SigningKey:
         """Raises NotFoundError when there is no such environment."""
@@ -127,6 +134,18 @@ class SigningKeys:
             )
         )
         return key
+
+
+async def _read_sealed(connection: ReadConnection) -> list[Sealed]:
+    columns = signing_key.c
+    rows = await connection.execute(select(columns.environment, columns.kid, columns.sealed))
+    return [Sealed((row.environment, row.kid), f"{row.environment}/{row.kid}", row.sealed) for row in rows]
+
+
+async def _replace_sealed(connection: WriteConnection, old: Sealed, fresh: bytes) -> None:
+    columns, (environment, kid) = signing_key.c, old.key
+    this = (columns.environment == environment, columns.kid == kid, columns.sealed == old.sealed)
+    await connection.execute(update(signing_key).where(*this).values(sealed=fresh))
 
 
 def public_text(public: bytes) -> str:

@@ -115,7 +115,7 @@ class KeysController(Controller):
         days = number(form.get("lasts", ""), 90)
         try:
             made = await visit.services.access.tokens.create_personal(
-                visit.actor, form.get("name", ""), lasts=timedelta(days=days)
+                visit.actor, form.get("name", ""), lasts=timedelta(days=days), sensitive=form.get("sensitive") == "yes"
             )
         except BrownoutError as error:
             return await _tokens(visit, environment, error=await visit.refusal(error))

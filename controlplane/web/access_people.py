@@ -84,7 +84,7 @@ class PeopleController(Controller):
     async def change(
         self, visit: NamedDependency[Visit], environment: FromPath[str], person: FromPath[str]
     ) -> Response[Any]:
-        """`do` is grant, revoke, reset, disable or enable."""
+        """`do` is grant, revoke, reset, forget-factors, disable or enable."""
         form = dict(await visit.form())
         people, actor = visit.services.access.people, visit.actor
         place, role = form.get("place", ""), form.get("role", "")
@@ -97,6 +97,8 @@ class PeopleController(Controller):
                     await people.revoke(actor, person, place, role)
                 case "reset":
                     shown = _link(visit, await people.reset(actor, person))
+                case "forget-factors":
+                    await visit.services.access.factors.reset(actor, person)
                 case "disable":
                     await people.disable(actor, person, heir=form.get("heir", ""))
                 case "enable":

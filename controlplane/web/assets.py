@@ -68,7 +68,7 @@ class Assets:
 @get(
     PREFIX + "/{file:str}",
     cache_control=CacheControlHeader(max_age=31_536_000, public=True, immutable=True),
-    opt={"public": True},
+    opt={"public": True, "anywhere": True},
     include_in_schema=False,
 )
 async def serve_asset(

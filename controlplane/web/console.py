@@ -10,6 +10,7 @@ from controlplane.access.actor import Actor
 from controlplane.services import Services
 from controlplane.web.access_keys import KeysController
 from controlplane.web.access_people import PeopleController
+from controlplane.web.account import AccountController
 from controlplane.web.activate import ActivateController
 from controlplane.web.approvals import ApprovalsController
 from controlplane.web.assets import Assets, serve_asset
@@ -65,6 +66,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             serve_asset,
             home,
             SignInController,
+            AccountController,
             OverviewController,
             ActivateController,
             SafeModeController,

@@ -10,9 +10,17 @@ from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
 from controlplane.api import problems as api_problems
-from controlplane.errors import BrownoutError, Fault, SignInAgainError, UnauthenticatedError
+from controlplane.errors import (
+    BrownoutError,
+    Fault,
+    SecondFactorRequiredError,
+    SignInAgainError,
+    StepUpRequiredError,
+    UnauthenticatedError,
+)
 from controlplane.problems import OUTCOMES, headers_of
 from controlplane.web.render import Templates, View
+from controlplane.web.step_up import ask_for_proof, finish_sign_in
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +46,10 @@ ADVICE = {
 
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Any]:
+    if isinstance(error, StepUpRequiredError) and error.proofs:
+        return ask_for_proof(request, error)
+    if isinstance(error, SecondFactorRequiredError):
+        return finish_sign_in(request)
     if isinstance(error, UnauthenticatedError) and request.method == "GET":
         return _to_sign_in(request, silently=isinstance(error, SignInAgainError))
     title, detail = OUTCOMES[error.code].title, error.message

@@ -17,8 +17,9 @@ from controlplane.access.sessions import Origin, SignedIn
 from controlplane.api.cookies import Cookies
 from controlplane.api.forms import read_form
 from controlplane.api.guard import check_origin
+from controlplane.api.proving import CODE, PASSKEY, proof_of
 from controlplane.api.session import origin_of
-from controlplane.errors import BrownoutError
+from controlplane.errors import BrownoutError, UnauthenticatedError
 from controlplane.problems import headers_of
 from controlplane.services import Services
 from controlplane.web.render import Templates, View
@@ -44,6 +45,19 @@ class SignInPage(View, frozen=True, kw_only=True):
     next: str
     sso_href: str
     """Where the identity provider is asked; empty when there is none."""
+    passkeys: bool
+    """Whether there are passkeys at this address."""
+
+
+class SecondFactorPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "pages/second_factor.html"
+
+    email: str
+    csrf: str
+    next: str
+    by_code: bool
+    by_passkey: bool
+    error: str
 
 
 class WelcomePage(View, frozen=True, kw_only=True):
@@ -94,11 +108,25 @@ class Door:
         return self.templates.response(view, error.status, headers_of(error))
 
     def enter(self, entered: SignedIn, onward: str) -> Redirect:
+        if entered.stage == "factor":
+            onward = f"/sign-in/second-factor?next={quote(onward, safe='/')}"
         return Redirect(onward, status_code=303, cookies=Cookies(self.services.settings.url).signed_in(entered))
 
     def sign_in_page(self, onward: str, *, error: str, email: str = "") -> SignInPage:
         sso = f"/auth/oidc/start?then={quote(onward, safe='/')}" if self.services.sso is not None else ""
-        return SignInPage(email=email, error=error, next=onward, sso_href=sso)
+        return SignInPage(
+            email=email, error=error, next=onward, sso_href=sso, passkeys=not self.services.access.passkeys.obstacle
+        )
+
+    def second_factor_page(self, actor: Actor, onward: str, *, error: str = "") -> SecondFactorPage:
+        return SecondFactorPage(
+            email=actor.name,
+            csrf=self.services.access.csrf.token(actor.credential),
+            next=onward,
+            by_code="code" in actor.proofs,
+            by_passkey="passkey" in actor.proofs,
+            error=error,
+        )
 
 
 async def provide_door(
@@ -131,6 +159,43 @@ class SignInController(Controller):
             return door.refuse(door.sign_in_page(onward, error=error.message, email=email), error)
         return door.enter(entered, onward)
 
+    @post("/sign-in/passkey", opt={"public": True}, status_code=200)
+    async def sign_in_with_passkey(self, door: NamedDependency[Door]) -> Response[Any]:
+        form = await door.form()
+        onward, proof = (
+            safe_path(form["next"] or "/"),
+            proof_of(door.request, door.services, {PASSKEY: form["passkey"]}),
+        )
+        try:
+            entered = await door.services.access.sign_in.with_passkey(proof.ceremony, proof.passkey or {}, door.origin)
+        except BrownoutError as error:
+            return door.refuse(door.sign_in_page(onward, error=error.message), error)
+        return door.enter(entered, onward)
+
+    @get("/sign-in/second-factor", opt={"signed_in": True, "unfinished": ("factor",)})
+    async def show_second_factor(
+        self,
+        door: NamedDependency[Door],
+        actor: NamedDependency[Actor],
+        *,
+        next: FromQuery[str] = "/",  # noqa: A002 - the name in the address
+    ) -> Response[Any]:
+        onward = safe_path(next)
+        return door.show(door.second_factor_page(actor, onward)) if actor.stage else Redirect(onward, status_code=303)
+
+    @post("/sign-in/second-factor", opt={"signed_in": True, "unfinished": ("factor",)}, status_code=200)
+    async def second_factor(self, door: NamedDependency[Door], actor: NamedDependency[Actor]) -> Response[Any]:
+        form = await door.form()
+        onward = safe_path(form["next"] or "/")
+        proof = proof_of(door.request, door.services, {CODE: form["code"], PASSKEY: form["passkey"]})
+        try:
+            entered = await door.services.access.sign_in.with_second_factor(actor, proof, door.origin)
+        except UnauthenticatedError:
+            return Redirect("/sign-in", status_code=303)
+        except BrownoutError as error:
+            return door.refuse(door.second_factor_page(actor, onward, error=error.message), error)
+        return door.enter(entered, onward)
+
     @get("/welcome", opt={"public": True})
     async def welcome(self, door: NamedDependency[Door]) -> Response[Any]:
         return door.show(WelcomePage())
@@ -160,7 +225,7 @@ class SignInController(Controller):
             return door.refuse(form, error)
         return door.enter(entered, "/")
 
-    @post("/sign-out", opt={"signed_in": True}, status_code=200)
+    @post("/sign-out", opt={"signed_in": True, "unfinished": ("factor", "enrol")}, status_code=200)
     async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[Any]:
         if actor.kind == "person":
             await services.access.sessions.end(actor, actor.credential)

@@ -9,14 +9,16 @@ from litestar import Request, Response
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action, Actor, allows
-from controlplane.api.forms import read_form
 from controlplane.api.guard import audit_denial
-from controlplane.errors import BrownoutError
+from controlplane.api.proving import PROOF_FIELDS, form_of
+from controlplane.errors import BrownoutError, StepUpRequiredError
 from controlplane.services import Services
-from controlplane.web.frame import Frame, Notice, Person
+from controlplane.web.frame import Frame, Link, Notice, Person
 from controlplane.web.framing import build_frame, url
 from controlplane.web.render import Templates, View
 from controlplane.web.words import initials, number, words
+
+ACCOUNT = (Link("Your account", "/account"),)
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,17 @@ class Visit(Viewer):
         return self.templates.response(view, status_code)
 
     async def form(self) -> list[tuple[str, str]]:
-        """The fields that were sent, in order."""
-        return await read_form(self.request)
+        """The fields that were sent, in order, without what proves who sends them; uploads are nobody's."""
+        return [(name, value) for name, value in await form_of(self.request) if name not in PROOF_FIELDS]
 
     async def refusal(self, error: BrownoutError) -> str:
-        """What the page says of it; a denial goes on record here as it does when it is the whole answer."""
+        """What the page says of it; a denial goes on record here as it does when it is the whole answer.
+
+        Raises:
+            StepUpRequiredError: that one is asked for by a page of its own, which then goes on with what was sent.
+        """
+        if isinstance(error, StepUpRequiredError):
+            raise error
         await audit_denial(error, self.request.scope)
         return error.message
 
@@ -84,7 +92,7 @@ class Visit(Viewer):
 
     def _person(self, environment: str) -> Person:
         roles = ", ".join(sorted(words(role.value) for role in self.actor.roles(environment)))
-        return Person(self.actor.name, initials(self.actor.name), roles, (), signs_out=self.actor.kind == "person")
+        return Person(self.actor.name, initials(self.actor.name), roles, ACCOUNT, signs_out=self.actor.kind == "person")
 
 
 def saved(environment: str, revision: int, *path: str) -> Redirect:

@@ -16,7 +16,7 @@ ADMIN = {"*": ["admin"]}
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    async with open_world(database_url, max_token_days=100) as opened:
+    async with open_world(database_url, token_days=100) as opened:
         yield opened
 
 
@@ -56,7 +56,7 @@ async def test_a_token_holds_what_its_maker_still_holds(world: World, ada: Insid
 
 
 async def test_what_the_operator_made_hangs_on_nobody_and_says_so(world: World, ada: Insider) -> None:
-    made = await world.access.tokens.create_service(ROOT, "bootstrap", ADMIN)
+    made = await world.access.tokens.create_service(ROOT, "bootstrap", ADMIN, sensitive=True)
     assert await opens(world, made.token) == ADMIN
     [row] = (await ada.api("GET", "/tokens?everybody=true")).json()["items"]
     assert (row["person"], row["made_by"]) == (None, "system:test")

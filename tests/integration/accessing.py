@@ -59,7 +59,7 @@ class World:
         return httpx.AsyncClient(transport=transport, base_url=URL, headers=headers)
 
     async def token(self, grants: Mapping[str, list[str]], name: str = "machine") -> str:
-        return (await self.access.tokens.create_service(ROOT, name, grants)).token
+        return (await self.access.tokens.create_service(ROOT, name, grants, sensitive=True)).token
 
     async def person(self, email: str, grants: Mapping[str, list[str]]) -> Actor:
         """Somebody with a password, as a session of theirs acts."""
@@ -77,15 +77,15 @@ async def open_world(
     database_url: str, *environments: str, rates: float = 1e6, pool: int = 5, **settings: Any
 ) -> AsyncIterator[World]:
     clock = MovableClock()
+    given: dict[str, Any] = {"secret_key": Secret(SECRET_KEY), **settings}
     configured = Settings(
         database_url=Secret(database_url),
-        secret_key=Secret(SECRET_KEY),
         nats_url="nats://127.0.0.1:9",
         public_url=URL,
         requests_per_principal_s=rates,
         requests_per_address_s=rates,
         database_pool=pool,
-        **settings,
+        **given,
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_services(configured, clock) as opened:
@@ -106,6 +106,8 @@ async def open_world(
         sso = open_sso(configured, opened.database, clock, access)
         services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):
+            if environment in {known.key for known in await services.store.list_environments()}:
+                continue
             await services.environments.create(ROOT, environment, environment)
         world = World(services, create_app(services), clock)
         world.alerts = alerts

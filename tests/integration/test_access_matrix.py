@@ -30,7 +30,7 @@ LOCAL_VERBS = {
         "logout",
         "watch",
     )
-}
+} | {"secret status", "secret rotate", "address clear"}
 """They start something, or act before anybody is somebody; `watch` is an SDK."""
 
 MATTERS = {

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-import msgspec
 import pytest
+from msgspec import inspect
 
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
-from controlplane.settings import RANGES, Settings, SettingsError, load_settings
+from controlplane.settings import Settings, SettingsError, load_settings
 
 REQUIRED = {
     "BROWNOUT_DATABASE_URL": "postgresql://u:hunter2@db/brownout",
@@ -46,20 +46,24 @@ def test_an_address_of_no_postgres_is_refused_without_repeating_it(url: str) -> 
     ("name", "value"), [("TELEMETRY_SERIES", "9"), ("TELEMETRY_BYTES_PER_MINUTE", "0"), ("METRICS_SERIES", "100001")]
 )
 def test_a_quota_has_a_range(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"BROWNOUT_{name}: .* to .*, please"):
+    with pytest.raises(SettingsError, match=f"BROWNOUT_{name}: Expected"):
         load_settings({**REQUIRED, f"BROWNOUT_{name}": value})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
 def test_patience_is_more_than_nothing(value: str) -> None:
-    with pytest.raises(SettingsError, match=r"BROWNOUT_HTTP_HEADER_TIMEOUT_S: 0\.01 to 3,600, please"):
+    with pytest.raises(SettingsError, match="BROWNOUT_HTTP_HEADER_TIMEOUT_S: Expected"):
         load_settings({**REQUIRED, "BROWNOUT_HTTP_HEADER_TIMEOUT_S": value})
 
 
 def test_every_number_has_a_range() -> None:
-    numbers = {field.name for field in msgspec.structs.fields(Settings) if field.type in {int, float}}
-    assert numbers == set(RANGES)
-    wrong = {f"BROWNOUT_{name.upper()}": str(int(most) + 1) for name, (_, most) in RANGES.items()}
+    fields = list(inspect.type_info(Settings).fields)  # type: ignore[attr-defined]
+    numbers = [field for field in fields if isinstance(field.type, inspect.IntType | inspect.FloatType)]
+    assert len(numbers) > 20
+    for field in numbers:
+        assert field.type.ge is not None, field.name
+        assert field.type.le is not None, field.name
+    wrong = {f"BROWNOUT_{field.name.upper()}": str(int(field.type.le) + 1) for field in numbers}
     with pytest.raises(SettingsError) as caught:
         load_settings({**REQUIRED, **wrong})
     assert all(name in str(caught.value) for name in wrong)

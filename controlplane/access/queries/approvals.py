@@ -112,6 +112,16 @@ async def editors(connection: ReadConnection, proposal: int) -> frozenset[str]:
     return frozenset(row["principal"] for row in await fetch(connection, dict[str, str], sql, proposal=proposal))
 
 
+async def by_anybody(connection: ReadConnection, environment: str) -> frozenset[int]:
+    """Open proposals in which a token has a hand that no person answers for."""
+    sql = """
+    SELECT DISTINCT e.proposal FROM proposal_editor e JOIN proposal p ON p.id = e.proposal
+    WHERE p.environment = :environment AND p.state = 'open' AND e.principal LIKE 'token:%'
+    """
+    found = await fetch(connection, dict[str, int], sql, environment=environment)
+    return frozenset(row["proposal"] for row in found)
+
+
 async def proposal(
     connection: ReadConnection, environment: str, proposal_id: int, *, lock: bool = False
 ) -> ProposalRow | None:

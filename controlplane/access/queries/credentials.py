@@ -1,6 +1,7 @@
 """Sessions, known devices, API tokens and SDK keys: digests in, never a secret."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -9,8 +10,10 @@ from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.database import ReadConnection, WriteConnection
 
 _TOKEN = (
-    "id, hint, name, owner, made_by, person, parent, handed_by, grants, created_at, expires_at, used_at, revoked_at"  # noqa: S105
+    "id, hint, name, owner, made_by, person, parent, handed_by, grants, created_at, expires_at, used_at, revoked_at, "  # noqa: S105
+    "sensitive, proven_at, networks"
 )
+_SESSION = "id, person, method, address, agent, created_at, seen_at, expires_at, proven_at, stage"
 _KEYS = """
 SELECT id, hint, environment, name, made_by, created_at, expires_at, revoked_at, used_at, uses
 FROM sdk_key LEFT JOIN sdk_key_use ON key = id
@@ -26,6 +29,10 @@ class SessionRow(msgspec.Struct, frozen=True):
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+    proven_at: datetime
+    """When they last proved who they are."""
+    stage: Literal["full", "factor"] = "full"
+    """`factor`: the second factor is still to be shown."""
 
 
 class TokenRow(msgspec.Struct, frozen=True):
@@ -45,6 +52,11 @@ class TokenRow(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     used_at: datetime | None
     revoked_at: datetime | None
+    sensitive: bool = False
+    """Made for what needs a fresh proof otherwise."""
+    proven_at: datetime | None = None
+    networks: tuple[str, ...] = ()
+    """Where it works; empty = wherever its holder does."""
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -64,8 +76,10 @@ async def insert_session(connection: WriteConnection, row: SessionRow, digest: s
     await run(
         connection,
         """
-        INSERT INTO session (id, digest, person, method, address, agent, created_at, seen_at, expires_at)
-        VALUES (:id, :digest, :person, :method, :address, :agent, :created_at, :seen_at, :expires_at)
+        INSERT INTO session
+            (id, digest, person, method, address, agent, created_at, seen_at, expires_at, proven_at, stage)
+        VALUES
+            (:id, :digest, :person, :method, :address, :agent, :created_at, :seen_at, :expires_at, :proven_at, :stage)
         """,
         digest=digest, **msgspec.structs.asdict(row),
     )  # fmt: skip
@@ -76,10 +90,7 @@ async def find_session(connection: ReadConnection, digest: str) -> SessionRow | 
     return await fetch_one(
         connection,
         SessionRow,
-        """
-        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
-        WHERE digest = :digest AND ended_at IS NULL
-        """,
+        f"SELECT {_SESSION} FROM session WHERE digest = :digest AND ended_at IS NULL",  # noqa: S608
         digest=digest,
     )
 
@@ -89,10 +100,7 @@ async def session(connection: ReadConnection, session_id: str, now: datetime) ->
     return await fetch_one(
         connection,
         SessionRow,
-        """
-        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
-        WHERE id = :id AND ended_at IS NULL AND expires_at > :now
-        """,
+        f"SELECT {_SESSION} FROM session WHERE id = :id AND ended_at IS NULL AND expires_at > :now",  # noqa: S608
         id=session_id, now=now,
     )  # fmt: skip
 
@@ -102,11 +110,10 @@ async def sessions(connection: ReadConnection, person: str | None, now: datetime
     return await fetch(
         connection,
         SessionRow,
-        """
-        SELECT id, person, method, address, agent, created_at, seen_at, expires_at FROM session
-        WHERE ended_at IS NULL AND expires_at > :now AND (CAST(:person AS text) IS NULL OR person = :person)
-        ORDER BY seen_at DESC LIMIT 500
-        """,
+        f"""
+        SELECT {_SESSION} FROM session WHERE ended_at IS NULL AND stage = 'full' AND expires_at > :now
+        AND (CAST(:person AS text) IS NULL OR person = :person) ORDER BY seen_at DESC LIMIT 500
+        """,  # noqa: S608
         person=person, now=now,
     )  # fmt: skip
 
@@ -114,6 +121,14 @@ async def sessions(connection: ReadConnection, person: str | None, now: datetime
 async def touch_session(connection: WriteConnection, session: str, at: datetime, expires_at: datetime) -> None:
     sql = "UPDATE session SET seen_at = :at, expires_at = :expires_at WHERE id = :id"
     await run(connection, sql, id=session, at=at, expires_at=expires_at)
+
+
+async def prove_session(connection: WriteConnection, session: str, at: datetime) -> None:
+    await run(connection, "UPDATE session SET proven_at = :at WHERE id = :id", id=session, at=at)
+
+
+async def prove_token(connection: WriteConnection, token_id: str, at: datetime) -> None:
+    await run(connection, "UPDATE api_token SET proven_at = :at WHERE id = :id", id=token_id, at=at)
 
 
 async def end_session(connection: WriteConnection, session: str, at: datetime) -> bool:
@@ -155,12 +170,14 @@ async def insert_token(connection: WriteConnection, row: TokenRow, digest: str) 
     await run(
         connection,
         """
-        INSERT INTO api_token (id, digest, hint, name, owner, made_by, person, parent, grants, created_at, expires_at)
+        INSERT INTO api_token
+            (id, digest, hint, name, owner, made_by, person, parent, grants, created_at, expires_at, sensitive, networks)
         VALUES (:id, :digest, :hint, :name, :owner, :made_by, :person, :parent, CAST(:grants AS jsonb), :created_at,
-            :expires_at)
+            :expires_at, :sensitive, :networks)
         """,
         id=row.id, digest=digest, hint=row.hint, name=row.name, owner=row.owner, made_by=row.made_by, person=row.person,
-        parent=row.parent, grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at, expires_at=row.expires_at,
+        parent=row.parent, grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at,
+        expires_at=row.expires_at, sensitive=row.sensitive, networks=list(row.networks),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from controlplane.access.grants import collect
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
 from controlplane.database import ReadConnection, WriteConnection
 
-_PERSON = "id, email, name, password, issuer, subject, created_at, disabled_at"
+_PERSON = "id, email, name, password, issuer, subject, created_at, disabled_at, second_factor_due"
 
 
 class PersonRow(msgspec.Struct, frozen=True):
@@ -21,6 +21,8 @@ class PersonRow(msgspec.Struct, frozen=True):
     subject: str | None
     created_at: datetime
     disabled_at: datetime | None
+    second_factor_due: datetime | None = None
+    """From when on they need one, once the rule has asked them for one."""
 
 
 class GrantRow(msgspec.Struct, frozen=True):
@@ -95,6 +97,12 @@ async def link_subject(connection: WriteConnection, person: str, issuer: str, su
 
 async def set_disabled(connection: WriteConnection, person: str, at: datetime | None) -> None:
     await run(connection, "UPDATE person SET disabled_at = :at WHERE id = :id", id=person, at=at)
+
+
+async def set_second_factor_due(connection: WriteConnection, person: str, at: datetime) -> None:
+    """The first time counts."""
+    sql = "UPDATE person SET second_factor_due = :at WHERE id = :id AND second_factor_due IS NULL"
+    await run(connection, sql, id=person, at=at)
 
 
 async def grants(connection: ReadConnection, person: str | None = None) -> list[GrantRow]:
