@@ -142,7 +142,13 @@ async def test_a_publisher_that_raises_at_every_pass_is_red_and_no_answer_hides_
 ) -> None:
     on = await plane.post("/safe-mode/activations", CONTAIN)
     first = on["commit"]["revision"]
-    assert on["delivery"] == {"committed": first, "published": first, "via": on["delivery"]["via"], "applied": 0, "expected": 0}
+    assert on["delivery"] == {
+        "committed": first,
+        "published": first,
+        "via": on["delivery"]["via"],
+        "applied": 0,
+        "expected": 0,
+    }
     assert on["delivery"]["via"] in {"log", "heard"}
     await present(client, plane.environment, "i-1", first)
     await eventually(lambda: _live(plane))
