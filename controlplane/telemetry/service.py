@@ -74,10 +74,11 @@ class Telemetry:
 
     def families(self, actor: Actor) -> list[Family]:
         """This replica's metrics, of the environments that the actor may read."""
-        shown = readable(actor, list(self.fleet.environments()))
+        refused = self.ingest.refusals.total
+        shown = readable(actor, sorted({*self.fleet.environments(), *(environment for environment, _ in refused)}))
         live = {name: self.fleet.live(name) for name in shown}
         lagging = {name: len(self.fleet.lagging(name)) for name in shown}
-        return self.ingest.exported.families(shown, live, lagging, self.ingest.refusals.total)
+        return self.ingest.exported.families(shown, live, lagging, refused)
 
     async def refused(self, actor: Actor, environment: str) -> RefusedList:
         """What SDKs sent and nobody counted, in the last day."""

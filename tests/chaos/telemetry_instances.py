@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 
 from brownout.telemetry import Report, Telemetry
 from brownout.telemetry_wire import RequestKey
-from controlplane.link import Link, LinkDownError
+from controlplane.link import Link, LinkDownError, acknowledgement_of
 
 INTERVAL_S = 0.4
 
@@ -49,7 +49,10 @@ async def _hand_over(link: Link, subject: str, telemetry: Telemetry) -> None:
     while True:
         message = telemetry.message(final=True)
         try:
-            await link.client.request(subject, message or b"", timeout=5)
+            client = link.client
+            answers = await client.subscribe(acknowledgement_of(subject))
+            await client.publish(subject, message or b"", reply="asks")
+            await answers.next_msg(5)
         except (LinkDownError, NatsError, OSError, TimeoutError):
             await asyncio.sleep(0.2)
         else:

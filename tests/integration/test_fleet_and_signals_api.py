@@ -14,14 +14,14 @@ from nats.aio.client import Client
 
 from brownout.telemetry import Report, Telemetry
 from brownout.telemetry_wire import EvaluationKey, RequestKey
-from brownout.wire import Operation, Presence
+from brownout.wire import Operation, Presence, Subjects
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.app import create_app, open_services
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
 from controlplane.telemetry import series
-from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, SignalsSummary, Spread
+from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, RefusedList, SignalsSummary, Spread
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,16 @@ class Plane(NamedTuple):
             )
         message = telemetry.message(final=True)
         assert message is not None
-        await self.nats.request(f"bot.{self.environment}.key.i-1.m", message, timeout=10)
+        await self.hand_over(message)
+
+    async def hand_over(self, message: bytes, instance: str = "i-1") -> bytes:
+        """Sends the last message of an instance, and returns what it is told once that is written down."""
+        subjects = Subjects(self.environment)
+        answers = await self.nats.subscribe(subjects.acknowledgement("key", instance))
+        await self.nats.publish(subjects.telemetry("key", instance), message, reply="asks")
+        answer = await answers.next_msg(10)
+        await answers.unsubscribe()
+        return answer.data
 
     async def present(self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False) -> None:
         now = int(time.time() * 1000)
@@ -191,8 +200,7 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
     message = telemetry.message(final=True)
     assert message is not None
     plane.count(half_past(), minutes_ago=2)
-    answer = await plane.nats.request(f"bot.{plane.environment}.key.i-1.m", message, timeout=10)
-    assert answer.data == b"+"
+    assert await plane.hand_over(message) == b"+"
 
     chart: Chart = await plane.get("/signals", Chart)
     assert [line.labels["request_class"] for line in chart.series] == ["support-reply", "summarise"]
@@ -219,7 +227,7 @@ async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:
     plane.count(half_past(), minutes_ago=2)
     message = telemetry.message(final=True)
     assert message is not None
-    await plane.nats.request(f"bot.{plane.environment}.key.i-1.m", message, timeout=10)
+    await plane.hand_over(message)
 
     summary: SignalsSummary = await plane.get("/signals/summary", SignalsSummary)
     assert [one.request_class for one in summary.classes] == ["support-reply"]
@@ -288,3 +296,19 @@ async def test_a_chart_that_makes_no_sense_is_refused(plane: Plane, query: dict[
 
     assert response.status_code == 422
     assert response.json()["code"] == "invalid"
+
+
+async def test_what_was_refused_is_told_by_key_and_reason(plane: Plane) -> None:
+    for _ in range(3):
+        await plane.nats.publish(Subjects(plane.environment).telemetry("key", "i-1"), b"noise")
+
+    async def told() -> bool:
+        found: RefusedList = await plane.get("/fleet/refused", RefusedList)
+        return [(one.key, one.reason, one.messages, one.instance) for one in found.items] == [
+            ("key", "malformed", 3, "i-1")
+        ]
+
+    await eventually(told)
+    text = (await plane.http.get("/api/v1/metrics")).text
+    labels = f'brownout_environment="{plane.environment}",brownout_reason="malformed"'
+    assert f"brownout_telemetry_refused_total{{{labels}}} 3.0" in text

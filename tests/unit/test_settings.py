@@ -39,3 +39,11 @@ def test_an_address_of_no_postgres_is_refused_without_repeating_it(url: str) -> 
     with pytest.raises(InvalidInputError, match="BROWNOUT_DATABASE_URL") as caught:
         Database(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TELEMETRY_SERIES", "9"), ("TELEMETRY_BYTES_PER_MINUTE", "0"), ("METRICS_SERIES", "100001")]
+)
+def test_a_quota_has_a_range(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"BROWNOUT_{name}: .* to .*, please"):
+        load_settings({**REQUIRED, f"BROWNOUT_{name}": value})
