@@ -19,6 +19,7 @@ from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
+from controlplane.access.sso import sso_vault
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
@@ -101,7 +102,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(settings.alert_webhook.reveal())
         stack.push_async_callback(alerts.close)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
-        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
+        resealing = Resealing(
+            database, (signing_keys.vault, app_vault(settings.secret_keys), sso_vault(settings.secret_keys))
+        )
         await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)
@@ -123,6 +126,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             everything = system_actor("system:otlp")
             otlp = OtlpExport(settings.otlp_endpoint, lambda: telemetry.families(everything))
             await stack.enter_async_context(background("otlp", otlp.run))
+        if (sso := open_sso(settings, database, clock, access)) is not None:
+            await stack.enter_async_context(background("single sign-on", sso.run))
+        await stack.enter_async_context(background("tokens", access.endless.run))
         engine = Engine(store, changes, facts, clock)
         publisher.on_commit(engine.wake)
         await stack.enter_async_context(background("rollouts", engine.run))
@@ -136,12 +142,19 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             link=link,
             publisher=publisher,
             access=access,
-            sso=open_sso(settings, database, clock, access),
-            proposals=Proposals(database, clock, access.audit, store, changes),
+            sso=sso,
+            proposals=Proposals(
+                database=database,
+                clock=clock,
+                audit=access.audit,
+                store=store,
+                gate=changes,
+                counting=access.counting,
+            ),
             changes=changes,
             reads=Reads(store),
             evaluations=evaluations,
-            environments=EnvironmentService(store, changes, access.audit),
+            environments=EnvironmentService(store, changes, access.audit, access.rule),
             restores=Restores(store, changes),
             documents=Documents(store, changes, clock),
             bundles=Bundles(store, signing_keys, clock),

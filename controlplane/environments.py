@@ -2,6 +2,7 @@
 
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
+from controlplane.access.rule import CommitRule
 from controlplane.changes import Changes
 from controlplane.database import WriteConnection
 from controlplane.safemode.profiles import seed
@@ -10,7 +11,8 @@ from controlplane.store.values import Environment
 
 
 class EnvironmentService:
-    def __init__(self, store: Store, changes: Changes, audit: Audit) -> None:
+    def __init__(self, store: Store, changes: Changes, audit: Audit, rule: CommitRule) -> None:
+        self._rule = rule
         self._store = store
         self._changes = changes
         self._audit = audit
@@ -33,10 +35,13 @@ class EnvironmentService:
 
         Raises:
             ForbiddenError, NotFoundError.
+            ApprovalRequiredError: leaving production where the two-person rule holds, without broken glass.
         """
         authorize(actor, Action.MANAGE_ENVIRONMENT, key)
 
         async def witness(connection: WriteConnection) -> None:
+            if not production:
+                await self._rule.loosen(connection, actor, key, "production → no")
             await self._audit.record(
                 connection,
                 Event.ENVIRONMENT_CHANGED,

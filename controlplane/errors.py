@@ -38,6 +38,10 @@ class UnauthenticatedError(BrownoutError):
     status = 401
 
 
+class SignInAgainError(UnauthenticatedError):
+    """A session of single sign-on that the identity provider has not confirmed for too long."""
+
+
 class ForbiddenError(BrownoutError):
     code = "forbidden"
     status = 403

@@ -44,6 +44,9 @@ class Event(StrEnum):
     KEY_REVOKED = "key_revoked"
     TOKEN_CREATED = "token_created"  # noqa: S105 - the name of an event
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an event
+    TOKEN_HANDED_OVER = "token_handed_over"  # noqa: S105 - the name of an event
+    SSO_CONFIRMED = "sso_confirmed"
+    SSO_REFUSED = "sso_refused"
     SIGNING_KEY_ANNOUNCED = "signing_key_announced"
     SIGNING_KEY_SWITCHED = "signing_key_switched"
     COMMIT = "commit"
@@ -70,6 +73,9 @@ WITHDRAWALS = (
     Event.TOKEN_REVOKED,
     Event.SECOND_FACTOR_RESET,
     Event.ADDRESSES_CHANGED,
+    Event.TOKEN_HANDED_OVER,
+    Event.SSO_CONFIRMED,
+    Event.SSO_REFUSED,
 )
 """After any of these somebody may do less than before."""
 

@@ -1,23 +1,24 @@
 """Credential → Actor."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from controlplane.access import tokens
 from controlplane.access.actor import Actor, Grants, Role
 from controlplane.access.address_rules import AddressRules
+from controlplane.access.bounds import Bounds
 from controlplane.access.grants import narrowed, parse
 from controlplane.access.memory import ActorMemory
-from controlplane.access.people import grants_of
 from controlplane.access.queries import credentials, factors, people
+from controlplane.access.queries.credentials import TokenRow
 from controlplane.access.queries.factors import Held
 from controlplane.access.queries.people import PersonRow
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Sessions
 from controlplane.clock import Clock
-from controlplane.database import Database
-from controlplane.errors import UnauthenticatedError
+from controlplane.database import Database, ReadConnection
+from controlplane.errors import SignInAgainError, UnauthenticatedError
 
 _TOUCH_EVERY = timedelta(minutes=1)
 
@@ -38,9 +39,11 @@ class Authenticator:
         clock: Clock,
         sessions: Sessions,
         memory: ActorMemory,
+        bounds: Bounds,
         addresses: AddressRules,
         rules: StrengthRules,
     ) -> None:
+        self._bounds = bounds
         self._addresses = addresses
         self._rules = rules
         self._database = database
@@ -79,28 +82,37 @@ class Authenticator:
             row = await credentials.find_token(connection, digest)
             if row is None or (row.expires_at is not None and row.expires_at <= now):
                 return None
-            scope = parse(row.grants)
-            if row.owner is None:
-                actor = Actor(
-                    "token", row.name, scope, person=row.person or "", credential=row.id, machine=True,
-                    stale=not row.sensitive, networks=row.networks,
-                )  # fmt: skip
-            else:
-                owner = await people.by_id(connection, row.owner)
-                if owner is None or owner.disabled_at is not None:
-                    return None
-                grants = grants_of(await people.grants(connection, owner.id))
-                held = await factors.held(connection, owner.id)
-                due = await self._due(owner, held, grants, by_sso=not held.password)
-                fresh = row.sensitive or (row.proven_at is not None and now - row.proven_at < self._rules.fresh)
-                actor = Actor(
-                    "token", owner.email, narrowed(grants, scope), person=owner.id, credential=row.id,
-                    stage="enrol" if due else "", stale=not fresh, proofs=_without_sso(held), networks=row.networks,
-                )  # fmt: skip
+            actor = await self._holder(connection, row, now)
+            if actor is None:
+                return None
         if row.used_at is None or now - row.used_at >= _TOUCH_EVERY:
             async with self._database.writing() as connection:
                 await credentials.touch_token(connection, row.id, now)
         return actor
+
+    async def _holder(self, connection: ReadConnection, row: TokenRow, now: datetime) -> Actor | None:
+        """What of its scope the person behind a token holds now; what no person made has what it was given."""
+        scope, machine, since = parse(row.grants), row.owner is None, self._bounds.tokens_since(now)
+        if row.person is None:
+            return Actor(
+                "token", row.name, scope, credential=row.id, machine=True,
+                stale=not row.sensitive, networks=row.networks,
+            )  # fmt: skip
+        person = await people.by_id(connection, row.person)
+        if person is None or person.disabled_at is not None:
+            return None
+        if person.subject is not None and person.password is None:
+            known = await people.sso(connection, person.id)
+            if known is None or known.confirmed_at is None or known.confirmed_at <= since:
+                return None
+        grants, held = await people.held(connection, person.id, since), await factors.held(connection, person.id)
+        due = not machine and await self._due(person, held, grants, by_sso=not held.password)
+        proven = not machine and row.proven_at is not None and now - row.proven_at < self._rules.fresh
+        return Actor(
+            "token", row.name if machine else person.email, narrowed(grants, scope), person=person.id,
+            credential=row.id, machine=machine, stage="enrol" if due else "", stale=not (row.sensitive or proven),
+            proofs=() if machine else _without_sso(held), networks=row.networks,
+        )  # fmt: skip
 
     async def _key(self, digest: str) -> Actor | None:
         now = self._clock.now()
@@ -114,14 +126,20 @@ class Authenticator:
         return Actor("sdk", f"sdk:{row.name}", {row.environment: frozenset({Role.SDK})}, credential=row.id)
 
     async def _session(self, cookie: str) -> Actor | None:
+        """Raises SignInAgainError when the identity provider has not confirmed for too long who opened it."""
         session = await self._sessions.find(cookie)
         if session is None:
             return None
+        since = self._bounds.session_since(self._clock.now())
         async with self._database.reading() as connection:
             person = await people.by_id(connection, session.person)
             if person is None or person.disabled_at is not None:
                 return None
-            grants = grants_of(await people.grants(connection, person.id))
+            if session.method == "sso":
+                known = await people.sso(connection, person.id)
+                if known is None or known.confirmed_at is None or known.confirmed_at <= since:
+                    raise SignInAgainError("your identity provider has not confirmed you for a while; sign in again")
+            grants = await people.held(connection, person.id, since)
             held = await factors.held(connection, person.id)
             due = await self._due(person, held, grants, by_sso=session.method == "sso")
         waiting = session.stage == "factor"

@@ -1,13 +1,14 @@
 """Breaking the glass: committing alone where others should have looked, with a reason, for a short time, on record."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
+from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.rule import require_words
+from controlplane.access.telling import Notify
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
@@ -15,12 +16,10 @@ from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInp
 USUAL = timedelta(hours=1)
 LONGEST = timedelta(hours=8)
 
-Notify = Callable[[str, dict[str, str]], Awaitable[None]]
-"""Tells people that something happened: a kind and its fields. Never raises."""
-
 
 class BreakGlass:
-    def __init__(self, database: Database, clock: Clock, audit: Audit, notify: Notify) -> None:
+    def __init__(self, database: Database, clock: Clock, audit: Audit, counting: Counting, notify: Notify) -> None:
+        self._counting = counting
         self._database = database
         self._clock = clock
         self._audit = audit
@@ -76,12 +75,18 @@ class BreakGlass:
         return await self._found(environment, glass_id)
 
     async def review(self, actor: Actor, environment: str, glass_id: int, review: str) -> GlassRow:
-        """Somebody else has looked at what was done. Raises ForbiddenError for whoever did it."""
+        """Somebody else has looked at what was done.
+
+        Raises:
+            ForbiddenError: for whoever did it, and for an account that they had a hand in.
+        """
         authorize(actor, Action.APPROVE, environment)
         words, row = require_words(review, "review"), await self._found(environment, glass_id)
         if row.principal == actor.principal or not actor.human:
             raise ForbiddenError("somebody else reviews what you did alone")
         async with self._database.transaction() as connection:
+            if why := await self._counting.review(connection, actor.principal, row):
+                raise ForbiddenError(f"your review would not count: {why}")
             if not await queries.sign_glass(connection, glass_id, actor.name, self._clock.now(), words):
                 raise ConflictError("it was reviewed already")
             await self._audit.record(

@@ -42,8 +42,11 @@ class LinkInput(Input, frozen=True):
 
 
 class PasswordInput(Input, frozen=True):
+    """`keep_tokens`: personal API tokens go on; they end otherwise, in case somebody else knew the old password."""
+
     old: str
     new: str
+    keep_tokens: bool = False
 
     def __repr__(self) -> str:
         return "PasswordInput(…)"
@@ -134,6 +137,12 @@ class GrantInput(Input, frozen=True):
     role: str
 
 
+class DisableInput(Input, frozen=True):
+    """`heir`: the id of who takes over the tokens of their machines; without, these end."""
+
+    heir: str = ""
+
+
 class People(msgspec.Struct, frozen=True):
     items: list[Person]
 
@@ -143,11 +152,11 @@ class SessionList(msgspec.Struct, frozen=True):
 
 
 class TokenInput(Input, frozen=True):
-    """A personal token. `scope` absent: everything you may do. `lasts_s`: seconds until it expires."""
+    """A personal token. `scope` absent: everything you may do. `lasts_s`: seconds until it expires; absent: 90 days."""
 
     name: str
     scope: GrantsJson | None = None
-    lasts_s: int = 90 * 24 * 3600
+    lasts_s: int | None = None
     sensitive: bool = False
     """May do what needs a fresh proof otherwise: keys, people, tokens, environments, broken glass."""
     networks: tuple[str, ...] = ()
@@ -155,7 +164,7 @@ class TokenInput(Input, frozen=True):
 
 
 class ServiceTokenInput(Input, frozen=True):
-    """`lasts_s` absent: until it is revoked."""
+    """A machine's token. It never does more than who made it may. `lasts_s` absent: 90 days."""
 
     name: str
     grants: GrantsJson

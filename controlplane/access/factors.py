@@ -10,7 +10,7 @@ from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, authorize,
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys
-from controlplane.access.queries import credentials, factors, people
+from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.factors import Held, PasskeyRow
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
@@ -173,6 +173,7 @@ class Factors:
             if row is None:
                 raise NotFoundError("there is no such person")
             await factors.forget_factors(connection, person)
+            await hands.record(connection, person, "factor", actor, at=self._clock.now())
             await credentials.end_sessions_of(connection, person, self._clock.now())
             await self._audit.record(connection, Event.SECOND_FACTOR_RESET, actor, target=row.email)
         self._memory.forget()

@@ -46,6 +46,11 @@ def covers(holder: Grants, role: Role, environment: str) -> bool:
     return held >= PERMISSIONS[role]
 
 
+def covered(holder: Grants, wanted: Grants) -> bool:
+    """Whether everything in `wanted` is the holder's."""
+    return all(covers(holder, role, environment) for environment, roles in wanted.items() for role in roles)
+
+
 def require_covered(holder: Grants, wanted: Grants) -> None:
     """Raises ForbiddenError unless everything in `wanted` is the holder's to give."""
     for environment, roles in wanted.items():

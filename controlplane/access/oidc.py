@@ -17,13 +17,17 @@ from joserfc.jwk import KeySet
 
 from controlplane.access.csrf import safe_path
 from controlplane.clock import Clock
-from controlplane.errors import UnauthenticatedError, UnavailableError
+from controlplane.errors import SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.secret_box import SecretBox, SecretKeyError
 
 T = TypeVar("T")
 
 STATE_LASTS = timedelta(minutes=10)
 _SCOPE = "openid email profile"
+_OFFLINE = "offline_access"
+_GONE = "invalid_grant"
+_ASKS = frozenset({"login_required", "interaction_required", "consent_required", "account_selection_required"})
+"""What a provider says to a silent sign-in that cannot be silent (OpenID Connect Core §3.1.2.6)."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
 """Signatures only: never `none`, never a shared secret."""
 _LEEWAY_S = 60
@@ -55,6 +59,20 @@ class Identity(msgspec.Struct, frozen=True):
     email: str
     name: str
     groups: frozenset[str]
+    again: "Again"
+
+    def __repr__(self) -> str:
+        return f"Identity({self.subject})"
+
+
+class Again(msgspec.Struct, frozen=True):
+    """What the provider can be asked with again, when nobody is at the browser. Empty where it gives nothing."""
+
+    refresh: str = ""
+    access: str = ""
+
+    def __repr__(self) -> str:
+        return "Again(…)"
 
 
 class Began(msgspec.Struct, frozen=True):
@@ -81,14 +99,22 @@ class _Provider(msgspec.Struct, frozen=True):
     token_endpoint: str
     jwks_uri: str
     userinfo_endpoint: str = ""
+    scopes_supported: tuple[str, ...] = ()
 
 
 class _Tokens(msgspec.Struct, frozen=True):
-    id_token: str
+    """`id_token` is always there after a sign-in, not always after a refresh."""
+
     access_token: str
+    id_token: str = ""
+    refresh_token: str = ""
 
     def __repr__(self) -> str:
         return "_Tokens(…)"
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
 
 
 class Oidc:
@@ -102,8 +128,12 @@ class Oidc:
         self._keys: KeySet | None = None
         self._fetching = asyncio.Lock()
 
-    async def begin(self, redirect_uri: str, then: str, *, fresh: bool = False) -> Began:
-        """`fresh`: the provider shall ask who they are even if it knows. Raises UnavailableError when it is silent."""
+    async def begin(self, redirect_uri: str, then: str, *, silent: bool = False, fresh: bool = False) -> Began:
+        """`silent`: only if nobody has to be asked anything; `fresh`: ask who they are even if it is known.
+
+        Raises:
+            UnavailableError: the provider does not answer.
+        """
         provider = await self._discovered()
         state = _State(
             state=secrets.token_urlsafe(32),
@@ -117,7 +147,7 @@ class Oidc:
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": redirect_uri,
-            "scope": _SCOPE,
+            "scope": _SCOPE + (f" {_OFFLINE}" if _OFFLINE in provider.scopes_supported else ""),
             "state": state.state,
             "nonce": state.nonce,
             "code_challenge": _challenge(state.verifier),
@@ -125,6 +155,8 @@ class Oidc:
             **({"acr_values": " ".join(self.settings.acr)} if self.settings.acr else {}),
             **({"prompt": "login", "max_age": "0"} if fresh else {}),
         }
+        if silent:
+            query["prompt"] = "none"
         url = httpx.URL(provider.authorization_endpoint).copy_merge_params(query)
         return Began(str(url), self._box.seal(msgspec.json.encode(state), "state").hex())
 
@@ -140,6 +172,8 @@ class Oidc:
         state = self._opened(sealed)
         if not secrets.compare_digest(state.state.encode(), answer.get("state", "").encode()):
             raise UnauthenticatedError("that sign-in was not begun in this browser; try again")
+        if answer.get("error") in _ASKS:
+            raise SignInAgainError("the identity provider wants to ask something first")
         if "error" in answer or "code" not in answer:
             raise UnauthenticatedError("the identity provider did not let you in")
         provider = await self._discovered()
@@ -152,7 +186,8 @@ class Oidc:
                     claims = await _with_userinfo(client, provider.userinfo_endpoint, tokens.access_token, claims)
         except httpx.HTTPError as error:
             raise UnavailableError("the identity provider does not answer") from error
-        return self._identity(provider, claims), state.then, state.fresh, state.fresh and _asked_since(state, claims)
+        identity = self._identity(provider, claims, Again(tokens.refresh_token, tokens.access_token))
+        return identity, state.then, state.fresh, state.fresh and _asked_since(state, claims)
 
     def _check_strength(self, claims: Mapping[str, Any]) -> None:
         """Of the ID token, which is signed: how the provider has found out (OpenID Connect Core §2: acr, amr)."""
@@ -161,6 +196,47 @@ class Oidc:
         weak_amr = self.settings.amr and not (isinstance(used, list) and set(map(str, used)) & set(self.settings.amr))
         if weak_acr or weak_amr:
             raise UnauthenticatedError("your identity provider did not ask for a second factor")
+
+    async def confirm(self, again: Again, subject: str) -> Identity:
+        """Who it is now, and with which groups; nobody is at the browser.
+
+        Raises:
+            UnauthenticatedError: the provider no longer stands by them.
+            UnavailableError: it does not answer, or not to this.
+        """
+        provider = await self._discovered()
+        claims: dict[str, Any] = {"sub": subject}
+        try:
+            async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+                if again.refresh:
+                    tokens = await self._refreshed(client, provider, again.refresh)
+                    again = Again(tokens.refresh_token or again.refresh, tokens.access_token)
+                    if tokens.id_token:
+                        claims = await self._claims(provider, tokens.id_token, None)
+                        if claims["sub"] != subject:
+                            raise UnauthenticatedError("the identity provider's answer does not hold")
+                if self.settings.groups_claim not in claims:
+                    if not (provider.userinfo_endpoint and again.access):
+                        raise UnavailableError("the identity provider tells no groups without a sign-in")
+                    claims = await _with_userinfo(client, provider.userinfo_endpoint, again.access, claims)
+        except httpx.HTTPError as error:
+            raise UnavailableError("the identity provider does not answer") from error
+        return self._identity(provider, claims, again)
+
+    async def _refreshed(self, client: httpx.AsyncClient, provider: _Provider, refresh: str) -> _Tokens:
+        """New tokens (RFC 6749 §6). Only `invalid_grant` speaks of the person; all else is between us and them."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh}
+        response = await client.post(provider.token_endpoint, data=form, auth=self._basic())
+        try:
+            if (
+                response.status_code in {400, 401}
+                and msgspec.json.decode(response.content, type=_Refusal).error == _GONE
+            ):
+                raise UnauthenticatedError("the identity provider no longer stands by them")
+            response.raise_for_status()
+            return msgspec.json.decode(response.content, type=_Tokens)
+        except msgspec.MsgspecError:
+            raise UnavailableError("the identity provider's answer makes no sense") from None
 
     async def _exchange(
         self, client: httpx.AsyncClient, provider: _Provider, redirect_uri: str, code: str, verifier: str
@@ -172,8 +248,7 @@ class Oidc:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        auth = httpx.BasicAuth(quote(self.settings.client_id, safe=""), quote(self.settings.client_secret, safe=""))
-        response = await client.post(provider.token_endpoint, data=form, auth=auth)
+        response = await client.post(provider.token_endpoint, data=form, auth=self._basic())
         if response.status_code in {400, 401, 403}:
             raise UnauthenticatedError("the identity provider did not accept the sign-in")
         response.raise_for_status()
@@ -181,6 +256,9 @@ class Oidc:
             return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.MsgspecError:
             raise UnauthenticatedError("the identity provider's answer does not hold") from None
+
+    def _basic(self) -> httpx.BasicAuth:
+        return httpx.BasicAuth(quote(self.settings.client_id, safe=""), quote(self.settings.client_secret, safe=""))
 
     def _opened(self, sealed: str) -> _State:
         try:
@@ -191,16 +269,17 @@ class Oidc:
             raise UnauthenticatedError("that took too long; try again")
         return state
 
-    async def _claims(self, provider: _Provider, id_token: str, nonce: str) -> dict[str, Any]:
-        """The claims of an ID token that is good (OpenID Connect Core §3.1.3.7)."""
+    async def _claims(self, provider: _Provider, id_token: str, nonce: str | None) -> dict[str, Any]:
+        """The claims of an ID token that is good (OpenID Connect Core §3.1.3.7; without a nonce after a refresh, §12.2)."""
+        options: dict[str, Any] = {} if nonce is None else {"nonce": {"essential": True, "value": nonce}}
         wanted = jwt.JWTClaimsRegistry(
             now=lambda: int(self._clock.now().timestamp()),
             leeway=_LEEWAY_S,
             iss={"essential": True, "value": provider.issuer},
             aud={"essential": True, "value": self.settings.client_id},
-            nonce={"essential": True, "value": nonce},
             exp={"essential": True},
             sub={"essential": True},
+            **options,
         )
         for fresh in (False, True):  # a key that we do not know may be new
             try:
@@ -230,12 +309,12 @@ class Oidc:
                 self._keys = KeySet.import_key_set(await _fetch(provider.jwks_uri, dict[str, Any]))  # type: ignore[arg-type]
             return self._keys
 
-    def _identity(self, provider: _Provider, claims: Mapping[str, Any]) -> Identity:
+    def _identity(self, provider: _Provider, claims: Mapping[str, Any], again: Again) -> Identity:
         verified = claims.get("email_verified") is True
         email = str(claims.get("email", "")) if verified else ""
         raw = claims.get(self.settings.groups_claim, ())
         groups = frozenset(map(str, raw)) if isinstance(raw, list | tuple) else frozenset({str(raw)})
-        return Identity(provider.issuer, str(claims["sub"]), email, str(claims.get("name", "")), groups)
+        return Identity(provider.issuer, str(claims["sub"]), email, str(claims.get("name", "")), groups, again)
 
 
 async def _fetch(url: str, into: type[T]) -> T:

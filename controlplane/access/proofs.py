@@ -5,11 +5,11 @@ import msgspec
 from controlplane.access import recovery, totp
 from controlplane.access.actor import Actor
 from controlplane.access.audit import Audit, Event
-from controlplane.access.breakglass import Notify
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys, Purpose
 from controlplane.access.passwords import Passwords
 from controlplane.access.queries import credentials, factors, people
+from controlplane.access.telling import Notify
 from controlplane.access.throttle import LoginThrottle
 from controlplane.clock import Clock
 from controlplane.database import Database

@@ -1,17 +1,16 @@
 """Changes that wait for others: proposed, edited, approved, rebased, committed or withdrawn (ADR 0063)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from brownout.wire import Operation
-from controlplane.access.actor import Action, Actor, allows, authorize
+from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
-from controlplane.access.people import grants_of
+from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
-from controlplane.access.queries import people
 from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
 from controlplane.access.rule import require_words
 from controlplane.clock import Clock
@@ -54,7 +53,8 @@ class Approval(msgspec.Struct, frozen=True):
     note: str
     approved_at: datetime
     counts: bool
-    """Whether they may still approve; roles that were taken take their approvals along."""
+    why_not: str = ""
+    """Why it does not count: a role that was taken, an account that another hand in the proposal had a part in, …"""
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -92,7 +92,10 @@ class ProposalView(msgspec.Struct, frozen=True):
 
 
 class Proposals:
-    def __init__(self, database: Database, clock: Clock, audit: Audit, store: Store, gate: Gate) -> None:
+    def __init__(
+        self, *, database: Database, clock: Clock, audit: Audit, store: Store, gate: Gate, counting: Counting
+    ) -> None:
+        self._counting = counting
         self._database = database
         self._clock = clock
         self._audit = audit
@@ -105,15 +108,15 @@ class Proposals:
         async with self._database.snapshot() as connection:
             rows = await queries.proposals(connection, environment, state)
             given = await queries.approvals(connection, environment)
-            needed = await queries.requires(connection, environment)
-            may = await _approvers(connection, environment, given)
-        return [_proposal(row, given, needed, may) for row in rows]
+            needed = await self._counting.needed(connection, environment, rows)
+            against = await self._counting.objections(connection, rows, given)
+        return [_proposal(row, given, needed[row.id], against) for row in rows]
 
     async def get(self, actor: Actor, environment: str, proposal_id: int) -> ProposalView:
         """Raises NotFoundError."""
         authorize(actor, Action.READ, environment)
         async with self._database.snapshot() as connection:
-            found = await _load(connection, environment, proposal_id)
+            found = await self._load(connection, environment, proposal_id)
         preview = await self._store.preview(environment, found.operations)
         if found.state != "open":
             return ProposalView(found, preview, ())
@@ -128,7 +131,7 @@ class Proposals:
                 author=actor.name, principal=actor.principal, at=self._clock.now(),
             )  # fmt: skip
             await queries.add_editor(connection, made, actor.principal)
-            found = await _load(connection, environment, made)
+            found = await self._load(connection, environment, made)
             await self._record(connection, Event.PROPOSED, actor, found)
         return found
 
@@ -144,7 +147,7 @@ class Proposals:
                 at=self._clock.now(),
             )  # fmt: skip
             await queries.add_editor(connection, proposal_id, actor.principal)
-            found = await _load(connection, environment, proposal_id)
+            found = await self._load(connection, environment, proposal_id)
             await self._record(connection, Event.PROPOSAL_EDITED, actor, found)
         return found
 
@@ -152,7 +155,7 @@ class Proposals:
         """Keeps what is proposed, having seen what others changed, on top of the present head."""
         authorize(actor, Action.EDIT, environment)
         async with self._database.reading() as connection:
-            found = await _load(connection, environment, proposal_id)
+            found = await self._load(connection, environment, proposal_id)
         return await self.edit(actor, environment, proposal_id, found.operations, found.message)
 
     async def approve(self, actor: Actor, environment: str, proposal_id: int, edition: int, note: str = "") -> Proposal:
@@ -174,7 +177,7 @@ class Proposals:
             given = ApprovalRow(proposal_id, edition, actor.principal, actor.name, note[:2000], self._clock.now())
             if not await queries.approve(connection, given):
                 raise ConflictError("you have approved it already")
-            found = await _load(connection, environment, proposal_id)
+            found = await self._load(connection, environment, proposal_id)
             await self._record(connection, Event.APPROVED, actor, found, note)
         return found
 
@@ -186,7 +189,7 @@ class Proposals:
             if row.author_principal != actor.principal:
                 authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
             await queries.close_proposal(connection, proposal_id, "withdrawn", self._clock.now())
-            found = await _load(connection, environment, proposal_id)
+            found = await self._load(connection, environment, proposal_id)
             await self._record(connection, Event.PROPOSAL_WITHDRAWN, actor, found, reason)
         return found
 
@@ -201,7 +204,7 @@ class Proposals:
         authorize(actor, Action.EDIT, environment)
         for _ in range(_ATTEMPTS):
             async with self._database.snapshot() as connection:
-                found = await _ready(connection, environment, proposal_id)
+                found = await self._ready(connection, environment, proposal_id)
             head = await self._store.head(environment)
             theirs = await self._theirs(found, head)
             if theirs:
@@ -216,7 +219,7 @@ class Proposals:
     async def _carry_out(self, actor: Actor, found: Proposal, head: Head) -> Commit:
         async def closing(connection: WriteConnection, commit: Commit) -> None:
             await _open(connection, found.environment, found.id)
-            now_found = await _ready(connection, found.environment, found.id)
+            now_found = await self._ready(connection, found.environment, found.id)
             if now_found.edition != found.edition:
                 raise ConflictError("it was edited meanwhile; look again")
             await queries.close_proposal(connection, found.id, "committed", commit.created_at, commit.revision)
@@ -229,6 +232,24 @@ class Proposals:
             async with self._database.transaction() as connection:
                 await closing(connection, commit)
         return commit
+
+    async def _ready(self, connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
+        """An open proposal with enough approvals that count."""
+        found = await self._load(connection, environment, proposal_id)
+        if found.state != "open":
+            raise ConflictError(f"that proposal is {found.state} already")
+        if not found.approved:
+            given = sum(approval.counts for approval in found.approvals)
+            raise ApprovalRequiredError(f"{given} of {found.needed} approvals so far")
+        return found
+
+    async def _load(self, connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
+        row = await queries.proposal(connection, environment, proposal_id)
+        if row is None:
+            raise NotFoundError(f"{environment} has no proposal {proposal_id}")
+        given = await queries.approvals(connection, environment, proposal_id)
+        needed = await self._counting.needed(connection, environment, (row,))
+        return _proposal(row, given, needed[row.id], await self._counting.objections(connection, (row,), given))
 
     async def _checked(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> int:
         """The head's revision. Raises what committing `ops` now would raise, except for approvals."""
@@ -263,40 +284,9 @@ async def _open(connection: WriteConnection, environment: str, proposal_id: int)
     return row
 
 
-async def _ready(connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
-    """An open proposal with enough approvals that count."""
-    found = await _load(connection, environment, proposal_id)
-    if found.state != "open":
-        raise ConflictError(f"that proposal is {found.state} already")
-    if not found.approved:
-        given = sum(approval.counts for approval in found.approvals)
-        raise ApprovalRequiredError(f"{given} of {found.needed} approvals so far")
-    return found
-
-
-async def _load(connection: ReadConnection, environment: str, proposal_id: int) -> Proposal:
-    row = await queries.proposal(connection, environment, proposal_id)
-    if row is None:
-        raise NotFoundError(f"{environment} has no proposal {proposal_id}")
-    given = await queries.approvals(connection, environment, proposal_id)
-    needed = await queries.requires(connection, environment)
-    return _proposal(row, given, needed, await _approvers(connection, environment, given))
-
-
-async def _approvers(connection: ReadConnection, environment: str, given: Sequence[ApprovalRow]) -> frozenset[str]:
-    """The principals among `given` that may approve at this moment."""
-    found: set[str] = set()
-    for principal in {approval.principal for approval in given}:
-        person = principal.removeprefix("person:")
-        row = await people.by_id(connection, person)
-        if row is None or row.disabled_at is not None:
-            continue
-        if allows(grants_of(await people.grants(connection, person)), Action.APPROVE, environment):
-            found.add(principal)
-    return frozenset(found)
-
-
-def _proposal(row: ProposalRow, given: Sequence[ApprovalRow], needed: int, may: frozenset[str]) -> Proposal:
+def _proposal(
+    row: ProposalRow, given: Sequence[ApprovalRow], needed: int, against: Mapping[tuple[int, str], str]
+) -> Proposal:
     return Proposal(
         id=row.id,
         environment=row.environment,
@@ -308,7 +298,7 @@ def _proposal(row: ProposalRow, given: Sequence[ApprovalRow], needed: int, may: 
         revision=row.revision,
         operations=msgspec.json.decode(row.operations, type=tuple[Operation, ...]),
         approvals=tuple(
-            Approval(each.approver, each.note, each.approved_at, each.principal in may)
+            Approval(each.approver, each.note, each.approved_at, not (why := against[row.id, each.principal]), why)
             for each in given
             if each.proposal == row.id and each.edition == row.edition
         ),

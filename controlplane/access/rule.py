@@ -63,19 +63,27 @@ class CommitRule:
             # Commits hold this while they look at the rule: those that come after it cannot have seen the one before.
             await lock_environment(connection, environment)
             before = await queries.requires(connection, environment)
-            glass = await self._glass(connection, actor, environment)
-            if approvals < before and glass is None:
-                raise ApprovalRequiredError(
-                    "asking for fewer approvals needs broken glass: nobody lowers the bar alone"
-                )
+            if approvals < before:
+                await self.loosen(connection, actor, environment, f"requires_approvals {before} → {approvals}")
             await queries.set_requires(connection, environment, approvals)
-            if glass is not None:
-                await queries.note_use(connection, glass, f"requires_approvals {before} → {approvals}")
             await self._audit.record(
                 connection, Event.RULE_CHANGED, actor, environment=environment, reason=reason,
                 detail={"before": before, "after": approvals},
             )  # fmt: skip
         return Rule(environment, approvals)
+
+    async def loosen(self, connection: WriteConnection, actor: Actor, environment: str, what: str) -> None:
+        """Puts a step out of the rule's reach on the record of the glass that was broken for it.
+
+        Raises:
+            ApprovalRequiredError: the rule holds here, and the actor has broken no glass.
+        """
+        if await queries.requires(connection, environment) == 0:
+            return
+        glass = await self._glass(connection, actor, environment)
+        if glass is None:
+            raise ApprovalRequiredError(f"nobody loosens {environment}'s protection alone: break the glass ({what})")
+        await queries.note_use(connection, glass, what)
 
     async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
         """Spares the work of a commit that would be refused.

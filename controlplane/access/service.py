@@ -8,13 +8,17 @@ import msgspec
 
 from controlplane.access.address_rules import AddressRules
 from controlplane.access.addresses import parse_networks
+from controlplane.access.api_tokens import ApiTokens
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator, StrengthRules
-from controlplane.access.breakglass import BreakGlass, Notify
+from controlplane.access.bounds import Bounds
+from controlplane.access.breakglass import BreakGlass
+from controlplane.access.counting import Counting
 from controlplane.access.csrf import Csrf
+from controlplane.access.endless import EndlessTokens
 from controlplane.access.factors import Factors, app_box
 from controlplane.access.grants import parse
-from controlplane.access.keys import ApiTokens, SdkKeys
+from controlplane.access.keys import SdkKeys
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Oidc, OidcSettings
 from controlplane.access.passkeys import Passkeys
@@ -26,7 +30,8 @@ from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.sessions import Lifetimes, Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
-from controlplane.access.sso import SingleSignOn
+from controlplane.access.sso import SingleSignOn, sso_box
+from controlplane.access.telling import ApproverAlerts, Notify
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock
@@ -55,7 +60,10 @@ class Access:
     passkeys: Passkeys
     prover: Prover
     addresses: AddressRules
+    counting: Counting
+    bounds: Bounds
     memory: ActorMemory
+    endless: EndlessTokens
 
 
 def open_access(
@@ -84,10 +92,24 @@ def open_access(
         timedelta(days=settings.second_factor_grace_days),
         timedelta(minutes=settings.step_up_minutes),
     )
+    bounds = Bounds(
+        token=timedelta(days=settings.max_token_days),
+        sso_session=timedelta(hours=settings.oidc_roles_hours),
+        sso_tokens=timedelta(days=settings.oidc_tokens_days),
+    )
+    counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
     return Access(
         audit=audit,
         withdrawals=Withdrawals(audit),
-        people=People(database, clock, audit, memory, new_id),
+        people=People(
+            database=database,
+            clock=clock,
+            audit=audit,
+            memory=memory,
+            alerts=ApproverAlerts(notify),
+            bounds=bounds,
+            new_id=new_id,
+        ),
         sessions=sessions,
         sign_in=SignIn(
             database=database,
@@ -104,14 +126,24 @@ def open_access(
             new_id=new_id,
         ),
         authenticator=Authenticator(
-            database=database, clock=clock, sessions=sessions, memory=memory, addresses=addresses, rules=rules
+            database=database,
+            clock=clock,
+            sessions=sessions,
+            memory=memory,
+            bounds=bounds,
+            addresses=addresses,
+            rules=rules,
         ),
         keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
-        tokens=ApiTokens(database, clock, audit, memory, new_id, longest=timedelta(days=settings.token_days)),
+        tokens=ApiTokens(database=database, clock=clock, audit=audit, memory=memory, bounds=bounds, new_id=new_id),
         csrf=Csrf(settings.secret_keys, settings.url),
         rule=CommitRule(database, clock, audit),
         signing=SigningRotation(database, clock, audit, signing_keys),
-        break_glass=BreakGlass(database, clock, audit, notify),
+        break_glass=BreakGlass(database, clock, audit, counting, notify),
+        counting=counting,
+        bounds=bounds,
+        memory=memory,
+        endless=EndlessTokens(database, notify),
         rates=RequestRates(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
@@ -121,7 +153,6 @@ def open_access(
         passkeys=passkeys,
         prover=prover,
         addresses=addresses,
-        memory=memory,
     )
 
 
@@ -155,6 +186,8 @@ def open_sso(settings: Settings, database: Database, clock: Clock, access: Acces
         memory=access.memory,
         sign_in=access.sign_in,
         oidc=Oidc(oidc, settings.secret_keys, clock),
+        box=sso_box(settings.secret_keys),
+        every=timedelta(minutes=settings.oidc_recheck_minutes),
         new_id=new_id,
     )
 

@@ -1,6 +1,6 @@
 """Getting in: by password, passkey, or a one-time link. What an attacker learns is the same whatever was wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
@@ -11,7 +11,7 @@ from controlplane.access.password_rules import check_password
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import checked_name, grants_of, normalized
 from controlplane.access.proofs import Proof, Prover
-from controlplane.access.queries import credentials, factors, people
+from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.people import LinkRow, PersonRow
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Origin, Sessions, SignedIn
@@ -147,14 +147,23 @@ class SignIn:
             if name:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
-            await credentials.end_sessions_of(connection, person.id, self._clock.now())
+            now, actor = self._clock.now(), Actor("person", person.email, {}, origin.address, person.id)
+            await hands.link_used(connection, person.id)
+            await hands.record(connection, person.id, "password", actor, at=now)
+            await credentials.end_sessions_of(connection, person.id, now)
             await credentials.forget_devices(connection, person.id)
+            if row.purpose == "reset":  # somebody else may have known the password
+                ended = await credentials.revoke_made_by(connection, person.id, now)
+                await self._tokens_ended(connection, actor, ended, "password reset by a link")
+                await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email, reason="by a link")
             if person.password is None and person.subject is None:
                 await self._ask_at_once(connection, person.id)
-            return await self.open(connection, person, "link", origin)
+            signed_in = await self.open(connection, person, "link", origin)
+        self._memory.forget()
+        return signed_in
 
-    async def change_password(self, actor: Actor, old: str, new: str) -> None:
-        """Ends every other session of the person.
+    async def change_password(self, actor: Actor, old: str, new: str, *, keep_tokens: bool = False) -> None:
+        """Ends every other session of the person and, unless they say otherwise, their personal API tokens.
 
         Raises:
             UnauthenticatedError: the old one is wrong.
@@ -173,7 +182,11 @@ class SignIn:
         async with self._database.transaction() as connection:
             await people.set_password(connection, person.id, hashed)
             await people.end_links(connection, person.id)
-            await credentials.end_sessions_of(connection, person.id, self._clock.now(), but=actor.credential)
+            now = self._clock.now()
+            await credentials.end_sessions_of(connection, person.id, now, but=actor.credential)
+            if not keep_tokens:
+                ended = await credentials.revoke_personal(connection, person.id, now)
+                await self._tokens_ended(connection, actor, ended, "password changed")
             await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email)
         self._memory.forget()
 
@@ -207,6 +220,14 @@ class SignIn:
 
     def _check(self, password: str, email: str, name: str, pointer: str = "/password") -> None:
         check_password(password, about=(email, name), min_length=self._min_length, pointer=pointer)
+
+    async def _tokens_ended(
+        self, connection: WriteConnection, actor: Actor, ended: Sequence[credentials.Ended], why: str
+    ) -> None:
+        for each in ended:
+            await self._audit.record(
+                connection, Event.TOKEN_REVOKED, actor, target=each.name, reason=why, detail={"token": each.id}
+            )
 
     async def _set_up(self, link: str, password: str, origin: Origin, email: str, name: str) -> SignedIn:
         self._check(password, email, name)

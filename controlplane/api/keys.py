@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from controlplane.access.actor import Action, Actor
+from controlplane.access.api_tokens import NewToken
 from controlplane.access.dto import (
     KeyInput,
     KeyList,
@@ -16,7 +17,7 @@ from controlplane.access.dto import (
     TokenList,
     TokenOutput,
 )
-from controlplane.access.keys import NewKey, NewToken
+from controlplane.access.keys import NewKey
 from controlplane.access.signing import Rotation
 from controlplane.api.parameters import duration
 from controlplane.services import Services
@@ -95,7 +96,7 @@ class TokenController(Controller):
     async def list_tokens(
         self, services: NamedDependency[Services], actor: NamedDependency[Actor], everybody: FromQuery[bool] = False
     ) -> TokenList:
-        """Your personal tokens; all tokens for administrators."""
+        """Yours and those of your machines; with `everybody` all whose scope lies within what you administer."""
         return TokenList(await services.access.tokens.list_tokens(actor, everybody=everybody))
 
     @post("/", operation_id="create_token", opt={"signed_in": True, "fresh": True})
@@ -103,7 +104,7 @@ class TokenController(Controller):
         self, data: JSONBody[TokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
         """A personal token: never more than you may do yourself."""
-        lasts = duration(data.lasts_s)
+        lasts = None if data.lasts_s is None else duration(data.lasts_s)
         made = await services.access.tokens.create_personal(
             actor, data.name, scope=data.scope, lasts=lasts, sensitive=data.sensitive, networks=data.networks
         )
@@ -113,7 +114,7 @@ class TokenController(Controller):
     async def create_service(
         self, data: JSONBody[ServiceTokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
-        """A token for a machine, with roles of its own."""
+        """A token for a machine; it never does more than you may, and ends with you unless somebody takes it over."""
         lasts = None if data.lasts_s is None else duration(data.lasts_s)
         made = await services.access.tokens.create_service(
             actor, data.name, data.grants, lasts=lasts, sensitive=data.sensitive, networks=data.networks
@@ -128,7 +129,7 @@ class TokenController(Controller):
         actor: NamedDependency[Actor],
         reason: FromQuery[str] = "",
     ) -> None:
-        """Ends one of yours; administrators end any."""
+        """Ends one of yours, or one whose scope lies within what you administer; and what was made with it."""
         await services.access.tokens.revoke(actor, token, reason[:500])
 
 

@@ -12,7 +12,7 @@ from controlplane.access.sso import SingleSignOn
 from controlplane.api.cookies import Cookies
 from controlplane.api.guard import address_of
 from controlplane.api.session import origin_of
-from controlplane.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from controlplane.errors import NotFoundError, SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.services import Services
 
 SIGN_IN_PAGE = "/sign-in"
@@ -24,11 +24,16 @@ class OidcController(Controller):
 
     @get("/start", opt={"public": True})
     async def start(
-        self, services: NamedDependency[Services], then: FromQuery[str] = "/", fresh: FromQuery[bool] = False
+        self,
+        services: NamedDependency[Services],
+        *,
+        then: FromQuery[str] = "/",
+        silent: FromQuery[bool] = False,
+        fresh: FromQuery[bool] = False,
     ) -> Redirect:
-        """Sends the browser to the provider; `fresh`: for a proof, so that it asks who they are in any case."""
+        """Sends the browser to the provider; `silent`: which is to ask nothing; `fresh`: which is to ask in any case."""
         try:
-            began = await _sso(services).oidc.begin(_callback(services), then, fresh=fresh)
+            began = await _sso(services).oidc.begin(_callback(services), then, silent=silent, fresh=fresh)
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
         lasts_s = int(STATE_LASTS.total_seconds())
@@ -47,6 +52,8 @@ class OidcController(Controller):
             signed_in, then = await _sso(services).finish(
                 _callback(services), sealed, answer, origin_of(request, services), present
             )
+        except SignInAgainError:
+            return Redirect(f"{SIGN_IN_PAGE}?sso=again", cookies=[cookies.sso_state("", 0)])
         except UnauthenticatedError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
         except UnavailableError:

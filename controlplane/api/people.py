@@ -2,12 +2,13 @@
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.access.dto import GrantInput, InvitationOutput, InviteInput, People, SessionList
+from controlplane.access.dto import DisableInput, GrantInput, InvitationOutput, InviteInput, People, SessionList
 from controlplane.access.people import Invitation, Person, welcome_url
 from controlplane.services import Services
+from controlplane.strict_json import read_struct
 
 
 class PeopleController(Controller):
@@ -81,12 +82,22 @@ class PeopleController(Controller):
         """Forgets the second factors of somebody who has lost theirs, and ends their sessions."""
         await services.access.factors.reset(actor, person)
 
-    @post("/{person:str}/disable", operation_id="disable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
+    @post(
+        "/{person:str}/disable",
+        operation_id="disable_person",
+        opt={"action": Action.MANAGE_PEOPLE, "body": DisableInput},
+        status_code=200,
+    )
     async def disable(
-        self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
+        self,
+        person: FromPath[str],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        body: RawBody,
     ) -> Person:
-        """Ends their sessions and tokens, and lets them in no more."""
-        return await services.access.people.disable(actor, person)
+        """Ends their sessions and tokens, and lets them in no more; an heir takes over the tokens of their machines."""
+        data = read_struct(body or b"{}", DisableInput)
+        return await services.access.people.disable(actor, person, heir=data.heir)
 
     @post("/{person:str}/enable", operation_id="enable_person", opt={"action": Action.MANAGE_PEOPLE}, status_code=200)
     async def enable(

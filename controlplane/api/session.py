@@ -50,8 +50,8 @@ class SessionController(Controller):
     async def change_password(
         self, data: JSONBody[PasswordInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> None:
-        """Replaces your password and ends your other sessions."""
-        await services.access.sign_in.change_password(actor, data.old, data.new)
+        """Replaces your password; ends your other sessions and, unless you keep them, your personal tokens."""
+        await services.access.sign_in.change_password(actor, data.old, data.new, keep_tokens=data.keep_tokens)
 
     @delete("/", operation_id="sign_out", opt={"signed_in": True, "unfinished": ("factor", "enrol")}, status_code=204)
     async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[None]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from controlplane.access.actor import Action
 from controlplane.cli.shown import changes_text, commit_text, table, when
@@ -57,6 +58,9 @@ def show(call: Call, number: NumberArgument) -> None:
     def human() -> object:
         about = found.proposal
         call.console.print(f"#{about.id}, edition {about.edition}, by {about.author}: {about.message}", markup=False)
+        for each in about.approvals:
+            why = f" [yellow]does not count:[/] {escape(each.why_not)}" if each.why_not else ""
+            call.console.print(f"  approved by {escape(each.approver)}{why}")
         for line in found.preview.effective:
             call.console.print(f"  {line}", markup=False)
         if found.stale:
@@ -94,7 +98,8 @@ def approve(
     body = {"edition": edition, "note": note}
     done = call.session.send("POST", call.session.path("proposals", str(number), "approve"), body, ProposalOutput)
     given = sum(a.counts for a in done.approvals)
-    call.answer(done, lambda: f"[green]✓[/] {given} of {done.needed} approvals")
+    doubts = "".join(f"\n{escape(a.approver)} does not count: {escape(a.why_not)}" for a in done.approvals if a.why_not)
+    call.answer(done, lambda: f"[green]✓[/] {given} of {done.needed} approvals{doubts}")
 
 
 @verb(app, "commit", action=Action.EDIT)

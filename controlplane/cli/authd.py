@@ -93,16 +93,12 @@ def setup_link() -> None:
 
 async def _setup_secret(url: str) -> str | None:
     from controlplane.access.actor import system_actor
-    from controlplane.access.audit import Audit
-    from controlplane.access.memory import ActorMemory
-    from controlplane.access.people import People
-    from controlplane.access.service import new_id
+    from controlplane.access.people import setup_secret
     from controlplane.clock import SystemClock
     from controlplane.database import Database
 
     database, clock = Database(url, pool_size=1), SystemClock()
     try:
-        people = People(database, clock, Audit(database, clock), ActorMemory(clock), new_id)
-        return await people.setup_secret(system_actor("system:setup"))
+        return await setup_secret(database, clock, system_actor("system:setup"))
     finally:
         await database.close()

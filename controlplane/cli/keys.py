@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.access.actor import Action
+from controlplane.access.actor import GRANTABLE, Action
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 
@@ -72,18 +72,19 @@ def rotate_signing(
 
 @verb(token_app, "list", action=Action.READ)
 def list_tokens(
-    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="Everybody's; for administrators.")] = False
+    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="All within what you administer.")] = False
 ) -> None:
-    """Your personal tokens."""
+    """Your tokens and those of your machines."""
     from controlplane.access.dto import TokenList
 
     found = call.session.get("/tokens", TokenList, everybody="true" if everybody else None)
     rows = [
-        (t.id, t.name, t.hint, "personal" if t.owner else "machine", when(t.used_at) if t.used_at else "never",
-         "revoked" if t.revoked_at else when(t.expires_at) if t.expires_at else "")
+        (t.id, t.name, t.hint, "personal" if t.owner else "machine", t.made_by, _scope(t.grants),
+         when(t.used_at) if t.used_at else "never",
+         "revoked" if t.revoked_at else when(t.expires_at) if t.expires_at else "[yellow]never[/]")
         for t in found.items
     ]  # fmt: skip
-    call.answer(found, lambda: table(("id", "name", "begins", "kind", "last used", "ends"), rows))
+    call.answer(found, lambda: table(("id", "name", "begins", "kind", "made by", "scope", "last used", "ends"), rows))
 
 
 @verb(token_app, "create", action=Action.MANAGE_KEYS)
@@ -92,7 +93,7 @@ def create_token(
     name: Annotated[str, typer.Argument(help="Which machine will use it.")],
     role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable.")],
     *,
-    days: Annotated[int, typer.Option(min=0, max=3650, help="Until it expires; 0 = never.")] = 90,
+    days: Annotated[int, typer.Option(min=1, help="Until it expires.")] = 90,
     sensitive: Annotated[
         bool, typer.Option("--sensitive", help="It may change keys, tokens, people and environments, too.")
     ] = False,
@@ -105,8 +106,7 @@ def create_token(
     for each in role:
         what, _, where = each.partition("@")
         grants.setdefault(where or "*", []).append(what)
-    body = {"name": name, "grants": grants, "lasts_s": days * 86_400 or None, "sensitive": sensitive,
-            "networks": network or []}  # fmt: skip
+    body = {"name": name, "grants": grants, "lasts_s": days * 86_400, "sensitive": sensitive, "networks": network or []}
     made = call.session.send("POST", "/tokens/service", body, TokenOutput)
     call.answer(made, lambda: f"{made.token}\n[dim]shown once; id {made.id}[/]")
 
@@ -115,6 +115,12 @@ def create_token(
 def revoke_token(
     call: Call, token_id: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = ""
 ) -> None:
-    """End one of your tokens; administrators end any."""
+    """End one of your tokens, or one within what you administer; and what was made with it."""
     call.session.request("DELETE", f"/tokens/{token_id}", params={"reason": reason})
     call.answer({"revoked": token_id}, lambda: f"[green]✓[/] {token_id} opens nothing any more")
+
+
+def _scope(grants: dict[str, list[str]]) -> str:
+    if len(grants.get("*", ())) == len(GRANTABLE):
+        return "all that its owner may"
+    return ", ".join(f"{role}@{environment}" for environment, roles in grants.items() for role in roles)

@@ -165,10 +165,19 @@ def forget_factors(call: Call, person: PersonArgument) -> None:
 
 
 @verb(app, "disable", action=Action.MANAGE_PEOPLE)
-def disable(call: Call, person: PersonArgument) -> None:
+def disable(
+    call: Call,
+    person: PersonArgument,
+    hand_tokens_to: Annotated[
+        str, typer.Option(help="Who takes over the tokens of their machines (id or address); without, these end.")
+    ] = "",
+) -> None:
     """End their sessions and tokens, and let them in no more."""
-    call.session.request("POST", f"/people/{_id(call, person)}/disable")
-    call.answer({"disabled": person}, lambda: f"[green]✓[/] {person} is out")
+    from controlplane.access.people import Person
+
+    body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}
+    done = call.session.send("POST", f"/people/{_id(call, person)}/disable", body, Person)
+    call.answer(done, lambda: f"[green]✓[/] {done.email} is out")
 
 
 @verb(app, "enable", action=Action.MANAGE_PEOPLE)

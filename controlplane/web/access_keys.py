@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from controlplane.access.actor import Action
+from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action, allows
+from controlplane.access.queries.credentials import TokenRow
 from controlplane.errors import BrownoutError
 from controlplane.web.access_frame import Shown, Tab, tabs
 from controlplane.web.agents import browser
@@ -36,6 +37,7 @@ class SecretRow(msgspec.Struct, frozen=True):
     used_at: datetime | None
     ended: str
     href: str
+    scope: str = ""
 
 
 class SecretsPage(View, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class SecretsPage(View, frozen=True, kw_only=True):
     lasts: tuple[Option, ...]
     may_make: bool
     rotates: bool
+    endless: int
+    """How many of these tokens never end."""
     shown: Shown | None
     error: str
     make_url: str
@@ -109,8 +113,11 @@ class KeysController(Controller):
     @post("/tokens/{token:str}", opt={"action": Action.READ}, status_code=200)
     async def revoke_token(
         self, visit: NamedDependency[Visit], environment: FromPath[str], token: FromPath[str]
-    ) -> Redirect:
-        await visit.services.access.tokens.revoke(visit.actor, token, "revoked in the console")
+    ) -> Response[Any]:
+        try:
+            await visit.services.access.tokens.revoke(visit.actor, token, "revoked in the console")
+        except BrownoutError as error:
+            return await _tokens(visit, environment, error=await visit.refusal(error))
         return Redirect(url(environment, "access", "tokens"), status_code=303)
 
     @get("/sessions", opt={"action": Action.READ})
@@ -135,7 +142,7 @@ class KeysController(Controller):
 
 TEXTS = {
     "keys": ("SDK keys", "What services connect with. A key opens one environment, for reading and telemetry."),
-    "tokens": ("Your API tokens", "For the CLI and scripts. A token can do what you can, until it ends."),
+    "tokens": ("API tokens", "For the CLI, scripts and machines. A token never does more than who made it may now."),
     "sessions": ("Your sessions", "Browsers that are signed in as you."),
 }
 
@@ -151,13 +158,29 @@ async def _keys(visit: Visit, environment: str, *, shown: Shown | None = None, e
 
 
 async def _tokens(visit: Visit, environment: str, *, shown: Shown | None = None, error: str = "") -> Response[Any]:
-    found = await visit.services.access.tokens.list_tokens(visit.actor)
+    """One's own, and those within what one administers."""
+    tokens, actor = visit.services.access.tokens, visit.actor
+    found = {each.id: each for each in await tokens.list_tokens(actor)}
+    if any(allows(actor.grants, Action.MANAGE_KEYS, where) for where in actor.grants):
+        found |= {each.id: each for each in await tokens.list_tokens(actor, everybody=True)}
     rows = tuple(
-        SecretRow(each.id, each.name, each.hint, "", each.created_at, each.expires_at, each.used_at,
-                  "revoked" if each.revoked_at else "", url(environment, "access", "tokens", each.id))
-        for each in found
+        SecretRow(each.id, each.name, each.hint, _by(each), each.created_at, each.expires_at, each.used_at,
+                  "revoked" if each.revoked_at else "", url(environment, "access", "tokens", each.id), _scope(each))
+        for each in found.values()
     )  # fmt: skip
-    return await _page(visit, environment, "tokens", rows, shown=shown, error=error)
+    endless = sum(each.expires_at is None and each.revoked_at is None for each in found.values())
+    return await _page(visit, environment, "tokens", rows, shown=shown, error=error, endless=endless)
+
+
+def _by(token: TokenRow) -> str:
+    kind = "personal" if token.owner else "machine"
+    return f"{kind}, by {token.made_by}" + (f", handed over by {token.handed_by}" if token.handed_by else "")
+
+
+def _scope(token: TokenRow) -> str:
+    if len(token.grants.get(ANY_ENVIRONMENT, ())) == len(GRANTABLE):
+        return "all that its owner may"
+    return ", ".join(f"{', '.join(roles)} in {where}" for where, roles in token.grants.items())
 
 
 async def _page(
@@ -168,6 +191,7 @@ async def _page(
     *,
     shown: Shown | None = None,
     error: str = "",
+    endless: int = 0,
 ) -> Response[Any]:
     title, text = TEXTS[what]
     page = SecretsPage(
@@ -180,6 +204,7 @@ async def _page(
         lasts=LASTS,
         may_make=what == "keys" or (what == "tokens" and visit.actor.kind == "person"),
         rotates=what == "keys",
+        endless=endless,
         shown=shown,
         error=error,
         make_url=url(environment, "access", what),

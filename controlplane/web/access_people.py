@@ -49,6 +49,8 @@ class PeoplePage(View, frozen=True, kw_only=True):
     rows: tuple[PersonRow, ...]
     roles: tuple[Option, ...]
     places: tuple[Option, ...]
+    heirs: tuple[Option, ...]
+    """Who can take over the tokens of somebody's machines."""
     shown: Shown | None
     error: str
     invite_url: str
@@ -98,7 +100,7 @@ class PeopleController(Controller):
                 case "forget-factors":
                     await visit.services.access.factors.reset(actor, person)
                 case "disable":
-                    await people.disable(actor, person)
+                    await people.disable(actor, person, heir=form.get("heir", ""))
                 case "enable":
                     await people.enable(actor, person)
         except BrownoutError as error:
@@ -122,6 +124,10 @@ async def _page(
         rows=tuple(_row(environment, each) for each in found),
         roles=tuple(Option(role, words(role)) for role in GRANTABLE),
         places=(*(Option(each.key, each.name) for each in frame.environments), Option(ANY_ENVIRONMENT, "everywhere")),
+        heirs=(
+            Option("", "nobody: they end"),
+            *(Option(each.id, each.name) for each in found if each.disabled_at is None),
+        ),
         shown=shown,
         error=error,
         invite_url=url(environment, "access", "people"),

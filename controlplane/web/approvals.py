@@ -74,8 +74,8 @@ class ProposalPage(View, frozen=True, kw_only=True):
     created_at: datetime
     state: str
     edition: int
-    approvals: tuple[tuple[str, str, bool], ...]
-    """(who, their note, whether it still counts)"""
+    approvals: tuple[tuple[str, str, str], ...]
+    """(who, their note, why it does not count: empty when it does)"""
     needed: int
     effective: tuple[str, ...]
     diff: tuple[DiffLine, ...]
@@ -261,7 +261,7 @@ async def _show(visit: Visit, environment: str, proposal_id: int, error: str) ->
         created_at=proposal.created_at,
         state=proposal.state,
         edition=proposal.edition,
-        approvals=tuple((each.approver, each.note, each.counts) for each in proposal.approvals),
+        approvals=tuple((each.approver, each.note, each.why_not) for each in proposal.approvals),
         needed=proposal.needed,
         effective=found.preview.effective,
         diff=diff_changes(found.preview.changes),

@@ -14,6 +14,7 @@ from controlplane.errors import (
     BrownoutError,
     Fault,
     SecondFactorRequiredError,
+    SignInAgainError,
     StepUpRequiredError,
     UnauthenticatedError,
 )
@@ -50,7 +51,7 @@ def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[A
     if isinstance(error, SecondFactorRequiredError):
         return finish_sign_in(request)
     if isinstance(error, UnauthenticatedError) and request.method == "GET":
-        return _to_sign_in(request)
+        return _to_sign_in(request, silently=isinstance(error, SignInAgainError))
     title, detail = OUTCOMES[error.code].title, error.message
     if isinstance(error, UnauthenticatedError):  # the API's words are about tokens
         title, detail = "You are signed out", "Your session has ended, here or from another browser."
@@ -59,11 +60,14 @@ def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[A
     return page
 
 
-def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Whoever is nobody yet signs in, and goes on to where they were going; htmx is told to load the whole page."""
+def _to_sign_in(request: Request[Any, Any, Any], *, silently: bool) -> Response[Any]:
+    """Whoever is nobody yet signs in, and goes on to where they were going; htmx is told to load the whole page.
+    `silently`: the identity provider may know them still, and need not ask."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.headers.get("hx-request") == "true":
         return Response("", status_code=401, headers={"HX-Redirect": "/sign-in"})
+    if silently:
+        return Redirect(f"/auth/oidc/start?silent=true&then={quote(wanted, safe='/')}", status_code=303)
     return Redirect("/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
 
 

@@ -24,13 +24,14 @@ from controlplane.services import Services
 from controlplane.web.render import Templates, View
 
 SSO_ERRORS = {
+    "again": "Your identity provider has not confirmed you for a while. Sign in again.",
     "unavailable": "The identity provider does not answer. Try again, or use your password.",
     "refused": "The identity provider did not let you in, or you are not known here.",
 }
 PURPOSES = {
     "setup": ("Set up Brownout", "You will be its first administrator."),
     "invite": ("Welcome to Brownout", "Choose a password, and you are in."),
-    "reset": ("Choose a new password", "Your other sessions end."),
+    "reset": ("Choose a new password", "Your other sessions and your API tokens end."),
 }
 DEAD_LINK = ("This link does not work any more", "Ask for another one.")
 

@@ -145,7 +145,7 @@ async def test_sessions_end_when_the_settings_say(database_url: str) -> None:
 
 
 async def test_no_token_outlives_the_setting(database_url: str) -> None:
-    async with open_world(database_url, token_days=30) as world:
+    async with open_world(database_url, max_token_days=30) as world:
         client = world.client(await world.token(ADMIN))
         for days, status in ((30, 201), (31, 422)):
             body: dict[str, Any] = {"name": "ci", "grants": {"production": ["viewer"]}, "lasts_s": days * 86_400}

@@ -34,10 +34,6 @@ class MovableClock:
         self.instant += by
 
 
-async def _nobody(event: str, fields: dict[str, str]) -> None:
-    """Hears no alerts."""
-
-
 class World:
     """`client()` sends as nobody; `bearer(token)` as its holder; both keep their cookies."""
 
@@ -47,6 +43,8 @@ class World:
         self.clock = clock
         self.tokens: dict[str, str] = {}
         """Made on first use, by role."""
+        self.alerts: list[tuple[str, dict[str, str]]] = []
+        """What people were told of access, oldest first."""
 
     @property
     def access(self) -> Access:
@@ -88,11 +86,18 @@ async def open_world(
     )
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_services(configured, clock) as opened:
-        access = open_access(configured, opened.database, clock, opened.signing_keys, notify=_nobody, passwords=quick)
+        alerts: list[tuple[str, dict[str, str]]] = []
+
+        async def tell(event: str, fields: dict[str, str]) -> None:
+            alerts.append((event, fields))
+
+        access = open_access(configured, opened.database, clock, opened.signing_keys, notify=tell, passwords=quick)
         sso = open_sso(configured, opened.database, clock, access)
         services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):
             if environment in {known.key for known in await services.store.list_environments()}:
                 continue
             await services.environments.create(ROOT, environment, environment)
-        yield World(services, create_app(services), clock)
+        world = World(services, create_app(services), clock)
+        world.alerts = alerts
+        yield world

@@ -244,7 +244,14 @@ async def test_an_approval_withdrawn_at_the_last_moment_undoes_the_commit(world:
     made = await world.services.proposals.propose(ed, P, [flag("a")], "switch a on")
     await world.services.proposals.approve(ann, P, made.id, made.edition)
     gate = Interrupted(world.services.changes, world.access.people.revoke(ROOT, ann.person, P, "approver"))
-    proposals = Proposals(world.services.database, world.clock, world.access.audit, world.services.store, gate)
+    proposals = Proposals(
+        database=world.services.database,
+        clock=world.clock,
+        audit=world.access.audit,
+        store=world.services.store,
+        gate=gate,
+        counting=world.access.counting,
+    )
     with pytest.raises(ApprovalRequiredError):
         await proposals.commit(ed, P, made.id)
     assert (await world.services.store.head(P)).revision == 1

@@ -9,15 +9,17 @@ from controlplane.database import ReadConnection, WriteConnection
 
 _PROPOSAL = """
 id, environment, operations, message, base_revision, author, author_principal, edition, state, revision,
-created_at, updated_at
+created_at, updated_at, opened
 """
 _GLASS = """
-id, environment, principal, actor, reason, started_at, expires_at, ended_at, uses, reviewed_by, reviewed_at, review
+id, environment, principal, actor, reason, started_at, expires_at, ended_at, uses, reviewed_by, reviewed_at, review,
+opened
 """
 
 
 class ProposalRow(msgspec.Struct, frozen=True):
-    """`operations` is the JSON of wire.Operation; `edition` counts edits, and approvals belong to one."""
+    """`operations` is the JSON of wire.Operation; `edition` counts edits, and approvals belong to one. `opened` is its
+    place in the common order of proposals, broken glass and changes of accounts."""
 
     id: int
     environment: str
@@ -31,6 +33,7 @@ class ProposalRow(msgspec.Struct, frozen=True):
     revision: int | None
     created_at: datetime
     updated_at: datetime
+    opened: int
 
 
 class ApprovalRow(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class GlassRow(msgspec.Struct, frozen=True):
     reviewed_by: str | None
     reviewed_at: datetime | None
     review: str | None
+    opened: int
 
 
 async def requires(connection: ReadConnection, environment: str) -> int:
@@ -106,6 +110,16 @@ async def add_editor(connection: WriteConnection, proposal: int, principal: str)
 async def editors(connection: ReadConnection, proposal: int) -> frozenset[str]:
     sql = "SELECT principal FROM proposal_editor WHERE proposal = :proposal"
     return frozenset(row["principal"] for row in await fetch(connection, dict[str, str], sql, proposal=proposal))
+
+
+async def by_anybody(connection: ReadConnection, environment: str) -> frozenset[int]:
+    """Open proposals in which a token has a hand that no person answers for."""
+    sql = """
+    SELECT DISTINCT e.proposal FROM proposal_editor e JOIN proposal p ON p.id = e.proposal
+    WHERE p.environment = :environment AND p.state = 'open' AND e.principal LIKE 'token:%'
+    """
+    found = await fetch(connection, dict[str, int], sql, environment=environment)
+    return frozenset(row["proposal"] for row in found)
 
 
 async def proposal(

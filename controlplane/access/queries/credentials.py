@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
-from controlplane.access.queries.base import fetch, fetch_one, run
+from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
 from controlplane.database import ReadConnection, WriteConnection
 
 _TOKEN = (
-    "id, hint, name, owner, made_by, person, grants, created_at, expires_at, used_at, revoked_at, "  # noqa: S105
+    "id, hint, name, owner, made_by, person, parent, handed_by, grants, created_at, expires_at, used_at, revoked_at, "  # noqa: S105
     "sensitive, proven_at, networks"
 )
 _SESSION = "id, person, method, address, agent, created_at, seen_at, expires_at, proven_at, stage"
@@ -35,12 +35,17 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True):
+    """`owner`: whose personal token it is. `person`: who answers for it, and whose roles bound it; none for what the
+    operator of the control plane made. `parent`: the token it was made with. `handed_by`: who gave it to `person`."""
+
     id: str
     hint: str
     name: str
     owner: str | None
     made_by: str
     person: str | None
+    parent: str | None
+    handed_by: str | None
     grants: dict[str, list[str]]
     created_at: datetime
     expires_at: datetime | None
@@ -133,9 +138,15 @@ async def end_session(connection: WriteConnection, session: str, at: datetime) -
     )
 
 
-async def end_sessions_of(connection: WriteConnection, person: str, at: datetime, but: str = "") -> int:
-    sql = "UPDATE session SET ended_at = :at WHERE person = :person AND ended_at IS NULL AND id <> :but"
-    return await run(connection, sql, person=person, at=at, but=but)
+async def end_sessions_of(
+    connection: WriteConnection, person: str, at: datetime, but: str = "", method: str = ""
+) -> int:
+    """All but one, or those that were opened by one method."""
+    sql = """
+    UPDATE session SET ended_at = :at
+    WHERE person = :person AND ended_at IS NULL AND id <> :but AND (:method = '' OR method = :method)
+    """
+    return await run(connection, sql, person=person, at=at, but=but, method=method)
 
 
 async def insert_device(connection: WriteConnection, digest: str, person: str, at: datetime) -> None:
@@ -158,18 +169,27 @@ async def insert_token(connection: WriteConnection, row: TokenRow, digest: str) 
         connection,
         """
         INSERT INTO api_token
-            (id, digest, hint, name, owner, made_by, person, grants, created_at, expires_at, sensitive, networks)
-        VALUES (:id, :digest, :hint, :name, :owner, :made_by, :person, CAST(:grants AS jsonb), :created_at, :expires_at,
-            :sensitive, :networks)
+            (id, digest, hint, name, owner, made_by, person, parent, grants, created_at, expires_at, sensitive, networks)
+        VALUES (:id, :digest, :hint, :name, :owner, :made_by, :person, :parent, CAST(:grants AS jsonb), :created_at,
+            :expires_at, :sensitive, :networks)
         """,
         id=row.id, digest=digest, hint=row.hint, name=row.name, owner=row.owner, made_by=row.made_by, person=row.person,
-        grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at, expires_at=row.expires_at,
+        parent=row.parent, grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at, expires_at=row.expires_at,
         sensitive=row.sensitive, networks=list(row.networks),
     )  # fmt: skip
 
 
 async def find_token(connection: ReadConnection, digest: str) -> TokenRow | None:
-    sql = f"SELECT {_TOKEN} FROM api_token WHERE digest = :digest AND revoked_at IS NULL"  # noqa: S608
+    """Only one that has not been revoked, and neither has any that it was made with."""
+    sql = f"""
+    SELECT {_TOKEN} FROM api_token WHERE digest = :digest AND revoked_at IS NULL AND NOT EXISTS (
+        WITH RECURSIVE up AS (
+            SELECT parent FROM api_token WHERE digest = :digest
+            UNION SELECT t.parent FROM api_token t JOIN up ON t.id = up.parent
+        )
+        SELECT FROM api_token t JOIN up ON t.id = up.parent WHERE t.revoked_at IS NOT NULL
+    )
+    """  # noqa: S608
     return await fetch_one(connection, TokenRow, sql, digest=digest)
 
 
@@ -177,27 +197,73 @@ async def token(connection: ReadConnection, token_id: str) -> TokenRow | None:
     return await fetch_one(connection, TokenRow, f"SELECT {_TOKEN} FROM api_token WHERE id = :id", id=token_id)  # noqa: S608
 
 
-async def tokens(connection: ReadConnection, owner: str | None) -> list[TokenRow]:
-    """Those of one owner, or all."""
+async def tokens(connection: ReadConnection, person: str | None) -> list[TokenRow]:
+    """Those that one person owns or answers for, or all."""
     sql = f"""
     SELECT {_TOKEN} FROM api_token
-    WHERE CAST(:owner AS text) IS NULL OR owner = :owner ORDER BY created_at DESC LIMIT 500
+    WHERE CAST(:person AS text) IS NULL OR owner = :person OR person = :person
+    ORDER BY revoked_at IS NOT NULL, created_at DESC LIMIT 500
     """  # noqa: S608
-    return await fetch(connection, TokenRow, sql, owner=owner)
+    return await fetch(connection, TokenRow, sql, person=person)
+
+
+async def service_tokens_of(connection: ReadConnection, person: str, now: datetime) -> list[TokenRow]:
+    """Live ones of machines that this person answers for."""
+    sql = f"""
+    SELECT {_TOKEN} FROM api_token WHERE person = :person AND owner IS NULL AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > :now) ORDER BY created_at
+    """  # noqa: S608
+    return await fetch(connection, TokenRow, sql, person=person, now=now)
+
+
+async def hand_over(connection: WriteConnection, token_id: str, person: str, by: str) -> None:
+    sql = "UPDATE api_token SET person = :person, handed_by = :by WHERE id = :id"
+    await run(connection, sql, id=token_id, person=person, by=by)
+
+
+async def endless_tokens(connection: ReadConnection) -> int:
+    """How many live ones have no end; those of before there was one."""
+    sql = "SELECT count(*) FROM api_token WHERE expires_at IS NULL AND revoked_at IS NULL"
+    return int(await fetch_value(connection, sql))
 
 
 async def touch_token(connection: WriteConnection, token_id: str, at: datetime) -> None:
     await run(connection, "UPDATE api_token SET used_at = :at WHERE id = :id", id=token_id, at=at)
 
 
-async def revoke_token(connection: WriteConnection, token_id: str, at: datetime) -> bool:
-    sql = "UPDATE api_token SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
-    return await run(connection, sql, id=token_id, at=at) == 1
+class Ended(msgspec.Struct, frozen=True):
+    id: str
+    name: str
 
 
-async def revoke_tokens_of(connection: WriteConnection, owner: str, at: datetime) -> int:
-    sql = "UPDATE api_token SET revoked_at = :at WHERE owner = :owner AND revoked_at IS NULL"
-    return await run(connection, sql, owner=owner, at=at)
+async def revoke_token(connection: WriteConnection, token_id: str, at: datetime) -> list[Ended]:
+    """With whatever was made with it; those that were alive."""
+    return await _revoke(connection, "id = :id", at, id=token_id)
+
+
+async def revoke_personal(connection: WriteConnection, owner: str, at: datetime) -> list[Ended]:
+    return await _revoke(connection, "owner = :owner", at, owner=owner)
+
+
+async def revoke_all_of(connection: WriteConnection, person: str, at: datetime) -> list[Ended]:
+    """Personal tokens, and those of machines that they answer for."""
+    return await _revoke(connection, "owner = :person OR person = :person", at, person=person)
+
+
+async def revoke_made_by(connection: WriteConnection, person: str, at: datetime) -> list[Ended]:
+    """Personal tokens, and those of machines that they did not take over from somebody."""
+    return await _revoke(connection, "person = :person AND handed_by IS NULL", at, person=person)
+
+
+async def _revoke(connection: WriteConnection, which: str, at: datetime, **parameters: str) -> list[Ended]:
+    sql = f"""
+    WITH RECURSIVE gone AS (
+        SELECT id FROM api_token WHERE {which}
+        UNION SELECT t.id FROM api_token t JOIN gone ON t.parent = gone.id
+    )
+    UPDATE api_token SET revoked_at = :at WHERE id IN (SELECT id FROM gone) AND revoked_at IS NULL RETURNING id, name
+    """  # noqa: S608 - `which` is one of those above
+    return await fetch(connection, Ended, sql, at=at, **parameters)
 
 
 async def insert_key(connection: WriteConnection, row: KeyRow, digest: str) -> None:

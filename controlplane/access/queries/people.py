@@ -4,6 +4,8 @@ from datetime import datetime
 
 import msgspec
 
+from controlplane.access.actor import Grants
+from controlplane.access.grants import collect
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
 from controlplane.database import ReadConnection, WriteConnection
 
@@ -28,6 +30,14 @@ class GrantRow(msgspec.Struct, frozen=True):
     environment: str
     role: str
     source: str
+
+
+class SsoRow(msgspec.Struct, frozen=True):
+    """`sealed`: what the identity provider can be asked with again, encrypted."""
+
+    person: str
+    sealed: bytes | None
+    confirmed_at: datetime | None
 
 
 class LinkRow(msgspec.Struct, frozen=True):
@@ -108,6 +118,16 @@ async def grants(connection: ReadConnection, person: str | None = None) -> list[
     )
 
 
+async def held(connection: ReadConnection, person: str, confirmed_since: datetime) -> Grants:
+    """What they may: roles given here, and those of single sign-on if it has confirmed them since then."""
+    sql = """
+    SELECT g.environment, g.role FROM role_grant g LEFT JOIN sso_identity s ON s.person = g.person
+    WHERE g.person = :person AND (g.source = 'local' OR s.confirmed_at > :since)
+    """
+    rows = await fetch(connection, dict[str, str], sql, person=person, since=confirmed_since)
+    return collect((row["environment"], row["role"]) for row in rows)
+
+
 async def grant(
     connection: WriteConnection, person: str, environment: str, role: str, *, source: str, by: str, at: datetime
 ) -> bool:
@@ -134,8 +154,51 @@ async def revoke(connection: WriteConnection, person: str, environment: str, rol
     ) == 1  # fmt: skip
 
 
-async def drop_sso_grants(connection: WriteConnection, person: str) -> None:
-    await run(connection, "DELETE FROM role_grant WHERE person = :person AND source = 'sso'", person=person)
+async def drop_sso_grant(connection: WriteConnection, person: str, environment: str, role: str) -> None:
+    sql = """
+    DELETE FROM role_grant WHERE person = :person AND environment = :environment AND role = :role AND source = 'sso'
+    """
+    await run(connection, sql, person=person, environment=environment, role=role)
+
+
+async def sso(connection: ReadConnection, person: str) -> SsoRow | None:
+    sql = "SELECT person, sealed, confirmed_at FROM sso_identity WHERE person = :person"
+    return await fetch_one(connection, SsoRow, sql, person=person)
+
+
+async def keep_sso(
+    connection: WriteConnection, person: str, sealed: bytes | None, confirmed_at: datetime | None, at: datetime
+) -> None:
+    """What the provider said; `confirmed_at` None: it no longer confirms them."""
+    sql = """
+    INSERT INTO sso_identity (person, sealed, confirmed_at, checked_at) VALUES (:person, :sealed, :confirmed_at, :at)
+    ON CONFLICT (person) DO UPDATE SET sealed = :sealed, confirmed_at = :confirmed_at, checked_at = :at
+    """
+    await run(connection, sql, person=person, sealed=sealed, confirmed_at=confirmed_at, at=at)
+
+
+async def all_sso(connection: ReadConnection) -> list[SsoRow]:
+    """Those with something to ask the provider with."""
+    return await fetch(
+        connection, SsoRow, "SELECT person, sealed, confirmed_at FROM sso_identity WHERE sealed IS NOT NULL"
+    )
+
+
+async def reseal_sso(connection: WriteConnection, person: str, old: bytes, fresh: bytes) -> None:
+    sql = "UPDATE sso_identity SET sealed = :fresh WHERE person = :person AND sealed = :old"
+    await run(connection, sql, person=person, old=old, fresh=fresh)
+
+
+async def take_sso(connection: WriteConnection, before: datetime, at: datetime) -> SsoRow | None:
+    """Somebody who was last checked before then; no other replica takes them for this turn."""
+    sql = """
+    UPDATE sso_identity SET checked_at = :at WHERE person = (
+        SELECT s.person FROM sso_identity s JOIN person p ON p.id = s.person
+        WHERE s.sealed IS NOT NULL AND s.checked_at <= :before AND p.disabled_at IS NULL
+        ORDER BY s.checked_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+    ) RETURNING person, sealed, confirmed_at
+    """
+    return await fetch_one(connection, SsoRow, sql, before=before, at=at)
 
 
 async def lock_grants(connection: WriteConnection) -> None:
@@ -144,10 +207,11 @@ async def lock_grants(connection: WriteConnection) -> None:
 
 
 async def administrators(connection: ReadConnection) -> int:
-    """How many people who may sign in hold every permission everywhere."""
+    """How many people who can sign in hold every permission everywhere."""
     sql = """
     SELECT count(DISTINCT p.id) FROM person p JOIN role_grant g ON g.person = p.id
     WHERE p.disabled_at IS NULL AND g.environment = '*' AND g.role = 'admin'
+      AND (p.password IS NOT NULL OR p.subject IS NOT NULL)
     """
     return int(await fetch_value(connection, sql))
 

@@ -1,0 +1,35 @@
+"""Tokens of before every token had an end: people hear of them until there are none."""
+
+import asyncio
+
+from controlplane.access.queries import credentials
+from controlplane.access.telling import Notify
+from controlplane.database import Database
+from controlplane.errors import UnavailableError
+
+_AGAIN_S = 24 * 3600.0
+_RETRY_S = 60.0
+
+
+class EndlessTokens:
+    def __init__(self, database: Database, notify: Notify) -> None:
+        self._database = database
+        self._notify = notify
+
+    async def run(self) -> None:
+        """Tells once a day, until cancelled."""
+        while True:
+            try:
+                await self.tell()
+            except UnavailableError:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                await asyncio.sleep(_AGAIN_S)
+
+    async def tell(self) -> int:
+        """How many live tokens have no end."""
+        async with self._database.reading() as connection:
+            count = await credentials.endless_tokens(connection)
+        if count:
+            await self._notify("tokens_without_expiry", {"tokens": str(count)})
+        return count
