@@ -19,6 +19,7 @@ from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
+from controlplane.access.sso import sso_vault
 from controlplane.api import CONTROLLERS
 from controlplane.api.actor import provide_actor
 from controlplane.api.conditions import provide_conditions
@@ -101,7 +102,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(settings.alert_webhook.reveal())
         stack.push_async_callback(alerts.close)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
-        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
+        resealing = Resealing(
+            database, (signing_keys.vault, app_vault(settings.secret_keys), sso_vault(settings.secret_keys))
+        )
         await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)

@@ -30,14 +30,13 @@ from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.sessions import Lifetimes, Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
-from controlplane.access.sso import SingleSignOn
+from controlplane.access.sso import SingleSignOn, sso_box
 from controlplane.access.telling import ApproverAlerts, Notify
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
-from controlplane.secret_box import SecretBox
 from controlplane.settings import Settings, SettingsError
 from controlplane.store import SigningKeys
 
@@ -78,7 +77,7 @@ def open_access(
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(clock)
     bounds = Bounds(
-        token=timedelta(days=settings.token_days),
+        token=timedelta(days=settings.max_token_days),
         sso_session=timedelta(hours=settings.oidc_roles_hours),
         sso_tokens=timedelta(days=settings.oidc_tokens_days),
     )
@@ -195,7 +194,7 @@ def open_sso(settings: Settings, database: Database, clock: Clock, access: Acces
         memory=access.memory,
         sign_in=access.sign_in,
         oidc=Oidc(oidc, settings.secret_keys, clock),
-        box=SecretBox(settings.secret_keys, "oidc-tokens"),
+        box=sso_box(settings.secret_keys),
         every=timedelta(minutes=settings.oidc_recheck_minutes),
         new_id=new_id,
     )
