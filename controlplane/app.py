@@ -17,6 +17,7 @@ from controlplane.access.factors import app_vault
 from controlplane.access.proposals import Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import open_access, open_sso
+from controlplane.access.sso import sso_vault
 from controlplane.access.webhook import Webhook
 from controlplane.access.webhook_signing import parse_secrets
 from controlplane.api import CONTROLLERS
@@ -107,7 +108,9 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         alerts = Alerts(database, webhook_of(settings), clock=clock)
         access = open_access(settings, database, clock, signing_keys, notify=alerts.notify)
         stack.push_async_callback(access.audit.write_counted, every=True)
-        resealing = Resealing(database, (signing_keys.vault, app_vault(settings.secret_keys)))
+        resealing = Resealing(
+            database, (signing_keys.vault, app_vault(settings.secret_keys), sso_vault(settings.secret_keys))
+        )
         await resealing.check()
         changes = Changes(store, access.rule, publisher.wake)
         evaluations = Evaluations(store, clock)

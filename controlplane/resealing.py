@@ -30,6 +30,8 @@ class Vault(msgspec.Struct, frozen=True):
     box: SecretBox
     read: Callable[[ReadConnection], Awaitable[list[Sealed]]]
     replace: Callable[[WriteConnection, Sealed, bytes], Awaitable[None]]
+    needed: bool = True
+    """Without it nothing works; what is not needed is made anew by those whom it concerns."""
 
 
 class SealStatus(msgspec.Struct, frozen=True):
@@ -52,7 +54,11 @@ class Resealing:
 
     async def check(self) -> None:
         """Raises SecretKeyError, in one sentence, when a secret cannot be opened with the keys there are."""
-        lost = {name: found.lost for name, found in (await self.status()).items() if found.lost}
+        lost = {
+            vault.name: found.lost
+            for vault, found in zip(self._vaults, (await self.status()).values(), strict=True)
+            if vault.needed and found.lost
+        }
         if lost:
             what = ", ".join(f"{number} of the {name}" for name, number in lost.items())
             raise SecretKeyError(

@@ -119,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """After so long without a request a browser's session is over."""
     session_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 168
     """The longest that a session lasts, however busy."""
-    token_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 366
+    max_token_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 366
     """The longest that an API token lasts."""
     password_min_length: Annotated[int, msgspec.Meta(ge=8, le=64)] = 12
     allowed_addresses: str = ""

@@ -5,6 +5,7 @@ roles allow. SDK keys are not people: services run where they run.
 """
 
 import ipaddress
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -21,6 +22,8 @@ from controlplane.errors import AddressNotAllowedError, ConflictError, Fault, In
 
 EVERY_ROLE = "*"
 MOST_NETWORKS = 200
+NOTE_EVERY_S = 60.0
+_REMEMBERED = 10_000
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -36,6 +39,7 @@ class AddressRules:
         audit: Audit,
         memory: ActorMemory,
         everywhere: Sequence[Network],
+        *,
         monotonic: Monotonic = monotonic,
     ) -> None:
         self._database = database
@@ -46,6 +50,7 @@ class AddressRules:
         self._everywhere = tuple(everywhere)
         self._known = _Known()
         self._known_until: float | None = None
+        self._noted: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def admit(self, actor: Actor) -> Actor:
         """The actor with the roles that count from where they are.
@@ -56,8 +61,13 @@ class AddressRules:
         if actor.kind not in {"person", "token"}:
             return actor
         if actor.networks and not within(actor.address, _networks(actor.networks)):
+            await self._note(actor)
             raise AddressNotAllowedError("this token does not work from your address")
-        await self.check(actor.address)
+        try:
+            await self.check(actor.address)
+        except AddressNotAllowedError:
+            await self._note(actor)
+            raise
         known = await self._rules()
         barred = [(where, role) for where, role, allowed in known.rules if not within(actor.address, allowed)]
         if not barred or not actor.grants:
@@ -115,6 +125,17 @@ class AddressRules:
             await self._told(connection, actor, ANY_ENVIRONMENT, EVERY_ROLE, "anywhere")
         self._forget()
         return number
+
+    async def _note(self, actor: Actor) -> None:
+        """On record once a minute for each credential and address: a good credential shows up where it must not."""
+        now, key = self._monotonic(), (actor.credential, actor.address)
+        if key in self._noted and now - self._noted[key] < NOTE_EVERY_S:
+            return
+        self._noted[key] = now
+        self._noted.move_to_end(key)
+        if len(self._noted) > _REMEMBERED:
+            self._noted.popitem(last=False)
+        await self._audit.note(Event.DENIED, actor, target="address", reason="not from this address", outcome="refused")
 
     async def _told(
         self, connection: WriteConnection, actor: Actor, environment: str, role: str, networks: str

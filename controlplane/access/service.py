@@ -32,14 +32,13 @@ from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.sessions import Lifetimes, Sessions
 from controlplane.access.signin import SignIn
 from controlplane.access.signing import SigningRotation
-from controlplane.access.sso import SingleSignOn
+from controlplane.access.sso import SingleSignOn, sso_box
 from controlplane.access.telling import ApproverAlerts
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
 from controlplane.clock import Clock, Monotonic, monotonic
 from controlplane.database import Database
 from controlplane.errors import InvalidInputError
-from controlplane.secret_box import SecretBox
 from controlplane.settings import Settings, SettingsError
 from controlplane.store import SigningKeys
 
@@ -90,7 +89,7 @@ def open_access(
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(monotonic)
     bounds = Bounds(
-        token=timedelta(days=settings.token_days),
+        token=timedelta(days=settings.max_token_days),
         sso_session=timedelta(hours=settings.oidc_roles_hours),
         sso_tokens=timedelta(days=settings.oidc_tokens_days),
     )
@@ -101,7 +100,9 @@ def open_access(
     passwords, throttle = passwords or Passwords(), LoginThrottle(monotonic)
     passkeys = Passkeys(database, clock, settings.secret_keys, settings.url)
     box = app_box(settings.secret_keys)
-    addresses = AddressRules(database, clock, audit, memory, parse_networks(settings.allowed_addresses), monotonic)
+    addresses = AddressRules(
+        database, clock, audit, memory, parse_networks(settings.allowed_addresses), monotonic=monotonic
+    )
     requirement = parse_requirement(settings.require_second_factor)
     prover = Prover(
         database=database, clock=clock, audit=audit, memory=memory, passwords=passwords, throttle=throttle,
@@ -208,7 +209,7 @@ def open_sso(settings: Settings, database: Database, clock: Clock, access: Acces
         memory=access.memory,
         sign_in=access.sign_in,
         oidc=Oidc(oidc, settings.secret_keys, clock),
-        box=SecretBox(settings.secret_keys, "oidc-tokens"),
+        box=sso_box(settings.secret_keys),
         every=timedelta(minutes=settings.oidc_recheck_minutes),
         new_id=new_id,
     )

@@ -1,7 +1,7 @@
 """From an identity to a session: the person it belongs to, and the roles its groups give, now and later."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -19,8 +19,9 @@ from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, SignedIn
 from controlplane.access.signin import MAX_REFUSED, MAX_UNKNOWN, SignIn
 from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
+from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import UnauthenticatedError, UnavailableError
+from controlplane.resealing import Sealed, Vault
 from controlplane.secret_box import SecretBox, SecretKeyError
 
 log = structlog.get_logger(__name__)
@@ -87,6 +88,16 @@ class SingleSignOn:
         bounds = (Bound(network(origin.address), MAX_REFUSED), Bound("unknown identities", MAX_UNKNOWN))
         await self._audit.refused(Event.SIGN_IN, actor, bounds, reason=f"sso: {why}")
         raise UnauthenticatedError("your identity provider knows you, but you have no role here; ask an administrator")
+
+    async def _prove(self, identity: Identity, present: Actor | None, *, proven: bool) -> None:
+        """Raises UnauthenticatedError unless the provider has just asked the very person whose session this is."""
+        async with self._database.transaction() as connection:
+            found = await people.by_subject(connection, identity.issuer, identity.subject)
+            if not proven or found is None or present is None or present.human != found.id or present.kind != "person":
+                raise UnauthenticatedError("your identity provider did not confirm that it is you")
+            await credentials.prove_session(connection, present.credential, self._clock.now())
+            await self._audit.record(connection, Event.PROVEN, present, target=present.name, reason="sso")
+        self._memory.forget()
 
     async def run(self) -> None:
         """Asks the provider about people in turn, until cancelled."""
@@ -163,16 +174,6 @@ class SingleSignOn:
         except (SecretKeyError, msgspec.MsgspecError):
             return None
 
-    async def _prove(self, identity: Identity, present: Actor | None, *, proven: bool) -> None:
-        """Raises UnauthenticatedError unless the provider has just asked the very person whose session this is."""
-        async with self._database.transaction() as connection:
-            found = await people.by_subject(connection, identity.issuer, identity.subject)
-            if not proven or found is None or present is None or present.human != found.id or present.kind != "person":
-                raise UnauthenticatedError("your identity provider did not confirm that it is you")
-            await credentials.prove_session(connection, present.credential, self._clock.now())
-            await self._audit.record(connection, Event.PROVEN, present, target=present.name, reason="sso")
-        self._memory.forget()
-
     async def _person(self, connection: WriteConnection, identity: Identity, *, may_join: bool) -> PersonRow | None:
         """By subject; else by an address that the provider has verified; else somebody new, if a group lets them in."""
         found = await people.by_subject(connection, identity.issuer, identity.subject)
@@ -194,3 +195,20 @@ class SingleSignOn:
         await people.insert(connection, row)
         await hands.record(connection, row.id, "identity", BY, at=now)
         return row
+
+
+def sso_box(secret_keys: Sequence[str]) -> SecretBox:
+    """Seals what the identity provider can be asked with again; each under its person's id."""
+    return SecretBox(secret_keys, "oidc-tokens")
+
+
+def sso_vault(secret_keys: Sequence[str]) -> Vault:
+    """Those, for when the secret key changes. Whose cannot be opened signs in again."""
+
+    async def read(connection: ReadConnection) -> list[Sealed]:
+        return [Sealed((row.person,), row.person, row.sealed or b"") for row in await people.all_sso(connection)]
+
+    async def replace(connection: WriteConnection, old: Sealed, fresh: bytes) -> None:
+        await people.reseal_sso(connection, old.key[0], old.sealed, fresh)
+
+    return Vault("sign-ins at the identity provider", sso_box(secret_keys), read, replace, needed=False)

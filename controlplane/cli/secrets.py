@@ -52,6 +52,7 @@ def _show(*, rotate_first: bool) -> None:
 
 async def _status(given: Keys, *, rotate_first: bool) -> Mapping[str, SealStatus]:
     from controlplane.access.factors import app_vault
+    from controlplane.access.sso import sso_vault
     from controlplane.clock import SystemClock
     from controlplane.database import Database
     from controlplane.resealing import Resealing
@@ -61,7 +62,7 @@ async def _status(given: Keys, *, rotate_first: bool) -> Mapping[str, SealStatus
     database = Database(given.database_url.reveal(), pool_size=2)
     try:
         signing = SigningKeys(database, SystemClock(), keys)
-        resealing = Resealing(database, (signing.vault, app_vault(keys)))
+        resealing = Resealing(database, (signing.vault, app_vault(keys), sso_vault(keys)))
         if rotate_first:
             await resealing.reseal()
         return await resealing.status()

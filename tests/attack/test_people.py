@@ -16,7 +16,7 @@ ADMIN = {"*": ["admin"]}
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    async with open_world(database_url, token_days=100) as opened:
+    async with open_world(database_url, max_token_days=100) as opened:
         yield opened
 
 

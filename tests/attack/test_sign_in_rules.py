@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.access.audit import Event
 from tests.attack.signing_in import Visitor, person_id, visitor
 from tests.integration.accessing import PASSWORD, ROOT, open_world
 
@@ -123,6 +124,10 @@ async def test_a_token_works_only_where_it_was_made_for(database_url: str) -> No
         made = await world.access.tokens.create_service(ROOT, "ci", ADMIN, networks=["203.0.113.0/24"])
         for address, status in ((INSIDE, 403), (OUTSIDE, 200)):
             assert (await world.client(made.token, address).get("/api/v1/environments")).status_code == status
+        for _ in range(5):
+            await world.client(made.token, INSIDE).get("/api/v1/environments")
+        lines = await world.access.audit.list_events(ROOT, event=Event.DENIED)
+        assert [(line.entry.actor, line.entry.address) for line in lines] == [("ci", INSIDE)], "once a minute"
 
 
 async def test_sessions_end_when_the_settings_say(database_url: str) -> None:
@@ -140,7 +145,7 @@ async def test_sessions_end_when_the_settings_say(database_url: str) -> None:
 
 
 async def test_no_token_outlives_the_setting(database_url: str) -> None:
-    async with open_world(database_url, token_days=30) as world:
+    async with open_world(database_url, max_token_days=30) as world:
         client = world.client(await world.token(ADMIN))
         for days, status in ((30, 201), (31, 422)):
             body: dict[str, Any] = {"name": "ci", "grants": {"production": ["viewer"]}, "lasts_s": days * 86_400}

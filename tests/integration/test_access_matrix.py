@@ -114,7 +114,8 @@ async def test_what_is_declared_is_what_happens(world: World) -> None:
 
 
 async def test_nobody_gets_through_any_door_that_is_not_public(world: World) -> None:
-    forged = (await world.token({"*": ["admin"]}))[:-1] + "x"
+    token = await world.token({"*": ["admin"]})
+    forged = token[:-1] + ("x" if token[-1] != "x" else "y")
     for token in ("", "nonsense", forged):
         for door in doors(world):
             if door.is_api and not door.opt.get("public"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -20,6 +21,17 @@ USERS = (
     User(sub="mara", claims={"email": "mara@example.com", "email_verified": True, "name": "Mara", "groups": ["sre"]}),
     User(sub="otto", claims={"email": "otto@example.com", "email_verified": True, "groups": ["sales"]}),
     User(sub="eve", claims={"email": "root@example.com", "email_verified": False, "groups": []}),
+    User(
+        sub="ada",
+        claims={
+            "email": "ada@example.com",
+            "email_verified": True,
+            "groups": ["sre"],
+            "amr": ["pwd", "mfa"],
+            "acr": "phr",
+            "auth_time": 2**32,
+        },
+    ),
     User(sub="rob", claims={"email": "root@example.com", "email_verified": True, "groups": []}),
 )
 
@@ -142,3 +154,47 @@ async def test_a_provider_that_talks_nonsense_is_said_to_be_unavailable(database
             database_url, oidc_issuer=issuer, oidc_client_id="brownout", oidc_client_secret=secret, oidc_roles="{}"
         ) as world:  # fmt: skip
             assert await start(world.client()) == "/sign-in?sso=unavailable"
+
+
+async def test_the_provider_must_have_asked_for_what_the_settings_say(database_url: str, provider: str) -> None:
+    settings = {"oidc_issuer": provider, "oidc_client_id": "brownout", "oidc_client_secret": Secret("hush"),
+                "oidc_roles": '{"sre": {"production": ["operator"]}}', "require_second_factor": "everyone",
+                "second_factor_grace_days": 0}  # fmt: skip
+    for asked, let_in in (
+        ({"oidc_amr_values": "mfa hwk"}, {"ada"}), ({"oidc_acr_values": "phr phrh"}, {"ada"}),
+        ({"oidc_acr_values": "phrh"}, set()), ({}, {"ada", "mara"}),
+    ):  # fmt: skip
+        async with open_world(database_url, **settings, **asked) as world:
+            for sub in ("ada", "mara"):
+                browser = world.client()
+                query = parse_qs(urlsplit(await start(browser)).query)
+                assert query.get("acr_values", [""]) == [asked.get("oidc_acr_values", "")]
+                done = await come_back(browser, sub)
+                assert (done.headers["location"] == "/e/production") == (sub in let_in), (asked, sub)
+                if sub in let_in:
+                    assert (await browser.get("/api/v1/session")).json()["stage"] == "", "the provider answers for them"
+
+
+async def test_who_comes_from_the_provider_proves_themselves_there_and_keeps_their_session(world: World) -> None:
+    browser = world.client()
+    await come_back(browser, "ada")
+    who = (await browser.get("/api/v1/session")).json()
+    await world.access.people.grant(ROOT, who["person"], "production", "admin")
+    world.clock.move(timedelta(minutes=16))
+    headers = {"X-CSRF-Token": who["csrf"], "Sec-Fetch-Site": "same-origin", "Origin": URL}
+
+    async def make() -> httpx.Response:
+        return await browser.post("/api/v1/environments/production/sdk-keys", json={"name": "x"}, headers=headers)
+
+    refused = await make()
+    assert (refused.status_code, refused.json()["proofs"]) == (403, ["sso"])
+    began = await browser.get("/auth/oidc/start", params={"then": "/account/proven", "fresh": "true"})
+    query = parse_qs(urlsplit(began.headers["location"]).query)
+    assert (query["prompt"], query["max_age"]) == (["login"], ["0"])
+    assert (await browser.get(await agree(began.headers["location"], "mara"))).headers[
+        "location"
+    ] == "/sign-in?sso=refused"
+    assert (await make()).status_code == 403, "somebody else's proof"
+    began = await browser.get("/auth/oidc/start", params={"then": "/account/proven", "fresh": "true"})
+    assert (await browser.get(await agree(began.headers["location"], "ada"))).headers["location"] == "/account/proven"
+    assert (await make()).status_code == 201, "the same session, the same page's token"

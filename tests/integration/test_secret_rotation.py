@@ -8,6 +8,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from controlplane.access.factors import app_vault
+from controlplane.access.sso import sso_vault
 from controlplane.cli import app
 from controlplane.clock import SystemClock
 from controlplane.database import Database
@@ -22,11 +23,15 @@ from tests.support import SECRET_KEY
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = SECRET_KEY, "n" * 40
-NONE = {"signing keys": SealStatus(2, 0, 0), "keys of authenticator apps": SealStatus(1, 0, 0)}
+NONE = {
+    "signing keys": SealStatus(2, 0, 0),
+    "keys of authenticator apps": SealStatus(1, 0, 0),
+    "sign-ins at the identity provider": SealStatus(),
+}
 
 
 async def resealing(database: Database, *keys: str) -> Resealing:
-    return Resealing(database, (SigningKeys(database, SystemClock(), keys).vault, app_vault(keys)))
+    return Resealing(database, (SigningKeys(database, SystemClock(), keys).vault, app_vault(keys), sso_vault(keys)))
 
 
 async def test_what_an_old_key_sealed_is_sealed_again_and_the_old_key_is_not_needed_any_more(database_url: str) -> None:
@@ -39,7 +44,7 @@ async def test_what_an_old_key_sealed_is_sealed_again_and_the_old_key_is_not_nee
         assert await (await resealing(database, OLD)).status() == NONE
         both = await resealing(database, NEW, OLD)
         assert {name: each.previous for name, each in (await both.status()).items()} == {
-            "signing keys": 2, "keys of authenticator apps": 1,
+            "signing keys": 2, "keys of authenticator apps": 1, "sign-ins at the identity provider": 0,
         }  # fmt: skip
         with pytest.raises(SecretKeyError, match="2 of the signing keys, 1 of the keys of authenticator apps"):
             await (await resealing(database, NEW)).check()

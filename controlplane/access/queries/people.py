@@ -177,6 +177,18 @@ async def keep_sso(
     await run(connection, sql, person=person, sealed=sealed, confirmed_at=confirmed_at, at=at)
 
 
+async def all_sso(connection: ReadConnection) -> list[SsoRow]:
+    """Those with something to ask the provider with."""
+    return await fetch(
+        connection, SsoRow, "SELECT person, sealed, confirmed_at FROM sso_identity WHERE sealed IS NOT NULL"
+    )
+
+
+async def reseal_sso(connection: WriteConnection, person: str, old: bytes, fresh: bytes) -> None:
+    sql = "UPDATE sso_identity SET sealed = :fresh WHERE person = :person AND sealed = :old"
+    await run(connection, sql, person=person, old=old, fresh=fresh)
+
+
 async def take_sso(connection: WriteConnection, before: datetime, at: datetime) -> SsoRow | None:
     """Somebody who was last checked before then; no other replica takes them for this turn."""
     sql = """
