@@ -40,12 +40,12 @@ class Insider:
         return Insider(browser, entered.json())
 
     async def token(self, name: str = "laptop", **fields: object) -> dict[str, Any]:
-        made = await self.api("POST", "/tokens", {"name": name, **fields})
+        made = await self.api("POST", "/tokens", {"name": name, "sensitive": True, **fields})
         assert made.status_code == 201, made.text
         return dict(made.json())
 
     async def machine(self, grants: Mapping[str, list[str]], name: str = "robot") -> dict[str, Any]:
-        made = await self.api("POST", "/tokens/service", {"name": name, "grants": grants})
+        made = await self.api("POST", "/tokens/service", {"name": name, "grants": grants, "sensitive": True})
         assert made.status_code == 201, made.text
         return dict(made.json())
 

@@ -28,9 +28,9 @@ async def ada(world: World) -> Insider:
 async def test_nothing_that_a_leaver_made_opens_anything(world: World, ada: Insider) -> None:
     leaver = await insider(world, "leaver", ADMIN)
     back_door = (await leaver.machine(ADMIN, "back door"))["token"]
-    spare = (await bearer(world, back_door, "POST", "/tokens/service", {"name": "spare", "grants": ADMIN})).json()[
-        "token"
-    ]
+    spare = (
+        await bearer(world, back_door, "POST", "/tokens/service", {"name": "spare", "grants": ADMIN, "sensitive": True})
+    ).json()["token"]
     laptop = (await leaver.token())["token"]
     assert await opens(world, spare) == ADMIN
     assert (await ada.api("POST", f"/people/{leaver.id}/disable")).status_code == 200
@@ -56,7 +56,7 @@ async def test_a_token_holds_what_its_maker_still_holds(world: World, ada: Insid
 
 
 async def test_what_the_operator_made_hangs_on_nobody_and_says_so(world: World, ada: Insider) -> None:
-    made = await world.access.tokens.create_service(ROOT, "bootstrap", ADMIN)
+    made = await world.access.tokens.create_service(ROOT, "bootstrap", ADMIN, sensitive=True)
     assert await opens(world, made.token) == ADMIN
     [row] = (await ada.api("GET", "/tokens?everybody=true")).json()["items"]
     assert (row["person"], row["made_by"]) == (None, "system:test")

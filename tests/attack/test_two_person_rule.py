@@ -251,7 +251,7 @@ async def again(world: World, who: Insider) -> Insider:
 
 async def test_a_token_that_nobody_answers_for_may_be_the_approvers(world: World, ann: Insider) -> None:
     """Who holds `brownout up`'s token proposes with it, and approves as themselves."""
-    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]})).token
+    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]}, sensitive=True)).token
     bob = await insider(world, "bob", {P: ["approver"]})
     ops = [{"op": "put", "kind": "flag", "key": "alone", "spec": BOOLEAN}]
     made = await bearer(world, local, "POST", f"/environments/{P}/proposals", {"message": "alone", "ops": ops})
@@ -268,7 +268,7 @@ async def test_a_token_that_nobody_answers_for_may_be_the_approvers(world: World
 
 
 async def test_whom_such_a_token_invited_is_nobodys_second_person_at_first(world: World, ed: Insider) -> None:
-    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]})).token
+    local = (await world.access.tokens.create_service(ROOT, "local", {"*": ["admin"]}, sensitive=True)).token
     made = await bearer(world, local, "POST", "/people", {"email": "new@example.com", "grants": {P: ["approver"]}})
     new = await follow(world, made.json()["link"])
     assert why_not(await new.approve(await ed.propose("first"))) == [

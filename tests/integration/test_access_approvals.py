@@ -110,7 +110,7 @@ async def test_neither_a_personal_token_nor_a_machine_is_a_second_person(world: 
 
 async def test_glass_is_broken_by_people_and_not_for_the_machines_they_made(world: World) -> None:
     ada = await world.person("ada@example.com", {"*": ["admin"]})
-    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]})
+    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]}, sensitive=True)
     robot = await world.access.authenticator.by_bearer(made.token, "")
     with pytest.raises(ForbiddenError, match="only people"):
         await world.access.break_glass.break_(robot, P, "beep")
@@ -120,7 +120,7 @@ async def test_glass_is_broken_by_people_and_not_for_the_machines_they_made(worl
     with pytest.raises(ApprovalRequiredError):
         await world.access.rule.set(robot, P, 0)
     other = await world.person("bea@example.com", {"*": ["admin"]})
-    hers = await world.access.tokens.create_service(other, "reviewer", {P: ["approver"]})
+    hers = await world.access.tokens.create_service(other, "reviewer", {P: ["approver"]}, sensitive=True)
     with pytest.raises(ForbiddenError):
         await world.access.break_glass.review(
             await world.access.authenticator.by_bearer(hers.token, ""), P, broken.id, "ok"
@@ -133,7 +133,7 @@ async def test_glass_is_broken_by_people_and_not_for_the_machines_they_made(worl
 async def test_a_machine_is_not_its_maker(world: World) -> None:
     ada = await world.person("ada@example.com", {P: ["admin"]})
     own = await world.access.tokens.create_personal(ada, "laptop")
-    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]})
+    made = await world.access.tokens.create_service(ada, "robot", {P: ["admin"]}, sensitive=True)
     robot = await world.access.authenticator.by_bearer(made.token, "")
     assert await world.access.tokens.list_tokens(robot) == []
     assert await world.access.sessions.list_sessions(robot) == []

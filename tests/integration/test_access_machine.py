@@ -354,7 +354,11 @@ class Machine(RuleBasedStateMachine):
         made: list[Any] = []
 
         async def make(actor: Actor) -> None:
-            made.append(await self.world.access.tokens.create_personal(actor, "laptop", scope=scope, lasts=lasts))
+            made.append(
+                await self.world.access.tokens.create_personal(
+                    actor, "laptop", scope=scope, lasts=lasts, sensitive=True
+                )
+            )
 
         held = {self.environment: frozenset(self.roles[who])}
         within = role is None or who == BOSS or (place == "here" and covers(held, role, self.environment))
@@ -371,7 +375,11 @@ class Machine(RuleBasedStateMachine):
         made: list[Any] = []
 
         async def make(actor: Actor) -> None:
-            made.append(await self.world.access.tokens.create_service(actor, "robot", {where: [role]}, lasts=lasts))
+            made.append(
+                await self.world.access.tokens.create_service(
+                    actor, "robot", {where: [role]}, lasts=lasts, sensitive=True
+                )
+            )
 
         assert self.tried(hand, make) == self.may_at(place, hand, Action.MANAGE_KEYS)
         for token in made:
@@ -387,7 +395,7 @@ class Machine(RuleBasedStateMachine):
     @rule(role=role_, place=place_)
     def get_a_machines_token(self, role: Role, place: str) -> None:
         where = self.environment if place == "here" else ELSEWHERE
-        made = self.go(self.world.access.tokens.create_service(ROOT, "robot", {where: [role]}))
+        made = self.go(self.world.access.tokens.create_service(ROOT, "robot", {where: [role]}, sensitive=True))
         self.hands.append(self.scoped(Hand("machine", None, made.token, made.id, ends=made.expires_at), place, role))
 
     @precondition(lambda self: len(self.hands) > EVERYBODY)
@@ -608,7 +616,11 @@ class Machine(RuleBasedStateMachine):
 def test_no_order_of_events_lets_an_unauthorised_commit_through(anyio_backend: str, database_url: str) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        world = runner.run(stack.enter_async_context(open_world(database_url, ELSEWHERE, approval_settle_hours=10_000)))
+        world = runner.run(
+            stack.enter_async_context(
+                open_world(database_url, ELSEWHERE, approval_settle_hours=10_000, step_up_minutes=10**6)
+            )
+        )
         machine = type("Wired", (Machine,), {"runner": runner, "world": world})
         try:
             run_state_machine_as_test(
