@@ -199,6 +199,15 @@ def checked_networks(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def checked_within(networks: tuple[str, ...], outer: tuple[str, ...]) -> tuple[str, ...]:
+    """`networks`, unless one of them reaches beyond `outer`. Raises InvalidInputError."""
+    around = _networks(outer)
+    for network in _networks(networks):
+        if not any(network.version == one.version and network.subnet_of(one) for one in around):  # type: ignore[arg-type]
+            raise _invalid("networks", f"{network} reaches beyond where the token works that makes it")
+    return networks
+
+
 def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(network for text in texts for network in parse_networks(text))
 

@@ -7,7 +7,7 @@ import msgspec
 
 from controlplane.access import tokens
 from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
-from controlplane.access.address_rules import checked_networks
+from controlplane.access.address_rules import checked_networks, checked_within
 from controlplane.access.audit import Audit, Event
 from controlplane.access.bounds import Bounds
 from controlplane.access.grants import EVERYTHING, parse, plain, require_covered, require_within
@@ -110,7 +110,8 @@ class ApiTokens:
         sensitive: bool = False,
         networks: Iterable[str] = (),
     ) -> NewToken:
-        """For a machine; `sensitive` and `networks` as for personal ones. Made by a machine, it ends with that machine's token.
+        """For a machine; `sensitive` and `networks` as for personal ones. Made by a machine, it ends with that machine's
+        token, and works where that does.
 
         Raises:
             ForbiddenError: the actor does not manage keys there, or does not hold what it gives.
@@ -146,7 +147,7 @@ class ApiTokens:
     async def _make(
         self, actor: Actor, name: str, grants: dict[str, list[str]], owner: str | None, terms: _Terms
     ) -> NewToken:
-        longest = self._bounds.token
+        longest, networks = self._bounds.token, checked_networks(terms.networks)
         lasts = min(USUAL_TOKEN, longest) if terms.lasts is None else terms.lasts
         if not timedelta(0) < lasts <= longest:
             raise invalid("lasts_s", f"a token lasts at most {longest.days} days")
@@ -156,11 +157,13 @@ class ApiTokens:
             parent = await credentials.token(connection, actor.credential) if actor.machine else None
             if parent is not None and parent.expires_at is not None:
                 ends = min(ends, parent.expires_at)
+            if parent is not None and parent.networks:
+                networks = checked_within(networks or parent.networks, parent.networks)
             row = TokenRow(
                 id=self._new_id(), hint=secret.hint, name=clean, owner=owner, made_by=actor.name,
                 person=actor.person or None, parent=parent.id if parent else None, handed_by=None, grants=grants,
-                created_at=now, expires_at=ends, used_at=None, revoked_at=None, sensitive=terms.sensitive,
-                networks=checked_networks(terms.networks),
+                created_at=now, expires_at=ends, used_at=None, revoked_at=None,
+                sensitive=terms.sensitive, proven_at=None, networks=networks,
             )  # fmt: skip
             await credentials.insert_token(connection, row, secret.digest)
             detail: dict[str, str | int] = {"token": row.id, "sensitive": int(terms.sensitive)}

@@ -71,11 +71,11 @@ WITHDRAWALS = (
     Event.PERSON_DISABLED,
     Event.ROLE_REVOKED,
     Event.TOKEN_REVOKED,
-    Event.SECOND_FACTOR_RESET,
-    Event.ADDRESSES_CHANGED,
     Event.TOKEN_HANDED_OVER,
     Event.SSO_CONFIRMED,
     Event.SSO_REFUSED,
+    Event.SECOND_FACTOR_RESET,
+    Event.ADDRESSES_CHANGED,
 )
 """After any of these somebody may do less than before."""
 

@@ -39,13 +39,13 @@ class Authenticator:
         clock: Clock,
         sessions: Sessions,
         memory: ActorMemory,
-        bounds: Bounds,
         addresses: AddressRules,
         rules: StrengthRules,
+        bounds: Bounds,
     ) -> None:
-        self._bounds = bounds
         self._addresses = addresses
         self._rules = rules
+        self._bounds = bounds
         self._database = database
         self._clock = clock
         self._sessions = sessions
@@ -92,26 +92,32 @@ class Authenticator:
 
     async def _holder(self, connection: ReadConnection, row: TokenRow, now: datetime) -> Actor | None:
         """What of its scope the person behind a token holds now; what no person made has what it was given."""
-        scope, machine, since = parse(row.grants), row.owner is None, self._bounds.tokens_since(now)
+        scope, machine, confirmed_since = parse(row.grants), row.owner is None, self._bounds.tokens_since(now)
         if row.person is None:
             return Actor(
-                "token", row.name, scope, credential=row.id, machine=True,
-                stale=not row.sensitive, networks=row.networks,
+                "token", row.name, scope, credential=row.id, machine=True, stale=not row.sensitive,
+                networks=row.networks,
             )  # fmt: skip
         person = await people.by_id(connection, row.person)
         if person is None or person.disabled_at is not None:
             return None
         if person.subject is not None and person.password is None:
             known = await people.sso(connection, person.id)
-            if known is None or known.confirmed_at is None or known.confirmed_at <= since:
+            if known is None or known.confirmed_at is None or known.confirmed_at <= confirmed_since:
                 return None
-        grants, held = await people.held(connection, person.id, since), await factors.held(connection, person.id)
-        due = not machine and await self._due(person, held, grants, by_sso=not held.password)
-        proven = not machine and row.proven_at is not None and now - row.proven_at < self._rules.fresh
+        grants = await people.held(connection, person.id, confirmed_since)
+        narrow = narrowed(grants, scope)
+        if machine:
+            return Actor(
+                "token", row.name, narrow, person=person.id, credential=row.id, machine=True, stale=not row.sensitive,
+                networks=row.networks,
+            )  # fmt: skip
+        held = await factors.held(connection, person.id)
+        due = await self._due(person, held, grants, by_sso=not held.password)
+        fresh = row.sensitive or (row.proven_at is not None and now - row.proven_at < self._rules.fresh)
         return Actor(
-            "token", row.name if machine else person.email, narrowed(grants, scope), person=person.id,
-            credential=row.id, machine=machine, stage="enrol" if due else "", stale=not (row.sensitive or proven),
-            proofs=() if machine else _without_sso(held), networks=row.networks,
+            "token", person.email, narrow, person=person.id, credential=row.id, stage="enrol" if due else "",
+            stale=not fresh, proofs=_without_sso(held), networks=row.networks,
         )  # fmt: skip
 
     async def _key(self, digest: str) -> Actor | None:

@@ -11,7 +11,8 @@ from controlplane.access.people import Person
 from controlplane.access.proposals import Approval, Proposal, ProposalView
 from controlplane.access.queries.addresses import AddressRow as AddressRow  # noqa: PLC0414 - what the API answers
 from controlplane.access.queries.approvals import GlassRow
-from controlplane.access.queries.credentials import KeyRow, TokenRow
+from controlplane.access.queries.credentials import KeyRow
+from controlplane.access.queries.credentials import TokenRow as TokenRow  # noqa: PLC0414 - for the edges
 from controlplane.access.sessions import SessionInfo
 from controlplane.dto import Input, PreviewOutput
 from controlplane.pointers import OPERATIONS, relocated

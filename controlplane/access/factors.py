@@ -10,8 +10,10 @@ from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, authorize,
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys
+from controlplane.access.people import grants_of
 from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.factors import Held, PasskeyRow
+from controlplane.access.telling import ApproverAlerts
 from controlplane.clock import Clock
 from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
@@ -68,8 +70,10 @@ class Factors:
         memory: ActorMemory,
         passkeys: Passkeys,
         box: SecretBox,
+        alerts: ApproverAlerts,
         new_id: Callable[[], str],
     ) -> None:
+        self._alerts = alerts
         self._database = database
         self._clock = clock
         self._audit = audit
@@ -173,10 +177,13 @@ class Factors:
             if row is None:
                 raise NotFoundError("there is no such person")
             await factors.forget_factors(connection, person)
-            await hands.record(connection, person, "factor", actor, at=self._clock.now())
             await credentials.end_sessions_of(connection, person, self._clock.now())
+            await hands.factors_forgotten(connection, person, actor, self._clock.now())
+            held = grants_of(await people.grants(connection, person))
+            alerts = await self._alerts.changed(connection, actor, row.email, "second factors forgotten", held)
             await self._audit.record(connection, Event.SECOND_FACTOR_RESET, actor, target=row.email)
         self._memory.forget()
+        await self._alerts.tell(alerts)
 
     async def _added(self, connection: WriteConnection, actor: Actor, before: Held, what: str) -> RecoveryCodes:
         """With the first factor come recovery codes, and sessions that never showed one end."""

@@ -128,11 +128,11 @@ class Oidc:
         self._keys: KeySet | None = None
         self._fetching = asyncio.Lock()
 
-    async def begin(self, redirect_uri: str, then: str, *, silent: bool = False, fresh: bool = False) -> Began:
-        """`silent`: only if nobody has to be asked anything; `fresh`: ask who they are even if it is known.
+    async def begin(self, redirect_uri: str, then: str, *, fresh: bool = False, silent: bool = False) -> Began:
+        """`fresh`: the provider shall ask who they are even if it knows; `silent`: only if it has nothing to ask.
 
         Raises:
-            UnavailableError: the provider does not answer.
+            UnavailableError: it does not answer.
         """
         provider = await self._discovered()
         state = _State(
@@ -186,16 +186,8 @@ class Oidc:
                     claims = await _with_userinfo(client, provider.userinfo_endpoint, tokens.access_token, claims)
         except httpx.HTTPError as error:
             raise UnavailableError("the identity provider does not answer") from error
-        identity = self._identity(provider, claims, Again(tokens.refresh_token, tokens.access_token))
-        return identity, state.then, state.fresh, state.fresh and _asked_since(state, claims)
-
-    def _check_strength(self, claims: Mapping[str, Any]) -> None:
-        """Of the ID token, which is signed: how the provider has found out (OpenID Connect Core §2: acr, amr)."""
-        used = claims.get("amr", ())
-        weak_acr = self.settings.acr and claims.get("acr") not in self.settings.acr
-        weak_amr = self.settings.amr and not (isinstance(used, list) and set(map(str, used)) & set(self.settings.amr))
-        if weak_acr or weak_amr:
-            raise UnauthenticatedError("your identity provider did not ask for a second factor")
+        who = self._identity(provider, claims, Again(tokens.refresh_token, tokens.access_token))
+        return who, state.then, state.fresh, state.fresh and _asked_since(state, claims)
 
     async def confirm(self, again: Again, subject: str) -> Identity:
         """Who it is now, and with which groups; nobody is at the browser.
@@ -237,6 +229,14 @@ class Oidc:
             return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.MsgspecError:
             raise UnavailableError("the identity provider's answer makes no sense") from None
+
+    def _check_strength(self, claims: Mapping[str, Any]) -> None:
+        """Of the ID token, which is signed: how the provider has found out (OpenID Connect Core §2: acr, amr)."""
+        used = claims.get("amr", ())
+        weak_acr = self.settings.acr and claims.get("acr") not in self.settings.acr
+        weak_amr = self.settings.amr and not (isinstance(used, list) and set(map(str, used)) & set(self.settings.amr))
+        if weak_acr or weak_amr:
+            raise UnauthenticatedError("your identity provider did not ask for a second factor")
 
     async def _exchange(
         self, client: httpx.AsyncClient, provider: _Provider, redirect_uri: str, code: str, verifier: str

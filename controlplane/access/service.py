@@ -56,14 +56,14 @@ class Access:
     rule: CommitRule
     signing: SigningRotation
     break_glass: BreakGlass
+    counting: Counting
+    bounds: Bounds
+    endless: EndlessTokens
     factors: Factors
     passkeys: Passkeys
     prover: Prover
     addresses: AddressRules
-    counting: Counting
-    bounds: Bounds
     memory: ActorMemory
-    endless: EndlessTokens
 
 
 def open_access(
@@ -76,6 +76,13 @@ def open_access(
     passwords: Passwords | None = None,
 ) -> Access:
     audit, memory = Audit(database, clock), ActorMemory(clock)
+    bounds = Bounds(
+        token=timedelta(days=settings.max_token_days),
+        sso_session=timedelta(hours=settings.oidc_roles_hours),
+        sso_tokens=timedelta(days=settings.oidc_tokens_days),
+    )
+    alerts = ApproverAlerts(notify)
+    counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
     idle, longest = timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours)
     sessions = Sessions(database, clock, audit, memory, new_id, lifetimes=Lifetimes(idle, longest))
     passwords, throttle = passwords or Passwords(), LoginThrottle(clock)
@@ -92,12 +99,6 @@ def open_access(
         timedelta(days=settings.second_factor_grace_days),
         timedelta(minutes=settings.step_up_minutes),
     )
-    bounds = Bounds(
-        token=timedelta(days=settings.max_token_days),
-        sso_session=timedelta(hours=settings.oidc_roles_hours),
-        sso_tokens=timedelta(days=settings.oidc_tokens_days),
-    )
-    counting = Counting(clock, bounds, timedelta(hours=settings.approval_settle_hours))
     return Access(
         audit=audit,
         withdrawals=Withdrawals(audit),
@@ -106,7 +107,7 @@ def open_access(
             clock=clock,
             audit=audit,
             memory=memory,
-            alerts=ApproverAlerts(notify),
+            alerts=alerts,
             bounds=bounds,
             new_id=new_id,
         ),
@@ -130,9 +131,9 @@ def open_access(
             clock=clock,
             sessions=sessions,
             memory=memory,
-            bounds=bounds,
             addresses=addresses,
             rules=rules,
+            bounds=bounds,
         ),
         keys=SdkKeys(database=database, clock=clock, audit=audit, memory=memory, signing=signing_keys, new_id=new_id),
         tokens=ApiTokens(database=database, clock=clock, audit=audit, memory=memory, bounds=bounds, new_id=new_id),
@@ -142,17 +143,24 @@ def open_access(
         break_glass=BreakGlass(database, clock, audit, counting, notify),
         counting=counting,
         bounds=bounds,
-        memory=memory,
         endless=EndlessTokens(database, notify),
         rates=RequestRates(
             clock, per_principal_s=settings.requests_per_principal_s, per_address_s=settings.requests_per_address_s
         ),
         factors=Factors(
-            database=database, clock=clock, audit=audit, memory=memory, passkeys=passkeys, box=box, new_id=new_id
+            database=database,
+            clock=clock,
+            audit=audit,
+            memory=memory,
+            passkeys=passkeys,
+            box=box,
+            alerts=alerts,
+            new_id=new_id,
         ),
         passkeys=passkeys,
         prover=prover,
         addresses=addresses,
+        memory=memory,
     )
 
 

@@ -148,16 +148,17 @@ class SignIn:
                 await people.set_name(connection, person.id, checked_name(name, person.email))
             await people.set_password(connection, person.id, hashed)
             now, actor = self._clock.now(), Actor("person", person.email, {}, origin.address, person.id)
-            await hands.link_used(connection, person.id)
+            if not (await factors.held(connection, person.id)).factor:  # one that stays may be another hand's
+                await hands.link_used(connection, person.id)
             await hands.record(connection, person.id, "password", actor, at=now)
             await credentials.end_sessions_of(connection, person.id, now)
             await credentials.forget_devices(connection, person.id)
+            if person.password is None and person.subject is None:
+                await self._ask_at_once(connection, person.id)
             if row.purpose == "reset":  # somebody else may have known the password
                 ended = await credentials.revoke_made_by(connection, person.id, now)
                 await self._tokens_ended(connection, actor, ended, "password reset by a link")
                 await self._audit.record(connection, Event.PASSWORD_SET, actor, target=person.email, reason="by a link")
-            if person.password is None and person.subject is None:
-                await self._ask_at_once(connection, person.id)
             signed_in = await self.open(connection, person, "link", origin)
         self._memory.forget()
         return signed_in
@@ -213,14 +214,6 @@ class SignIn:
         await self._audit.record(connection, Event.SIGN_IN, actor, target=person.email, reason=how)
         return signed_in
 
-    async def _ask_at_once(self, connection: WriteConnection, person: str) -> None:
-        """Grace is for those who were here before the rule."""
-        if requires(self._requirement, grants_of(await people.grants(connection, person))):
-            await people.set_second_factor_due(connection, person, self._clock.now())
-
-    def _check(self, password: str, email: str, name: str, pointer: str = "/password") -> None:
-        check_password(password, about=(email, name), min_length=self._min_length, pointer=pointer)
-
     async def _tokens_ended(
         self, connection: WriteConnection, actor: Actor, ended: Sequence[credentials.Ended], why: str
     ) -> None:
@@ -228,6 +221,14 @@ class SignIn:
             await self._audit.record(
                 connection, Event.TOKEN_REVOKED, actor, target=each.name, reason=why, detail={"token": each.id}
             )
+
+    async def _ask_at_once(self, connection: WriteConnection, person: str) -> None:
+        """Grace is for those who were here before the rule."""
+        if requires(self._requirement, grants_of(await people.grants(connection, person))):
+            await people.set_second_factor_due(connection, person, self._clock.now())
+
+    def _check(self, password: str, email: str, name: str, pointer: str = "/password") -> None:
+        check_password(password, about=(email, name), min_length=self._min_length, pointer=pointer)
 
     async def _set_up(self, link: str, password: str, origin: Origin, email: str, name: str) -> SignedIn:
         self._check(password, email, name)

@@ -45,7 +45,6 @@ class SingleSignOn:
         every: timedelta,
         new_id: Callable[[], str],
     ) -> None:
-        self._memory = memory
         self._database = database
         self._clock = clock
         self._audit = audit
@@ -69,7 +68,7 @@ class SingleSignOn:
             await self._prove(identity, present, proven=proven)
             return None, then
         granted = self._granted(identity)
-        why = ""
+        signed_in, why = None, ""
         async with self._database.transaction() as connection:
             person = await self._person(connection, identity, may_join=bool(granted))
             if person is None or person.disabled_at is not None:
@@ -80,7 +79,7 @@ class SingleSignOn:
                     signed_in = await self._sign_in.open(connection, person, "sso", origin)
                 else:
                     why = "no role here: ask an administrator"
-        if not why:
+        if signed_in is not None:
             self._memory.forget()
             return signed_in, then
         actor = Actor("person", identity.email or identity.subject, {}, origin.address, person.id if person else "")

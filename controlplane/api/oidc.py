@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
+from controlplane.access.actor import Actor
 from controlplane.access.oidc import STATE_LASTS
 from controlplane.access.sso import SingleSignOn
 from controlplane.api.cookies import Cookies
@@ -28,12 +29,13 @@ class OidcController(Controller):
         services: NamedDependency[Services],
         *,
         then: FromQuery[str] = "/",
-        silent: FromQuery[bool] = False,
         fresh: FromQuery[bool] = False,
+        silent: FromQuery[bool] = False,
     ) -> Redirect:
-        """Sends the browser to the provider; `silent`: which is to ask nothing; `fresh`: which is to ask in any case."""
+        """Sends the browser to the provider; `fresh`: for a proof, so that it asks who they are in any case; `silent`:
+        which is to ask nothing."""
         try:
-            began = await _sso(services).oidc.begin(_callback(services), then, silent=silent, fresh=fresh)
+            began = await _sso(services).oidc.begin(_callback(services), then, fresh=fresh, silent=silent)
         except UnavailableError:
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
         lasts_s = int(STATE_LASTS.total_seconds())
@@ -46,9 +48,7 @@ class OidcController(Controller):
         sealed = request.cookies.get(cookies.state, "")
         answer = {name: str(value) for name, value in request.query_params.items()}
         try:
-            session = cookies.session_of(request.cookies)
-            address = address_of(request, services)
-            present = await services.access.authenticator.by_session(session, address) if session else None
+            present = await _present(request, services)
             signed_in, then = await _sso(services).finish(
                 _callback(services), sealed, answer, origin_of(request, services), present
             )
@@ -60,6 +60,16 @@ class OidcController(Controller):
             return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable", cookies=[cookies.sso_state("", 0)])
         entered = cookies.signed_in(signed_in) if signed_in else []
         return Redirect(then, cookies=[*entered, cookies.sso_state("", 0)])
+
+
+async def _present(request: Request[Any, Any, Any], services: Services) -> Actor | None:
+    """Whose session this browser has; nobody's when it is one that the provider is to confirm just now."""
+    session = Cookies(services.settings.url).session_of(request.cookies)
+    try:
+        found = services.access.authenticator.by_session(session, address_of(request, services)) if session else None
+        return await found if found else None
+    except SignInAgainError:
+        return None
 
 
 def _sso(services: Services) -> SingleSignOn:

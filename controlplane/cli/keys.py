@@ -93,7 +93,7 @@ def create_token(
     name: Annotated[str, typer.Argument(help="Which machine will use it.")],
     role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable.")],
     *,
-    days: Annotated[int, typer.Option(min=1, help="Until it expires.")] = 90,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Until it expires.")] = 90,
     sensitive: Annotated[
         bool, typer.Option("--sensitive", help="It may change keys, tokens, people and environments, too.")
     ] = False,

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action, allows
-from controlplane.access.queries.credentials import TokenRow
+from controlplane.access.dto import TokenRow
 from controlplane.errors import BrownoutError
 from controlplane.web.access_frame import Shown, Tab, tabs
 from controlplane.web.agents import browser

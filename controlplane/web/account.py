@@ -74,7 +74,8 @@ class AccountController(Controller):
                     made = await factors.new_recovery_codes(actor)
                 case "password":
                     old, new = form.get("old", ""), form.get("new", "")
-                    await visit.services.access.sign_in.change_password(actor, old, new)
+                    keep = form.get("keep_tokens") == "true"
+                    await visit.services.access.sign_in.change_password(actor, old, new, keep_tokens=keep)
         except BrownoutError as error:
             return await _page(visit, key=key, error=await visit.refusal(error))
         return await _page(visit, key=key, codes=tuple(made.codes), needed=False if made.codes else None)

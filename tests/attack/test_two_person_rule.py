@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.attack.insiders import BOOLEAN, Insider, P, bearer, follow, insider
+from controlplane.access import totp
+from controlplane.access.queries import hands
+from tests.attack.insiders import API, BOOLEAN, Insider, P, bearer, follow, insider
+from tests.attack.signing_in import totp_key
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -223,6 +226,8 @@ async def test_people_hear_of_whatever_makes_an_approver(world: World, ada: Insi
         ("ann@example.com", "new link", "1"),
         ("ed@example.com", "made approver", "1"),
     ]
+    await ada.api("DELETE", f"/people/{ann.id}/second-factors")
+    assert world.alerts[-1][1]["what"] == "second factors forgotten"
     audited = {line.entry.event for line in await world.access.audit.list_events(ROOT, limit=20)}
     assert {"person_invited", "role_granted"} <= audited
 
@@ -277,3 +282,28 @@ async def test_whom_such_a_token_invited_is_nobodys_second_person_at_first(world
     world.clock.move(2 * DAY)
     ed, new = await again(world, ed), await again(world, new)
     assert why_not(await new.approve(await ed.propose("second"))) == [""]
+
+
+async def test_a_second_factor_that_the_taker_over_set_up_keeps_the_account_theirs(
+    world: World, ada: Insider, ann: Insider
+) -> None:
+    """Another administrator's link sets a password; the factor that stayed opens the account still."""
+    bea = await insider(world, "bea", {"*": ["admin"]})
+    as_ann = await follow(world, await ada.reset(ann.id), "taken over by ada 12")
+    key = totp_key((await as_ann.api("POST", "/account/app")).json()["key"])
+    code = totp.code_at(key, int(world.clock.now().timestamp()) // totp.STEP_S)
+    assert (await as_ann.api("POST", "/account/app/confirm", {"code": code})).status_code == 200
+    link = await bea.reset(ann.id)
+    entered = await world.client().post(
+        f"{API}/session/link",
+        json={"link": link.partition("#")[2], "password": "only ann knows this 7"},
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+    assert entered.status_code == 201, entered.text
+    async with world.services.database.reading() as connection:
+        kept = await hands.changes(connection, world.clock.now())
+    mine = [(each.kind, each.actor) for each in kept if each.person == ann.id and each.kind == "link"]
+    assert mine == [("link", "ada@example.com"), ("link", "bea@example.com")]
+    assert (await bea.api("DELETE", f"/people/{ann.id}/second-factors")).status_code == 204
+    back = await follow(world, await bea.reset(ann.id), "only ann knows this 8")
+    assert why_not(await back.approve(await ada.propose("seen-by-ann"))) == [""]

@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         if hand.kind != "session":
             return await access.authenticator.by_bearer(hand.text, self.address)
         actor = await access.authenticator.by_session(self.cookies[who], self.address)
-        if actor is None:  # over, or its person was let in again: they sign in anew, if they may
+        if actor is None or actor.stale:  # over, or its person was let in again: they sign in anew, if they may
             entered = await access.sign_in.with_password(self.emails[who], self.passwords[who], Origin(self.address))
             self.cookies[who] = entered.secret
             actor = await access.authenticator.by_session(entered.secret, self.address)

@@ -174,8 +174,8 @@ async def insert_token(connection: WriteConnection, row: TokenRow, digest: str) 
             :expires_at, :sensitive, :networks)
         """,
         id=row.id, digest=digest, hint=row.hint, name=row.name, owner=row.owner, made_by=row.made_by, person=row.person,
-        parent=row.parent, grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at, expires_at=row.expires_at,
-        sensitive=row.sensitive, networks=list(row.networks),
+        parent=row.parent, grants=msgspec.json.encode(row.grants).decode(), created_at=row.created_at,
+        expires_at=row.expires_at, sensitive=row.sensitive, networks=list(row.networks),
     )  # fmt: skip
 
 

@@ -67,6 +67,15 @@ async def link_used(connection: WriteConnection, person: str) -> None:
     await run(connection, sql, person=person)
 
 
+async def factors_forgotten(connection: WriteConnection, person: str, by: Actor, at: datetime) -> None:
+    """What anybody did to their second factors before is void; now this hand has."""
+    sql = """
+    UPDATE account_change SET ended = nextval('access_order') WHERE person = :person AND ended IS NULL AND kind = 'factor'
+    """
+    await run(connection, sql, person=person)
+    await record(connection, person, "factor", by, at=at)
+
+
 async def role_taken(connection: WriteConnection, person: str, environment: str, role: str) -> None:
     sql = """
     UPDATE account_change SET ended = nextval('access_order')
