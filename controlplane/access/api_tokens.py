@@ -125,14 +125,19 @@ class ApiTokens:
         return await self._make(actor, name, plain(wanted), None, _Terms(lasts, sensitive, networks))
 
     async def revoke(self, actor: Actor, token_id: str, reason: str = "") -> None:
-        """Ends it, and what was made with it. Raises NotFoundError when there is none that the actor may end."""
-        require_fresh(actor)
+        """Ends it, and what was made with it.
+
+        Raises:
+            NotFoundError: there is none that the actor may end.
+            StepUpRequiredError: it needs a fresh proof.
+        """
         now = self._clock.now()
         async with self._database.transaction() as connection:
             row = await credentials.token(connection, token_id)
             mine = row is not None and bool(actor.human) and actor.human in {row.owner, row.person}
             if row is None or not (mine or _manages(actor, row)):
                 raise NotFoundError("there is no such token")
+            require_fresh(actor)
             for ended in await credentials.revoke_token(connection, token_id, now):
                 await self._audit.record(
                     connection, Event.TOKEN_REVOKED, actor, target=ended.name, reason=reason, detail={"token": ended.id}

@@ -616,7 +616,11 @@ class Machine(RuleBasedStateMachine):
 def test_no_order_of_events_lets_an_unauthorised_commit_through(anyio_backend: str, database_url: str) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        world = runner.run(stack.enter_async_context(open_world(database_url, ELSEWHERE, approval_settle_hours=10_000)))
+        world = runner.run(
+            stack.enter_async_context(
+                open_world(database_url, ELSEWHERE, approval_settle_hours=10_000, step_up_minutes=10**6)
+            )
+        )
         machine = type("Wired", (Machine,), {"runner": runner, "world": world})
         try:
             run_state_machine_as_test(
