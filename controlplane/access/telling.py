@@ -1,4 +1,4 @@
-"""Telling people when somebody's account changes who approves where a rule wants approvals (ADR 0090)."""
+"""Telling people when somebody's account changes who approves where a rule wants approvals (ADR 0093)."""
 
 from controlplane.access.actor import Action, Actor, Grants, allows
 from controlplane.access.alerts import Notify

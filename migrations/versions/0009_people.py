@@ -1,4 +1,4 @@
-"""Who had a hand in whose account; what service tokens hang on; when single sign-on last confirmed somebody (ADR 0090)."""
+"""Who had a hand in whose account; what service tokens hang on; when single sign-on last confirmed somebody (ADR 0093)."""
 
 from alembic import op
 

@@ -54,6 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Exception | int]:
     monkeypatch.setattr(live, "build_frame", build_frame)
     monkeypatch.setattr(live, "panel_fleet", nothing)
     monkeypatch.setattr(live, "signal_rows", nothing)
+    monkeypatch.setattr(live, "health_part", lambda *_: None)
     monkeypatch.setattr(live, "LiveView", lambda **fields: fields)
     monkeypatch.setattr(live, "TICK_S", 0.01)
     monkeypatch.setattr(live, "RESTART_S", 0.01)
@@ -70,7 +71,11 @@ def boards(fleet: FakeFleet) -> LiveBoards:
     async def active(*_: object) -> tuple[()]:
         return ()
 
-    services: Any = SimpleNamespace(telemetry=SimpleNamespace(fleet=fleet), safe_mode=SimpleNamespace(active=active))
+    services: Any = SimpleNamespace(
+        telemetry=SimpleNamespace(fleet=fleet),
+        safe_mode=SimpleNamespace(active=active),
+        health=SimpleNamespace(changed=asyncio.Event().wait),
+    )
     return LiveBoards(services, FakeTemplates())  # type: ignore[arg-type]
 
 
