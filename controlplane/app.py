@@ -21,31 +21,35 @@ from controlplane.access.sso import sso_vault
 from controlplane.access.webhook import Webhook
 from controlplane.access.webhook_signing import parse_secrets
 from controlplane.api import CONTROLLERS
-from controlplane.api.actor import provide_actor
-from controlplane.api.conditions import provide_conditions
-from controlplane.api.guard import audit_denial, guard
-from controlplane.api.limits import LimitBodies, LimitHeaders, check_body
 from controlplane.api.openapi import OPENAPI
-from controlplane.api.security import SecurityHeaders
-from controlplane.background import Loops, background
-from controlplane.bundles import Bundles
-from controlplane.changes import Changes
-from controlplane.clock import Clock, PostgresClock, monotonic
-from controlplane.database import Database
+from controlplane.configuration.bundles import Bundles
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.documents import Documents
+from controlplane.configuration.environments import EnvironmentService
+from controlplane.configuration.evaluations import Evaluations
+from controlplane.configuration.reads import Reads
+from controlplane.configuration.restores import Restores
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.migrate import check_schema, schema_fault
 from controlplane.demo.control import Demo
-from controlplane.documents import Documents
-from controlplane.edge.gate import Gate, Limits
-from controlplane.edge.listener import affordable
-from controlplane.environments import EnvironmentService
-from controlplane.evaluations import Evaluations
 from controlplane.health import Health
-from controlplane.link import Link
-from controlplane.metrics import MeasureRequests
-from controlplane.otel import ObserveRequests, observing
+from controlplane.http.actor import provide_actor
+from controlplane.http.conditions import provide_conditions
+from controlplane.http.edge.gate import Gate, Limits
+from controlplane.http.edge.listener import affordable
+from controlplane.http.guard import audit_denial, guard
+from controlplane.http.limits import LimitBodies, LimitHeaders, check_body
+from controlplane.http.request_metrics import MeasureRequests
+from controlplane.http.security import SecurityHeaders
+from controlplane.kit.background import Loops, background
+from controlplane.kit.clock import Clock, PostgresClock, monotonic
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
+from controlplane.kit.otel import ObserveRequests, observing
+from controlplane.kit.resealing import Resealing
+from controlplane.kit.timekeeper import TimeKeeper
+from controlplane.kit.tls import client_tls
 from controlplane.publish import Pace, Parts, PublisherService
-from controlplane.reads import Reads
-from controlplane.resealing import Resealing
-from controlplane.restores import Restores
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.service import Rollouts
@@ -55,16 +59,12 @@ from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.services import Services
 from controlplane.settings import Settings
-from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import check_schema, schema_fault
 from controlplane.telemetry.otlp import OtlpExport
 from controlplane.telemetry.prices import read_prices
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.service import Telemetry
-from controlplane.timekeeper import TimeKeeper
-from controlplane.tls import client_tls
 from controlplane.web.console import console
-from controlplane.web.problems import EXCEPTION_HANDLERS
+from controlplane.web.kit.problems import EXCEPTION_HANDLERS
 
 COMPRESSION = CompressionConfig(
     backend="gzip", minimum_size=1_000, gzip_compress_level=5, exclude=["^/assets", "/live$", "/events$"]

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import uvicorn
 
-from controlplane.api.limits import MAX_HEADER_BYTES
 from controlplane.app import create_app, open_services
-from controlplane.background import background
-from controlplane.edge.listener import listen
-from controlplane.edge.protocol import GuardedProtocol
 from controlplane.embedded.processes import StartError
+from controlplane.http.edge.listener import listen
+from controlplane.http.edge.protocol import GuardedProtocol
+from controlplane.http.limits import MAX_HEADER_BYTES
+from controlplane.kit.background import background
 from controlplane.services import Services
 from controlplane.settings import Settings
 

@@ -5,28 +5,28 @@ from dataclasses import dataclass
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
-from controlplane.background import Loops
-from controlplane.bundles import Bundles
-from controlplane.changes import Changes
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.bundles import Bundles
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.documents import Documents
+from controlplane.configuration.environments import EnvironmentService
+from controlplane.configuration.evaluations import Evaluations
+from controlplane.configuration.reads import Reads
+from controlplane.configuration.restores import Restores
+from controlplane.configuration.store import SigningKeys, Store
 from controlplane.demo.control import Demo
-from controlplane.documents import Documents
-from controlplane.edge.gate import Gate
-from controlplane.environments import EnvironmentService
-from controlplane.evaluations import Evaluations
 from controlplane.health import Health
-from controlplane.link import Link
-from controlplane.otel import Observability
+from controlplane.http.edge.gate import Gate
+from controlplane.kit.background import Loops
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
+from controlplane.kit.otel import Observability
 from controlplane.publish import PublisherService
-from controlplane.reads import Reads
-from controlplane.restores import Restores
 from controlplane.rollouts.service import Rollouts
 from controlplane.safemode.history import SafeModeHistory
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
 from controlplane.settings import Settings
-from controlplane.store import SigningKeys, Store
 from controlplane.telemetry.service import Telemetry
 
 

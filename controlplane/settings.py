@@ -9,9 +9,9 @@ from typing import Annotated, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from controlplane.access.addresses import Network, parse_networks
 from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.webhook_signing import parse_secrets
+from controlplane.kit.addresses import Network, parse_networks
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What signs them: `whsec_` and base64, or several separated by commas while one replaces another."""
     database_pool: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     max_body_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=2_147_483_648)] = 1_500_000
-    """Of one request; commits and imports may be larger (controlplane/api/limits.py)."""
+    """Of one request; commits and imports may be larger (controlplane/http/limits.py)."""
     max_activation_hours: Annotated[int, msgspec.Meta(ge=1, le=8_784)] = 168
     """The longest time for which safe mode can be switched on or extended."""
     log_format: Literal["json", "console"] = "json"

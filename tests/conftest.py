@@ -9,12 +9,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
-from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import migrate
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from tests.support import SECRET_KEY
 
 

@@ -10,12 +10,10 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from brownout import wire
-from brownout.check import references
-from brownout.model import ResourceRef
-from brownout.parse import decode
-from controlplane.clock import Clock, SystemClock
-from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
-from controlplane.store import (
+from brownout.model.check import references
+from brownout.model.parse import decode
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store import (
     Change,
     Commit,
     Diff,
@@ -34,16 +32,18 @@ from controlplane.store import (
     StoredEnvelope,
     VerifiedHistory,
 )
-from controlplane.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
-from controlplane.store.draft import MAX_FAULTS, Draft, check_words, draft, refuse, settle
-from controlplane.store.effective import effective
-from controlplane.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
-from controlplane.store.fence import jump_beyond
-from controlplane.store.fields import field_changes
-from controlplane.store.history import operations_to
-from controlplane.store.listing import listed
-from controlplane.store.log import REFS_SHOWN
-from controlplane.store.record import Entry, Record, record
+from controlplane.configuration.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
+from controlplane.configuration.store.draft import MAX_FAULTS, Draft, check_words, draft, refuse, settle
+from controlplane.configuration.store.effective import effective
+from controlplane.configuration.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
+from controlplane.configuration.store.fence import jump_beyond
+from controlplane.configuration.store.fields import field_changes
+from controlplane.configuration.store.history import operations_to
+from controlplane.configuration.store.listing import listed
+from controlplane.configuration.store.log import REFS_SHOWN
+from controlplane.configuration.store.record import Entry, Record, record
+from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
+from controlplane.kit.clock import Clock, SystemClock
 
 
 class Answer(NamedTuple):

@@ -1,6 +1,6 @@
 """Constants and small helpers that fixtures and tests share."""
 
-from brownout.telemetry_wire import ENCODER, TelemetryMessage
+from brownout.wire.telemetry import ENCODER, TelemetryMessage
 from controlplane.telemetry.boundary import Speaker
 from controlplane.telemetry.ingest import Ingest
 

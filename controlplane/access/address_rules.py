@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action, Actor, Role, authorize
-from controlplane.access.addresses import Network, parse_networks
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import REMEMBERED_S, ActorMemory
 from controlplane.access.queries import addresses as queries
 from controlplane.access.queries.addresses import AddressRow
-from controlplane.clock import Clock, Monotonic, monotonic
-from controlplane.database import Database, WriteConnection
 from controlplane.errors import AddressNotAllowedError, ConflictError, Fault, InvalidInputError, NotFoundError
+from controlplane.kit.addresses import Network, parse_networks
+from controlplane.kit.clock import Clock, Monotonic, monotonic
+from controlplane.kit.database import Database, WriteConnection
 
 EVERY_ROLE = "*"
 MOST_NETWORKS = 200

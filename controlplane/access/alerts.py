@@ -18,11 +18,11 @@ from prometheus_client import Counter, Gauge
 from controlplane.access.queries import deliveries
 from controlplane.access.queries.deliveries import Waiting
 from controlplane.access.webhook import TIMEOUT_S, Webhook
-from controlplane.background import beat, words
-from controlplane.clock import Clock, SystemClock
-from controlplane.database import Database, WriteConnection
 from controlplane.errors import BrownoutError, UnavailableError
-from controlplane.tasks import wait_set
+from controlplane.kit.background import beat, words
+from controlplane.kit.clock import Clock, SystemClock
+from controlplane.kit.database import Database, WriteConnection
+from controlplane.kit.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 

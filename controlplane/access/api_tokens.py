@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from controlplane.access import tokens
 from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
 from controlplane.access.address_rules import checked_networks, checked_within
 from controlplane.access.audit import Audit, Event
@@ -15,9 +14,10 @@ from controlplane.access.memory import ActorMemory
 from controlplane.access.names import checked_label, invalid
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import TokenRow
-from controlplane.clock import Clock
-from controlplane.database import Database
 from controlplane.errors import ForbiddenError, NotFoundError
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 
 USUAL_TOKEN = timedelta(days=90)
 

@@ -15,10 +15,10 @@ import msgspec
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.queries import audit as queries
 from controlplane.access.repeats import Bound, Counted, Refusal, Repeats
-from controlplane.background import beat
-from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
 from controlplane.errors import ForbiddenError, UnavailableError
+from controlplane.kit.background import beat
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, WriteConnection
 
 _PAGE = 500
 _LATEST = 2**62

@@ -18,15 +18,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from brownout.nats_client import InsistentClient
+from brownout._sync.nats_client import InsistentClient
 from controlplane.access.callout import CALLOUT_SUBJECT, Callout
 from controlplane.access.keytable import KeyEntry, KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
-from controlplane.background import beat
-from controlplane.clock import Clock, PostgresClock, monotonic
-from controlplane.tasks import run_together, wait_set
+from controlplane.kit.background import beat
+from controlplane.kit.clock import Clock, PostgresClock, monotonic
+from controlplane.kit.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from controlplane.access import tokens
 from controlplane.access.actor import Actor, Grants, Role
 from controlplane.access.address_rules import AddressRules
 from controlplane.access.bounds import Bounds
@@ -17,9 +16,10 @@ from controlplane.access.queries.people import PersonRow
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Sessions
 from controlplane.access.traffic import KeyUse
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection
 from controlplane.errors import SignInAgainError, UnauthenticatedError
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection
 
 _TOUCH_EVERY = timedelta(minutes=1)
 

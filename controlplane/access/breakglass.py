@@ -9,9 +9,9 @@ from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.rule import require_words
-from controlplane.clock import Clock
-from controlplane.database import Database
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 
 USUAL = timedelta(hours=1)
 LONGEST = timedelta(hours=8)

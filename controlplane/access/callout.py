@@ -8,7 +8,7 @@ from controlplane.access import traffic
 from controlplane.access.keytable import KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
-from controlplane.access.tokens import digest, well_formed
+from controlplane.kit.tokens import digest, well_formed
 
 CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
 AUTH_ACCOUNT = "AUTH"

@@ -9,8 +9,8 @@ from controlplane.access.hands import Hands
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries import hands, people
 from controlplane.access.queries.approvals import ApprovalRow, GlassRow, ProposalRow
-from controlplane.clock import Clock
-from controlplane.database import ReadConnection
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import ReadConnection
 
 _PERSON = "person:"
 

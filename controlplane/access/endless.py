@@ -4,8 +4,8 @@ import asyncio
 
 from controlplane.access.alerts import Notify
 from controlplane.access.queries import credentials
-from controlplane.database import Database
 from controlplane.errors import UnavailableError
+from controlplane.kit.database import Database
 
 _AGAIN_S = 24 * 3600.0
 _RETRY_S = 60.0

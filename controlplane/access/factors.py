@@ -14,11 +14,11 @@ from controlplane.access.people import grants_of
 from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.factors import Held, PasskeyRow
 from controlplane.access.telling import ApproverAlerts
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
-from controlplane.resealing import Sealed, Vault
-from controlplane.secret_box import SecretBox
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection, WriteConnection
+from controlplane.kit.resealing import Sealed, Vault
+from controlplane.kit.secret_box import SecretBox
 
 MOST_PASSKEYS = 20
 _MAX_NAME = 80

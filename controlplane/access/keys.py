@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 import msgspec
 
 from brownout.wire import SdkKey
-from controlplane.access import tokens
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
@@ -14,10 +13,11 @@ from controlplane.access.names import checked_label, invalid
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import KeyRow
 from controlplane.access.traffic import ALL_USES, KeyUse
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys
 from controlplane.errors import ConflictError, NotFoundError
-from controlplane.store import SigningKeys
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 
 OVERLAP = timedelta(days=1)
 """How long a rotated key goes on working unless told otherwise."""

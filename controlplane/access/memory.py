@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from controlplane.access.actor import Actor
-from controlplane.clock import Monotonic, monotonic
+from controlplane.kit.clock import Monotonic, monotonic
 
 REMEMBERED_S = 0.8
 """The longest that a revoked credential works in a replica that did not revoke it."""

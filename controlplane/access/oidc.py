@@ -16,9 +16,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from controlplane.access.csrf import safe_path
-from controlplane.clock import Clock
 from controlplane.errors import SignInAgainError, UnauthenticatedError, UnavailableError
-from controlplane.secret_box import SecretBox, SecretKeyError
+from controlplane.kit.clock import Clock
+from controlplane.kit.secret_box import SecretBox, SecretKeyError
 
 T = TypeVar("T")
 

@@ -24,14 +24,14 @@ from fido2.webauthn import (
     UserVerificationRequirement,
 )
 
-from controlplane.access import tokens
 from controlplane.access.csrf import origin_of
 from controlplane.access.queries import factors
 from controlplane.access.queries.factors import PasskeyRow
-from controlplane.clock import Clock
-from controlplane.database import Database
 from controlplane.errors import ConflictError, UnauthenticatedError
-from controlplane.secret_box import SecretBox, SecretKeyError
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.kit.secret_box import SecretBox, SecretKeyError
 
 Purpose = Literal["register", "prove", "sign_in"]
 LASTS = timedelta(minutes=5)

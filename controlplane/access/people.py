@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, PERMISSIONS, Action, Actor, Grants, Role, allows, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.bounds import Bounds
@@ -15,9 +14,10 @@ from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials, hands, people
 from controlplane.access.queries.people import GrantRow, PersonRow
 from controlplane.access.telling import ApproverAlerts
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection, WriteConnection
 
 INVITE_LASTS = timedelta(hours=72)
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")

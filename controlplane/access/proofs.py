@@ -11,10 +11,10 @@ from controlplane.access.passkeys import Json, Passkeys, Purpose
 from controlplane.access.passwords import Passwords
 from controlplane.access.queries import credentials, factors, people
 from controlplane.access.throttle import LoginThrottle
-from controlplane.clock import Clock
-from controlplane.database import Database
 from controlplane.errors import Fault, ForbiddenError, InvalidInputError, UnauthenticatedError
-from controlplane.secret_box import SecretBox
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.kit.secret_box import SecretBox
 
 SECOND_FACTOR = "second-factor"
 """Codes are throttled by account alone, wherever they come from: who guesses them knows the password already."""

@@ -13,8 +13,9 @@ from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
 from controlplane.access.rule import require_words
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
+from controlplane.configuration.store import StaleRevisionError, Store
+from controlplane.configuration.store.commit import Witness
+from controlplane.configuration.store.values import Commit, Head, Preview, ResourceDiff
 from controlplane.errors import (
     ApprovalRequiredError,
     ConflictError,
@@ -23,9 +24,8 @@ from controlplane.errors import (
     NotFoundError,
     StaleProposalError,
 )
-from controlplane.store import StaleRevisionError, Store
-from controlplane.store.commit import Witness
-from controlplane.store.values import Commit, Head, Preview, ResourceDiff
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection, WriteConnection
 
 _ATTEMPTS = 5
 

@@ -4,7 +4,7 @@ import base64
 import re
 import secrets
 
-from controlplane.access import tokens
+from controlplane.kit import tokens
 
 NUMBER = 10
 _BYTES = 10

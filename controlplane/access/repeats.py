@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from controlplane.clock import Monotonic, monotonic
+from controlplane.kit.clock import Monotonic, monotonic
 
 WINDOW_S = 60.0
 

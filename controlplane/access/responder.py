@@ -10,9 +10,9 @@ from controlplane.access.keytable import KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.natsconfig import with_credentials
 from controlplane.access.nkeys import KeyPair
-from controlplane.clock import Clock
+from controlplane.kit.clock import Clock
+from controlplane.kit.tls import client_tls
 from controlplane.settings import Secret, Settings, SettingsError
-from controlplane.tls import client_tls
 
 
 class AuthdSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,11 +13,11 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import approvals as queries
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
+from controlplane.configuration.store import lock_environment
+from controlplane.configuration.store.values import Commit
 from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
-from controlplane.store import lock_environment
-from controlplane.store.values import Commit
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection, WriteConnection
 
 MAX_APPROVALS = 10
 _ALWAYS_ALONE = frozenset({"safe_mode_activation"})

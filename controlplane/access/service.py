@@ -7,7 +7,6 @@ from datetime import timedelta
 import msgspec
 
 from controlplane.access.address_rules import AddressRules
-from controlplane.access.addresses import parse_networks
 from controlplane.access.alerts import Notify
 from controlplane.access.api_tokens import ApiTokens
 from controlplane.access.audit import Audit
@@ -36,11 +35,12 @@ from controlplane.access.sso import SingleSignOn, sso_box
 from controlplane.access.telling import ApproverAlerts
 from controlplane.access.throttle import LoginThrottle, RequestRates
 from controlplane.access.withdrawals import Withdrawals
-from controlplane.clock import Clock, Monotonic, monotonic
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys
 from controlplane.errors import InvalidInputError
+from controlplane.kit.addresses import parse_networks
+from controlplane.kit.clock import Clock, Monotonic, monotonic
+from controlplane.kit.database import Database
 from controlplane.settings import Settings, SettingsError
-from controlplane.store import SigningKeys
 
 
 @dataclass(frozen=True)

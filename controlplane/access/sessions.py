@@ -6,15 +6,15 @@ from typing import Literal
 
 import msgspec
 
-from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import SessionRow
-from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
 from controlplane.errors import NotFoundError
+from controlplane.kit import tokens
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, WriteConnection
 
 FACTOR_LASTS = timedelta(minutes=10)
 """How long a password waits for its second factor."""

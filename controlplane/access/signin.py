@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from controlplane.access import tokens
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
-from controlplane.access.addresses import network
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys
@@ -18,9 +16,11 @@ from controlplane.access.repeats import Bound
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Origin, Sessions, SignedIn
 from controlplane.access.throttle import LoginThrottle
-from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+from controlplane.kit import tokens
+from controlplane.kit.addresses import network
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, WriteConnection
 
 NOBODY = "nobody"
 """The actor of a sign-in that failed for an unknown account: what was typed there may be a password."""

@@ -13,11 +13,11 @@ import structlog
 from controlplane.access.actor import Action, Actor, authorize, system_actor
 from controlplane.access.audit import Audit, Event
 from controlplane.access.queries import signing as queries
-from controlplane.background import beat, words
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys
 from controlplane.errors import BrownoutError, ConflictError, Fault, InvalidInputError
-from controlplane.store import SigningKeys
+from controlplane.kit.background import beat, words
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,6 @@ import msgspec
 import structlog
 
 from controlplane.access.actor import Actor, system_actor
-from controlplane.access.addresses import network
 from controlplane.access.audit import Audit, Event
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Again, Identity, Oidc
@@ -18,11 +17,12 @@ from controlplane.access.queries.people import PersonRow, SsoRow
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, SignedIn
 from controlplane.access.signin import MAX_REFUSED, MAX_UNKNOWN, SignIn
-from controlplane.clock import Clock
-from controlplane.database import Database, ReadConnection, WriteConnection
 from controlplane.errors import UnauthenticatedError, UnavailableError
-from controlplane.resealing import Sealed, Vault
-from controlplane.secret_box import SecretBox, SecretKeyError
+from controlplane.kit.addresses import network
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, ReadConnection, WriteConnection
+from controlplane.kit.resealing import Sealed, Vault
+from controlplane.kit.secret_box import SecretBox, SecretKeyError
 
 log = structlog.get_logger(__name__)
 

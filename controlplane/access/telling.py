@@ -3,7 +3,7 @@
 from controlplane.access.actor import Action, Actor, Grants, allows
 from controlplane.access.alerts import Notify
 from controlplane.access.queries import hands
-from controlplane.database import ReadConnection
+from controlplane.kit.database import ReadConnection
 
 
 class ApproverAlerts:

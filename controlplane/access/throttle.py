@@ -8,9 +8,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from controlplane.access.addresses import network
-from controlplane.clock import Monotonic
 from controlplane.errors import RateLimitedError
+from controlplane.kit.addresses import network
+from controlplane.kit.clock import Monotonic
 
 _FREE_TRIES = 5
 _MAX_DELAY_S = 60.0

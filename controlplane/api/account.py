@@ -7,10 +7,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from controlplane.access.actor import Actor
-from controlplane.access.dto import CodeInput, NameInput, NewPasskeyInput, PasskeyOptions
 from controlplane.access.factors import FactorsInfo, RecoveryCodes, TotpKey
-from controlplane.api.proving import ceremony_of
 from controlplane.api.second_factor import options_of
+from controlplane.contract.access import CodeInput, NameInput, NewPasskeyInput, PasskeyOptions
+from controlplane.http.step_up import ceremony_of
 from controlplane.services import Services
 
 OWN = {"signed_in": True, "unfinished": ("enrol",)}

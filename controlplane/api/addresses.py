@@ -6,7 +6,7 @@ from litestar.params import FromQuery, JSONBody
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor
 from controlplane.access.address_rules import EVERY_ROLE
-from controlplane.access.dto import AddressRow, AddressRuleInput, AddressRuleList
+from controlplane.contract.access import AddressRow, AddressRuleInput, AddressRuleList
 from controlplane.services import Services
 
 

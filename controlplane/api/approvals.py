@@ -7,7 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.access.dto import (
+from controlplane.access.rule import Rule
+from controlplane.contract.access import (
     ApproveInput,
     BreakGlassInput,
     BrokenGlass,
@@ -19,13 +20,12 @@ from controlplane.access.dto import (
     ReviewInput,
     RuleInput,
 )
-from controlplane.access.rule import Rule
-from controlplane.api.limits import MAX_DOCUMENT_BYTES
-from controlplane.api.parameters import duration
-from controlplane.dto import CommitInput, CommitOutput
-from controlplane.pointers import OPERATIONS, pointing_into
+from controlplane.contract.dto import CommitInput, CommitOutput
+from controlplane.contract.pointers import OPERATIONS, pointing_into
+from controlplane.http.limits import MAX_DOCUMENT_BYTES
+from controlplane.http.parameters import duration
+from controlplane.kit.strict_json import read_struct
 from controlplane.services import Services
-from controlplane.strict_json import read_struct
 
 
 class RuleController(Controller):

@@ -9,8 +9,8 @@ from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.audit import AuditProof, Event
-from controlplane.access.dto import AuditPage
-from controlplane.api.parameters import MAX_NUMBER, Before, Limit
+from controlplane.contract.access import AuditPage
+from controlplane.http.parameters import MAX_NUMBER, Before, Limit
 from controlplane.services import Services
 
 

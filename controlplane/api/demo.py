@@ -5,8 +5,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from controlplane.access.actor import Action, Actor
+from controlplane.contract.dto import Input
 from controlplane.demo.provider import Condition
-from controlplane.dto import Input
 from controlplane.services import Services
 
 

@@ -9,13 +9,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.conditions import Conditions
-from controlplane.api.limits import MAX_DOCUMENT_BYTES
-from controlplane.api.parameters import Revision
-from controlplane.documents import Document, read_json, read_yaml
-from controlplane.dto import ImportOutput
+from controlplane.configuration.documents import Document, read_json, read_yaml
+from controlplane.contract.dto import ImportOutput
+from controlplane.http.conditions import Conditions
+from controlplane.http.limits import MAX_DOCUMENT_BYTES
+from controlplane.http.parameters import Revision
+from controlplane.kit.strict_yaml import dump_yaml
 from controlplane.services import Services
-from controlplane.strict_yaml import dump_yaml
 
 YAML = "application/yaml"
 

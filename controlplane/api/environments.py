@@ -5,11 +5,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.conditions import Tagged, tagged
-from controlplane.api.parameters import Revision
-from controlplane.dto import EnvironmentChange, EnvironmentInput, EnvironmentOutput, Environments, StateOutput
+from controlplane.configuration.store.values import Environment
+from controlplane.contract.dto import EnvironmentChange, EnvironmentInput, EnvironmentOutput, Environments, StateOutput
+from controlplane.http.conditions import Tagged, tagged
+from controlplane.http.parameters import Revision
 from controlplane.services import Services
-from controlplane.store.values import Environment
 
 
 class EnvironmentController(Controller):

@@ -6,9 +6,9 @@ from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.params import FromPath, JSONBody
 
-from brownout.policy import Policy
+from brownout.evaluation.policy import Policy
 from controlplane.access.actor import Action, Actor
-from controlplane.dto_evaluate import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
+from controlplane.contract.evaluate import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
 from controlplane.services import Services
 
 

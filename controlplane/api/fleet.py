@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.streams import while_allowed
+from controlplane.http.streams import while_allowed
 from controlplane.services import Services
 from controlplane.telemetry.values import FleetSummary, Instances, RefusedList, Spread
 

@@ -8,10 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.conditions import Conditions, Tagged, tagged
-from controlplane.api.limits import MAX_DOCUMENT_BYTES
-from controlplane.api.parameters import MAX_NUMBER, Before, Limit, utc
-from controlplane.dto import (
+from controlplane.contract.dto import (
     CommitInput,
     CommitOutput,
     DiffOutput,
@@ -21,9 +18,12 @@ from controlplane.dto import (
     RestoreInput,
     VerificationOutput,
 )
-from controlplane.pointers import OPERATIONS, pointing_into, relocated
+from controlplane.contract.pointers import OPERATIONS, pointing_into, relocated
+from controlplane.http.conditions import Conditions, Tagged, tagged
+from controlplane.http.limits import MAX_DOCUMENT_BYTES
+from controlplane.http.parameters import MAX_NUMBER, Before, Limit, utc
+from controlplane.kit.strict_json import read_struct
 from controlplane.services import Services
-from controlplane.strict_json import read_struct
 
 
 class CommitController(Controller):

@@ -6,7 +6,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.access.api_tokens import NewToken
-from controlplane.access.dto import (
+from controlplane.access.keys import NewKey
+from controlplane.access.signing import Rotation
+from controlplane.contract.access import (
     KeyInput,
     KeyList,
     KeyOutput,
@@ -17,9 +19,7 @@ from controlplane.access.dto import (
     TokenList,
     TokenOutput,
 )
-from controlplane.access.keys import NewKey
-from controlplane.access.signing import Rotation
-from controlplane.api.parameters import duration
+from controlplane.http.parameters import duration
 from controlplane.services import Services
 
 

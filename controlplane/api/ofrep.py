@@ -6,10 +6,10 @@ from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from brownout.decision import ErrorCode
+from brownout.evaluation.decision import ErrorCode
 from controlplane.access.actor import Action, Actor
+from controlplane.configuration.evaluations import Situation
 from controlplane.errors import InvalidInputError
-from controlplane.evaluations import Situation
 from controlplane.interop import ofrep
 from controlplane.services import Services
 

@@ -12,7 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
-from controlplane.problems import OUTCOMES, Problem
+from controlplane.contract.problems import OUTCOMES, Problem
 
 Json = dict[str, Any]
 

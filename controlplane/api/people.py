@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.access.dto import DisableInput, GrantInput, InvitationOutput, InviteInput, People, SessionList
 from controlplane.access.people import Invitation, Person, welcome_url
+from controlplane.contract.access import DisableInput, GrantInput, InvitationOutput, InviteInput, People, SessionList
+from controlplane.kit.strict_json import read_struct
 from controlplane.services import Services
-from controlplane.strict_json import read_struct
 
 
 class PeopleController(Controller):

@@ -7,14 +7,14 @@ from litestar import Controller, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
-from brownout.model import KINDS
+from brownout.model.resources import KINDS
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor
-from controlplane.api.conditions import Conditions, Tagged, tagged
-from controlplane.api.parameters import Limit
-from controlplane.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
-from controlplane.kinds import PATHS, words
-from controlplane.pointers import RESOURCE, pointing_into
+from controlplane.contract.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
+from controlplane.contract.kinds import PATHS, words
+from controlplane.contract.pointers import RESOURCE, pointing_into
+from controlplane.http.conditions import Conditions, Tagged, tagged
+from controlplane.http.parameters import Limit
 from controlplane.services import Services
 
 Message = Annotated[str, QueryParameter(description="Why; history shows it.", max_length=2000)]

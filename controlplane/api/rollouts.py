@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.dto import CommitOutput, Input, Json
+from controlplane.contract.dto import CommitOutput, Input, Json
+from controlplane.kit.strict_json import read_struct
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.services import Services
-from controlplane.strict_json import read_struct
 
 
 class RolloutInput(Input, frozen=True):

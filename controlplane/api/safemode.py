@@ -7,9 +7,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.conditions import Conditions
-from controlplane.api.parameters import Before
-from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.http.conditions import Conditions
+from controlplane.http.parameters import Before
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
 from controlplane.safemode.service import Switched
 from controlplane.safemode.values import ActiveActivation, BlastRadius

@@ -7,13 +7,13 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from controlplane.access.actor import Actor
-from controlplane.access.dto import PasskeyInput, PasskeyOptions, ProofInput, WhoAmI
 from controlplane.access.passkeys import LASTS, Ceremony
 from controlplane.access.proofs import Proof
-from controlplane.api.cookies import Cookies
-from controlplane.api.guard import check_origin
-from controlplane.api.proving import ceremony_of
 from controlplane.api.session import enter, origin_of
+from controlplane.contract.access import PasskeyInput, PasskeyOptions, ProofInput, WhoAmI
+from controlplane.http.cookies import Cookies
+from controlplane.http.guard import check_origin
+from controlplane.http.step_up import ceremony_of
 from controlplane.services import Services
 
 UNPROVEN = {"signed_in": True, "unfinished": ("factor", "enrol")}

@@ -7,11 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from controlplane.access.actor import Actor
-from controlplane.access.dto import LinkInput, PasswordInput, SignInInput, WhoAmI
 from controlplane.access.grants import plain
 from controlplane.access.sessions import Origin, SignedIn
-from controlplane.api.cookies import Cookies
-from controlplane.api.guard import address_of, check_origin
+from controlplane.contract.access import LinkInput, PasswordInput, SignInInput, WhoAmI
+from controlplane.http.cookies import Cookies
+from controlplane.http.guard import address_of, check_origin
 from controlplane.services import Services
 
 

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from controlplane.access.actor import Action, Actor
-from controlplane.api.parameters import utc
+from controlplane.http.parameters import utc
 from controlplane.services import Services
 from controlplane.telemetry.signals import Filter, parse_labels
 from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary

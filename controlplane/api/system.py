@@ -6,7 +6,7 @@ from litestar.enums import MediaType
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from controlplane.health import Check
-from controlplane.metrics import exposition
+from controlplane.http.request_metrics import exposition
 from controlplane.services import Services
 
 

@@ -21,7 +21,7 @@ RoleOption = Annotated[str, typer.Option(help="A role, or * for every one.")]
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
 def list_rules(call: Call) -> None:
     """Every rule."""
-    from controlplane.access.dto import AddressRuleList
+    from controlplane.contract.access import AddressRuleList
 
     found = call.session.get("/address-rules", AddressRuleList)
     rows = [(r.environment, r.role, ", ".join(r.networks), r.changed_by, when(r.changed_at)) for r in found.items]
@@ -38,7 +38,7 @@ def set_rule(
     force: Annotated[bool, typer.Option("--force", help="Even if your own address is not among them.")] = False,
 ) -> None:
     """Let a role count from these networks only."""
-    from controlplane.access.dto import AddressRow
+    from controlplane.contract.access import AddressRow
 
     body = {"networks": networks, "environment": where, "role": role, "force": force}
     made = call.session.send("PUT", "/address-rules", body, AddressRow)
@@ -65,8 +65,8 @@ async def _clear(url: str) -> int:
     from controlplane.access.address_rules import AddressRules
     from controlplane.access.audit import Audit
     from controlplane.access.memory import ActorMemory
-    from controlplane.clock import SystemClock
-    from controlplane.database import Database
+    from controlplane.kit.clock import SystemClock
+    from controlplane.kit.database import Database
 
     database, clock = Database(url, pool_size=1), SystemClock()
     try:

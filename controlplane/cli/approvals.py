@@ -10,7 +10,7 @@ from rich.markup import escape
 from controlplane.access.actor import Action
 from controlplane.cli.shown import changes_text, commit_text, table, when
 from controlplane.cli.verb import Call, Listing, verb
-from controlplane.dto import CommitOutput
+from controlplane.contract.dto import CommitOutput
 
 app = typer.Typer(name="approval", help="Proposals, approvals, broken glass.", cls=Listing)
 
@@ -38,7 +38,7 @@ def list_proposals(
     call: Call, only: Annotated[str, typer.Option(help="open, committed, withdrawn or all.")] = "open"
 ) -> None:
     """Proposals, the newest first."""
-    from controlplane.access.dto import ProposalList
+    from controlplane.contract.access import ProposalList
 
     found = call.session.get(call.session.path("proposals"), ProposalList, only=only)
     rows = [
@@ -51,7 +51,7 @@ def list_proposals(
 @verb(app, "show", action=Action.READ)
 def show(call: Call, number: NumberArgument) -> None:
     """What it would do now, and what others changed underneath."""
-    from controlplane.access.dto import ProposalDetail
+    from controlplane.contract.access import ProposalDetail
 
     found = call.session.get(call.session.path("proposals", str(number)), ProposalDetail)
 
@@ -78,7 +78,7 @@ def propose(
     message: Annotated[str, typer.Option("--message", "-m", help="Why.")],
 ) -> None:
     """Put a commit before others."""
-    from controlplane.access.dto import ProposalOutput
+    from controlplane.contract.access import ProposalOutput
 
     body = {"ops": msgspec.Raw(file.read_bytes()), "message": message}
     made = call.session.send("POST", call.session.path("proposals"), body, ProposalOutput)
@@ -93,7 +93,7 @@ def approve(
     note: Annotated[str, typer.Option()] = "",
 ) -> None:
     """Say yes to what you have seen."""
-    from controlplane.access.dto import ProposalOutput
+    from controlplane.contract.access import ProposalOutput
 
     body = {"edition": edition, "note": note}
     done = call.session.send("POST", call.session.path("proposals", str(number), "approve"), body, ProposalOutput)
@@ -112,7 +112,7 @@ def commit(call: Call, number: NumberArgument) -> None:
 @verb(app, "rebase", action=Action.EDIT)
 def rebase(call: Call, number: NumberArgument) -> None:
     """Keep it, on top of what others changed; it loses its approvals."""
-    from controlplane.access.dto import ProposalOutput
+    from controlplane.contract.access import ProposalOutput
 
     done = call.session.send("POST", call.session.path("proposals", str(number), "rebase"), {}, ProposalOutput)
     call.answer(done, lambda: f"[green]✓[/] edition {done.edition} on r{done.base_revision}")
@@ -121,7 +121,7 @@ def rebase(call: Call, number: NumberArgument) -> None:
 @verb(app, "withdraw", action=Action.EDIT)
 def withdraw(call: Call, number: NumberArgument, reason: Annotated[str, typer.Option()] = "") -> None:
     """Close it without committing."""
-    from controlplane.access.dto import ProposalOutput
+    from controlplane.contract.access import ProposalOutput
 
     body = {"reason": reason}
     done = call.session.send("POST", call.session.path("proposals", str(number), "withdraw"), body, ProposalOutput)
@@ -135,7 +135,7 @@ def break_glass(
     minutes: Annotated[int, typer.Option(min=1, max=480)] = 60,
 ) -> None:
     """Commit alone for a while; everybody is told, and somebody reviews it afterwards."""
-    from controlplane.access.dto import BrokenGlass
+    from controlplane.contract.access import BrokenGlass
 
     body = {"reason": reason, "lasts_s": minutes * 60}
     made = call.session.send("POST", call.session.path("break-glass"), body, BrokenGlass)
@@ -145,7 +145,7 @@ def break_glass(
 @verb(app, "broken", action=Action.READ)
 def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Reviewed ones too.")] = False) -> None:
     """Broken glass that waits for its review."""
-    from controlplane.access.dto import BrokenGlassList
+    from controlplane.contract.access import BrokenGlassList
 
     found = call.session.get(call.session.path("break-glass"), BrokenGlassList, unreviewed="false" if every else "true")
     rows = [(g.id, g.actor, g.reason, when(g.started_at), ", ".join(g.uses), g.reviewed_by) for g in found.items]
@@ -155,7 +155,7 @@ def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Rev
 @verb(app, "review", action=Action.APPROVE)
 def review(call: Call, number: NumberArgument, note: Annotated[str, typer.Option(help="What you found.")]) -> None:
     """Sign that you have looked at what somebody else did alone."""
-    from controlplane.access.dto import BrokenGlass
+    from controlplane.contract.access import BrokenGlass
 
     path = call.session.path("break-glass", str(number), "review")
     done = call.session.send("POST", path, {"review": note}, BrokenGlass)

@@ -22,7 +22,7 @@ def list_events(
     who: Annotated[str, typer.Option(help="Only by this actor.")] = "",
 ) -> None:
     """The newest first."""
-    from controlplane.access.dto import AuditPage
+    from controlplane.contract.access import AuditPage
 
     found = call.session.get("/audit", AuditPage, limit=limit, event=event, who=who)
     rows = [

@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 def authd() -> None:
     """Answer NATS's auth callout: who holds an SDK key gets in, to their own environment. Run two or more."""
     from controlplane.access.responder import AuthdSettings, open_authd
-    from controlplane.clock import PostgresClock
-    from controlplane.logs import configure_logging
+    from controlplane.kit.clock import PostgresClock
+    from controlplane.kit.logs import configure_logging
 
     with refusing():
         settings = read_struct(AuthdSettings, os.environ)
@@ -69,7 +69,7 @@ def nats_cluster(
 ) -> None:
     """Write a folder for each node (configuration, certificate) and one for the control planes (secrets, authority)."""
     from controlplane.access.deployment import write_deployment
-    from controlplane.clock import SystemClock
+    from controlplane.kit.clock import SystemClock
 
     write_deployment(out, nodes, also or [], SystemClock().now())
 
@@ -91,8 +91,8 @@ def setup_link() -> None:
 async def _setup_secret(url: str) -> str | None:
     from controlplane.access.actor import system_actor
     from controlplane.access.people import setup_secret
-    from controlplane.clock import SystemClock
-    from controlplane.database import Database
+    from controlplane.kit.clock import SystemClock
+    from controlplane.kit.database import Database
 
     database, clock = Database(url, pool_size=1), SystemClock()
     try:

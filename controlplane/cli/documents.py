@@ -6,17 +6,17 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from brownout.codegen import generate
-from brownout.model import ResourceRef
-from brownout.parse import parse
+from brownout.model.codegen import generate
+from brownout.model.parse import parse
+from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
 from controlplane.cli.resources import MessageOption, read_file
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
 from controlplane.cli.verb import Call, verb
-from controlplane.documents import Document
-from controlplane.dto import ImportOutput
-from controlplane.problems import USAGE
+from controlplane.configuration.documents import Document
+from controlplane.contract.dto import ImportOutput
+from controlplane.contract.problems import USAGE
 
 
 def register(app: typer.Typer) -> None:

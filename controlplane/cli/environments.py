@@ -8,7 +8,7 @@ import typer
 from controlplane.access.actor import Action
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
-from controlplane.dto import EnvironmentOutput, Environments
+from controlplane.contract.dto import EnvironmentOutput, Environments
 
 app = typer.Typer(name="env", help="Environments: production, staging, …", cls=Listing)
 

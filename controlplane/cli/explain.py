@@ -11,8 +11,8 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import json_text
 from controlplane.cli.verb import Call, verb
-from controlplane.dto_evaluate import ExplanationOutput
-from controlplane.problems import USAGE
+from controlplane.contract.evaluate import ExplanationOutput
+from controlplane.contract.problems import USAGE
 
 ContextArgument = Annotated[
     list[str] | None, typer.Argument(help="name=value …, e.g. targeting_key=u-42 plan=pro age=7; or one JSON object.")

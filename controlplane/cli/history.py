@@ -9,8 +9,8 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text, commit_text, table, when
 from controlplane.cli.verb import Call, Listing, verb
-from controlplane.dto import CommitOutput, DiffOutput, History, VerificationOutput
-from controlplane.problems import USAGE
+from controlplane.contract.dto import CommitOutput, DiffOutput, History, VerificationOutput
+from controlplane.contract.problems import USAGE
 
 app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", cls=Listing)
 

@@ -18,7 +18,7 @@ ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
 @verb(key_app, "list", action=Action.MANAGE_KEYS)
 def list_keys(call: Call) -> None:
     """The environment's SDK keys, without their secrets."""
-    from controlplane.access.dto import KeyList
+    from controlplane.contract.access import KeyList
 
     found = call.session.get(call.session.path("sdk-keys"), KeyList)
     rows = [
@@ -39,7 +39,7 @@ def create_key(
     ] = None,
 ) -> None:
     """Make an SDK key; it is shown once."""
-    from controlplane.access.dto import KeyOutput
+    from controlplane.contract.access import KeyOutput
 
     body = {"name": name, **({"uses": uses} if uses else {})}
     made = call.session.send("POST", call.session.path("sdk-keys"), body, KeyOutput)
@@ -53,7 +53,7 @@ def rotate_key(
     overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one goes on working.")] = 24,
 ) -> None:
     """Make the successor of an SDK key; it is shown once."""
-    from controlplane.access.dto import KeyOutput
+    from controlplane.contract.access import KeyOutput
 
     body = {"overlap_s": int(overlap_hours * 3600)}
     made = call.session.send("POST", call.session.path("sdk-keys", key, "rotate"), body, KeyOutput)
@@ -84,7 +84,7 @@ def list_tokens(
     call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="All within what you administer.")] = False
 ) -> None:
     """Your tokens and those of your machines."""
-    from controlplane.access.dto import TokenList
+    from controlplane.contract.access import TokenList
 
     found = call.session.get("/tokens", TokenList, everybody="true" if everybody else None)
     rows = [
@@ -109,7 +109,7 @@ def create_token(
     network: Annotated[list[str] | None, typer.Option("--from", help="Works from there only, repeatable.")] = None,
 ) -> None:
     """Make a machine's token; it is shown once."""
-    from controlplane.access.dto import TokenOutput
+    from controlplane.contract.access import TokenOutput
 
     grants: dict[str, list[str]] = {}
     for each in role:

@@ -12,7 +12,7 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import USER_FILE, CliError, Target, find_nearer
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
-from controlplane.problems import UNREACHABLE, USAGE
+from controlplane.contract.problems import UNREACHABLE, USAGE
 
 app = typer.Typer(name="person", help="People and their roles.", cls=Listing)
 
@@ -97,7 +97,7 @@ def _end(message: str, exit_code: int) -> NoReturn:
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
 def list_people(call: Call) -> None:
     """Everybody, with their roles."""
-    from controlplane.access.dto import People
+    from controlplane.contract.access import People
 
     found = call.session.get("/people", People)
     rows = [
@@ -120,7 +120,7 @@ def invite(
     name: Annotated[str, typer.Option()] = "",
 ) -> None:
     """Add somebody; hand them the link yourself, it works once."""
-    from controlplane.access.dto import InvitationOutput
+    from controlplane.contract.access import InvitationOutput
 
     grants: dict[str, list[str]] = {}
     for each in role:
@@ -134,7 +134,7 @@ def invite(
 @verb(app, "reset", action=Action.MANAGE_PEOPLE)
 def reset(call: Call, person: PersonArgument) -> None:
     """A new link for somebody who cannot get in."""
-    from controlplane.access.dto import InvitationOutput
+    from controlplane.contract.access import InvitationOutput
 
     made = call.session.send("POST", f"/people/{_id(call, person)}/reset", {}, InvitationOutput)
     call.answer(made, lambda: f"{made.email} gets in by this link, until {when(made.expires_at)}:\n{made.link}")
@@ -188,7 +188,7 @@ def enable(call: Call, person: PersonArgument) -> None:
 
 
 def _id(call: Call, person: str) -> str:
-    from controlplane.access.dto import People
+    from controlplane.contract.access import People
 
     if "@" not in person:
         return person

@@ -12,11 +12,11 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import commit_text, json_text, table, when
 from controlplane.cli.verb import Call, Listing, verb
-from controlplane.dto import CommitOutput, ResourceOutput, ResourcePage
+from controlplane.contract.dto import CommitOutput, ResourceOutput, ResourcePage
+from controlplane.contract.kinds import PATHS
+from controlplane.contract.problems import USAGE, problem_of
 from controlplane.errors import InvalidInputError
-from controlplane.kinds import PATHS
-from controlplane.problems import USAGE, problem_of
-from controlplane.strict_yaml import load_yaml
+from controlplane.kit.strict_yaml import load_yaml
 
 NAMES = {
     "flag": ("flag", "Flags: what is served to whom."),

@@ -8,9 +8,9 @@ from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import delivery_text, left, table, when
 from controlplane.cli.verb import Call, verb
-from controlplane.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.contract.problems import USAGE
 from controlplane.errors import InvalidInputError
-from controlplane.problems import USAGE
 from controlplane.safemode.request import parse_duration
 from controlplane.safemode.values import ActiveActivation, BlastRadius, describe_scope
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from controlplane.cli.servers import refusing
 from controlplane.cli.shown import table
-from controlplane.resealing import SealStatus
+from controlplane.kit.resealing import SealStatus
 from controlplane.settings import Secret, read_struct, secret_keys
 
 app = typer.Typer(name="secret", help="The key that encrypts secrets at rest.", no_args_is_help=True)
@@ -53,10 +53,10 @@ def _show(*, rotate_first: bool) -> None:
 async def _status(given: Keys, *, rotate_first: bool) -> Mapping[str, SealStatus]:
     from controlplane.access.factors import app_vault
     from controlplane.access.sso import sso_vault
-    from controlplane.clock import SystemClock
-    from controlplane.database import Database
-    from controlplane.resealing import Resealing
-    from controlplane.store import SigningKeys
+    from controlplane.configuration.store import SigningKeys
+    from controlplane.kit.clock import SystemClock
+    from controlplane.kit.database import Database
+    from controlplane.kit.resealing import Resealing
 
     keys = secret_keys(given.secret_key, given.secret_key_previous)
     database = Database(given.database_url.reveal(), pool_size=2)

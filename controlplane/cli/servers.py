@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from controlplane.cli.session import DATA_DIR
+from controlplane.contract.problems import INTERRUPTED, REFUSED
 from controlplane.embedded.data_dir import DataDir
 from controlplane.embedded.processes import StartError
 from controlplane.errors import BrownoutError
-from controlplane.problems import INTERRUPTED, REFUSED
 from controlplane.settings import Secret, SettingsError, load_settings, read_value
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def up(
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
     from controlplane.embedded.up import Asked, bring_up
-    from controlplane.logs import configure_logging
+    from controlplane.kit.logs import configure_logging
 
     configure_logging(log_format, "warning")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has handlers of its own
@@ -67,7 +67,7 @@ def up(
 
 def serve_() -> None:
     """Run the control plane on external servers: BROWNOUT_DATABASE_URL, BROWNOUT_NATS_URL, BROWNOUT_SECRET_KEY."""
-    from controlplane.logs import configure_logging
+    from controlplane.kit.logs import configure_logging
     from controlplane.server import listen, serve
 
     with refusing():
@@ -79,7 +79,7 @@ def serve_() -> None:
 
 def migrate_() -> None:
     """Bring the database at BROWNOUT_DATABASE_URL to this version's schema."""
-    from controlplane.logs import configure_logging
+    from controlplane.kit.logs import configure_logging
 
     with refusing():
         url = read_value("DATABASE_URL", Secret, os.environ)
@@ -89,8 +89,8 @@ def migrate_() -> None:
 
 
 async def _migrate(url: str) -> str:
-    from controlplane.database import Database
-    from controlplane.store.migrate import migrate
+    from controlplane.configuration.store.migrate import migrate
+    from controlplane.kit.database import Database
 
     database = Database(url, pool_size=1)
     try:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from controlplane.problems import OUTCOMES, REFUSED, UNREACHABLE, Problem
+from controlplane.contract.problems import OUTCOMES, REFUSED, UNREACHABLE, Problem
 
 T = TypeVar("T")
 

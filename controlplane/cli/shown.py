@@ -9,7 +9,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from controlplane.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
+from controlplane.contract.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
 from controlplane.telemetry.values import Delivered
 
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError, Session, find_target
-from controlplane.problems import INTERRUPTED, REFUSED, UNREACHABLE, USAGE
+from controlplane.contract.problems import INTERRUPTED, REFUSED, UNREACHABLE, USAGE
 
 ACTIONS: dict[str, Action] = {}
 """Verb → what it needs, for the reference page and for tests."""

@@ -19,11 +19,11 @@ from controlplane.cli.explain import parse_context
 from controlplane.cli.session import DATA_DIR, CliError, data_dirs
 from controlplane.cli.shown import table
 from controlplane.cli.verb import reporting
-from controlplane.problems import UNREACHABLE, USAGE
+from controlplane.contract.problems import UNREACHABLE, USAGE
 
 if TYPE_CHECKING:
     from brownout import Brownout, Status
-    from brownout.decision import Decision
+    from brownout.evaluation.decision import Decision
 
 REFRESH_S = 1.0
 HEARTBEATS_S = 10.0

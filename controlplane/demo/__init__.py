@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from controlplane.access.actor import Actor
-from controlplane.documents import Document, Documents, read_yaml
+from controlplane.configuration.documents import Document, Documents, read_yaml
 
 MESSAGE = "Load the demo: a support copilot"
 

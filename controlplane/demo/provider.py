@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.values import ErrorClass
+from brownout.model.values import ErrorClass
 
 Fault = Literal["outage", "rate_limits", "slow", "refusals"]
 FAULTS: tuple[Fault, ...] = ("outage", "rate_limits", "slow", "refusals")

@@ -4,8 +4,8 @@ import random
 from collections.abc import Mapping
 
 from brownout import Brownout
-from brownout.policy import Policy, PolicyRung
-from brownout.values import ErrorClass
+from brownout.evaluation.policy import Policy, PolicyRung
+from brownout.model.values import ErrorClass
 from controlplane.demo.provider import Answer, Provider
 
 INPUT_TOKENS = {"support-reply": 1_400, "support-summary": 2_600, "refund-decision": 900}

@@ -12,7 +12,7 @@ from controlplane.access.actor import system_actor
 from controlplane.access.natsconfig import CONTROL_USER
 from controlplane.access.people import welcome_url
 from controlplane.cli.session import Target
-from controlplane.database import Database
+from controlplane.configuration.store.migrate import migrate
 from controlplane.demo import DEMO_PRICES, load_demo
 from controlplane.demo.control import ENVIRONMENT as DEMO_ENVIRONMENT
 from controlplane.demo.rollout import start_rollout
@@ -20,10 +20,10 @@ from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.demo_fleet import DemoFleet, control_file
 from controlplane.embedded.local_access import local_sdk_keys, local_token
 from controlplane.embedded.stack import Stack, choose_port, create_database, running
+from controlplane.kit.database import Database
 from controlplane.server import listen, serve
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
-from controlplane.store.migrate import migrate
 
 HTTP_PORT = 8321
 ENVIRONMENTS = {"production": "Production", "staging": "Staging"}

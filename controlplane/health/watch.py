@@ -8,12 +8,12 @@ from datetime import datetime
 import msgspec
 import structlog
 
-from controlplane.background import Loops, beat
-from controlplane.clock import Clock, Monotonic
 from controlplane.errors import UnavailableError
 from controlplane.health.alarm import Alarm, News
 from controlplane.health.values import Check, Probe, Reasons
-from controlplane.tasks import run_together
+from controlplane.kit.background import Loops, beat
+from controlplane.kit.clock import Clock, Monotonic
+from controlplane.kit.tasks import run_together
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from brownout.decision import Decision, ErrorCode
-from brownout.faults import InvalidResource
-from brownout.strictjson import read
+from brownout.evaluation.decision import Decision, ErrorCode
+from brownout.model.faults import InvalidResource
+from brownout.model.strict_json import read
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor
 from controlplane.errors import ForbiddenError
 

@@ -11,12 +11,12 @@ import structlog
 from nats.errors import Error as NatsError
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
-from controlplane.background import beat
+from controlplane.configuration.store import Store, StoredEnvelope
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import Link, LinkDownError
+from controlplane.kit.background import beat
+from controlplane.kit.link import Link, LinkDownError
+from controlplane.kit.tasks import wait_set
 from controlplane.publish.parts import Position
-from controlplane.store import Store, StoredEnvelope
-from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
+from controlplane.configuration.store.values import Environment
 from controlplane.publish.parts import Position
-from controlplane.store.values import Environment
 
 
 class Heads:

@@ -12,14 +12,14 @@ import structlog
 from nats.errors import Error as NatsError
 
 from brownout import wire
-from controlplane.background import beat
-from controlplane.chance import spread
+from controlplane.configuration.store import SigningKey
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import Heard, LinkDownError
+from controlplane.kit.background import beat
+from controlplane.kit.chance import spread
+from controlplane.kit.link import Heard, LinkDownError
+from controlplane.kit.tasks import wait_set
 from controlplane.publish.parts import Parts, Position
 from controlplane.publish.trust import Trust
-from controlplane.store import SigningKey
-from controlplane.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout.wire import SIGNATURE_HEADER, UNREADABLE
-from controlplane.link import Link, LinkDownError
+from controlplane.kit.link import Link, LinkDownError
 
 STREAM_NOT_FOUND = 10059
 NAME_IN_USE = 10058

@@ -3,9 +3,9 @@
 import msgspec
 
 from brownout import wire
+from controlplane.configuration.store import SigningKeys
 from controlplane.publish.jetstream import JetStream, Message
 from controlplane.publish.trust import Trust
-from controlplane.store import SigningKeys
 
 TIMEOUT_S = 1.0
 

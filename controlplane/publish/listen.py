@@ -7,9 +7,9 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from controlplane.background import beat
-from controlplane.store import NOTIFY_CHANNEL
-from controlplane.tasks import wait_set
+from controlplane.configuration.store import NOTIFY_CHANNEL
+from controlplane.kit.background import beat
+from controlplane.kit.tasks import wait_set
 
 log = structlog.get_logger(__name__)
 

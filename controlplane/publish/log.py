@@ -5,9 +5,9 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
+from controlplane.configuration.store import StoredEnvelope
 from controlplane.publish import streams
 from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
-from controlplane.store import StoredEnvelope
 
 ACK_TIMEOUT_S = 0.3
 WINDOW_BYTES = 4 * 1024 * 1024

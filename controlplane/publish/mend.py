@@ -11,12 +11,12 @@ from typing import NamedTuple
 import structlog
 
 from brownout import wire
+from controlplane.configuration.store import Head, StoredEnvelope
 from controlplane.publish.log import Last, RevisionLog
 from controlplane.publish.parts import Parts, Position
 from controlplane.publish.queries import mending
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
-from controlplane.store import Head, StoredEnvelope
 
 log = structlog.get_logger(__name__)
 

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from controlplane.clock import Clock
-from controlplane.database import Database
-from controlplane.link import Link
-from controlplane.store import SigningKeys, Store
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
 
 
 class Parts(NamedTuple):

@@ -14,10 +14,12 @@ from typing import Literal
 import msgspec
 import structlog
 
-from controlplane.background import beat
-from controlplane.chance import spread
+from controlplane.configuration.store import StoredEnvelope
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import Heard
+from controlplane.kit.background import beat
+from controlplane.kit.chance import spread
+from controlplane.kit.link import Heard
+from controlplane.kit.tasks import run_together, wait_set
 from controlplane.publish import streams
 from controlplane.publish.fallback import Fallback, until_reset
 from controlplane.publish.heartbeat import Heartbeats
@@ -29,8 +31,6 @@ from controlplane.publish.parts import Pace, Parts, Position
 from controlplane.publish.sightings import Sightings
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
-from controlplane.store import StoredEnvelope
-from controlplane.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
 

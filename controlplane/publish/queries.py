@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
-from controlplane.database import Database
+from controlplane.kit.database import Database
 
 _MEND = 0x626F_7075
 """Our half of the advisory lock's name; the other half is the environment."""

@@ -6,13 +6,13 @@ from typing import Literal
 
 import structlog
 
-from controlplane.background import beat, loops_here
 from controlplane.errors import UnavailableError
+from controlplane.kit.background import beat, loops_here
+from controlplane.kit.tasks import end, wait_set
 from controlplane.publish.heads import Heads
 from controlplane.publish.listen import listen
 from controlplane.publish.parts import Pace, Parts, Position
 from controlplane.publish.publisher import Published, Publisher, PublisherHealth
-from controlplane.tasks import end, wait_set
 
 log = structlog.get_logger(__name__)
 

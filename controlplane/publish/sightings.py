@@ -9,10 +9,10 @@ import msgspec
 import structlog
 
 from brownout import wire
-from controlplane.buckets import Buckets
-from controlplane.clock import monotonic
 from controlplane.errors import UnavailableError
-from controlplane.link import Heard
+from controlplane.kit.buckets import Buckets
+from controlplane.kit.clock import monotonic
+from controlplane.kit.link import Heard
 from controlplane.publish.parts import Parts, Position
 from controlplane.publish.trust import Trust
 

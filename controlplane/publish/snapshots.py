@@ -9,11 +9,11 @@ import msgspec
 import structlog
 
 from brownout import wire
-from controlplane import packed
+from controlplane.configuration import snapshot as packed
+from controlplane.configuration.store import Store
 from controlplane.publish import streams
 from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message, StreamState
 from controlplane.publish.trust import Trust
-from controlplane.store import Store
 
 log = structlog.get_logger(__name__)
 

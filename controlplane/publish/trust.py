@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from brownout import wire
-from controlplane.store import SigningKeys
+from controlplane.configuration.store import SigningKeys
 
 T = TypeVar("T")
 

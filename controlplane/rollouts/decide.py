@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from brownout.model import Progress, Rollout
+from brownout.model.resources import Progress, Rollout
+from controlplane.evidence.samples import THRESHOLD
 from controlplane.rollouts import quorum
 from controlplane.rollouts.evidence import Facts, Judged, judge, mismatch
-from controlplane.rollouts.samples import THRESHOLD
 from controlplane.rollouts.words import describe
 
 Act = Literal["wait", "advance", "complete", "roll_back", "pause", "resume"]

@@ -10,23 +10,23 @@ from datetime import datetime
 import msgspec
 import structlog
 
-from brownout.model import Flag, Rollout, SafeModeActivation
-from brownout.parse import decode
+from brownout.model.parse import decode
+from brownout.model.resources import Flag, Rollout, SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.activations import TooManyActivationsError
-from controlplane.background import beat, words
-from controlplane.changes import Changes
-from controlplane.clock import Clock
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.store import Store, every_resource, every_spec
+from controlplane.configuration.store.values import Commit
+from controlplane.contract.activations import TooManyActivationsError
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
+from controlplane.kit.background import beat, words
+from controlplane.kit.clock import Clock
+from controlplane.kit.tasks import run_together
 from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
-from controlplane.store import Store, every_resource, every_spec
-from controlplane.store.values import Commit
-from controlplane.tasks import run_together
 
 log = structlog.get_logger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 import msgspec
 
-from brownout.measures import MEAN_MEASURES, MEASURES, MeanMeasure
-from brownout.model import Gate, Guardrail, Rollout
-from brownout.telemetry_wire import ArmTotals
-from controlplane.rollouts import means, samples
-from controlplane.rollouts.ceiling import CeilingTest
-from controlplane.rollouts.means import Difference, Moments
-from controlplane.rollouts.shares import ShareTest, Window
+from brownout.model.measures import MEAN_MEASURES, MEASURES, MeanMeasure
+from brownout.model.resources import Gate, Guardrail, Rollout
+from brownout.wire.telemetry import ArmTotals
+from controlplane.evidence import means, samples
+from controlplane.evidence.ceilings import CeilingTest
+from controlplane.evidence.means import Difference, Moments
+from controlplane.evidence.shares import ShareTest, Window
 from controlplane.telemetry.readings import Witness
 
 Verdict = Literal["breached", "proven", "open"]

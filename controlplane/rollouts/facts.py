@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from brownout.model import Rollout
-from brownout.telemetry_units import SAMPLE
-from brownout.telemetry_wire import ArmTotals, rollout_rule
-from controlplane.clock import Clock
-from controlplane.database import Database
+from brownout.model.resources import Rollout
+from brownout.telemetry.units import SAMPLE
+from brownout.wire.telemetry import ArmTotals, rollout_rule
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 from controlplane.rollouts.evidence import Facts, Minute
 from controlplane.telemetry import readings
 

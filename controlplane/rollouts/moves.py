@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from brownout.model import Flag, Muted, PausedBy, Progress, Rollout, SafeModeActivation, Scope
-from brownout.parse import encode
+from brownout.model.parse import encode
+from brownout.model.resources import Flag, Muted, PausedBy, Progress, Rollout, SafeModeActivation, Scope
 from brownout.wire import Operation
-from controlplane.activations import extended, find_same
+from controlplane.contract.activations import extended, find_same
 from controlplane.errors import ConflictError
 from controlplane.rollouts.rules import expected, with_rules
 

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from brownout.measures import MEAN_MEASURES, MEASURES
-from brownout.model import Gate, Guardrail, Rollout
-from brownout.telemetry_wire import ArmTotals
+from brownout.model.measures import MEAN_MEASURES, MEASURES
+from brownout.model.resources import Gate, Guardrail, Rollout
+from brownout.wire.telemetry import ArmTotals
 from controlplane.rollouts.evidence import Facts, Judged, judge_one
 from controlplane.telemetry.readings import Witness
 

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from brownout.model import Clause, Flag, Rollout, Rule, Share, Split, Stage
-from brownout.telemetry_wire import parse_rollout_rule, rollout_rule
+from brownout.model.resources import Clause, Flag, Rollout, Rule, Share, Split, Stage
+from brownout.wire.telemetry import parse_rollout_rule, rollout_rule
 
 EVERYTHING_BP = 10_000
 

@@ -3,34 +3,27 @@
 import asyncio
 from datetime import timedelta
 
-from brownout.faults import InvalidResource
-from brownout.measures import MEASURES, Measure
-from brownout.model import Rollout, Stage
-from brownout.parse import decode, encode, parse
-from brownout.telemetry_wire import RequestTotals
+from brownout.model.faults import InvalidResource
+from brownout.model.measures import MEASURES, Measure
+from brownout.model.parse import decode, encode, parse
+from brownout.model.resources import Rollout, Stage
+from brownout.wire.telemetry import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.changes import Changes
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.store import Store, every_spec
+from controlplane.configuration.store.values import Commit
+from controlplane.contract.pointers import MEMBER, pointing_into
 from controlplane.errors import ConflictError, Fault, InvalidInputError
-from controlplane.pointers import MEMBER, pointing_into
-from controlplane.rollouts import moves, quorum, shares
+from controlplane.evidence import shares
+from controlplane.evidence.samples import THRESHOLD
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.rollouts import moves, quorum
 from controlplane.rollouts.decide import elapsed_s, look
 from controlplane.rollouts.engine import Context, edited_meanwhile, read_context
 from controlplane.rollouts.evidence import Facts, mismatch
 from controlplane.rollouts.facts import FactReader
-from controlplane.rollouts.samples import THRESHOLD
-from controlplane.rollouts.values import (
-    Moved,
-    NextStep,
-    Preview,
-    RolloutList,
-    RolloutSummary,
-    RolloutView,
-    StageView,
-)
-from controlplane.store import Store, every_spec
-from controlplane.store.values import Commit
+from controlplane.rollouts.values import Moved, NextStep, Preview, RolloutList, RolloutSummary, RolloutView, StageView
 from controlplane.telemetry import readings
 
 PREVIEW_TIMES = (1.5, 2.0, 5.0)

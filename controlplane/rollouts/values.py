@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.model import Rollout
+from brownout.model.resources import Rollout
 from controlplane.rollouts.evidence import Judged
 
 

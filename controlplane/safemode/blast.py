@@ -5,12 +5,12 @@ from datetime import datetime
 
 import msgspec
 
-from brownout.compile import Compiled
-from brownout.evaluate import evaluate
-from brownout.model import ResourceRef, SafeModeActivation, SafeModeProfile
-from brownout.parse import decode, encode
-from brownout.policy import policy
-from controlplane.changes import ACTIVATION
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.evaluate import evaluate
+from brownout.evaluation.policy import policy
+from brownout.model.parse import decode, encode
+from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile
+from controlplane.configuration.changes import ACTIVATION
 from controlplane.safemode.members import example_member
 from controlplane.safemode.values import BlastRadius, Effect, FullScope, TouchedClass, TouchedFlag
 from controlplane.safemode.words import describe

@@ -7,18 +7,18 @@ import msgspec
 import structlog
 from prometheus_client import Gauge
 
-from brownout.model import SafeModeActivation
+from brownout.model.resources import SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.background import beat, words
-from controlplane.chance import spread
-from controlplane.changes import ACTIVATION, Changes
-from controlplane.clock import Clock
+from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.store import Store
+from controlplane.configuration.store.values import Commit
 from controlplane.errors import BrownoutError, ConflictError, InvalidInputError, UnavailableError
+from controlplane.kit.background import beat, words
+from controlplane.kit.chance import spread
+from controlplane.kit.clock import Clock
 from controlplane.safemode.service import find_all
 from controlplane.safemode.values import ActiveActivation, describe_scope
-from controlplane.store import Store
-from controlplane.store.values import Commit
 
 log = structlog.get_logger(__name__)
 

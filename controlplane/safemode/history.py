@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from brownout.model import SafeModeActivation
+from brownout.model.resources import SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.changes import ACTIVATION
+from controlplane.configuration.changes import ACTIVATION
+from controlplane.configuration.store import Store
+from controlplane.configuration.store.values import Commit
 from controlplane.safemode.expiry import AUTHOR
 from controlplane.safemode.messages import reason_in
 from controlplane.safemode.values import FullScope, Switch, What
-from controlplane.store import Store
-from controlplane.store.values import Commit
 
 PARALLEL = 4
 MAX_SWITCHES = 500

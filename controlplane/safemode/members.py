@@ -1,8 +1,8 @@
 """An example member of a cohort, so that a preview can show what that cohort would get."""
 
-from brownout.compile import Compiled
-from brownout.model import Clause, Cohort, ResourceRef
-from brownout.parse import decode
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import decode
+from brownout.model.resources import Clause, Cohort, ResourceRef
 
 Value = str | int | float | bool
 

@@ -1,6 +1,6 @@
 """What the commits of safe mode say, and the reason that somebody gave within it. Pure."""
 
-from brownout.model import SafeModeActivation
+from brownout.model.resources import SafeModeActivation
 from controlplane.safemode.values import What, describe_scope
 
 

@@ -5,12 +5,12 @@ from typing import Protocol
 
 import msgspec
 
-from brownout.model import ResourceRef, SafeModeActivation
+from brownout.model.resources import ResourceRef, SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.clock import Clock
+from controlplane.configuration.evaluations import Evaluations
+from controlplane.contract.kinds import words
 from controlplane.errors import Fault, InvalidInputError
-from controlplane.evaluations import Evaluations
-from controlplane.kinds import words
+from controlplane.kit.clock import Clock
 from controlplane.safemode.blast import blast_radius
 from controlplane.safemode.request import MIN_DURATION, ActivationRequest
 from controlplane.safemode.values import BlastRadius, Reach, in_scope

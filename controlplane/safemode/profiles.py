@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from brownout.model import Banner, SafeModeProfile
-from brownout.parse import encode
+from brownout.model.parse import encode
+from brownout.model.resources import Banner, SafeModeProfile
 from brownout.wire import Operation
 
 STANDARD: Mapping[str, SafeModeProfile] = {

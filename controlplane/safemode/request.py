@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.model import SafeModeActivation, Scope
+from brownout.model.resources import SafeModeActivation, Scope
 from controlplane.errors import Fault, InvalidInputError
 
 MIN_DURATION = timedelta(seconds=5)

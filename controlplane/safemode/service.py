@@ -10,20 +10,20 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from brownout.model import SafeModeActivation
-from brownout.parse import encode
+from brownout.model.parse import encode
+from brownout.model.resources import SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.activations import extended, find_same
-from controlplane.changes import ACTIVATION, Changes
-from controlplane.clock import Clock
+from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
+from controlplane.configuration.store.values import Commit
+from controlplane.contract.activations import extended, find_same
+from controlplane.contract.pointers import RESOURCE, pointing_into
 from controlplane.errors import ConflictError, NotFoundError
-from controlplane.pointers import RESOURCE, pointing_into
+from controlplane.kit.clock import Clock
 from controlplane.safemode.messages import said
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry, reason_faults, refuse
 from controlplane.safemode.values import ActiveActivation
-from controlplane.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
-from controlplane.store.values import Commit
 
 MAX_MESSAGE = 2_000
 """Of a commit; a longer reason stays whole in the activation."""

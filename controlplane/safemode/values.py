@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from brownout.model import SafeModeActivation, Scope
+from brownout.model.resources import SafeModeActivation, Scope
 
 
 class FullScope(Scope, frozen=True, omit_defaults=False):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from brownout.policy import Policy, PolicyRung
+from brownout.evaluation.policy import Policy, PolicyRung
 
 
 def describe(policy: Policy) -> Mapping[str, str]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
-from brownout.telemetry_wire import OTHER, CustomKey, EvaluationKey, RequestKey
-from controlplane.database import WriteConnection
+from brownout.wire.telemetry import OTHER, CustomKey, EvaluationKey, RequestKey
+from controlplane.kit.database import WriteConnection
 from controlplane.telemetry import series, tables
 from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.quotas import ARM_SERIES, Quotas

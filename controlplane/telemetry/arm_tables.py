@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
-from brownout.telemetry_wire import ArmKey
-from controlplane.database import ReadConnection, WriteConnection
+from brownout.wire.telemetry import ArmKey
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 
 async def add_bad_units(

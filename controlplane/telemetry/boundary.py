@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
-from brownout.measures import MEAN_MEASURES, MEASURES
-from brownout.telemetry import ERROR_CLASSES, MAX_ATTRIBUTES, RUNGS
-from brownout.telemetry_sketch import FIRST, LAST
-from brownout.telemetry_units import RECENT_BAD, SAMPLE
-from brownout.telemetry_wire import (
+from brownout.model.measures import MEAN_MEASURES, MEASURES
+from brownout.telemetry.counters import ERROR_CLASSES, MAX_ATTRIBUTES, RUNGS
+from brownout.telemetry.sketch import FIRST, LAST
+from brownout.telemetry.units import RECENT_BAD, SAMPLE
+from brownout.wire import UNREADABLE
+from brownout.wire.telemetry import (
     OTHER,
     Arm,
     ArmKey,
@@ -29,7 +30,6 @@ from brownout.telemetry_wire import (
     TelemetryMessage,
     parse_rollout_rule,
 )
-from brownout.wire import UNREADABLE
 
 Reason = Literal[
     "malformed", "too_large", "instance", "shrinks", "restarts", "instances", "bytes_per_minute", "not_stored"

@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from brownout.telemetry_sketch import value_of
-from brownout.telemetry_wire import OTHER, EvaluationKey, RequestKey, RequestTotals
+from brownout.telemetry.sketch import value_of
+from brownout.wire.telemetry import OTHER, EvaluationKey, RequestKey, RequestTotals
 from controlplane.telemetry.fold import Counted
 
 MAX_SERIES = 1_000

@@ -11,10 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from brownout.telemetry_wire import EvaluationKey
+from brownout.wire.telemetry import EvaluationKey
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 from controlplane.telemetry import series, tables
 
 STALE_AFTER = timedelta(days=30)

@@ -14,13 +14,13 @@ import structlog
 
 from brownout.wire import UNREADABLE
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.background import beat, words
-from controlplane.buckets import Buckets
-from controlplane.clock import Clock, Monotonic, monotonic
-from controlplane.database import Database
 from controlplane.errors import NotFoundError, UnavailableError
-from controlplane.link import Heard
-from controlplane.telemetry import presence as tables
+from controlplane.kit.background import beat, words
+from controlplane.kit.buckets import Buckets
+from controlplane.kit.clock import Clock, Monotonic, monotonic
+from controlplane.kit.database import Database
+from controlplane.kit.link import Heard
+from controlplane.telemetry import fleet_tables as tables
 from controlplane.telemetry.apart import apart
 from controlplane.telemetry.boundary import Present, RefusedError, Speaker, read_presence
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from brownout.telemetry_wire import (
+from brownout.wire.telemetry import (
     Arm,
     ArmKey,
     ArmTotals,

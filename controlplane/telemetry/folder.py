@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import structlog
 
-from brownout.telemetry_units import SAMPLE
-from brownout.telemetry_wire import ENCODER, ArmKey, TelemetryMessage, decode
-from controlplane.database import Database, WriteConnection
+from brownout.telemetry.units import SAMPLE
+from brownout.wire.telemetry import ENCODER, ArmKey, TelemetryMessage, decode
+from controlplane.kit.database import Database, WriteConnection
 from controlplane.telemetry import arm_tables, series, tables
 from controlplane.telemetry.admission import Admission, Kind, Place, limited, names
 from controlplane.telemetry.apart import apart

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from controlplane.link import Heard
+from controlplane.kit.link import Heard
 from controlplane.telemetry.boundary import Opening, Speaker
 from controlplane.telemetry.fold import Position
 

@@ -11,12 +11,12 @@ from datetime import datetime
 
 import structlog
 
-from controlplane.background import beat, words
-from controlplane.buckets import Buckets
-from controlplane.clock import Clock, Monotonic, monotonic
-from controlplane.database import Database
 from controlplane.errors import UnavailableError
-from controlplane.link import Heard
+from controlplane.kit.background import beat, words
+from controlplane.kit.buckets import Buckets
+from controlplane.kit.clock import Clock, Monotonic, monotonic
+from controlplane.kit.database import Database
+from controlplane.kit.link import Heard
 from controlplane.telemetry import tables
 from controlplane.telemetry.boundary import RefusedError, Speaker, read_opening
 from controlplane.telemetry.exported import Exported

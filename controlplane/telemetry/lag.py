@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from controlplane.clock import Clock
-from controlplane.database import Database, WriteConnection
-from controlplane.telemetry import presence as tables
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, WriteConnection
+from controlplane.telemetry import fleet_tables as tables
 from controlplane.telemetry.fleet_state import LIVE_S, FleetState, Head, Seen
 
 

@@ -21,8 +21,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from controlplane.background import beat, words
-from controlplane.clock import Clock
+from controlplane.kit.background import beat, words
+from controlplane.kit.clock import Clock
 from controlplane.telemetry.exported import BOUNDS_S, Distribution, Family
 
 log = structlog.get_logger(__name__)

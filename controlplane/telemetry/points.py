@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from brownout.telemetry_sketch import quantile
-from brownout.telemetry_wire import CustomTotals, RequestTotals
+from brownout.telemetry.sketch import quantile
+from brownout.wire.telemetry import CustomTotals, RequestTotals
 from controlplane.telemetry.prices import Price
 from controlplane.telemetry.values import Number
 

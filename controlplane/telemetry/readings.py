@@ -4,10 +4,11 @@ from datetime import datetime
 
 import msgspec
 
-from brownout.telemetry_units import SAMPLE
-from brownout.telemetry_wire import ArmTotals, RequestKey, RequestTotals
-from controlplane.database import ReadConnection
-from controlplane.telemetry import arm_tables, presence, series, tables
+from brownout.telemetry.units import SAMPLE
+from brownout.wire.telemetry import ArmTotals, RequestKey, RequestTotals
+from controlplane.kit.database import ReadConnection
+from controlplane.telemetry import arm_tables, series, tables
+from controlplane.telemetry import fleet_tables as presence
 
 
 def minute(instant: datetime) -> datetime:

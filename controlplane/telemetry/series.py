@@ -10,7 +10,7 @@ from zlib import crc32
 
 import msgspec
 
-from brownout.telemetry_wire import (
+from brownout.wire.telemetry import (
     LARGEST_SUM,
     ArmTotals,
     CustomKey,

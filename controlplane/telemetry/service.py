@@ -7,13 +7,13 @@ from typing import Protocol
 import structlog
 
 from controlplane.access.actor import Action, Actor, authorize, readable
-from controlplane.background import beat, words
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.store import Store
 from controlplane.errors import UnavailableError
-from controlplane.link import Heard
-from controlplane.store import Store
-from controlplane.tasks import run_together
+from controlplane.kit.background import beat, words
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Heard
+from controlplane.kit.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
 from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses

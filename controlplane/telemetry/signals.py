@@ -7,12 +7,12 @@ from typing import Literal
 
 import msgspec
 
-from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
+from brownout.wire.telemetry import EvaluationKey, RequestKey, RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.store import Store
 from controlplane.errors import InvalidInputError
-from controlplane.store import Store
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 from controlplane.telemetry import points, series, tables
 from controlplane.telemetry.axis import Axis
 from controlplane.telemetry.prices import Prices

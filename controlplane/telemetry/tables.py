@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 from controlplane.telemetry.fold import Position
 from controlplane.telemetry.refusals import Refusal
 from controlplane.telemetry.values import Refused

@@ -8,34 +8,34 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
 from controlplane.services import Services
-from controlplane.web.access_keys import KeysController
-from controlplane.web.access_people import PeopleController
-from controlplane.web.account import AccountController
-from controlplane.web.activate import ActivateController
-from controlplane.web.approvals import ApprovalsController
-from controlplane.web.assets import Assets, serve_asset
-from controlplane.web.demo_page import DemoPageController
-from controlplane.web.flag import FlagController
-from controlplane.web.flags import FlagsController
-from controlplane.web.fleet_page import FleetController
-from controlplane.web.framing import url
-from controlplane.web.history import HistoryController
-from controlplane.web.live import LiveBoards, LiveController
-from controlplane.web.matrix import MatrixController
-from controlplane.web.overview import OverviewController
-from controlplane.web.palette import PaletteController
-from controlplane.web.playground import PlaygroundController
-from controlplane.web.problems import HTML_EXCEPTION_HANDLERS
-from controlplane.web.render import UI, Templates
-from controlplane.web.resources import ResourcesController
-from controlplane.web.restore import RestoreController
-from controlplane.web.review import ReviewController
-from controlplane.web.rollout_new import NewRolloutController
-from controlplane.web.rollouts import RolloutsController
-from controlplane.web.safe_mode import SafeModeController
-from controlplane.web.sign_in import SignInController
-from controlplane.web.signals import SignalsController
-from controlplane.web.visit import Visit
+from controlplane.web.access.account import AccountController
+from controlplane.web.access.approvals import ApprovalsController
+from controlplane.web.access.keys import KeysController
+from controlplane.web.access.people import PeopleController
+from controlplane.web.access.sign_in import SignInController
+from controlplane.web.demo.page import DemoPageController
+from controlplane.web.editing.review import ReviewController
+from controlplane.web.flags.flag import FlagController
+from controlplane.web.flags.list import FlagsController
+from controlplane.web.fleet.page import FleetController
+from controlplane.web.history.pages import HistoryController
+from controlplane.web.history.restore import RestoreController
+from controlplane.web.kit.assets import Assets, serve_asset
+from controlplane.web.kit.framing import url
+from controlplane.web.kit.problems import HTML_EXCEPTION_HANDLERS
+from controlplane.web.kit.render import UI, Templates
+from controlplane.web.kit.visit import Visit
+from controlplane.web.overview.live import LiveBoards, LiveController
+from controlplane.web.overview.page import OverviewController
+from controlplane.web.playground.page import PlaygroundController
+from controlplane.web.request_classes.matrix import MatrixController
+from controlplane.web.resources.pages import ResourcesController
+from controlplane.web.rollouts.new import NewRolloutController
+from controlplane.web.rollouts.pages import RolloutsController
+from controlplane.web.safe_mode.activate import ActivateController
+from controlplane.web.safe_mode.page import SafeModeController
+from controlplane.web.search.palette import PaletteController
+from controlplane.web.signals.page import SignalsController
 
 
 async def provide_visit(

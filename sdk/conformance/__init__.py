@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from brownout.compile import Compiled
-from brownout.model import FlagType, Instant, ResourceRef
-from brownout.parse import encode, parse
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import FlagType, Instant, ResourceRef
 
 FOLDER = Path(__file__).parent
 

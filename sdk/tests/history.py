@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from brownout import wire
-from brownout.bundle import Bundle, Signed
-from brownout.clock import wall_ms
+from brownout._sync.clock import wall_ms
+from brownout.wire.bundle import Bundle, Signed
 
 KID = "k1"
 

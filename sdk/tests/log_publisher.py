@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.client import Client
 
 from brownout import wire
-from brownout.bundle import Signed
+from brownout.wire.bundle import Signed
 from sdk.tests.history import History
 
 _T = TypeVar("_T")

@@ -5,9 +5,9 @@ from typing import Any, NoReturn, get_args
 
 from hypothesis import strategies as st
 
-from brownout.model import Criticality, Operator, SensitiveAction
-from brownout.operators import NUMERIC, TEMPORAL, VERSIONED
-from brownout.safemode import Overlay
+from brownout.evaluation.safemode import Overlay
+from brownout.model.operators import NUMERIC, TEMPORAL, VERSIONED
+from brownout.model.resources import Criticality, Operator, SensitiveAction
 
 ATTRIBUTES = ["plan", "country", "age", "version", "seen_at", "tags", "user.plan", "targeting_key"]
 TEXTS = ["pro", "free", "de", "u-1", "u-2", ""]

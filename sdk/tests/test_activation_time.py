@@ -7,10 +7,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brownout._sync.clock import AGREE_MS, ESTABLISHED, KEPT, Heard
 from brownout._sync.serving import Serving
-from brownout.clock import AGREE_MS, ESTABLISHED, KEPT, Heard
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
+from brownout.evaluation.compile import Compiled
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from sdk.tests.test_clock import BEAT, DAY, HOUR, NOON, SECOND, World
 

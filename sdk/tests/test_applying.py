@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout import codec, wire
+from brownout import wire
 from brownout._sync.replica import MAX_BUFFERED, Need, Outcome, Replica
 from brownout._sync.serving import Serving
-from brownout.bundle import Signed
-from brownout.compile import Compiled
-from brownout.evaluate import evaluate
-from brownout.model import ResourceRef
-from brownout.policy import policy
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.evaluate import evaluate
+from brownout.evaluation.policy import policy
+from brownout.model import codec
+from brownout.model.resources import ResourceRef
 from brownout.status import Change, Counters
 from brownout.wire import Operation
+from brownout.wire.bundle import Signed
 from sdk.tests.history import History, delete, put
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -5,11 +5,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.bucketing import BUCKETS, HASHES, bucket, first_hash_at
-from brownout.compile import Compiled
-from brownout.evaluate import evaluate
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
+from brownout.evaluation.bucketing import BUCKETS, HASHES, bucket, first_hash_at
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.evaluate import evaluate
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
 
 _units = st.text(min_size=1, max_size=30)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from brownout.check import check, references
-from brownout.model import ResourceRef, Spec
-from brownout.parse import parse
+from brownout.model.check import check, references
+from brownout.model.parse import parse
+from brownout.model.resources import ResourceRef, Spec
 
 SPECS: dict[tuple[str, str], dict[str, Any]] = {
     ("cohort", "beta"): {"include": ["u-1"]},

@@ -16,15 +16,15 @@ import pytest
 import brownout
 from brownout import Brownout, Change, ConfigurationError, Source, State, Status
 from brownout._sync import engine, log, watchdog
+from brownout._sync.disk import DiskCopy
 from brownout._sync.replica import Replica
 from brownout._sync.serving import Serving
 from brownout._sync.sink import Resources
-from brownout.bundle import MAGIC, pack, read, unpack, write
-from brownout.compile import Compiled
 from brownout.config import configure
-from brownout.disk import DiskCopy
 from brownout.errors import BundleError
+from brownout.evaluation.compile import Compiled
 from brownout.status import Counters
+from brownout.wire.bundle import MAGIC, pack, read, unpack, write
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess

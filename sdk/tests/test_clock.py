@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.clock import AGREE_MS, ESTABLISHED, KEPT, Heard, SignedTime
+from brownout._sync.clock import AGREE_MS, ESTABLISHED, KEPT, Heard, SignedTime
 
 NOON = 1_800_000_000_000
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000

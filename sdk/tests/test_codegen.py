@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from brownout.codegen import generate
-from brownout.model import ResourceRef
-from brownout.parse import parse
+from brownout.model.codegen import generate
+from brownout.model.parse import parse
+from brownout.model.resources import ResourceRef
 
 BOOLEAN = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": "on"}
 STRING = {"type": "string", "variants": {"a": "A"}, "off_variant": "a", "default": "a"}

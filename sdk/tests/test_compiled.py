@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.compile import MAX_VIEWS, Compiled
-from brownout.counts import FlagCount, PolicyCount
-from brownout.evaluate import Evaluator, evaluate
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.policy import policy
+from brownout.evaluation.compile import MAX_VIEWS, Compiled
+from brownout.evaluation.counts import FlagCount, PolicyCount
+from brownout.evaluation.evaluate import Evaluator, evaluate
+from brownout.evaluation.policy import policy
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -367,7 +367,7 @@ def eager_switching() -> Iterator[None]:
 def test_services_and_instants_from_anywhere_take_bounded_memory_and_lose_no_count(
     compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brownout.compile.MAX_RETIRED", 10)
+    monkeypatch.setattr("brownout.evaluation.compile.MAX_RETIRED", 10)
     compiled.apply([put("safe_mode_activation", "now", activation(1))], 2)
     for number in range(200):
         compiled.set_now(NOON + timedelta(hours=number % 2 * 2))
@@ -477,7 +477,7 @@ def _decide_in_child(compiled: Compiled) -> None:
 def test_a_memo_that_is_full_starts_anew_and_loses_no_count(
     compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brownout.plan.MAX_REMEMBERED", 2)
+    monkeypatch.setattr("brownout.evaluation.plan.MAX_REMEMBERED", 2)
     variants = {f"v{n}": {"max_attempts": n + 1} for n in range(5)}
     rules = [{"id": f"r{n}", "if": [{"attribute": "n", "op": "in", "values": [n]}], "serve": f"v{n}"} for n in range(5)]
     many = {"type": "retry_policy", "variants": variants, "off_variant": "v0", "default": "v0", "rules": rules}

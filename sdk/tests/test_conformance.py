@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.bucketing import bucket
-from brownout.decision import Decision
-from brownout.evaluate import evaluate
-from brownout.model import Operator, ResourceRef
-from brownout.parse import decode, encode
-from brownout.policy import Policy, policy
-from brownout.trace import trace
+from brownout.evaluation.bucketing import bucket
+from brownout.evaluation.decision import Decision
+from brownout.evaluation.evaluate import evaluate
+from brownout.evaluation.policy import Policy, policy
+from brownout.evaluation.trace import trace
+from brownout.model.parse import decode, encode
+from brownout.model.resources import Operator, ResourceRef
 from sdk.conformance import Golden, files, flag_cases, policy_cases, read, resources, vectors
 from sdk.tests.murmur3 import murmur3
 

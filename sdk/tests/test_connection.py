@@ -9,8 +9,8 @@ from nats.aio.client import Client
 
 from brownout import wire
 from brownout._sync.connection import Connection, _Client, _signature
-from brownout.bundle import Signed
 from brownout.config import Config
+from brownout.wire.bundle import Signed
 from sdk.tests.nats_process import NatsProcess
 
 pytestmark = pytest.mark.anyio

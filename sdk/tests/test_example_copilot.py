@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.recording import Recording
-from brownout.telemetry_wire import TelemetryMessage, decode
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from brownout.telemetry.recording import Recording
+from brownout.wire.telemetry import TelemetryMessage, decode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 

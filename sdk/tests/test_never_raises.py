@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brownout.check import check
-from brownout.compile import Compiled
-from brownout.decision import ErrorCode
-from brownout.evaluate import Evaluator, evaluate
-from brownout.faults import InvalidResource
-from brownout.model import ResourceRef, Spec
-from brownout.parse import encode, parse
-from brownout.policy import policy
-from brownout.trace import explain, trace
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.decision import ErrorCode
+from brownout.evaluation.evaluate import Evaluator, evaluate
+from brownout.evaluation.policy import policy
+from brownout.evaluation.trace import explain, trace
+from brownout.model.check import check
+from brownout.model.faults import InvalidResource
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef, Spec
 from sdk.tests.strategies import (
     COHORTS,
     HOSTILE,

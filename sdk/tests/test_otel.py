@@ -12,10 +12,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from brownout import otel
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.recording import Recording
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from brownout.telemetry.recording import Recording
 
 RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
     ("flag", "model"): {

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.faults import InvalidResource
-from brownout.model import Flag, ResourceRef
-from brownout.parse import decode, encode, parse
+from brownout.model.faults import InvalidResource
+from brownout.model.parse import decode, encode, parse
+from brownout.model.resources import Flag, ResourceRef
 
 BOOLEAN: dict[str, Any] = {
     "type": "boolean",

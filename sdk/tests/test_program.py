@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout import program
-from brownout.compile import Compiled
-from brownout.evaluate import evaluate
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
+from brownout.evaluation import source as program
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.evaluate import evaluate
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
 from sdk.tests.strategies import COHORTS, cohorts, flags
 
 OWN_NAME = re.compile(r"(k|text|unit|number|moment|release)\d+|make|run|context|hashed|get|startswith|endswith|encode")

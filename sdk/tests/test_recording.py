@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.recording import Recording
-from brownout.telemetry_wire import ArmKey, EvaluationKey, RequestKey, TelemetryMessage, decode, rollout_rule
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from brownout.telemetry.recording import Recording
+from brownout.wire.telemetry import ArmKey, EvaluationKey, RequestKey, TelemetryMessage, decode, rollout_rule
 
 RULE = rollout_rule("new-model", 1, 0)
 

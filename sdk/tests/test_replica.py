@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from brownout import wire
 from brownout._sync.replica import MAX_BUFFERED, Need, Outcome, Replica, SnapshotRefusedError
 from brownout._sync.sink import Resources
-from brownout.bundle import Signed
 from brownout.errors import BundleError
 from brownout.status import Counters
+from brownout.wire.bundle import Signed
 from sdk.tests.history import KID, History, delete, flag
 
 PINNED = History("production").public

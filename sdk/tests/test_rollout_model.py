@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from brownout.check import check, references
-from brownout.faults import InvalidResource
-from brownout.model import KINDS, ResourceRef, Rollout
-from brownout.parse import encode, parse
+from brownout.model.check import check, references
+from brownout.model.faults import InvalidResource
+from brownout.model.parse import encode, parse
+from brownout.model.resources import KINDS, ResourceRef, Rollout
 
 FLAG = parse(
     "flag",

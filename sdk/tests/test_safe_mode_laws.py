@@ -5,10 +5,10 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.model import RequestClass, SensitiveAction
-from brownout.policy import Policy, PolicyTarget, assemble, tighten
-from brownout.safemode import Overlay, join
-from brownout.values import (
+from brownout.evaluation.policy import Policy, PolicyTarget, assemble, tighten
+from brownout.evaluation.safemode import Overlay, join
+from brownout.model.resources import RequestClass, SensitiveAction
+from brownout.model.values import (
     FallbackLadder,
     ModelParams,
     ModelRoute,

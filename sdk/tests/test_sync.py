@@ -9,7 +9,7 @@ import pytest
 
 from brownout import Brownout, Source, State
 from brownout._sync import session
-from brownout.bundle import Signed
+from brownout.wire.bundle import Signed
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess
@@ -242,7 +242,7 @@ def test_a_damaged_or_foreign_disk_copy_is_refused_counted_and_replaced(
         middle = data.index(b'"chain"')
         path.write_bytes(data[:middle] + b'"chaim"' + data[middle + 7 :])
     elif damage == "foreign":
-        from brownout.bundle import write
+        from brownout.wire.bundle import write
 
         stranger = History(history.environment, seed=b"stranger")
         stranger.set_flag("first", on=True)
@@ -262,7 +262,7 @@ def test_a_damaged_or_foreign_disk_copy_is_refused_counted_and_replaced(
 def test_a_bundle_serves_where_neither_nats_nor_a_disk_copy_does(
     history: History, connect: Connect, tmp_path: Path
 ) -> None:
-    from brownout.bundle import write
+    from brownout.wire.bundle import write
 
     path = tmp_path / "shipped.bundle"
     write(path, history.bundle())

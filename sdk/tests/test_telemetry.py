@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.telemetry import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Report, Telemetry
-from brownout.telemetry_sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
-from brownout.telemetry_units import MAX_RULES, RECENT_BAD, SAMPLE
-from brownout.telemetry_wire import (
+from brownout.telemetry.counters import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Report, Telemetry
+from brownout.telemetry.sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
+from brownout.telemetry.units import MAX_RULES, RECENT_BAD, SAMPLE
+from brownout.wire.telemetry import (
     MEASURES,
     OTHER,
     ArmKey,

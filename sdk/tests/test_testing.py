@@ -3,8 +3,8 @@
 import pytest
 
 from brownout import Brownout, Change, Policy, State, context
-from brownout.parse import InvalidResource
-from brownout.policy import PolicyTarget
+from brownout.evaluation.policy import PolicyTarget
+from brownout.model.parse import InvalidResource
 from brownout.testing import FakeBrownout
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.template import placeholders, render
-from brownout.trace import explain, trace, trace_cohort
-from brownout.values import FallbackLadder, Rung, ToolPolicy, matches_glob
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.trace import explain, trace, trace_cohort
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from brownout.model.template import placeholders, render
+from brownout.model.values import FallbackLadder, Rung, ToolPolicy, matches_glob
 
 
 @pytest.mark.parametrize(

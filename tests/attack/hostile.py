@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from brownout.telemetry_wire import rollout_rule
+from brownout.wire.telemetry import rollout_rule
 
 RULE = rollout_rule("x", 1, 0)
 _ARM_TOTALS = [1, 1, [1] * 7, [0] * 7, [0] * 3, [0.0] * 3, [0.0] * 3]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 
 from controlplane.app import background
-from controlplane.edge.listener import listen
+from controlplane.http.edge.listener import listen
 from controlplane.server import configure
 from tests.integration.accessing import World
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from brownout import Brownout, Change, State, codec
+from brownout import Brownout, Change, State
 from brownout._sync.updater import Updater
+from brownout.model import codec
 from sdk.tests.history import History, flag, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess

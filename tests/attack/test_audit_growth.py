@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controlplane.access.audit import AuditLine, Event
-from controlplane.api.guard import MAX_DENIALS
+from controlplane.http.guard import MAX_DENIALS
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio

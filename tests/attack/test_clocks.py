@@ -14,13 +14,13 @@ import pytest
 from nats.aio.msg import Msg
 
 from brownout import wire
-from brownout.telemetry import Report, Telemetry
-from brownout.telemetry_wire import RequestKey
+from brownout.telemetry.counters import Report, Telemetry
+from brownout.wire.telemetry import RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.access.sessions import Origin
 from controlplane.app import create_app, open_services
-from controlplane.clock import PostgresClock
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.kit.clock import PostgresClock
 from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.request import ActivationRequest
 from controlplane.services import Services

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.edge import listener as listeners
-from controlplane.edge.listener import listen
+from controlplane.http.edge import listener as listeners
+from controlplane.http.edge.listener import listen
 from tests.attack.served import Client, Served, serving
 from tests.integration.accessing import open_world
 
@@ -125,7 +125,7 @@ async def test_event_streams_outlive_every_timeout(quick: Served) -> None:
 async def test_one_principal_watches_so_many_streams_and_no_more(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controlplane.api.streams.MAX_STREAMS", 3)
+    monkeypatch.setattr("controlplane.http.streams.MAX_STREAMS", 3)
     token = await served.world.token({"*": ["viewer"]})
     asked = request(STREAM, f"Authorization: Bearer {token}\r\n".encode(), method="GET")
     clients = [await served.connect() for _ in range(4)]
@@ -242,8 +242,8 @@ async def test_values_and_fields_are_counted_before_they_are_made(served: Served
 
 
 async def test_a_form_with_too_many_fields_is_refused(served: Served) -> None:
-    from controlplane.api.forms import MAX_FIELDS, parse_form
     from controlplane.errors import TooLargeError
+    from controlplane.http.forms import MAX_FIELDS, parse_form
 
     assert parse_form(b"a=1&b=2&a=3") == [("a", "1"), ("b", "2"), ("a", "3")]
     with pytest.raises(TooLargeError):
@@ -253,7 +253,7 @@ async def test_a_form_with_too_many_fields_is_refused(served: Served) -> None:
 async def test_pipelined_requests_are_answered_one_after_the_other_and_counted(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controlplane.edge.protocol.KEEP_ALIVE_REQUESTS", 10)
+    monkeypatch.setattr("controlplane.http.edge.protocol.KEEP_ALIVE_REQUESTS", 10)
     client = await served.connect()
     await client.send(request("/livez", method="GET") * 50)
     heads = []

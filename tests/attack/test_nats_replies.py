@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from brownout import wire
-from brownout.telemetry import Telemetry
+from brownout.telemetry.counters import Telemetry
 from tests.attack.world import PRODUCTION, STAGING, Raw, World, until
 
 pytestmark = pytest.mark.anyio
@@ -88,7 +88,7 @@ async def test_the_last_telemetry_of_an_instance_is_acknowledged_to_it_and_nobod
 
 
 async def test_what_the_control_plane_hears_has_no_reply_in_it() -> None:
-    from controlplane.link import Heard, acknowledgement_of
+    from controlplane.kit.link import Heard, acknowledgement_of
 
     assert set(Heard.__slots__) == {"subject", "data", "signature", "asks", "_client"}
     assert acknowledgement_of("bot.staging.k.i.m") == "bo.staging.ack.k.i"

@@ -10,7 +10,7 @@ import pytest
 
 from brownout import Brownout
 from brownout.wire import SdkKey
-from controlplane.link import Link
+from controlplane.kit.link import Link
 from tests.attack.world import until
 
 pytestmark = pytest.mark.anyio

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from brownout.measures import MEAN_MEASURES, MEASURES
-from brownout.telemetry_wire import Arm, ArmKey, ArmTotals, TelemetryMessage, rollout_rule
+from brownout.model.measures import MEAN_MEASURES, MEASURES
 from brownout.wire import Operation
+from brownout.wire.telemetry import Arm, ArmKey, ArmTotals, TelemetryMessage, rollout_rule
 from controlplane.access.actor import system_actor
-from controlplane.database import Database
+from controlplane.configuration.store import Store
+from controlplane.kit.database import Database
 from controlplane.rollouts.values import RolloutView
-from controlplane.store import Store
-from controlplane.telemetry import presence
+from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.fleet_state import Head, Seen
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, MovedClock, World
 from tests.integration.test_rollout_engine import bad

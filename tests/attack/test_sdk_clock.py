@@ -22,8 +22,8 @@ import pytest
 
 from brownout import Brownout, Source, State
 from brownout._sync import engine
-from brownout.bundle import Signed
-from brownout.clock import ESTABLISHED, SignedTime, wall_ms
+from brownout._sync.clock import ESTABLISHED, SignedTime, wall_ms
+from brownout.wire.bundle import Signed
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess

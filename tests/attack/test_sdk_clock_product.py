@@ -8,7 +8,7 @@ import pytest
 
 from brownout import Brownout, State
 from brownout._sync import engine
-from brownout.clock import SignedTime, wall_ms
+from brownout._sync.clock import SignedTime, wall_ms
 from brownout.wire import Operation
 from controlplane.access.actor import system_actor
 from controlplane.app import open_services

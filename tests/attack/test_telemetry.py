@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from brownout.telemetry import Report, Telemetry
-from brownout.telemetry_wire import EvaluationKey, RequestKey, TelemetryMessage, decode
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from brownout.telemetry.counters import Report, Telemetry
+from brownout.wire.telemetry import EvaluationKey, RequestKey, TelemetryMessage, decode
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from controlplane.telemetry import tables
 from controlplane.telemetry.boundary import RefusedError, Speaker, read_message, read_opening, read_presence
 from controlplane.telemetry.exported import Exported

@@ -12,11 +12,11 @@ from unittest import mock
 from litestar import Litestar
 
 from controlplane.access.sessions import Origin
-from controlplane.api.guard import Connection
 from controlplane.app import create_app
-from controlplane.database import Database
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.postgres import EmbeddedPostgres
-from controlplane.store.migrate import migrate
+from controlplane.http.guard import Connection
+from controlplane.kit.database import Database
 from tests.bench.report import Ratio, Report, ms, percentile
 from tests.integration.accessing import PASSWORD, ROOT, open_world
 

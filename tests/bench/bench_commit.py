@@ -6,11 +6,11 @@ from pathlib import Path
 from time import perf_counter
 
 from brownout.wire import Operation
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.postgres import EmbeddedPostgres
-from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import migrate
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from tests.bench.report import Ratio, Report, ms, percentile
 from tests.conftest import SECRET_KEY
 from tests.integration.resources import cohort, flag, in_cohort, put

@@ -14,12 +14,12 @@ from nats.aio.msg import Msg
 from brownout.wire import Presence
 from controlplane.access.actor import system_actor
 from controlplane.app import create_app, open_services
-from controlplane.database import Database
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.kit.database import Database
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
-from controlplane.store.migrate import migrate
 from controlplane.telemetry import tables
 from tests.bench.report import Ratio, Report, ms, percentile
 from tests.integration.resources import flag, put

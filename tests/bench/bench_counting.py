@@ -2,13 +2,13 @@
 
 import time
 
-from brownout.compile import Compiled
 from brownout.context import ambient, merged
-from brownout.decision import MISSING
-from brownout.evaluate import Evaluator
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from brownout.recording import Recording
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.decision import MISSING
+from brownout.evaluation.evaluate import Evaluator
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from brownout.telemetry.recording import Recording
 from tests.bench.report import Ratio, Report
 
 FLAG = {

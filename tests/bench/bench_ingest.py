@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
-from controlplane.link import Link
-from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import migrate
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
 from controlplane.telemetry import series, tables
 from controlplane.telemetry.service import Telemetry
 from tests.bench.report import Ratio, Report

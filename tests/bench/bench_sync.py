@@ -14,10 +14,10 @@ from time import perf_counter
 import msgspec
 
 from brownout import Brownout
+from brownout._sync.clock import SignedTime
 from brownout._sync.replica import Replica
 from brownout._sync.serving import Serving
-from brownout.clock import SignedTime
-from brownout.compile import Compiled
+from brownout.evaluation.compile import Compiled
 from brownout.status import Counters
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher

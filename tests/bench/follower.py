@@ -17,12 +17,12 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from brownout._sync.clock import SignedTime
 from brownout._sync.direct import NotAnsweredError
 from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
 from brownout._sync.session import Session
 from brownout._sync.sink import Resources
-from brownout.clock import SignedTime
 from brownout.config import Config
 
 RAW_SUBJECT = "raw.bench"

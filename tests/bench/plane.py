@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 
 from brownout.wire import Operation, SdkKey
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
-from controlplane.link import Link
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
+from controlplane.kit.tasks import end
 from controlplane.publish import Parts, PublisherService
-from controlplane.store import SigningKeys, Store
-from controlplane.store.migrate import migrate
-from controlplane.tasks import end
 from tests.support import SECRET_KEY
 
 ENVIRONMENT = "bench"

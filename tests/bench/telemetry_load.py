@@ -8,9 +8,9 @@ import time
 import msgspec
 import nats
 
-from brownout.telemetry import Exposure, Report, Telemetry
-from brownout.telemetry_wire import EvaluationKey, RequestKey, rollout_rule
+from brownout.telemetry.counters import Exposure, Report, Telemetry
 from brownout.wire import Presence
+from brownout.wire.telemetry import EvaluationKey, RequestKey, rollout_rule
 
 INSTANCES = 1_000
 INTERVAL_S = 10.0

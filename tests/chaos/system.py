@@ -17,13 +17,13 @@ from brownout.wire import Subjects
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config
 from controlplane.app import open_services
-from controlplane.database import Database
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import free_port, stop
 from controlplane.embedded.stack import DATABASE, create_database
+from controlplane.kit.database import Database
 from controlplane.settings import Secret, Settings
-from controlplane.store.migrate import migrate
 from tests.support import SECRET_KEY
 
 ENVIRONMENT = "production"

@@ -11,9 +11,9 @@ import sys
 
 from nats.errors import Error as NatsError
 
-from brownout.telemetry import Report, Telemetry
-from brownout.telemetry_wire import RequestKey
-from controlplane.link import Link, LinkDownError, acknowledgement_of
+from brownout.telemetry.counters import Report, Telemetry
+from brownout.wire.telemetry import RequestKey
+from controlplane.kit.link import Link, LinkDownError, acknowledgement_of
 
 INTERVAL_S = 0.4
 

@@ -9,9 +9,9 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from controlplane.database import Database
 from controlplane.errors import UnavailableError
-from controlplane.link import Link
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
 from controlplane.telemetry.service import Telemetry

@@ -13,14 +13,14 @@ from typing import Any, Self
 import msgspec
 import pytest
 
-from brownout.model import Flag, Rollout
-from brownout.parse import decode
+from brownout.model.parse import decode
+from brownout.model.resources import Flag, Rollout
 from brownout.wire import Operation
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import Store
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from controlplane.rollouts.rules import expected, owned
-from controlplane.store import Store
 from controlplane.telemetry import series, tables
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, MovedClock, World, changes, raw
 

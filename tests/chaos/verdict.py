@@ -8,9 +8,9 @@ from nats.errors import Error as NatsError
 
 from brownout import wire
 from controlplane.access.natsconfig import CONTROL_USER
-from controlplane.clock import SystemClock
-from controlplane.database import Database
-from controlplane.store import SigningKeys, State, Store, StoredEnvelope
+from controlplane.configuration.store import SigningKeys, State, Store, StoredEnvelope
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from tests.chaos.fleet import Fleet
 from tests.chaos.fleet_worker import digest
 from tests.chaos.system import ENVIRONMENT, System, await_true

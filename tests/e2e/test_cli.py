@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.strict_yaml import load_yaml
+from controlplane.kit.strict_yaml import load_yaml
 from tests.e2e.brownout_up import CLI, ROOT, BrownoutUp, environment
 
 pytestmark = pytest.mark.xdist_group("cli")

@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from controlplane.access import totp
-from controlplane.clock import SystemClock
+from controlplane.kit.clock import SystemClock
 from tests.attack.signing_in import totp_key
 from tests.e2e.brownout_up import BrownoutUp
 from tests.e2e.browser import PASSWORD, WIDE, Watched, first_run, setup_url

@@ -12,12 +12,12 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from brownout import wire
-from controlplane.clock import SystemClock
-from controlplane.database import Database
-from controlplane.link import Link
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
+from controlplane.kit.tasks import end
 from controlplane.publish import Pace, Parts, PublisherService
-from controlplane.store import SigningKeys, Store
-from controlplane.tasks import end
 from tests.support import SECRET_KEY
 
 PATIENT = Pace(poll_s=60, heartbeat_s=60)

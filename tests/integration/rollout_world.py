@@ -8,22 +8,22 @@ from typing import Any
 
 import msgspec
 
-from brownout.compile import Compiled
-from brownout.recording import Recording
-from brownout.telemetry_wire import decode
+from brownout.evaluation.compile import Compiled
+from brownout.telemetry.recording import Recording
 from brownout.wire import Operation
+from brownout.wire.telemetry import decode
 from controlplane.access.actor import system_actor
 from controlplane.access.audit import Audit
 from controlplane.access.rule import CommitRule
-from controlplane.changes import Changes
-from controlplane.clock import Clock
-from controlplane.database import Database
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.service import Rollouts
 from controlplane.rollouts.values import RolloutView
-from controlplane.store import SigningKeys, Store
-from controlplane.telemetry import presence
+from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.fleet_state import Head, Seen
 from controlplane.telemetry.ingest import Ingest
 from tests.support import take

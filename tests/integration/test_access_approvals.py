@@ -14,7 +14,9 @@ from controlplane.access.actor import Action, Actor, system_actor
 from controlplane.access.proposals import Proposals
 from controlplane.access.queries import approvals as queries
 from controlplane.app import open_services
-from controlplane.changes import Changes
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.store import lock_environment
+from controlplane.configuration.store.values import Commit
 from controlplane.errors import (
     ApprovalRequiredError,
     ConflictError,
@@ -24,8 +26,6 @@ from controlplane.errors import (
     StaleProposalError,
 )
 from controlplane.safemode.request import ActivationRequest
-from controlplane.store import lock_environment
-from controlplane.store.values import Commit
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from controlplane.access.actor import PERMISSIONS, Action, Role
-from controlplane.api import guard as guard_module
 from controlplane.cli import app as cli
 from controlplane.cli.verb import ACTIONS
+from controlplane.http import guard as guard_module
 from tests.integration.accessing import World, open_world
 from tests.integration.doors import OTHER, OWN, ROLES, bearer_of, doors, knock
 

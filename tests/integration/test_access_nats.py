@@ -24,12 +24,12 @@ from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_c
 from controlplane.access.queries import credentials
 from controlplane.access.responder import AuthdSettings, open_authd
 from controlplane.access.service import Access, open_access
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.processes import free_port
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from controlplane.settings import Secret, Settings
-from controlplane.store import SigningKeys, Store
 from tests.integration import nats_clients
 from tests.support import SECRET_KEY
 

@@ -13,12 +13,12 @@ import trustme
 from sqlalchemy import text
 
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
-from controlplane.database import Database
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.errors import UnavailableError
-from controlplane.link import Link
-from controlplane.tls import client_tls
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
+from controlplane.kit.tls import client_tls
 from tests.integration import nats_clients
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from controlplane.strict_yaml import dump_yaml
+from controlplane.kit.strict_yaml import dump_yaml
 from tests.integration.accessing import World, open_world
 
 pytestmark = pytest.mark.anyio

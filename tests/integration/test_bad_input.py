@@ -12,7 +12,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from controlplane.cli import app as command_line
-from controlplane.problems import REFUSED
+from controlplane.contract.problems import REFUSED
 from tests.integration.accessing import World, open_world
 from tests.integration.resources import activation, in_cohort, ladder_flag, model_flag, request_class
 

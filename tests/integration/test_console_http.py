@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from controlplane.web.assets import Assets
-from controlplane.web.render import UI
+from controlplane.web.kit.assets import Assets
+from controlplane.web.kit.render import UI
 from tests.integration.accessing import PASSWORD, ROOT, URL, open_world
 
 pytestmark = pytest.mark.anyio

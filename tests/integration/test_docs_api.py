@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.kinds import PATHS
+from controlplane.contract.kinds import PATHS
 from tests.integration.accessing import open_world
 
 pytestmark = pytest.mark.anyio

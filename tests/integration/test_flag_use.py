@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from brownout.telemetry import Telemetry
-from brownout.telemetry_wire import EvaluationKey, decode
+from brownout.telemetry.counters import Telemetry
+from brownout.wire.telemetry import EvaluationKey, decode
 from controlplane.access.actor import system_actor
-from controlplane.database import Database
+from controlplane.kit.database import Database
 from controlplane.telemetry import tables
 from controlplane.telemetry.flag_use import FlagsServed, FlagUses, Served
 from controlplane.telemetry.ingest import Ingest

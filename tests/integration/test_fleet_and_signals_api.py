@@ -12,9 +12,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from brownout.telemetry import Report, Telemetry
-from brownout.telemetry_wire import EvaluationKey, RequestKey
+from brownout.telemetry.counters import Report, Telemetry
 from brownout.wire import Operation, Presence, Subjects
+from brownout.wire.telemetry import EvaluationKey, RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.app import create_app, open_services
 from controlplane.embedded.nats import EmbeddedNats

@@ -14,24 +14,24 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from brownout.telemetry import Report, Telemetry
-from brownout.telemetry_wire import RequestKey
+from brownout.telemetry.counters import Report, Telemetry
 from brownout.wire import Presence
+from brownout.wire.telemetry import RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
 from controlplane.access.responder import AuthdSettings, open_authd
 from controlplane.app import create_app, open_services
-from controlplane.clock import PostgresClock
-from controlplane.database import Database
+from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.kit.clock import PostgresClock
+from controlplane.kit.database import Database
+from controlplane.kit.tasks import end
 from controlplane.publish.mend import Mender
 from controlplane.publish.parts import Position
 from controlplane.safemode.expiry import Expiry
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
-from controlplane.store.migrate import migrate
-from controlplane.tasks import end
 from tests.support import SECRET_KEY
 
 pytestmark = pytest.mark.anyio

@@ -2,8 +2,8 @@
 
 import pytest
 
-from controlplane.database import Database
-from controlplane.telemetry import presence
+from controlplane.kit.database import Database
+from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.fleet_state import LIVE_S, FleetState, Head, Seen
 from controlplane.telemetry.lag import MAX_NAMED, LagAlerts
 from tests.integration.rollout_world import MovedClock

@@ -9,20 +9,20 @@ import httpx
 import msgspec
 import pytest
 
-from brownout.compile import Compiled
-from brownout.evaluate import evaluate
-from brownout.model import ResourceRef, SafeModeActivation, SafeModeProfile, Scope
-from brownout.parse import encode
-from brownout.policy import policy
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.evaluate import evaluate
+from brownout.evaluation.policy import policy
+from brownout.model.parse import encode
+from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile, Scope
 from brownout.wire import Operation
-from controlplane import changes
 from controlplane.access.actor import Action, Actor, Role
-from controlplane.activations import MAX_BY_AUTOMATION, TooManyActivationsError
 from controlplane.app import open_services
+from controlplane.configuration import changes
+from controlplane.configuration.store import StaleRevisionError
+from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError
 from controlplane.safemode.expiry import AUTHOR, BATCH, Expiry
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.service import Switched
-from controlplane.store import StaleRevisionError
 from tests.integration.accessing import ROOT, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -272,10 +272,10 @@ def test_a_hundred_overlapping_activations_are_composed_once_for_each_group_of_c
     """The work grows with the distinct profiles and cohorts, not with how activations overlap."""
     now = world_of(100)
     composed: list[int] = []
-    plan_join = "brownout.plan.join"
-    import brownout.plan
+    plan_join = "brownout.evaluation.plan.join"
+    from brownout.evaluation import plan
 
-    original = brownout.plan.join
+    original = plan.join
 
     def counting(overlays: Any) -> Any:
         found = tuple(overlays)

@@ -5,9 +5,9 @@ from alembic.migration import MigrationContext
 from anyio import create_task_group
 from sqlalchemy import Connection
 
-from controlplane.database import Database
-from controlplane.store import tables
-from controlplane.store.migrate import SchemaError, check_schema, migrate
+from controlplane.configuration.store import tables
+from controlplane.configuration.store.migrate import SchemaError, check_schema, migrate
+from controlplane.kit.database import Database
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from controlplane.otel import ObserveRequests, observing
+from controlplane.kit.otel import ObserveRequests, observing
 
 pytestmark = pytest.mark.anyio
 

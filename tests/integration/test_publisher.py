@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 from brownout import wire
+from controlplane.configuration.store import SigningKey, SigningKeys, State, Store
 from controlplane.embedded.nats import EmbeddedNats
-from controlplane.link import Link
+from controlplane.kit.link import Link
+from controlplane.kit.tasks import end
 from controlplane.publish import Pace, Published
 from controlplane.publish.jetstream import JetStream
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
-from controlplane.store import SigningKey, SigningKeys, State, Store
-from controlplane.tasks import end
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
 
 pytestmark = pytest.mark.anyio

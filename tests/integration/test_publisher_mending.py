@@ -11,16 +11,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from brownout import wire
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import binary, free_port, port_is_free, spawn, stop, wait_until
-from controlplane.link import Link
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.link import Link
 from controlplane.publish import Pace, Parts, mend
 from controlplane.publish.parts import Position
 from controlplane.publish.publisher import Publisher
-from controlplane.store import SigningKeys, Store
 from tests.integration.publishing import PATIENT, Listener, listener, put, replica, until
 from tests.support import SECRET_KEY
 

@@ -20,10 +20,10 @@ from brownout.wire import Operation, SdkKey, Subjects
 from controlplane.access.actor import system_actor
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, with_credentials
 from controlplane.app import open_services
+from controlplane.configuration.store import SigningKey
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
-from controlplane.store import SigningKey
 from tests.integration import nats_clients
 from tests.support import SECRET_KEY
 

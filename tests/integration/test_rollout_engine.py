@@ -7,16 +7,16 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from brownout.model import Rollout, SafeModeActivation, Scope
-from brownout.parse import decode, encode
+from brownout.model.parse import decode, encode
+from brownout.model.resources import Rollout, SafeModeActivation, Scope
 from brownout.wire import Operation
-from controlplane.activations import MAX_BY_AUTOMATION
-from controlplane.database import Database
+from controlplane.configuration.store import Store
+from controlplane.contract.activations import MAX_BY_AUTOMATION
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.errors import ConflictError, InvalidInputError
+from controlplane.kit.database import Database
+from controlplane.kit.tasks import end
 from controlplane.rollouts import engine
-from controlplane.store import Store
-from controlplane.tasks import end
 from tests.integration.publishing import PATIENT, replica
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, ROLLOUT, MovedClock, World, raw, route
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from brownout.model import Scope
+from brownout.model.resources import Scope
 from controlplane.access.actor import Actor, Role
 from controlplane.app import open_services
 from controlplane.cli.safemode import reach_text

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from controlplane.access.factors import app_vault
 from controlplane.access.sso import sso_vault
 from controlplane.cli import app
-from controlplane.clock import SystemClock
-from controlplane.database import Database
-from controlplane.resealing import Resealing, SealStatus
-from controlplane.secret_box import SecretKeyError
+from controlplane.configuration.store import SigningKeys
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.resealing import Resealing, SealStatus
+from controlplane.kit.secret_box import SecretKeyError
 from controlplane.settings import Secret
-from controlplane.store import SigningKeys
 from tests.attack.signing_in import Visitor, visitor
 from tests.integration.accessing import ROOT, open_world
 from tests.support import SECRET_KEY

@@ -1,11 +1,11 @@
 import pytest
 
 from brownout import wire
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
 from controlplane.errors import NotFoundError
-from controlplane.secret_box import SecretKeyError
-from controlplane.store import SigningKeys, Store
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
+from controlplane.kit.secret_box import SecretKeyError
 from tests.integration.resources import cohort, put
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from brownout.wire import Operation
+from controlplane.configuration.store import Store
 from controlplane.errors import InvalidInputError
-from controlplane.store import Store
 from tests.integration.resources import (
     activation,
     cohort,

@@ -2,11 +2,17 @@ import msgspec
 import pytest
 
 from brownout import wire
-from brownout.model import ResourceRef
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
+from controlplane.configuration.store import (
+    IdempotencyKeyReusedError,
+    SigningKeys,
+    StaleRevisionError,
+    Store,
+    every_resource,
+)
+from controlplane.configuration.store.draft import MAX_MESSAGE, MAX_OPERATIONS
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
-from controlplane.store import IdempotencyKeyReusedError, SigningKeys, StaleRevisionError, Store, every_resource
-from controlplane.store.draft import MAX_MESSAGE, MAX_OPERATIONS
 from tests.integration.resources import cohort, delete, flag, in_cohort, put, raw
 
 pytestmark = pytest.mark.anyio

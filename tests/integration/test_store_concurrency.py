@@ -7,10 +7,10 @@ import pytest
 from anyio import Event, create_task_group, fail_after
 
 from brownout import wire
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import NOTIFY_CHANNEL, Commit, SigningKeys, StaleRevisionError, Store
 from controlplane.errors import UnavailableError
-from controlplane.store import NOTIFY_CHANNEL, Commit, SigningKeys, StaleRevisionError, Store
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from tests.conftest import SECRET_KEY
 from tests.integration.resources import cohort, put
 

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from controlplane.database import Database
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.commit import IDEMPOTENCY_LIFETIME
+from controlplane.configuration.store.tables import idempotency
 from controlplane.errors import UnavailableError
-from controlplane.store import SigningKeys, Store
-from controlplane.store.commit import IDEMPOTENCY_LIFETIME
-from controlplane.store.tables import idempotency
+from controlplane.kit.database import Database
 from tests.integration.resources import cohort, put
 
 pytestmark = pytest.mark.anyio

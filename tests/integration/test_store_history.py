@@ -3,10 +3,10 @@ from datetime import timedelta
 import pytest
 
 from brownout import wire
-from brownout.model import ResourceRef
-from controlplane.clock import SystemClock
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store import Store
 from controlplane.errors import NotFoundError
-from controlplane.store import Store
+from controlplane.kit.clock import SystemClock
 from tests.integration.resources import cohort, delete, flag, put
 
 pytestmark = pytest.mark.anyio

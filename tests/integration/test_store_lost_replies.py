@@ -12,12 +12,12 @@ from sqlalchemy import text
 from controlplane.access.actor import system_actor
 from controlplane.access.audit import Audit
 from controlplane.access.rule import CommitRule
-from controlplane.changes import Changes
-from controlplane.clock import SystemClock
-from controlplane.database import Database, WriteConnection
+from controlplane.configuration.changes import Changes
+from controlplane.configuration.store import SigningKeys, Store
+from controlplane.configuration.store.values import Commit
 from controlplane.errors import ConflictError, UnavailableError
-from controlplane.store import SigningKeys, Store
-from controlplane.store.values import Commit
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database, WriteConnection
 from tests.conftest import SECRET_KEY
 from tests.integration.resources import cohort, put
 

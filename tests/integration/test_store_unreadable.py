@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import text
 
 from brownout.wire import Operation
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from controlplane.configuration.store import Store
 from controlplane.errors import InvalidInputError
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from controlplane.safemode.service import find_all
-from controlplane.store import Store
 from tests.integration.resources import activation, cohort, delete, flag, in_cohort, model_flag, put, request_class
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, ROLLOUT, MovedClock, World, raw
 

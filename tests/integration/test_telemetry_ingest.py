@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from brownout.telemetry import Exposure, Report, Telemetry
-from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals, TelemetryMessage, decode, rollout_rule
-from controlplane.clock import SystemClock
-from controlplane.database import Database
+from brownout.telemetry.counters import Exposure, Report, Telemetry
+from brownout.wire.telemetry import EvaluationKey, RequestKey, RequestTotals, TelemetryMessage, decode, rollout_rule
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.database import Database
 from controlplane.telemetry import arm_tables, series, tables
 from controlplane.telemetry.ingest import Ingest
 from tests.support import take

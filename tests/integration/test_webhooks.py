@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from controlplane.access.alerts import GIVE_UP_AFTER_S, Alerts
 from controlplane.access.webhook import Webhook
 from controlplane.access.webhook_signing import parse_secrets
-from controlplane.database import Database
+from controlplane.kit.database import Database
 from tests.integration.accessing import open_world
 
 pytestmark = pytest.mark.anyio

@@ -3,11 +3,11 @@ from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.access import tokens
 from controlplane.access.nkeys import InvalidTokenError, KeyPair, read_jwt
 from controlplane.access.password_rules import check_password
 from controlplane.access.passwords import Passwords
 from controlplane.errors import InvalidInputError
+from controlplane.kit import tokens
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -4,8 +4,8 @@ from typing import Any, cast
 import pytest
 from litestar.connection import ASGIConnection
 
-from controlplane.access.addresses import network, parse_networks
-from controlplane.api.guard import address_of
+from controlplane.http.guard import address_of
+from controlplane.kit.addresses import network, parse_networks
 from controlplane.services import Services
 
 BEHIND_A_PROXY = cast("Services", SimpleNamespace(settings=SimpleNamespace(proxies=parse_networks("10.0.0.0/8"))))

@@ -3,7 +3,7 @@ import contextlib
 
 import pytest
 
-from controlplane.background import background
+from controlplane.kit.background import background
 
 pytestmark = pytest.mark.anyio
 

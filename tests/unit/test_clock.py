@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.clock import PostgresClock
+from controlplane.kit.clock import PostgresClock
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from controlplane.access.actor import system_actor
-from controlplane.clock import SystemClock
+from controlplane.configuration.evaluations import Evaluations
 from controlplane.errors import InvalidInputError
-from controlplane.evaluations import Evaluations
+from controlplane.kit.clock import SystemClock
 from tests.integration.resources import put
 from tests.memory_store import MemoryStore
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from controlplane.telemetry.flag_use import FlagsServed, Served, Stale
-from controlplane.web.flag_state import CohortServe, LineRule, cohort_serves, evaluated_words
+from controlplane.web.flags.state import CohortServe, LineRule, cohort_serves, evaluated_words
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OLD, LATELY = NOW - timedelta(days=90), NOW - timedelta(hours=1)

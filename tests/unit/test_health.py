@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controlplane import background as module
-from controlplane import timekeeper
 from controlplane.access.queries import responders
-from controlplane.background import PATIENCE_S, STEADY_S, Loops, background, beat
 from controlplane.cli.shown import delivery_text
 from controlplane.errors import UnavailableError
 from controlplane.health import Check, Health, watch
 from controlplane.health.alarm import OVER_AFTER_S, RAISE_AFTER_S, REPEAT_S, Alarm
+from controlplane.kit import background as module
+from controlplane.kit import timekeeper
+from controlplane.kit.background import PATIENCE_S, STEADY_S, Loops, background, beat
 from controlplane.publish import service
 from controlplane.telemetry.values import Delivered
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from controlplane.errors import UnavailableError
-from controlplane.tasks import end
-from controlplane.web import live
-from controlplane.web.live import LiveBoards
+from controlplane.kit.tasks import end
+from controlplane.web.overview import live
+from controlplane.web.overview.live import LiveBoards
 
 pytestmark = pytest.mark.anyio
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from brownout.telemetry_sketch import bucket_of
-from brownout.telemetry_wire import EvaluationKey, RequestKey, RequestTotals
-from controlplane.clock import SystemClock
+from brownout.telemetry.sketch import bucket_of
+from brownout.wire.telemetry import EvaluationKey, RequestKey, RequestTotals
+from controlplane.kit.clock import SystemClock
 from controlplane.telemetry.exported import BOUNDS_S, Exported, Family
 from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.otlp import OtlpExport

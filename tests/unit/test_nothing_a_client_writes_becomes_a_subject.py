@@ -14,7 +14,7 @@ JUDGED = {
     ("controlplane/publish/jetstream.py", "publish", "message.subject"),
     ("controlplane/publish/jetstream.py", "request", "f'$JS.API.{verb}'"),
     # Of the subject that the server let an instance speak on, not of what the message says.
-    ("controlplane/link.py", "publish", "acknowledgement_of(self.subject)"),
+    ("controlplane/kit/link.py", "publish", "acknowledgement_of(self.subject)"),
     # A question that a NATS server asked in the account AUTH, where no SDK is; the signature is checked first.
     ("controlplane/access/authd.py", "respond", "self._callout.answer(message.data, self._now_ms())"),
     # In the system account.
@@ -65,7 +65,7 @@ def test_nobody_reads_where_a_message_wants_to_be_answered() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "reply" and isinstance(node.ctx, ast.Load)
     }
-    assert readers == {"controlplane/link.py"}
+    assert readers == {"controlplane/kit/link.py"}
 
 
 def test_handlers_are_given_what_was_heard_and_not_nats_own_message() -> None:
@@ -76,6 +76,6 @@ def test_handlers_are_given_what_was_heard_and_not_nats_own_message() -> None:
         if isinstance(node, ast.ImportFrom) and node.module == "nats.aio.msg"
     }
     assert own <= {
-        "controlplane/link.py", "controlplane/publish/jetstream.py", "controlplane/access/authd.py",
+        "controlplane/kit/link.py", "controlplane/publish/jetstream.py", "controlplane/access/authd.py",
         "sdk/src/brownout/_sync/connection.py", "sdk/src/brownout/_sync/direct.py",
     }  # fmt: skip

@@ -3,8 +3,8 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 import controlplane
+from controlplane.contract.problems import OUTCOMES, problem_of
 from controlplane.errors import BrownoutError, Fault, InvalidInputError
-from controlplane.problems import OUTCOMES, problem_of
 
 
 def all_errors(base: type[BrownoutError]) -> Iterator[type[BrownoutError]]:
@@ -19,7 +19,7 @@ def test_every_error_has_its_outcome() -> None:
             import_module(module.name)
     found = {error.code: error.status for error in all_errors(BrownoutError)}
     missing = {code for code, status in found.items() if code not in OUTCOMES or OUTCOMES[code].status != status}
-    assert missing == set(), "a new code needs a row in controlplane/problems.py"
+    assert missing == set(), "a new code needs a row in controlplane/contract/problems.py"
     assert len(found) > 8
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from controlplane.logs import configure_logging
-from controlplane.repeated import MAX_KINDS, SHOWN, WINDOW_S, Repeated
+from controlplane.kit.logs import configure_logging
+from controlplane.kit.repeated import MAX_KINDS, SHOWN, WINDOW_S, Repeated
 
 
 class World:

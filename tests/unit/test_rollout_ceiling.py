@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.faults import InvalidResource
-from brownout.parse import parse
-from controlplane.rollouts.ceiling import CeilingTest
+from brownout.model.faults import InvalidResource
+from brownout.model.parse import parse
+from controlplane.evidence.ceilings import CeilingTest
+from controlplane.evidence.shares import LIFTS
 from controlplane.rollouts.evidence import Facts, Minute
-from controlplane.rollouts.shares import LIFTS
 from controlplane.rollouts.words import describe
 from tests.unit.test_rollout_decide import NOW, arm, look, rollout, witness
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.measures import MEASURES
-from brownout.model import Flag, Progress, Rollout
-from brownout.parse import parse
-from brownout.telemetry_wire import ArmTotals
+from brownout.model.measures import MEASURES
+from brownout.model.parse import parse
+from brownout.model.resources import Flag, Progress, Rollout
+from brownout.wire.telemetry import ArmTotals
 from controlplane.errors import ConflictError
 from controlplane.rollouts.decide import PATIENCE_S, Decision, elapsed_s, look
 from controlplane.rollouts.evidence import Facts, Minute

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.rollouts.means import MIN_UNITS, Moments, difference
-from controlplane.rollouts.samples import THRESHOLD, mismatch_evidence
-from controlplane.rollouts.shares import LIFTS, ShareTest, Window, evidence_over_time, units_needed
+from controlplane.evidence.means import MIN_UNITS, Moments, difference
+from controlplane.evidence.samples import THRESHOLD, mismatch_evidence
+from controlplane.evidence.shares import LIFTS, ShareTest, Window, evidence_over_time, units_needed
 
 windows = st.lists(
     st.builds(

@@ -8,7 +8,7 @@ import pytest
 
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.words import describe, level, limit
-from controlplane.web.rollouts import evidence_chart
+from controlplane.web.rollouts.pages import evidence_chart
 
 REFUSAL = Judged("refusal", "guardrail", "open", 1.5, 0.0731, 0.02, 400, 3_600, evidence=12.34, threshold=40.0)
 DURATION = Judged(

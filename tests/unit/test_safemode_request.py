@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.model import Scope
+from brownout.model.resources import Scope
 from controlplane.errors import InvalidInputError
 from controlplane.safemode.request import ActivationRequest, activation, parse_duration
 from controlplane.safemode.values import describe_scope

@@ -1,6 +1,6 @@
 import pytest
 
-from controlplane.secret_box import MIN_SECRET_LENGTH, SecretBox, SecretKeyError
+from controlplane.kit.secret_box import MIN_SECRET_LENGTH, SecretBox, SecretKeyError
 
 SECRET = "s" * MIN_SECRET_LENGTH
 

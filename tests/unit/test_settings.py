@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from msgspec import inspect
 
-from controlplane.database import Database
 from controlplane.errors import InvalidInputError
+from controlplane.kit.database import Database
 from controlplane.settings import Settings, SettingsError, load_settings
 
 REQUIRED = {

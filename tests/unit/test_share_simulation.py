@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from controlplane.rollouts.shares import LIFTS, ShareTest, Window, treatment_share, units_needed
+from controlplane.evidence.shares import LIFTS, ShareTest, Window, treatment_share, units_needed
 
 ALPHA = 0.05
 RUNS = 4_000

@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from brownout.model import ResourceRef
-from controlplane.store.draft import draft, settle
-from controlplane.store.effective import effective
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.draft import draft, settle
+from controlplane.configuration.store.effective import effective
 from tests.integration.resources import (
     Put,
     activation,

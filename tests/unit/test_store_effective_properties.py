@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brownout.model import ResourceRef
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.draft import draft, settle
+from controlplane.configuration.store.effective import effective
 from controlplane.errors import InvalidInputError
-from controlplane.store.draft import draft, settle
-from controlplane.store.effective import effective
 from tests.integration.resources import Put, cohort, flag, put
 
 NUMBERS = st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)

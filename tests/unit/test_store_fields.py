@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from controlplane.store.fields import compare
+from controlplane.configuration.store.fields import compare
 
 RULE_A, RULE_B = {"id": "a", "serve": "on"}, {"id": "b", "serve": "off"}
 CASES: dict[str, tuple[object, object, list[tuple[str, object, object]]]] = {

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
-from controlplane.store.draft import draft, settle
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.draft import draft, settle
 from tests.integration.resources import activation, delete, put
 
 PROFILE = ("safe_mode_profile", "calm", {"max_temperature": 0.1})

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.errors import InvalidInputError
-from controlplane.strict_json import check_json, pointer_of, read_struct
+from controlplane.kit.strict_json import check_json, pointer_of, read_struct
 
 JSON = st.recursive(
     st.none()

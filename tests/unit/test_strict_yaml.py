@@ -5,7 +5,7 @@ import json
 import pytest
 
 from controlplane.errors import InvalidInputError
-from controlplane.strict_yaml import dump_yaml, load_yaml
+from controlplane.kit.strict_yaml import dump_yaml, load_yaml
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.web.agents import MAX_CHARS, browser
+from controlplane.web.kit.agents import MAX_CHARS, browser
 
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"

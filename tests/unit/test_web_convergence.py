@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from controlplane.telemetry.values import InstanceView, Spread
-from controlplane.web.convergence import convergence
+from controlplane.web.safe_mode.convergence import convergence
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLICK = NOW - timedelta(milliseconds=400)

@@ -8,11 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from brownout.model import KINDS, VALUE_TYPES
-from brownout.parse import encode, parse
-from controlplane.web.draft import change, read
-from controlplane.web.editing import checked, difference, document_of, errors_of
-from controlplane.web.flag_rules import (
+from brownout.model.parse import encode, parse
+from brownout.model.resources import KINDS, VALUE_TYPES
+from controlplane.web.editing.draft import change, read
+from controlplane.web.editing.sent import checked, difference, document_of, errors_of
+from controlplane.web.editing.typed_form import Group, Items, Leaf, Node, Place, describe, fields, offer
+from controlplane.web.flags.rules import (
     Known,
     alternative_rows,
     normalise,
@@ -22,8 +23,7 @@ from controlplane.web.flag_rules import (
     serve_row,
     values_text,
 )
-from controlplane.web.parts import Option
-from controlplane.web.typed_form import Group, Items, Leaf, Node, Place, describe, fields, offer
+from controlplane.web.kit.parts import Option
 
 ROUTE = {
     "targets": {

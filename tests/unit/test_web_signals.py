@@ -1,6 +1,6 @@
 import pytest
 
-from controlplane.web.signals import stretch
+from controlplane.web.signals.page import stretch
 
 
 def test_an_address_names_a_stretch_by_its_seconds() -> None:

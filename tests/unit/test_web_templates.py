@@ -9,8 +9,8 @@ import pytest
 from jinja2 import meta, nodes
 
 import controlplane.web
-from controlplane.web.assets import Assets
-from controlplane.web.render import UI, Templates, View
+from controlplane.web.kit.assets import Assets
+from controlplane.web.kit.render import UI, Templates, View
 
 TEMPLATES = Templates(Assets({}, {}))
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from brownout.model import SafeModeProfile
+from brownout.model.resources import SafeModeProfile
 from controlplane.errors import BrownoutError
-from controlplane.web import words
-from controlplane.web.jsondiff import MAX_LINES, diff_bytes, pretty
-from controlplane.web.parts import fleet_group, sparkline
-from controlplane.web.problems import HTML_EXCEPTION_HANDLERS
-from controlplane.web.safe_words import profile_words
+from controlplane.web.editing.jsondiff import MAX_LINES, diff_bytes, pretty
+from controlplane.web.kit import words
+from controlplane.web.kit.parts import fleet_group, sparkline
+from controlplane.web.kit.problems import HTML_EXCEPTION_HANDLERS
+from controlplane.web.safe_mode.words import profile_words
 
 NOW = datetime(2026, 11, 22, 14, 7, 31, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from controlplane.access.queries.base import fetch, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 
 class AddressRow(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 _PROPOSAL = """
 id, environment, operations, message, base_revision, author, author_principal, edition, state, revision,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controlplane.access.queries.base import fetch, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import CursorResult, text
 
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import msgspec
 
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
 from controlplane.access.traffic import ALL_USES, KeyUse
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 _TOKEN = (
     "id, hint, name, owner, made_by, person, parent, handed_by, grants, created_at, expires_at, used_at, revoked_at, "  # noqa: S105

@@ -3,7 +3,7 @@
 import msgspec
 
 from controlplane.access.queries.base import fetch_one, fetch_value, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from controlplane.access.actor import Actor
 from controlplane.access.queries.base import fetch, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 Kind = Literal["account", "link", "password", "factor", "identity", "enabled", "role"]
 """The account itself, a one-time link, a password set by one, a second factor, an identity of single sign-on, being let

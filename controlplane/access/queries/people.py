@@ -7,7 +7,7 @@ import msgspec
 from controlplane.access.actor import Grants
 from controlplane.access.grants import collect
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 _PERSON = "id, email, name, password, issuer, subject, created_at, disabled_at, second_factor_due"
 

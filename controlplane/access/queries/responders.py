@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from controlplane.database import ReadConnection
+from controlplane.kit.database import ReadConnection
 
 SILENT_S = 3
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from controlplane.access.queries.base import fetch, fetch_value, run
-from controlplane.database import ReadConnection, WriteConnection
+from controlplane.kit.database import ReadConnection, WriteConnection
 
 
 async def lock(connection: WriteConnection, environment: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from brownout import Brownout
-from brownout.policy import Policy, PolicyRung, PolicyTarget
-from brownout.template import render
-from brownout.values import ErrorClass
+from brownout.evaluation.policy import Policy, PolicyRung, PolicyTarget
+from brownout.model.template import render
+from brownout.model.values import ErrorClass
 from copilot.model import Completion, ModelCaller, ModelError
 
 REQUEST_CLASS = "support-reply"

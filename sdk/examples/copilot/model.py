@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import openai
 
-from brownout.policy import PolicyTarget
-from brownout.values import ErrorClass, ToolPolicy
+from brownout.evaluation.policy import PolicyTarget
+from brownout.model.values import ErrorClass, ToolPolicy
 
 TOOLS: Mapping[str, Callable[[], str]] = {
     "orders.read": lambda: "order 4711 left our warehouse this morning",

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from brownout.context import NOTHING, Context
-from brownout.decision import ErrorCode, Outcome
-from brownout.policy import Policy
-from brownout.recording import Recording
+from brownout.evaluation.decision import ErrorCode, Outcome
+from brownout.evaluation.policy import Policy
+from brownout.telemetry.recording import Recording
 
 if TYPE_CHECKING:
     import ssl
 
     from brownout._sync.engine import Engine
-    from brownout.compile import Compiled
+    from brownout.evaluation.compile import Compiled
     from brownout.status import Change, Held, Status
 
 _T = TypeVar("_T")
@@ -62,8 +62,8 @@ class Brownout(Recording):
             ConfigurationError: something necessary is missing or malformed.
         """
         from brownout._sync.boot import connect
-        from brownout.compile import Compiled
         from brownout.config import configure
+        from brownout.evaluation.compile import Compiled
 
         config = configure(
             urls=url,
@@ -94,7 +94,7 @@ class Brownout(Recording):
         from pathlib import Path
 
         from brownout._sync.boot import open_file
-        from brownout.compile import Compiled
+        from brownout.evaluation.compile import Compiled
 
         client = cls(Compiled.load("", -1, {}, service=service))
         client._engine = open_file(Path(path), key or os.environ.get("BROWNOUT_SDK_KEY"), service, client)

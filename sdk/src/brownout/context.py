@@ -15,7 +15,7 @@ from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from brownout.frozen import FrozenDict
+from brownout.model.frozen import FrozenDict
 
 Attributes: TypeAlias = Mapping[str, object]
 Context: TypeAlias = Attributes

@@ -19,7 +19,7 @@ from openfeature.provider import AbstractProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
 from brownout.client import Brownout
-from brownout.decision import Decision
+from brownout.evaluation.decision import Decision
 from brownout.status import State, Status
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
 
-from brownout.policy import Policy
-from brownout.telemetry import Report
-from brownout.telemetry_wire import RequestKey
+from brownout.evaluation.policy import Policy
+from brownout.telemetry.counters import Report
+from brownout.wire.telemetry import RequestKey
 
 if TYPE_CHECKING:
-    from brownout.recording import Recording
+    from brownout.telemetry.recording import Recording
 
 _Attributes = dict[str, str]
 

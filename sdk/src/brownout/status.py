@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.model import ResourceRef
+from brownout.model.resources import ResourceRef
 
 
 class State(StrEnum):

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from brownout.client import Brownout
-from brownout.compile import Compiled
 from brownout.context import NOTHING, Context, ambient, merged
-from brownout.decision import Decision
-from brownout.evaluate import evaluate
-from brownout.model import VALUE_TYPES, FlagType, ResourceRef
-from brownout.parse import encode, parse
-from brownout.policy import Policy
+from brownout.evaluation.compile import Compiled
+from brownout.evaluation.decision import Decision
+from brownout.evaluation.evaluate import evaluate
+from brownout.evaluation.policy import Policy
+from brownout.model.parse import encode, parse
+from brownout.model.resources import VALUE_TYPES, FlagType, ResourceRef
 from brownout.status import Change, Counters, Source, State, Status, SyncState
 from brownout.wire import Operation
 

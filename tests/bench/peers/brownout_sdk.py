@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from brownout.client import Brownout
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
 from tests.bench.peers.workloads import COHORT, FIRST_SHARE, RULES, Ask, Context, Flag
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from brownout.client import Brownout
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
-from brownout.parse import encode, parse
+from brownout.evaluation.compile import Compiled
+from brownout.model.parse import encode, parse
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from tests.bench.peers.brownout_sdk import Peer, spec
 from tests.bench.peers.measure import CALLS, per_call

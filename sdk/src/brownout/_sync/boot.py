@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from brownout import bundle, wire
+from brownout import wire
 from brownout._sync import fork
 from brownout._sync.engine import Engine
 from brownout.config import Config
 from brownout.errors import BundleError, ConfigurationError
+from brownout.wire import bundle
 
 if TYPE_CHECKING:
     from brownout.client import Brownout

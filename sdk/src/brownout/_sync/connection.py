@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from brownout import wire
 from brownout._sync.direct import signed
-from brownout.bundle import Signed
-from brownout.nats_client import InsistentClient
+from brownout._sync.nats_client import InsistentClient
+from brownout.wire.bundle import Signed
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brownout.bundle import Signed
 from brownout.wire import SIGNATURE_HEADER
+from brownout.wire.bundle import Signed
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

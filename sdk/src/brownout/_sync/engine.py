@@ -10,8 +10,10 @@ from copy import copy
 from typing import TypeVar
 from uuid import uuid4
 
-from brownout import bundle, wire
+from brownout import wire
 from brownout._sync import fork
+from brownout._sync.clock import SignedTime, uptime
+from brownout._sync.disk import DiskCopy
 from brownout._sync.log import first_time, log
 from brownout._sync.progress import Progress
 from brownout._sync.replica import Replica
@@ -20,13 +22,12 @@ from brownout._sync.serving import Serving
 from brownout._sync.updater import Updater
 from brownout._sync.watch import TICK_S, Watch
 from brownout._sync.watchdog import MAX_STUCK, Watchdog
-from brownout.bundle import Bundle
-from brownout.clock import SignedTime, uptime
-from brownout.compile import Compiled
 from brownout.config import Config
-from brownout.disk import DiskCopy
 from brownout.errors import BundleError
+from brownout.evaluation.compile import Compiled
 from brownout.status import Change, Source, State, Status, SyncState
+from brownout.wire import bundle
+from brownout.wire.bundle import Bundle
 
 _T = TypeVar("_T")
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from copy import copy
 from datetime import UTC, datetime
 
+from brownout._sync.clock import SignedTime
 from brownout._sync.log import log
-from brownout.clock import SignedTime
 from brownout.status import Counters, Source, SyncState
 
 

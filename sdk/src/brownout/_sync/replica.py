@@ -12,12 +12,12 @@ import msgspec
 
 from brownout import wire
 from brownout._sync import native
+from brownout._sync.clock import Heard, SignedTime
 from brownout._sync.run import Run, can_be_applied
 from brownout._sync.sink import Resources, Sink
-from brownout.bundle import Bundle, Signed
-from brownout.clock import Heard, SignedTime
 from brownout.errors import BundleError
 from brownout.status import Counters
+from brownout.wire.bundle import Bundle, Signed
 
 MAX_BUFFERED = 512
 """Revisions kept while a gap is filled; more are fetched again, not remembered."""

@@ -13,7 +13,7 @@ import msgspec
 from brownout import wire
 from brownout._sync.log import first_time, log
 from brownout._sync.waiting import happens
-from brownout.bundle import Signed
+from brownout.wire.bundle import Signed
 
 if TYPE_CHECKING:
     from brownout._sync.connection import Connection

@@ -3,7 +3,7 @@
 import msgspec
 
 from brownout import wire
-from brownout.bundle import Signed
+from brownout.wire.bundle import Signed
 
 
 class Run:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from brownout.compile import Compiled
-from brownout.model import ResourceRef
+from brownout.evaluation.compile import Compiled
+from brownout.model.resources import ResourceRef
 from brownout.status import Change
 from brownout.wire import Operation
 

@@ -13,8 +13,8 @@ from brownout._sync.direct import DirectGet, NotAnsweredError
 from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
 from brownout._sync.reporter import Collect, Reporter
 from brownout._sync.waiting import happens
-from brownout.bundle import Signed
 from brownout.status import SyncState
+from brownout.wire.bundle import Signed
 
 if TYPE_CHECKING:
     from brownout._sync.progress import Progress

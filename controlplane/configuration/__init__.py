@@ -1,0 +1,1 @@
+"""Configuration: the store, and the services around it."""

@@ -1,0 +1,125 @@
+"""The one gate through which everything writes: API, CLI, console, safe mode and rollouts."""
+
+from collections.abc import Callable, Sequence
+
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.rule import CommitRule, Pass
+from controlplane.configuration.store import Store, count_of_kind
+from controlplane.configuration.store.commit import Witness
+from controlplane.configuration.store.values import Commit, Preview
+from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
+from controlplane.kit.database import WriteConnection
+
+ACTIVATION = "safe_mode_activation"
+
+
+class Changes:
+    """`commit` = may they? → may they alone? → store and audit log, in one → wake the publisher."""
+
+    def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._rule = rule
+        self._wake = wake
+
+    async def commit(
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        action: Action = Action.EDIT,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+        asked: object = None,
+        guard: Callable[[Commit], None] | None = None,
+    ) -> Commit:
+        """Writes `ops` as one revision; `asked` as in Store.commit. What `guard` raises, having seen it, undoes it.
+
+        Raises:
+            ForbiddenError: the actor may not do this here.
+            ApprovalRequiredError: not without others (access/rule.py).
+            TooManyActivationsError: it adds one, and only a person may.
+            InvalidInputError: the environment would no longer compile; every fault is named.
+            ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
+        """
+        self._authorize(actor, environment, ops, action)
+        await self._rule.check(actor, environment, ops, action)
+
+        async def witness(connection: WriteConnection, commit: Commit) -> None:
+            if guard is not None:
+                guard(commit)
+            await _check_activations(connection, actor, commit)
+            how = await self._rule.passes(connection, actor, environment, ops, action)
+            await self._rule.record(connection, actor, commit, how)
+
+        commit = await self._store.commit(
+            environment,
+            ops,
+            author=actor.name,
+            message=message,
+            expected_revision=expected_revision,
+            idempotency_key=idempotency_key,
+            asked=asked,
+            witness=witness,
+        )
+        self._wake(environment, commit.revision)
+        return commit
+
+    async def carry_out(
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        author: str,
+        expected_revision: int,
+        closing: Witness,
+    ) -> Commit:
+        """Commits what enough others have approved; access/proposals.py alone calls it, having counted them, and counts
+        them again in `closing`, in the commit's own transaction.
+
+        The author of the commit is the proposal's, whoever presses the button; the audit log names both.
+        """
+        self._authorize(actor, environment, ops, Action.EDIT)
+
+        async def witness(connection: WriteConnection, commit: Commit) -> None:
+            await closing(connection, commit)
+            await self._rule.record(connection, actor, commit, Pass("approved"))
+
+        commit = await self._store.commit(
+            environment, ops, author=author, message=message, expected_revision=expected_revision, witness=witness
+        )
+        self._wake(environment, commit.revision)
+        return commit
+
+    async def preview(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], *, action: Action = Action.EDIT
+    ) -> Preview:
+        """What `commit` would do; writes nothing."""
+        self._authorize(actor, environment, ops, action)
+        return await self._store.preview(environment, ops)
+
+    @staticmethod
+    def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
+        """Being allowed one thing is no way to another: activations need SAFE_MODE, whatever they travel with."""
+        authorize(actor, action, environment)
+        activations = sum(op.kind == ACTIVATION for op in ops)
+        if activations and action is not Action.SAFE_MODE:
+            authorize(actor, Action.SAFE_MODE, environment)
+        if action is Action.SAFE_MODE and activations < len(ops):
+            authorize(actor, Action.EDIT, environment)
+
+
+async def _check_activations(connection: WriteConnection, actor: Actor, commit: Commit) -> None:
+    """In the commit's transaction, so that many at once cannot pass one another. Raises TooManyActivationsError."""
+    adds = any(change.kind == ACTIVATION and change.before is None for change in commit.changes)
+    if not adds or not is_automation(actor):
+        return
+    if await count_of_kind(connection, commit.environment, ACTIVATION) > MAX_BY_AUTOMATION:
+        raise TooManyActivationsError(
+            f"{commit.environment} has {MAX_BY_AUTOMATION} activations or more, so only a person may add one: lift or "
+            "extend one that is on, or activate it yourself in the console. Nothing was saved"
+        )

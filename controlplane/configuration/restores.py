@@ -1,0 +1,96 @@
+"""Going back: a new commit that makes resources what they were. History itself never changes."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from brownout.model.resources import KINDS, ResourceRef
+from brownout.wire import Operation
+from controlplane.access.actor import Action, Actor, authorize
+from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.store import Store
+from controlplane.configuration.store.values import Commit, Preview, ResourceDiff
+from controlplane.errors import ConflictError, Fault, InvalidInputError
+
+RESTORABLE = KINDS.keys() - {ACTIVATION}
+
+
+class Restores:
+    """Safe mode is left as it is now: an old revision must neither lift nor revive an activation (ADR 0051)."""
+
+    def __init__(self, store: Store, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
+
+    async def restore(
+        self,
+        actor: Actor,
+        environment: str,
+        revision: int,
+        *,
+        refs: Collection[ResourceRef] = (),
+        message: str = "",
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Commit:
+        """Brings `refs` (none = everything) back to `revision`.
+
+        Raises:
+            NotFoundError: no such revision.
+            ConflictError: nothing differs, somebody committed meanwhile, or the idempotency key was used for another
+                request.
+            InvalidInputError: it would not compile with what exists now.
+        """
+        ops, head = await self._plan(actor, environment, revision, refs)
+        nothing = ConflictError(f"nothing to restore: that is already as it was at revision {revision}")
+        if not ops and idempotency_key is None:
+            raise nothing
+        commit = await self._changes.commit(
+            actor,
+            environment,
+            ops,
+            message or f"Restore revision {revision}",
+            expected_revision=head if expected_revision is None else expected_revision,
+            idempotency_key=idempotency_key,
+            asked=("restore", revision, sorted(refs), message, expected_revision),
+        )
+        if commit.unchanged:
+            raise nothing
+        return commit
+
+    async def preview(
+        self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()
+    ) -> Preview:
+        """What `restore` would do; writes nothing."""
+        ops, _ = await self._plan(actor, environment, revision, refs)
+        if not ops:
+            return Preview(await self._store.head(environment), (), (), ())
+        return await self._changes.preview(actor, environment, ops)
+
+    async def _plan(
+        self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef]
+    ) -> tuple[tuple[Operation, ...], int]:
+        authorize(actor, Action.EDIT, environment)
+        faults = tuple(_fault(ref, f"/refs/{i}/kind") for i, ref in enumerate(refs) if ref.kind not in RESTORABLE)
+        if faults:
+            raise InvalidInputError(faults[0].message, faults)
+        head = await self._store.head(environment)
+        diff = await self._store.diff(environment, head.revision, revision)
+        wanted = [
+            found
+            for found in diff.resources
+            if found.kind != ACTIVATION and (not refs or ResourceRef(found.kind, found.key) in refs)
+        ]
+        return tuple(map(_operation, wanted)), head.revision
+
+
+def _fault(ref: ResourceRef, pointer: str) -> Fault:
+    if ref.kind == ACTIVATION:
+        return Fault("invalid_value", "safe mode is switched, not restored", pointer)
+    return Fault("unknown_kind", f"there is no kind {ref.kind[:100]!r}", pointer)
+
+
+def _operation(change: ResourceDiff) -> Operation:
+    if change.after is None:
+        return Operation("del", change.kind, change.key)
+    return Operation("put", change.kind, change.key, msgspec.Raw(change.after))

@@ -1,0 +1,77 @@
+"""Small pieces of prose."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from brownout.model.resources import Serve, Split
+from controlplane.configuration.store.values import FieldChange
+
+MAX_VALUE = 60
+NAMES_SHOWN = 3
+
+
+def listed(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
+    """`a`, `a and b`, `a, b and c`, `a, b, c and 4 more`."""
+    if len(names) > shown:
+        return f"{', '.join(names[:shown])} and {len(names) - shown} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else "nothing"
+
+
+def either(names: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or 4 more`."""
+    return listed(names).replace(" and ", " or ")
+
+
+def kind_word(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def served(serve: Serve) -> str:
+    """`big`, or `5% big / 95% small`."""
+    if isinstance(serve, Split):
+        return " / ".join(f"{share.weight_bp / 100:g}% {share.variant}" for share in serve.split)
+    return serve
+
+
+def shown(value: Any) -> str:
+    """A JSON value, short."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            text = value
+        case list() if value and all(isinstance(item, str) for item in value):
+            text = listed(value)
+        case list() | dict() if not value:
+            return "none"
+        case _:
+            text = msgspec.json.encode(value).decode()
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+
+
+def changed_fields(fields: Iterable[FieldChange]) -> str:
+    """`max_temperature 0.1 → 0.2, banner text none → We are slow`."""
+    parts = [f"{_name(field.pointer)} {_side(field, field.before)} → {_side(field, field.after)}" for field in fields]
+    return ", ".join(parts[:NAMES_SHOWN]) + (
+        f" and {len(parts) - NAMES_SHOWN} more" if len(parts) > NAMES_SHOWN else ""
+    )
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _name(pointer: str) -> str:
+    return pointer.strip("/").replace("/", " ").replace("~1", "/").replace("~0", "~") or "everything"
+
+
+def _side(field: FieldChange, encoded: bytes | None) -> str:
+    """A default is not written: a boolean that is absent on one side is the opposite of the other."""
+    if encoded is None:
+        return {b"true": "no", b"false": "yes"}.get(field.before or field.after or b"", "none")
+    return shown(msgspec.json.decode(encoded))

@@ -1,0 +1,122 @@
+"""Reading the log: envelopes for the publisher, commits for people."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, ScalarSelect, Select, exists, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.tables import change, revision
+from controlplane.configuration.store.values import Change, Commit, LoggedCommit, StoredEnvelope
+from controlplane.errors import NotFoundError
+from controlplane.kit.database import Database
+
+MAX_PAGE = 500
+REFS_SHOWN = 10
+
+
+class CommitFilter(NamedTuple):
+    """Which commits: all conditions hold. `before` is exclusive and pages backwards; `since` <= made < `until`."""
+
+    before: int | None = None
+    after: int | None = None
+    author: str | None = None
+    kind: str | None = None
+    key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def envelopes(database: Database, environment: str, after: int, limit: int) -> tuple[StoredEnvelope, ...]:
+    """Up to `limit` revisions above `after`, in order."""
+    columns = revision.c
+    query = (
+        select(
+            columns.revision, columns.epoch, columns.previous_chain, columns.chain,
+            columns.payload, columns.signature, columns.reset,
+        )
+        .where(columns.environment == environment, columns.revision > after)
+        .order_by(columns.revision)
+        .limit(limit)
+    )  # fmt: skip
+    async with database.reading() as connection:
+        return tuple(StoredEnvelope(*row) for row in (await connection.execute(query)).all())
+
+
+async def list_commits(
+    database: Database, environment: str, where: CommitFilter, limit: int
+) -> tuple[LoggedCommit, ...]:
+    """The newest first. The next page's `before` is the last one's revision."""
+    columns = revision.c
+    shown = _first_refs().label("refs")
+    query = select(
+        columns.environment, columns.revision, columns.epoch, columns.author, columns.message,
+        columns.created_at, columns.effective, columns.changes, shown,
+    )  # fmt: skip
+    filtered = _filtered(query.where(columns.environment == environment), where)
+    page = filtered.order_by(columns.revision.desc()).limit(max(1, min(limit, MAX_PAGE)))
+    async with database.reading() as connection:
+        rows = (await connection.execute(page)).all()
+    return tuple(
+        LoggedCommit(
+            row.environment, row.revision, row.epoch, row.author, row.message, row.created_at,
+            tuple(row.effective), row.changes, tuple(ResourceRef(*ref) for ref in row.refs or ()),
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+async def get_commit(database: Database, environment: str, number: int, *, replayed: bool = False) -> Commit:
+    """A commit with every resource it touched, whole. Raises NotFoundError."""
+    at = (revision.c.environment == environment) & (revision.c.revision == number)
+    inside = (change.c.environment == environment) & (change.c.revision == number)
+    async with database.snapshot() as connection:
+        row = (await connection.execute(select(revision).where(at))).one_or_none()
+        if row is None:
+            raise NotFoundError(f"{environment} has no revision {number}")
+        rows = await connection.execute(select(change).where(inside).order_by(change.c.kind, change.c.key))
+        return _commit(row, tuple(Change(r.kind, r.key, r.before, r.after) for r in rows), replayed)
+
+
+def _commit(row: Row[tuple[object, ...]], changes: tuple[Change, ...], replayed: bool) -> Commit:
+    return Commit(
+        row.environment, row.revision, row.epoch, row.chain, row.author, row.message, row.created_at,
+        tuple(row.effective), changes, replayed=replayed,
+    )  # fmt: skip
+
+
+def _first_refs() -> ScalarSelect[list[tuple[str, str]]]:
+    """The commit's first REFS_SHOWN resources as an array of [kind, key]."""
+    first = (
+        select(change.c.kind, change.c.key)
+        .where(change.c.environment == revision.c.environment, change.c.revision == revision.c.revision)
+        .order_by(change.c.kind, change.c.key)
+        .limit(REFS_SHOWN)
+        .correlate(revision)
+        .subquery()
+    )
+    pair = func.json_build_array(first.c.kind, first.c.key)
+    return select(func.json_agg(aggregate_order_by(pair, first.c.kind, first.c.key))).scalar_subquery()
+
+
+def _filtered(query: Select[*tuple[Any, ...]], where: CommitFilter) -> Select[*tuple[Any, ...]]:
+    columns = revision.c
+    if where.before is not None:
+        query = query.where(columns.revision < where.before)
+    if where.after is not None:
+        query = query.where(columns.revision > where.after)
+    if where.author is not None:
+        query = query.where(columns.author == where.author)
+    if where.since is not None:
+        query = query.where(columns.created_at >= where.since)
+    if where.until is not None:
+        query = query.where(columns.created_at < where.until)
+    if where.kind is not None or where.key is not None:
+        touched = (change.c.environment == columns.environment) & (change.c.revision == columns.revision)
+        if where.kind is not None:
+            touched &= change.c.kind == where.kind
+        if where.key is not None:
+            touched &= change.c.key == where.key
+        query = query.where(exists().where(touched))
+    return query

@@ -1,0 +1,108 @@
+"""The head state: one resource, a page of them, or all."""
+
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+
+from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.tables import environment as environments
+from controlplane.configuration.store.tables import reference, resource, revision
+from controlplane.configuration.store.values import Head, Resource, ResourcePage, State
+from controlplane.errors import NotFoundError
+from controlplane.kit.database import Database, ReadConnection
+
+MAX_PAGE = 500
+
+
+async def find_resource(database: Database, environment: str, ref: ResourceRef) -> Resource | None:
+    query = _resources(environment).where(resource.c.kind == ref.kind, resource.c.key == ref.key)
+    async with database.reading() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    return Resource(*row) if row else None
+
+
+async def list_resources(
+    database: Database,
+    environment: str,
+    kind: str,
+    *,
+    search: str = "",
+    tags: tuple[str, ...] = (),
+    type: str = "",  # noqa: A002 - the field's own name
+    after: str = "",
+    limit: int = 100,
+) -> ResourcePage:
+    """In order of their keys, those after `after`: holding every word of `search` and every one of `tags`."""
+    limit = max(1, min(limit, MAX_PAGE))
+    query = _resources(environment).where(resource.c.kind == kind, resource.c.key > after)
+    for word in search.lower().split()[:10]:
+        query = query.where(resource.c.search.contains(word, autoescape=True))
+    if tags:
+        query = query.where(resource.c.tags.contains(list(tags)))
+    if type:
+        query = query.where(resource.c.type == type)
+    async with database.reading() as connection:
+        rows = (await connection.execute(query.order_by(resource.c.key).limit(limit + 1))).all()
+    items = tuple(Resource(*row) for row in rows[:limit])
+    return ResourcePage(items, items[-1].key if len(rows) > limit else None)
+
+
+async def count_of_kind(connection: ReadConnection, environment: str, kind: str) -> int:
+    """How many there are; in the transaction of a commit, with what that wrote."""
+    query = select(func.count()).where(resource.c.environment == environment, resource.c.kind == kind)
+    return (await connection.execute(query)).scalar_one()
+
+
+async def count_resources(database: Database, environment: str) -> dict[str, int]:
+    """How many there are of each kind that has any."""
+    query = (
+        select(resource.c.kind, func.count().label("amount"))
+        .where(resource.c.environment == environment)
+        .group_by(resource.c.kind)
+    )
+    async with database.reading() as connection:
+        return {row.kind: row.amount for row in (await connection.execute(query)).all()}
+
+
+async def list_dependants(database: Database, environment: str, ref: ResourceRef) -> tuple[ResourceRef, ...]:
+    """Whoever names the resource directly, in order."""
+    columns = reference.c
+    query = (
+        select(columns.from_kind, columns.from_key)
+        .where(columns.environment == environment, columns.to_kind == ref.kind, columns.to_key == ref.key)
+        .order_by(columns.from_kind, columns.from_key)
+    )
+    async with database.reading() as connection:
+        return tuple(ResourceRef(*row) for row in (await connection.execute(query)).all())
+
+
+async def head_state(database: Database, environment: str) -> State:
+    """Raises NotFoundError when there is no such environment."""
+    query = (
+        select(
+            environments.c.epoch, environments.c.revision, environments.c.chain,
+            resource.c.kind, resource.c.key, resource.c.spec,
+        )
+        .select_from(environments.outerjoin(resource, resource.c.environment == environments.c.key))
+        .where(environments.c.key == environment)
+    )  # fmt: skip
+    async with database.reading() as connection:
+        rows = (await connection.execute(query)).all()
+    if not rows:
+        raise NotFoundError(f"there is no environment {environment}")
+    first = rows[0]
+    resources = {ResourceRef(kind, key): spec for _, _, _, kind, key, spec in rows if kind is not None}
+    return State(Head(environment, first.epoch, first.revision, first.chain), resources)
+
+
+def _resources(environment: str) -> Select[str, str, bytes, int, datetime, str]:
+    """Columns as in values.Resource."""
+    changed = (revision.c.environment == resource.c.environment) & (revision.c.revision == resource.c.revision)
+    return (
+        select(
+            resource.c.kind, resource.c.key, resource.c.spec, resource.c.revision,
+            revision.c.created_at, revision.c.author,
+        )
+        .select_from(resource.join(revision, changed))
+        .where(resource.c.environment == environment)
+    )  # fmt: skip

@@ -1,0 +1,252 @@
+"""The store: every read and every change of configuration."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from brownout.model.parse import decode
+from brownout.model.resources import ResourceRef, Spec
+from brownout.wire import Operation
+from controlplane.configuration.store import environments, history, log, read
+from controlplane.configuration.store.commit import Committer, Replay, Request, Stale, Witness, aside, body_of
+from controlplane.configuration.store.draft import Draft, check_words, draft
+from controlplane.configuration.store.errors import StaleRevisionError
+from controlplane.configuration.store.fence import fence
+from controlplane.configuration.store.log import CommitFilter
+from controlplane.configuration.store.restore import restore, restoring
+from controlplane.configuration.store.signing import SigningKeys
+from controlplane.configuration.store.values import (
+    Commit,
+    Diff,
+    Environment,
+    Head,
+    LoggedCommit,
+    Preview,
+    Resource,
+    ResourcePage,
+    State,
+    StoredEnvelope,
+    VerifiedHistory,
+)
+from controlplane.configuration.store.verify import verify_history
+from controlplane.errors import InvalidInputError, NotFoundError
+from controlplane.kit.clock import Clock
+from controlplane.kit.database import Database, WriteConnection
+
+S = TypeVar("S", bound=Spec)
+
+
+class Store:
+    """Configuration in Postgres. Refuses with a BrownoutError; then nothing was written and no revision used."""
+
+    def __init__(self, database: Database, clock: Clock, signing_keys: SigningKeys) -> None:
+        self._database = database
+        self._clock = clock
+        self._keys = signing_keys
+        self._committer = Committer(database, clock, signing_keys)
+
+    async def create_environment(self, key: str, name: str) -> Environment:
+        """Raises InvalidInputError, or ConflictError when there is one already."""
+        return await environments.create_environment(self._database, self._clock, self._keys, key, name)
+
+    async def mark_production(
+        self, environment: str, production: bool, witness: Callable[[WriteConnection], Awaitable[None]]
+    ) -> None:
+        """What `witness` writes belongs to it. Raises NotFoundError when there is no such environment."""
+        await environments.mark_production(self._database, environment, production, witness)
+
+    async def list_environments(self) -> tuple[Environment, ...]:
+        return await environments.list_environments(self._database)
+
+    async def head(self, environment: str) -> Head:
+        """Raises NotFoundError when there is no such environment."""
+        return await environments.head(self._database, environment)
+
+    async def commit(
+        self,
+        environment: str,
+        ops: Sequence[Operation],
+        *,
+        author: str,
+        message: str,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+        asked: object = None,
+        witness: Witness | None = None,
+    ) -> Commit:
+        """Makes one revision of all `ops`, or none at all. What `witness` writes belongs to it.
+
+        `asked` is what `ops`, `message` and `expected_revision` were worked out from (anything that JSON can say): then
+        it is that which an idempotency key stands for, and there may be no `ops`.
+
+        Raises:
+            InvalidInputError: `faults` point at each operation or resource that is wrong.
+            StaleRevisionError: the head is not `expected_revision`; carries both sides.
+            IdempotencyKeyReusedError: the key belongs to another commit of the last 24 hours.
+            NotFoundError, TooLargeError, UnavailableError.
+        """
+        check_words(author, message, idempotency_key)
+        body = body_of(ops, author, message, expected_revision) if asked is None else body_of(asked, author, "", None)
+        drafted = await aside(len(ops), draft, ops) if ops or asked is None else Draft({})
+        request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body, witness)
+        return await self._answer(await self._committer.commit(request), request)
+
+    async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:
+        """What `commit` would do now, faults included; writes nothing."""
+        return await self._preview(await self.head(environment), ops)
+
+    async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
+        return await read.find_resource(self._database, environment, ResourceRef(kind, key))
+
+    async def get_resource(self, environment: str, kind: str, key: str) -> Resource:
+        """Raises NotFoundError."""
+        found = await self.find_resource(environment, kind, key)
+        if found is None:
+            raise NotFoundError(f"{environment} has no {kind.replace('_', ' ')} {key}")
+        return found
+
+    async def list_resources(
+        self,
+        environment: str,
+        kind: str,
+        *,
+        search: str = "",
+        tags: Sequence[str] = (),
+        type: str = "",  # noqa: A002 - the field's own name
+        after: str = "",
+        limit: int = 100,
+    ) -> ResourcePage:
+        """A page in order of keys, those after `after`, that hold every word of `search` and every tag."""
+        return await read.list_resources(
+            self._database, environment, kind, search=search, tags=tuple(tags), type=type, after=after, limit=limit
+        )
+
+    async def count_resources(self, environment: str) -> dict[str, int]:
+        """How many there are of each kind that has any."""
+        return await read.count_resources(self._database, environment)
+
+    async def list_dependants(self, environment: str, kind: str, key: str) -> tuple[ResourceRef, ...]:
+        """Who names this resource directly."""
+        return await read.list_dependants(self._database, environment, ResourceRef(kind, key))
+
+    async def state(self, environment: str, revision: int | None = None) -> State:
+        """Everything at the head, or as it was at `revision`. Raises NotFoundError."""
+        if revision is None:
+            return await read.head_state(self._database, environment)
+        return await history.state_at(self._database, environment, revision)
+
+    async def diff(self, environment: str, start: int, end: int) -> Diff:
+        """What leads from one revision to the other, in either direction. Raises NotFoundError."""
+        return await history.diff(self._database, environment, start, end)
+
+    async def restore(
+        self,
+        environment: str,
+        to_revision: int,
+        refs: Collection[ResourceRef] | None = None,
+        *,
+        author: str,
+        message: str,
+        expected_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Commit:
+        """Makes the environment, or only `refs` of it, what it was at `to_revision`, by a new commit.
+
+        Raises as `commit` does; faults when what was valid then is not any more.
+        """
+        check_words(author, message, idempotency_key)
+        wanted = None if refs is None else sorted(refs)
+        body = body_of(("restore", to_revision, wanted), author, message, expected_revision)
+        request = Request(environment, Draft({}), author, message, expected_revision, idempotency_key, body)
+        return await self._answer(await restore(self._database, self._committer, request, to_revision, refs), request)
+
+    async def preview_restore(
+        self, environment: str, to_revision: int, refs: Collection[ResourceRef] | None = None
+    ) -> Preview:
+        """What `restore` would do now; writes nothing."""
+        head = await self.head(environment)
+        ops = await restoring(self._database, environment, head.revision, to_revision, refs)
+        return await self._preview(head, ops)
+
+    async def verify_history(self, environment: str) -> VerifiedHistory:
+        """Checks chain, signatures, seals and changes of every revision; names the first that is broken."""
+        return await verify_history(self._database, environment)
+
+    async def fence(self, environment: str, seen_revision: int, seen_epoch: int, why: str) -> Head:
+        """Starts a new epoch above what was seen of a history that this database has lost; returns the head.
+
+        Whoever comes second, having seen the same, changes nothing.
+        """
+        seen = (seen_epoch, seen_revision)
+        return await fence(self._database, self._clock, self._keys, environment, seen=seen, why=why)
+
+    async def envelopes(self, environment: str, after: int, limit: int) -> tuple[StoredEnvelope, ...]:
+        """Up to `limit` revisions above `after`, in order, as they are published."""
+        return await log.envelopes(self._database, environment, after, limit)
+
+    async def get_commit(self, environment: str, revision: int) -> Commit:
+        """Raises NotFoundError."""
+        return await log.get_commit(self._database, environment, revision)
+
+    async def list_commits(
+        self,
+        environment: str,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        author: str | None = None,
+        kind: str | None = None,
+        key: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[LoggedCommit, ...]:
+        """The newest first, revisions below `before`. The next page's `before` is the last one's revision."""
+        where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
+        return await log.list_commits(self._database, environment, where, limit)
+
+    async def _preview(self, head: Head, ops: Sequence[Operation]) -> Preview:
+        try:
+            drafted = await aside(len(ops), draft, ops) if ops else Draft({})
+        except InvalidInputError as error:
+            return Preview(head, error.faults, (), ())
+        return await self._committer.preview(head.environment, drafted)
+
+    async def _answer(self, done: Commit | Stale | Replay, request: Request) -> Commit:
+        if isinstance(done, Replay):
+            return await log.get_commit(self._database, request.environment, done.revision, replayed=True)
+        if isinstance(done, Stale):
+            raise await self._stale(request, done)
+        return done
+
+    async def _stale(self, request: Request, stale: Stale) -> StaleRevisionError:
+        """Both sides. An expectation from beyond the head (of a history lost since) has only one."""
+        expected, head = request.expected_revision or 0, stale.head.revision
+        where = CommitFilter(after=expected, before=head + 1)
+        commits = await log.list_commits(self._database, request.environment, where, limit=50)
+        theirs = await history.changes_since(self._database, request.environment, expected) if expected < head else ()
+        return StaleRevisionError(expected, head, commits, theirs, stale.mine)
+
+
+async def every_resource(store: Store, environment: str, kind: str) -> list[Resource]:
+    """All there are of a kind, however many, in order of their keys."""
+    found: list[Resource] = []
+    after: str | None = ""
+    while after is not None:
+        page = await store.list_resources(environment, kind, after=after, limit=read.MAX_PAGE)
+        found += page.items
+        after = page.next
+    return found
+
+
+async def every_spec(store: Store, environment: str, kind: str, struct: type[S]) -> list[tuple[str, S]]:
+    """Keys and specs of a kind; like SDKs, without those that this version cannot read (a newer one wrote them)."""
+    found: list[tuple[str, S]] = []
+    for resource in await every_resource(store, environment, kind):
+        with suppress(msgspec.DecodeError):
+            spec = decode(kind, resource.spec)
+            assert isinstance(spec, struct)
+            found.append((resource.key, spec))
+    return found

@@ -1,0 +1,1 @@
+"""Statistics shared by whatever acts on evidence. Pure."""

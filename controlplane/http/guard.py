@@ -1,0 +1,128 @@
+"""The door of every route: who is it, may they, are they too fast. A route that declares nothing lets nobody in.
+
+Services authorise again, precisely; this is the first of two locks, and what makes the declaration true.
+"""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
+
+from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
+from controlplane.access.audit import Event
+from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
+from controlplane.access.repeats import Bound
+from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
+from controlplane.http.cookies import Cookies
+from controlplane.http.step_up import UNFINISHED, form_of, proven
+from controlplane.kit.addresses import client_address
+from controlplane.services import Services
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+_OPENAPI = "/api"
+_ACTOR = "actor"
+MAX_DENIALS = 10
+"""Kinds of denial that one principal has listed in a minute; further ones are counted together."""
+
+
+async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Raises UnauthenticatedError, ForbiddenError or RateLimitedError."""
+    services: Services = connection.app.state.services
+    opt = handler.opt
+    if not opt.get("probe"):  # a load balancer that hears 429 takes us out
+        services.access.rates.by_address(address_of(connection, services))
+    if opt.get("public") or _describes_the_api(connection):
+        if not opt.get("anywhere"):
+            await services.access.addresses.check(address_of(connection, services))
+        return
+    actor = await find_actor(connection, services)
+    if actor is None:
+        raise UnauthenticatedError("send a token: Authorization: Bearer …")
+    connection.state[_ACTOR] = actor
+    if connection.client is not None:
+        services.gate.know(connection.client.host)
+    services.access.rates.by_principal(actor.principal)
+    if actor.stage and actor.stage not in opt.get("unfinished", ()):
+        raise SecondFactorRequiredError(UNFINISHED[actor.stage])
+    actor = connection.state[_ACTOR] = await proven(connection, services, actor)
+    if opt.get("signed_in"):
+        if opt.get("fresh"):
+            require_fresh(actor)
+        return
+    action = opt.get("action")
+    if not isinstance(action, Action):
+        raise ForbiddenError("this route declares no permission")
+    environment = connection.path_params.get("environment")
+    if environment is not None:
+        authorize(actor, action, environment)
+    elif not any(allows(actor.grants, action, each) for each in actor.grants):
+        raise ForbiddenError(f"{actor.name} may not {action.words} anywhere")
+
+
+async def find_actor(connection: Connection, services: Services) -> Actor | None:
+    """Who sends this; None for nobody.
+
+    Raises:
+        UnauthenticatedError: a bearer token that does not hold.
+        ForbiddenError: a browser's session used by another site, or without the page's token.
+    """
+    address = address_of(connection, services)
+    header = connection.headers.get("authorization", "")
+    if not header and (key := connection.headers.get("x-api-key")):  # OFREP's other way of showing a key
+        header = f"Bearer {key}"
+    if header:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError("send a token: Authorization: Bearer …")
+        try:
+            return await services.access.authenticator.by_bearer(token.strip(), address)
+        except UnauthenticatedError:
+            services.access.rates.failed(address)
+            raise
+    cookie = Cookies(services.settings.url).session_of(connection.cookies)
+    actor = await services.access.authenticator.by_session(cookie, address) if cookie else None
+    if actor is not None and connection.scope.get("method") not in SAFE_METHODS:
+        await _check_forgery(connection, services, actor)
+    return actor
+
+
+def address_of(connection: Connection, services: Services) -> str:
+    peer = connection.client.host if connection.client else ""
+    # Some proxies add a line of their own instead of extending the client's: the last line is theirs.
+    hops = ",".join(connection.headers.getall("x-forwarded-for", []))
+    return client_address(peer, hops, services.settings.proxies)
+
+
+def check_origin(connection: Connection, services: Services) -> None:
+    """For forms that nobody is signed in to yet. Raises ForbiddenError."""
+    headers = connection.headers
+    services.access.csrf.check_origin(
+        headers.get("sec-fetch-site", ""), headers.get("origin", ""), headers.get("host", "")
+    )
+
+
+async def _check_forgery(connection: Connection, services: Services, actor: Actor) -> None:
+    check_origin(connection, services)
+    token = connection.headers.get(HEADER.lower(), "") or dict(await form_of(connection)).get(FIELD, "")
+    services.access.csrf.check_token(actor.credential, token)
+
+
+def _describes_the_api(connection: Connection) -> bool:
+    return connection.scope["path"] in {f"{_OPENAPI}/openapi.json", _OPENAPI}
+
+
+async def audit_denial(error: Exception, scope: Scope) -> None:
+    """`after_exception`: whoever is refused stands in the audit log."""
+    if not isinstance(error, ForbiddenError):
+        return
+    services: Services = scope["litestar_app"].state.services
+    actor = scope.get("state", {}).get(_ACTOR)
+    if actor is None:
+        return
+    environment = str(scope.get("path_params", {}).get("environment", ""))[:100]
+    await services.access.audit.refused(
+        Event.DENIED, actor, (Bound(actor.principal, MAX_DENIALS),), environment=environment,
+        target=f"{scope.get('method', '')} {scope['path']}"[:300], reason=error.message[:300],
+    )  # fmt: skip

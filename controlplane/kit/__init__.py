@@ -1,0 +1,1 @@
+"""Domain-free tools: clock, database, connections, tasks, logs, encodings."""

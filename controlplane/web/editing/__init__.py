@@ -1,0 +1,1 @@
+"""What every editor of the console shares."""

@@ -1,0 +1,313 @@
+"""Rollouts: the list, and one rollout live: its stages, why it waits, evidence against threshold, moves with a reason."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from controlplane.access.actor import Action
+from controlplane.errors import BrownoutError
+from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.values import Preview, RolloutView, StageView
+from controlplane.rollouts.words import TIMES, difference, level, limit, strength
+from controlplane.web.kit.frame import Frame
+from controlplane.web.kit.framing import url
+from controlplane.web.kit.parts import StageStep
+from controlplane.web.kit.render import View
+from controlplane.web.kit.visit import Visit, saved
+from controlplane.web.kit.words import basis_points, count, percent, sentence, span, words
+from controlplane.web.overview.page import STATE_TONES, RolloutLine, rollout_line
+from controlplane.web.signals.page import ChartView, TableRow
+
+MOVES = {
+    "draft": ("start", "abort"),
+    "running": ("advance", "pause", "roll-back", "abort"),
+    "paused": ("resume", "advance", "roll-back", "abort"),
+}
+"""What a person can do in each state; the service decides again."""
+
+LABELS = {
+    "start": "Start…",
+    "advance": "Advance…",
+    "pause": "Pause…",
+    "resume": "Resume…",
+    "roll-back": "Roll back…",
+    "abort": "Abort…",
+}
+DOES = {
+    "start": "The first stage's cohort begins to get {treatment}.",
+    "advance": "Goes on to the next stage now, whatever the evidence says.",
+    "pause": "The present share stays; evidence is not counted until it resumes.",
+    "resume": "Counts evidence again, and puts back the rollout's own rules if somebody edited them.",
+    "roll-back": "Everybody gets {control} again.",
+    "abort": "Takes the rollout's rules out of the flag and ends it.",
+}
+VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
+TIMES_UNIT = "times the control's"
+MOST_SHOWN = 200
+"""Per cent of the evidence that decides: what has long decided would flatten everything before it."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    label: str
+    href: str
+    primary: bool
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """One guardrail or gate, as a row."""
+
+    measure: str
+    role: str
+    treatment: str
+    control: str
+    evidence: str
+    limit: str
+    verdict: str
+    tone: str
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """How many treatment units a guardrail needs to catch a treatment so many times as bad."""
+
+    measure: str
+    rate: str
+    units: tuple[tuple[str, str], ...]
+
+
+class RolloutsPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "rollouts/rollouts.html"
+
+    frame: Frame
+    open: tuple[RolloutLine, ...]
+    closed: tuple[RolloutLine, ...]
+    new_href: str
+    here: str
+
+
+class RolloutPage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "rollouts/rollout.html"
+
+    frame: Frame
+    key: str
+    text: str
+    owner: str
+    flag: str
+    flag_href: str
+    state: str
+    tone: str
+    stages: tuple[StageStep, ...]
+    next_title: str
+    why: str
+    ready: str
+    units: str
+    mismatch: str
+    edited: bool
+    safe_mode: bool
+    guards: tuple[Guard, ...]
+    charts: tuple[ChartView, ...]
+    needed: tuple[Needed, ...]
+    moves: tuple[Move, ...]
+    history_href: str
+    here: str
+
+
+class MovePage(View, frozen=True, kw_only=True):
+    template: ClassVar[str] = "rollouts/rollout_move.html"
+
+    frame: Frame
+    key: str
+    title: str
+    does: str
+    action: str
+    back: str
+    reason: str
+    error: str
+    button: str
+
+
+class RolloutsController(Controller):
+    path = "/e/{environment:str}/rollouts"
+    include_in_schema = False
+
+    @get(opt={"action": Action.READ})
+    async def list_rollouts(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
+        found = await visit.services.rollouts.list(visit.actor, environment)
+        lines = [(each.state in MOVES, rollout_line(environment, each)) for each in found.items]
+        may = visit.may(Action.ROLLOUT, environment)
+        return visit.page(
+            RolloutsPage(
+                frame=await visit.frame(environment, "rollouts", live=True),
+                open=tuple(line for is_open, line in lines if is_open),
+                closed=tuple(line for is_open, line in lines if not is_open),
+                new_href=url(environment, "rollouts", "new") if may else "",
+                here=url(environment, "rollouts"),
+            )
+        )
+
+    @get("/{key:str}", opt={"action": Action.READ})
+    async def show(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
+        found = await visit.services.rollouts.get(visit.actor, environment, key)
+        return visit.page(await _page(visit, environment, found))
+
+    @get("/{key:str}/move/{step:str}", opt={"action": Action.ROLLOUT})
+    async def ask_move(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str], step: FromPath[str]
+    ) -> Response[Any]:
+        return await _move_page(visit, environment, key, step)
+
+    @post("/{key:str}/move/{step:str}", opt={"action": Action.ROLLOUT}, status_code=200)
+    async def move(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str], step: FromPath[str]
+    ) -> Response[Any]:
+        reason = dict(await visit.form()).get("reason", "")
+        try:
+            done = await visit.services.rollouts.move(visit.actor, environment, key, step, reason)
+        except BrownoutError as error:
+            return await _move_page(visit, environment, key, step, reason=reason, error=await visit.refusal(error))
+        return saved(environment, done.revision, "rollouts", key)
+
+
+async def _move_page(
+    visit: Visit, environment: str, key: str, step: str, *, reason: str = "", error: str = ""
+) -> Response[Any]:
+    found = await visit.services.rollouts.get(visit.actor, environment, key)
+    label = LABELS.get(step, words(step)).removesuffix("…")
+    page = MovePage(
+        frame=await visit.frame(environment, "rollouts"),
+        key=key,
+        title=label,
+        does=DOES.get(step, "").format(treatment=found.spec.treatment, control=found.spec.control),
+        action=url(environment, "rollouts", key, "move", step),
+        back=url(environment, "rollouts", key),
+        reason=reason,
+        error=error,
+        button=f"{label} now",
+    )
+    return visit.page(page, 422 if error else 200)
+
+
+async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPage:
+    summary, spec = found.summary, found.spec
+    may = visit.may(Action.ROLLOUT, environment)
+    frame = await visit.frame(environment, "rollouts", live=True)
+    running = summary.state in {"running", "paused"}
+    mismatched = found.mismatch_evidence >= found.mismatch_threshold
+    return RolloutPage(
+        frame=frame,
+        key=summary.key,
+        text=f"from {spec.control} to {spec.treatment}" + (f" for {', '.join(found.request_classes)}" if found.request_classes else ""),
+        owner=summary.owner,
+        flag=spec.flag,
+        flag_href=url(environment, "flags", spec.flag),
+        state=words(summary.state),
+        tone=STATE_TONES.get(summary.state, ""),
+        stages=tuple(_stage(each, found) for each in found.stages),
+        next_title=_next_title(summary.state, found.next.act),
+        why=sentence(found.next.why or summary.why),
+        ready=_ready(found.next.ready_at, visit.now),
+        units=f"{count(found.treatment_units)} and {count(found.control_units)} units" if running else "",
+        mismatch="The units are not split as the stage says: something decides who gets what before the flag does."
+        if mismatched and running else "",
+        edited=found.edited,
+        safe_mode=bool(found.safe_mode),
+        guards=tuple(_guard(each) for each in found.judged),
+        charts=tuple(chart for each in found.judged if (chart := evidence_chart(each))),
+        needed=tuple(_needed(each) for each in found.preview),
+        moves=tuple(
+            Move(LABELS[step], url(environment, "rollouts", summary.key, "move", step), step in {"start", "resume"})
+            for step in MOVES.get(summary.state, ())
+        ) if may else (),
+        history_href=url(environment, "history", kind="rollout", key=summary.key),
+        here=url(environment, "rollouts", summary.key),
+    )  # fmt: skip
+
+
+def _next_title(state: str, act: str) -> str:
+    if state not in {"running", "paused"}:
+        return {"draft": "Not started", "completed": "Completed", "rolled_back": "Rolled back"}.get(
+            state, words(state).capitalize()
+        )
+    return {"wait": "Why it waits", "advance": "About to advance", "hold": "Why it holds"}.get(
+        act, words(act).capitalize()
+    )
+
+
+def _ready(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return ""
+    return (
+        f"Earliest at {at.astimezone(UTC):%d %b %H:%M} UTC, in {span((at - now).total_seconds())}." if at > now else ""
+    )
+
+
+def _stage(each: StageView, found: RolloutView) -> StageStep:
+    phase = {"passed": "done", "current": "current"}.get(each.state, "next")
+    state = {"passed": "passed", "current": words(found.summary.state), "next": "next", "later": "later"}[each.state]
+    asks = [f"at least {span(each.min_duration_s)}"] if each.min_duration_s else []
+    asks += [f"{count(each.min_units)} units"] if each.min_units else []
+    asks += ["a person decides"] if each.approval else []
+    detail = ", ".join(asks) or "no minimum"
+    if each.state == "current" and found.elapsed_s:
+        detail = f"for {span(found.elapsed_s)}; {detail}"
+    return StageStep(f"{each.cohort or 'everyone'} {basis_points(each.weight_bp)}", state, detail, phase)  # type: ignore[arg-type]
+
+
+def _guard(each: Judged) -> Guard:
+    verdict, tone = VERDICTS[each.verdict]
+    if each.role == "guardrail" and each.verdict == "open":
+        verdict, tone = "no breach", ""
+    rule = (
+        f"no worse than {limit(each)}" if each.evidence is not None or each.measure in TIMES else f"limit {limit(each)}"
+    )
+    if each.ceiling:
+        rule = limit(each)
+    return Guard(words(each.measure), each.role, _arm(each, each.treatment, each.treatment_n),
+                 _arm(each, each.control, each.control_n), strength(each), rule, verdict, tone)  # fmt: skip
+
+
+def _arm(each: Judged, value: float | None, n: int) -> str:
+    return "-" if value is None else f"{level(each, value)} of {count(n)}"
+
+
+def evidence_chart(each: Judged) -> ChartView | None:
+    """Evidence as a share of what decides, or the interval of a mean against its limit."""
+    if len(each.times) < 2:
+        return None
+    title = f"{words(each.measure).capitalize()}: {each.role}"
+    values: list[tuple[str, ...]]
+    lines: tuple[str, ...]
+    if each.evidence_over_time and each.threshold:
+        shares = (min(100 * value / each.threshold, MOST_SHOWN) for value in each.evidence_over_time)
+        values = [(f"{share:.4g}", "100") for share in shares]
+        lines, unit = ("evidence", "decides at"), f"% of what decides, {MOST_SHOWN} at most"
+    elif each.upper_over_time:
+        bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
+        values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
+        lines, unit = ("lower bound", "upper bound", "limit"), TIMES_UNIT if each.measure in TIMES else ""
+    else:
+        return None
+    rows = tuple(
+        TableRow(int(at.timestamp()), f"{at.astimezone(UTC):%H:%M}", row)
+        for at, row in zip(each.times, values, strict=True)
+    )
+    last = rows[-1].values[0] or "nothing"
+    return ChartView(f"{'ceiling' if each.ceiling else each.role}-{each.measure}", title, unit, lines, rows[-1].values, rows, "[]",
+                     f"{title}: now {last} {unit}")  # fmt: skip
+
+
+def _number(each: Judged, value: float | None) -> str:
+    return "" if value is None else f"{difference(each, value):.4g}"
+
+
+def _needed(each: Preview) -> Needed:
+    rate = percent(each.rate) if each.rate is not None else "unknown"
+    units = tuple(
+        (f"{lift} times as bad", f"{count(n)} units" if n is not None else "cannot") for lift, n in each.units.items()
+    )
+    return Needed(words(each.measure), rate, units)

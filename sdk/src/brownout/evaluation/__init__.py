@@ -1,0 +1,1 @@
+"""Deciding: data in, data out."""

@@ -1,0 +1,222 @@
+"""The composed answer for one kind of LLM call: what the flags say, tightened by safe mode. Pure data to data."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from brownout.evaluation.decision import Decision, ErrorCode
+from brownout.evaluation.safemode import Activation, Overlay, join, least
+from brownout.model.frozen import FrozenDict
+from brownout.model.resources import Banner, Criticality, RequestClass, SensitiveAction
+from brownout.model.values import (
+    ErrorClass,
+    FallbackLadder,
+    ModelParams,
+    ModelRoute,
+    RetryPolicy,
+    Rung,
+    Target,
+    Terminal,
+    TokenBudget,
+    ToolPolicy,
+)
+
+if TYPE_CHECKING:
+    from brownout.context import Context
+    from brownout.evaluation.compile import Compiled
+
+
+class PolicyTarget(msgspec.Struct, frozen=True):
+    """A model to call. `name` is the target's name in its route."""
+
+    name: str
+    provider: str
+    model: str
+    params: ModelParams = ModelParams()
+    max_context_tokens: int | None = None
+
+
+class PolicyRung(msgspec.Struct, frozen=True):
+    """A rung of the ladder with what it names looked up: the model to call, the text to answer with."""
+
+    rung: Rung
+    target: PolicyTarget | None = None
+    text: str | None = None
+
+    @property
+    def type(self) -> str:
+        return self.rung.type
+
+
+class PolicyLadder(msgspec.Struct, frozen=True):
+    rungs: tuple[PolicyRung, ...] = ()
+    terminal: Terminal = Terminal()
+    deadline_ms: int | None = None
+
+    def after(self, error: ErrorClass) -> tuple[PolicyRung, ...]:
+        """The rungs to try, in order, once the model failed with `error`."""
+        return tuple(rung for rung in self.rungs if rung.rung.answers(error))
+
+
+class SafeMode(msgspec.Struct, frozen=True):
+    """Which activations shaped this policy. `until` is the earliest expiry among them."""
+
+    activations: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    incidents: tuple[str, ...] = ()
+    until: datetime | None = None
+
+    @property
+    def active(self) -> bool:
+        return bool(self.activations)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What to do with one request. Obey in this order: `stop`, `shed`, `sensitive`, then `model` and `ladder`.
+
+    `model` is None when there is none to call: go down the ladder. `sensitive` is what to do instead of
+    answering by model, for classes marked sensitive. `provenance` holds the decisions behind it by the
+    request class's field (`model`, `ladder`, `budget`, `tools`, `retry`).
+    """
+
+    request_class: str
+    criticality: Criticality = "critical"
+    model: PolicyTarget | None = None
+    ladder: PolicyLadder = PolicyLadder()
+    budget: TokenBudget = TokenBudget()
+    tools: ToolPolicy = ToolPolicy()
+    retry: RetryPolicy = RetryPolicy()
+    sensitive: SensitiveAction = "continue"
+    stop: bool = False
+    shed: bool = False
+    shed_bp: int = 0
+    banner: Banner | None = None
+    safe_mode: SafeMode = SafeMode()
+    revision: int = 0
+    error_code: ErrorCode | None = None
+    provenance: Mapping[str, Decision[Any]] = FrozenDict()
+    exposures: tuple[tuple[str, str], ...] = ()
+    """Rollouts that chose something here: (the rule's id, the variant it gave)."""
+    unit: str | None = None
+    """What those rollouts count this request for, when the client knows."""
+
+
+def policy(
+    compiled: "Compiled", request_class: str, context: "Context | None" = None, *, service: str | None = None
+) -> Policy:
+    """The policy of `request_class` for `context`; never raises. `service` None is the one `compiled` was made for.
+
+    An unknown class gives a policy without a model and FLAG_NOT_FOUND (PROVIDER_NOT_READY: nothing is held yet); a bad context gives the policy of
+    an empty one and INVALID_CONTEXT.
+    """
+    return compiled.policy(request_class, context, service=service)
+
+
+def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templates: Mapping[str, str]) -> Policy:
+    """The policy that `values` (variant values by the class's field) make, without safe mode."""
+    route, ladder = values.get("model"), values.get("ladder")
+    budget, tools, retry = values.get("budget"), values.get("tools"), values.get("retry")
+    targets = route.targets if isinstance(route, ModelRoute) else {}
+    return Policy(
+        request_class=key,
+        criticality=spec.criticality,
+        model=_target(targets, route.primary) if isinstance(route, ModelRoute) else None,
+        ladder=_ladder(ladder, targets, templates) if isinstance(ladder, FallbackLadder) else PolicyLadder(),
+        budget=budget if isinstance(budget, TokenBudget) else TokenBudget(),
+        tools=tools if isinstance(tools, ToolPolicy) else ToolPolicy(),
+        retry=retry if isinstance(retry, RetryPolicy) else RetryPolicy(),
+    )
+
+
+def _target(targets: Mapping[str, Target], name: str | None) -> PolicyTarget | None:
+    target = targets.get(name or "")
+    if target is None or name is None:
+        return None
+    return PolicyTarget(name, target.provider, target.model, target.params, target.max_context_tokens)
+
+
+def _ladder(ladder: FallbackLadder, targets: Mapping[str, Target], templates: Mapping[str, str]) -> PolicyLadder:
+    rungs = (
+        PolicyRung(rung, _target(targets, rung.target), templates.get(rung.template or "")) for rung in ladder.rungs
+    )
+    kept = tuple(rung for rung in rungs if rung.type != "model" or rung.target is not None)
+    return PolicyLadder(kept, ladder.terminal, ladder.deadline_ms)
+
+
+def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
+    """`policy` under `overlay`: never wider in anything. `sensitive` is whether the class is marked so."""
+    if overlay == _NO_OVERLAY:
+        return policy
+    rungs = tuple(
+        msgspec.structs.replace(rung, target=_limit(rung.target, overlay)) if rung.target else rung
+        for rung in policy.ladder.rungs
+        if rung.target is None or not _excluded(rung.target, overlay)
+    )
+    model, stop = policy.model, policy.stop
+    if model is not None and _excluded(model, overlay):
+        spare = next((rung for rung in rungs if rung.target is not None), None)
+        model = spare.target if spare else None
+        rungs = tuple(rung for rung in rungs if rung is not spare)
+        stop = stop or (spare is None and not any(rung.type in {"template", "human_review"} for rung in rungs))
+    elif model is not None:
+        model = _limit(model, overlay)
+    strictest = join((Overlay(sensitive=policy.sensitive), overlay)).sensitive if sensitive else policy.sensitive
+    return msgspec.structs.replace(
+        policy,
+        model=model,
+        ladder=msgspec.structs.replace(policy.ladder, rungs=rungs),
+        budget=_limit_budget(policy.budget, overlay),
+        tools=_exclude_tools(policy.tools, overlay),
+        retry=msgspec.structs.replace(
+            policy.retry, max_attempts=least(policy.retry.max_attempts, overlay.max_attempts)
+        ),
+        sensitive=strictest,
+        stop=stop or strictest == "stop",
+        shed_bp=max(policy.shed_bp, overlay.sheds(policy.criticality)),
+        banner=join((Overlay(banner=policy.banner), overlay)).banner,
+    )
+
+
+_NO_OVERLAY = Overlay()
+
+
+def _excluded(target: PolicyTarget, overlay: Overlay) -> bool:
+    return target.name in overlay.exclude_targets or target.provider in overlay.exclude_providers
+
+
+def _limit(target: PolicyTarget, overlay: Overlay) -> PolicyTarget:
+    params = msgspec.structs.replace(
+        target.params,
+        temperature=least(target.params.temperature, overlay.max_temperature),
+        max_output_tokens=least(target.params.max_output_tokens, overlay.max_output_tokens),
+    )
+    window = least(target.max_context_tokens, overlay.max_context_tokens)
+    return msgspec.structs.replace(target, params=params, max_context_tokens=window)
+
+
+def _limit_budget(budget: TokenBudget, overlay: Overlay) -> TokenBudget:
+    asked = budget.per_request
+    limited = msgspec.structs.replace(
+        asked,
+        max_input_tokens=least(asked.max_input_tokens, overlay.max_context_tokens),
+        max_output_tokens=least(asked.max_output_tokens, overlay.max_output_tokens),
+    )
+    reserve = least(budget.reserve_cap, overlay.max_output_tokens)
+    return msgspec.structs.replace(budget, per_request=limited, reserve_cap=reserve)
+
+
+def _exclude_tools(tools: ToolPolicy, overlay: Overlay) -> ToolPolicy:
+    if overlay.exclude_tools <= set(tools.exclude):
+        return tools
+    return msgspec.structs.replace(tools, exclude=tuple(sorted(overlay.exclude_tools.union(tools.exclude))))
+
+
+def safe_mode_of(activations: tuple[Activation, ...]) -> SafeMode:
+    return SafeMode(
+        activations=tuple(activation.key for activation in activations),
+        profiles=tuple(sorted({activation.spec.profile for activation in activations})),
+        incidents=tuple(sorted({activation.spec.incident for activation in activations if activation.spec.incident})),
+        until=min((activation.spec.expires_at for activation in activations), default=None),
+    )

@@ -1,0 +1,114 @@
+"""What safe mode asks for, as values that join: limits take the minimum, exclusions the union, the rest the strictest.
+
+Joining commutes, associates and is idempotent, so overlapping activations cannot depend on their order and
+lifting one never loosens another.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TypeVar, get_args
+
+import msgspec
+
+from brownout.model.resources import Banner, Criticality, SafeModeActivation, SafeModeProfile, SensitiveAction
+
+_SEVERITY = {"info": 0, "warning": 1, "critical": 2}
+Number = TypeVar("Number", int, float)
+_STRICTNESS: tuple[SensitiveAction, ...] = ("continue", "human_review", "stop")
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """The joined effect of any number of profiles; the empty one changes nothing."""
+
+    exclude_tools: frozenset[str] = frozenset()
+    exclude_targets: frozenset[str] = frozenset()
+    exclude_providers: frozenset[str] = frozenset()
+    max_temperature: float | None = None
+    max_context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_attempts: int | None = None
+    sensitive: SensitiveAction = "continue"
+    shed_bp: tuple[int, ...] = (0,) * len(get_args(Criticality))
+    """In the order of `Criticality`."""
+    banner: Banner | None = None
+
+    @classmethod
+    def of(cls, profile: SafeModeProfile) -> "Overlay":
+        return cls(
+            exclude_tools=frozenset(profile.exclude_tools),
+            exclude_targets=frozenset(profile.exclude_targets),
+            exclude_providers=frozenset(profile.exclude_providers),
+            max_temperature=profile.max_temperature,
+            max_context_tokens=profile.max_context_tokens,
+            max_output_tokens=profile.max_output_tokens,
+            max_attempts=profile.max_attempts,
+            sensitive=profile.sensitive,
+            shed_bp=tuple(profile.shed_bp.get(criticality, 0) for criticality in get_args(Criticality)),
+            banner=profile.banner,
+        )
+
+    def join(self, other: "Overlay") -> "Overlay":
+        return join((self, other))
+
+    def sheds(self, criticality: Criticality) -> int:
+        """The share (basis points) of requests of this criticality to turn away."""
+        return self.shed_bp[get_args(Criticality).index(criticality)]
+
+
+def join(overlays: Iterable[Overlay]) -> Overlay:
+    """All of them at once: one pass over what they list, so that a hundred cost a hundred times one."""
+    every = (Overlay(), *overlays)
+    if len(every) <= 2:
+        return every[-1]
+    return Overlay(
+        exclude_tools=frozenset().union(*(each.exclude_tools for each in every)),
+        exclude_targets=frozenset().union(*(each.exclude_targets for each in every)),
+        exclude_providers=frozenset().union(*(each.exclude_providers for each in every)),
+        max_temperature=reduce(least, (each.max_temperature for each in every)),
+        max_context_tokens=reduce(least, (each.max_context_tokens for each in every)),
+        max_output_tokens=reduce(least, (each.max_output_tokens for each in every)),
+        max_attempts=reduce(least, (each.max_attempts for each in every)),
+        sensitive=_STRICTNESS[max(_STRICTNESS.index(each.sensitive) for each in every)],
+        shed_bp=tuple(map(max, *(each.shed_bp for each in every))),
+        banner=reduce(_louder, (each.banner for each in every)),
+    )
+
+
+class Activation(msgspec.Struct, frozen=True):
+    """An activation and the profile that it switches on."""
+
+    key: str
+    spec: SafeModeActivation
+    profile: SafeModeProfile
+    overlay: Overlay
+
+    def covers(self, flag: str) -> bool:
+        """Whether its profile serves the safe variant of `flag`, should the flag have one."""
+        listed = self.profile.serve_safe_variant
+        return "*" in listed or flag in listed
+
+    def in_service(self, service: str) -> bool:
+        return not self.spec.scope.services or service in self.spec.scope.services
+
+    def in_request_class(self, request_class: str) -> bool:
+        return not self.spec.scope.request_classes or request_class in self.spec.scope.request_classes
+
+    def at_provider(self, provider: str | None) -> bool:
+        return not self.spec.scope.providers or provider in self.spec.scope.providers
+
+    def for_every_request(self) -> bool:
+        """Whether it applies to a flag evaluated alone, outside any request class."""
+        return not self.spec.scope.request_classes and not self.spec.scope.providers
+
+
+def least(one: Number | None, other: Number | None) -> Number | None:
+    """The smaller limit, where None is no limit."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def _louder(one: Banner | None, other: Banner | None) -> Banner | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda banner: (_SEVERITY[banner.level], banner.text))

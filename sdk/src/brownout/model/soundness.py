@@ -1,0 +1,161 @@
+"""What must be true inside one spec beyond its shape. Functions yield faults; none raises."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from brownout.model.faults import Fault, pointer
+from brownout.model.measures import MEASURES
+from brownout.model.operators import operand_fault
+from brownout.model.resources import (
+    Clause,
+    Cohort,
+    Flag,
+    ResponseTemplate,
+    Rollout,
+    SafeModeActivation,
+    Serve,
+    Spec,
+    Split,
+)
+from brownout.model.schema import schema_faults, value_faults
+from brownout.model.template import placeholders
+from brownout.model.values import FallbackLadder, ModelRoute
+
+
+def spec_faults(spec: Spec) -> Iterator[Fault]:
+    """Every fault that can be seen without knowing other resources."""
+    match spec:
+        case Flag():
+            yield from _flag(spec)
+        case Cohort():
+            for index, clauses in enumerate(spec.any_of):
+                yield from _clauses(clauses, pointer("/any_of", index), nested=True)
+        case SafeModeActivation() if spec.expires_at <= spec.activated_at:
+            yield Fault("expired", "expires before it is activated", "/expires_at")
+        case ResponseTemplate():
+            try:
+                placeholders(spec.text)
+            except ValueError as error:
+                yield Fault("invalid_value", str(error), "/text")
+        case Rollout():
+            yield from _rollout(spec)
+
+
+def _flag(flag: Flag) -> Iterator[Fault]:
+    yield from _variant(flag, flag.off_variant, "/off_variant")
+    if flag.safe_variant is not None:
+        yield from _variant(flag, flag.safe_variant, "/safe_variant")
+    yield from _serve(flag, flag.default, "/default")
+    repeated = Counter(rule.id for rule in flag.rules)
+    for index, rule in enumerate(flag.rules):
+        at = pointer("/rules", index)
+        if repeated[rule.id] > 1:
+            yield Fault("duplicate", f"rule id {rule.id!r} stands more than once", pointer(at, "id"))
+        yield from _clauses(rule.when, pointer(at, "if"))
+        yield from _serve(flag, rule.serve, pointer(at, "serve"))
+    if flag.schema is not None:
+        yield from _schema(flag)
+    for name, value in flag.variants.items():
+        at = pointer("/variants", name)
+        if isinstance(value, ModelRoute):
+            yield from _route(value, at)
+        elif isinstance(value, FallbackLadder):
+            yield from _ladder(value, at)
+
+
+def _rollout(rollout: Rollout) -> Iterator[Fault]:
+    if rollout.control == rollout.treatment:
+        yield Fault("invalid_value", "control and treatment are the same variant", "/treatment")
+    for index, guardrail in enumerate(rollout.guardrails):
+        if (guardrail.action == "safe_mode") != (guardrail.profile is not None):
+            yield Fault("missing_field", "the action safe_mode names a profile, and no other does",
+                        pointer("/guardrails", index, "profile"))  # fmt: skip
+        if guardrail.max_rate is not None and guardrail.measure not in MEASURES:
+            yield Fault("invalid_value", f"{guardrail.measure} is no rate of bad events",
+                        pointer("/guardrails", index, "max_rate"))  # fmt: skip
+    judged = {
+        "guardrails": [(one.measure, one.max_rate is not None) for one in rollout.guardrails],
+        "gates": [(one.measure, False) for one in rollout.gates],
+    }
+    for field, rules in judged.items():
+        for index, rule in enumerate(rules):
+            if rules.count(rule) > 1:
+                yield Fault("duplicate", f"{rule[0]} stands more than once", pointer("", field, index, "measure"))
+    if rollout.progress.stage >= len(rollout.stages):
+        yield Fault("invalid_value", f"there are only {len(rollout.stages)} stages", "/progress/stage")
+
+
+def _variant(flag: Flag, name: str, at: str) -> Iterator[Fault]:
+    if name not in flag.variants:
+        yield Fault("unknown_variant", f"no variant {name!r}; there are {', '.join(flag.variants)}", at)
+
+
+def _serve(flag: Flag, serve: Serve, at: str) -> Iterator[Fault]:
+    if not isinstance(serve, Split):
+        yield from _variant(flag, serve, at)
+        return
+    for index, share in enumerate(serve.split):
+        yield from _variant(flag, share.variant, pointer(at, "split", index, "variant"))
+    total = sum(share.weight_bp for share in serve.split)
+    if total != 10_000:
+        yield Fault("split_sum", f"the weights sum to {total:,}, not 10,000", pointer(at, "split"))
+
+
+def _clauses(clauses: Sequence[Clause], at: str, *, nested: bool = False) -> Iterator[Fault]:
+    for index, clause in enumerate(clauses):
+        here = pointer(at, index)
+        if clause.op == "in_cohort":
+            if nested:
+                yield Fault("invalid_value", "a cohort cannot be built on cohorts", pointer(here, "op"))
+            if clause.attribute:
+                yield Fault("invalid_value", "in_cohort takes no attribute", pointer(here, "attribute"))
+        elif not clause.attribute:
+            yield Fault("missing_field", f"{clause.op} needs an attribute", pointer(here, "attribute"))
+        fault = operand_fault(clause)
+        if fault:
+            yield Fault("invalid_value", fault, pointer(here, "values"))
+
+
+def _schema(flag: Flag) -> Iterator[Fault]:
+    assert flag.schema is not None
+    if flag.type != "object":
+        yield Fault("invalid_value", "only an object flag has a schema", "/schema")
+        return
+    faults = list(schema_faults(flag.schema, "/schema"))
+    yield from faults
+    if not faults:
+        for name, value in flag.variants.items():
+            assert isinstance(value, dict)  # the type was checked before
+            yield from value_faults(flag.schema, value, pointer("/variants", name))
+
+
+def _route(route: ModelRoute, at: str) -> Iterator[Fault]:
+    if route.primary not in route.targets:
+        known = ", ".join(route.targets) or "none"
+        yield Fault("missing_target", f"no target {route.primary!r}; there are {known}", pointer(at, "primary"))
+    for name, target in route.targets.items():
+        window, output = target.max_context_tokens, target.params.max_output_tokens
+        if window is not None and output is not None and output > window:
+            here = pointer(at, "targets", name, "params", "max_output_tokens")
+            yield Fault("over_window", f"{output:,} tokens do not fit the window of {window:,}", here)
+
+
+_NEEDS = {"model": "target", "template": "template", "human_review": None, "cache": None}
+_MAY = {"model": {"target"}, "template": {"template"}, "human_review": {"queue"}, "cache": {"max_age_s"}}
+
+
+def _ladder(ladder: FallbackLadder, at: str) -> Iterator[Fault]:
+    for index, rung in enumerate(ladder.rungs):
+        here = pointer(at, "rungs", index)
+        needed = _NEEDS[rung.type]
+        if needed and getattr(rung, needed) is None:
+            yield Fault("missing_field", f"a {rung.type} rung needs {needed!r}", pointer(here, needed))
+        for name in ("target", "max_age_s", "template", "queue"):
+            if getattr(rung, name) is not None and name not in _MAY[rung.type]:
+                yield Fault("unknown_field", f"a {rung.type} rung takes no {name!r}", pointer(here, name))
+    present = {rung.type for rung in ladder.rungs}
+    for error in ("refusal", "content_filter"):
+        action = getattr(ladder.terminal, error)
+        if action in {"template", "human_review"} and action not in present:
+            here = pointer(at, "terminal", error)
+            yield Fault("missing_target", f"the ladder has no {action} rung", here)

@@ -1,0 +1,183 @@
+"""What an instance reports on `bot.<env>.<key>.<instance>.m`: everything it counted since it started.
+
+Totals are cumulative, so a message replaces every earlier one of the same (instance, start): a lost, repeated or
+reordered message changes nothing. The receiver folds the difference to what it has (docs/adr/0071-telemetry.md).
+"""
+
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from brownout.model.measures import MEAN_MEASURES, MEASURES
+
+VERSION = 1
+
+OTHER = "(other)"
+"""The label that takes what no longer fits: an instance keeps a bounded number of series."""
+
+
+LARGEST_SUM = 2**62
+"""Sums of counts stop here, whatever was reported: what adds up must stay something that can be stored."""
+
+
+class Totals(msgspec.Struct, array_like=True):
+    """Numbers, `{bucket: count}` and lists of numbers that add and subtract field by field. Sums saturate."""
+
+    def plus(self, other: Self) -> Self:
+        return type(self)(*[_combine(getattr(self, f), getattr(other, f), 1) for f in self.__struct_fields__])
+
+    def minus(self, other: Self) -> Self:
+        return type(self)(*[_combine(getattr(self, f), getattr(other, f), -1) for f in self.__struct_fields__])
+
+
+def _combine(a: Any, b: Any, sign: int) -> Any:
+    if isinstance(a, dict):
+        if not b:
+            return a
+        merged = dict(a)
+        for key, n in b.items():
+            merged[key] = _number(merged.get(key, 0) + sign * n)
+            if not merged[key]:
+                del merged[key]
+        return merged
+    if isinstance(a, list):
+        return [_number(x + sign * y) for x, y in zip(a, b, strict=True)]
+    return _number(a + sign * b)
+
+
+def _number(sum_: Any) -> Any:
+    return sum_ if isinstance(sum_, float) or -LARGEST_SUM <= sum_ <= LARGEST_SUM else LARGEST_SUM
+
+
+class RequestTotals(Totals):
+    """What happened to the requests of one series. Sketches count milliseconds."""
+
+    requests: int = 0
+    errors: dict[str, int] = {}
+    """By error class."""
+    fallbacks: dict[str, int] = {}
+    """By the rung that answered instead of the primary model."""
+    refusals: int = 0
+    format_checked: int = 0
+    format_errors: int = 0
+    escalations: int = 0
+    completion_known: int = 0
+    completions: int = 0
+    retrievals: int = 0
+    retrieval_misses: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration: dict[int, int] = {}
+    time_to_first_token: dict[int, int] = {}
+    quality_n: int = 0
+    quality_total: float = 0.0
+
+
+class CustomTotals(Totals):
+    """What `client.track` reported under one name and set of attributes."""
+
+    n: int = 0
+    total: float = 0.0
+    values: dict[int, int] = {}
+
+
+class ArmTotals(Totals):
+    """One arm of one stage of a rollout. Lists are in the order of MEASURES, and MEAN_MEASURES."""
+
+    units: int = 0
+    """Distinct units that this instance saw."""
+    requests: int = 0
+    at_risk: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEASURES))
+    """Requests of units for which this measure had not been bad before."""
+    bad: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEASURES))
+    """Units for which it became bad."""
+    mean_n: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEAN_MEASURES))
+    mean_total: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(MEAN_MEASURES))
+    mean_squares: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(MEAN_MEASURES))
+
+
+class EvaluationKey(NamedTuple):
+    flag: str
+    variant: str
+    reason: str
+
+
+class RequestKey(NamedTuple):
+    """`safe_mode` names the profiles in force, joined by `+`; empty when all is normal."""
+
+    request_class: str
+    model: str
+    variant: str
+    safe_mode: str
+
+
+class CustomKey(NamedTuple):
+    """`attributes` is `name=value` pairs, sorted, joined by `,`."""
+
+    name: str
+    attributes: str
+
+
+class ArmKey(NamedTuple):
+    """`rule` is the rule that assigned the units, `rollout:<key>:<run>.<stage>`."""
+
+    rule: str
+    variant: str
+
+
+class Arm(msgspec.Struct, array_like=True):
+    totals: ArmTotals
+    bad_units: list[tuple[int, int]]
+    """The latest (unit hash, index in MEASURES) that became bad: the receiver counts a unit once for the fleet."""
+    sample: list[int]
+    """The smallest sampling hashes of units seen: a sample of distinct units that merges over instances."""
+
+
+class TelemetryMessage(msgspec.Struct, array_like=True):
+    """Cumulative since `start`. `sequence` grows by one a message."""
+
+    version: int
+    instance: str
+    start: int
+    """Unix ms at which this instance began to count; an instance that starts again counts from zero."""
+    sequence: int
+    service: str
+    sent_at: int
+    """Unix ms, the instance's clock."""
+    evaluations: dict[EvaluationKey, int]
+    policies: dict[RequestKey, int]
+    requests: dict[RequestKey, RequestTotals]
+    custom: dict[CustomKey, CustomTotals]
+    arms: dict[ArmKey, Arm]
+    dropped: int
+    """What could not be counted under its own labels, or at all, for lack of room or sense."""
+
+
+ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(TelemetryMessage)
+
+
+def decode(data: bytes) -> TelemetryMessage:
+    """Raises msgspec.DecodeError when `data` is no telemetry message."""
+    return _DECODER.decode(data)
+
+
+def rollout_rule(rollout: str, run: int, stage: int) -> str:
+    """The id of the rule that a rollout owns in its flag during `stage` of `run`."""
+    return f"rollout:{rollout}:{run}.{stage}"
+
+
+class RolloutRule(NamedTuple):
+    rollout: str
+    run: int
+    stage: int
+
+
+def parse_rollout_rule(rule: str) -> RolloutRule | None:
+    """None when `rule` belongs to no rollout."""
+    prefix, _, rest = rule.partition(":")
+    rollout, _, position = rest.rpartition(":")
+    run, _, stage = position.partition(".")
+    if prefix != "rollout" or not rollout or not run.isdecimal() or not stage.isdecimal():
+        return None
+    return RolloutRule(rollout, int(run), int(stage))
