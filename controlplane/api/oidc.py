@@ -10,10 +10,9 @@ from litestar.response import Redirect
 from controlplane.access.actor import Actor
 from controlplane.access.oidc import STATE_LASTS
 from controlplane.access.sso import SingleSignOn
-from controlplane.api.session import origin_of
 from controlplane.errors import NotFoundError, SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.http.cookies import Cookies
-from controlplane.http.guard import address_of
+from controlplane.http.guard import address_of, origin_of
 from controlplane.services import Services
 
 SIGN_IN_PAGE = "/sign-in"

@@ -9,10 +9,10 @@ from litestar.params import JSONBody
 from controlplane.access.actor import Actor
 from controlplane.access.passkeys import LASTS, Ceremony
 from controlplane.access.proofs import Proof
-from controlplane.api.session import enter, origin_of
+from controlplane.api.session import enter
 from controlplane.contract.access import PasskeyInput, PasskeyOptions, ProofInput, WhoAmI
 from controlplane.http.cookies import Cookies
-from controlplane.http.guard import check_origin
+from controlplane.http.guard import check_origin, origin_of
 from controlplane.http.step_up import ceremony_of
 from controlplane.services import Services
 

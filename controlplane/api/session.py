@@ -8,10 +8,10 @@ from litestar.params import JSONBody
 
 from controlplane.access.actor import Actor
 from controlplane.access.grants import plain
-from controlplane.access.sessions import Origin, SignedIn
+from controlplane.access.sessions import SignedIn
 from controlplane.contract.access import LinkInput, PasswordInput, SignInInput, WhoAmI
 from controlplane.http.cookies import Cookies
-from controlplane.http.guard import address_of, check_origin
+from controlplane.http.guard import check_origin, origin_of
 from controlplane.services import Services
 
 
@@ -59,11 +59,6 @@ class SessionController(Controller):
         if actor.kind == "person":
             await services.access.sessions.end(actor, actor.credential)
         return Response(None, status_code=204, cookies=Cookies(services.settings.url).signed_out())
-
-
-def origin_of(request: Request[Any, Any, Any], services: Services) -> Origin:
-    device = Cookies(services.settings.url).device_of(request.cookies)
-    return Origin(address_of(request, services), request.headers.get("user-agent", ""), device)
 
 
 async def enter(services: Services, signed_in: SignedIn) -> Response[WhoAmI]:

@@ -10,8 +10,8 @@ import msgspec
 from brownout.evaluation.attributes import InvalidContext
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.decision import Decision
-from brownout.evaluation.evaluate import evaluate
-from brownout.evaluation.policy import Policy, policy
+from brownout.evaluation.evaluate import evaluate, policy
+from brownout.evaluation.policy import Policy
 from brownout.evaluation.trace import CohortTrace, Trace, trace, trace_cohort
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.store import Store

@@ -13,6 +13,7 @@ from controlplane.access.actor import Action, Actor, allows, authorize, require_
 from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.access.repeats import Bound
+from controlplane.access.sessions import Origin
 from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
 from controlplane.http.cookies import Cookies
 from controlplane.http.step_up import UNFINISHED, form_of, proven
@@ -86,6 +87,12 @@ async def find_actor(connection: Connection, services: Services) -> Actor | None
     if actor is not None and connection.scope.get("method") not in SAFE_METHODS:
         await _check_forgery(connection, services, actor)
     return actor
+
+
+def origin_of(connection: Connection, services: Services) -> Origin:
+    """Where somebody signs in from: address, browser, and whether this device did before."""
+    device = Cookies(services.settings.url).device_of(connection.cookies)
+    return Origin(address_of(connection, services), connection.headers.get("user-agent", ""), device)
 
 
 def address_of(connection: Connection, services: Services) -> str:

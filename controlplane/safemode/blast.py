@@ -6,8 +6,7 @@ from datetime import datetime
 import msgspec
 
 from brownout.evaluation.compile import Compiled
-from brownout.evaluation.evaluate import evaluate
-from brownout.evaluation.policy import policy
+from brownout.evaluation.evaluate import evaluate, policy
 from brownout.model.parse import decode, encode
 from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile
 from controlplane.configuration.changes import ACTIVATION

@@ -15,8 +15,7 @@ import pytest
 
 from brownout.evaluation.compile import MAX_VIEWS, Compiled
 from brownout.evaluation.counts import FlagCount, PolicyCount
-from brownout.evaluation.evaluate import Evaluator, evaluate
-from brownout.evaluation.policy import policy
+from brownout.evaluation.evaluate import Evaluator, evaluate, policy
 from brownout.model.parse import encode, parse
 from brownout.model.resources import ResourceRef
 from brownout.wire import Operation

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.decision import ErrorCode
-from brownout.evaluation.evaluate import Evaluator, evaluate
-from brownout.evaluation.policy import policy
+from brownout.evaluation.evaluate import Evaluator, evaluate, policy
 from brownout.evaluation.trace import explain, trace
 from brownout.model.check import check
 from brownout.model.faults import InvalidResource

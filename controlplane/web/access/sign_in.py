@@ -14,12 +14,11 @@ from litestar.response import Redirect
 from controlplane.access.actor import Actor
 from controlplane.access.csrf import safe_path
 from controlplane.access.sessions import Origin, SignedIn
-from controlplane.api.session import origin_of
 from controlplane.contract.problems import headers_of
 from controlplane.errors import BrownoutError, UnauthenticatedError
 from controlplane.http.cookies import Cookies
 from controlplane.http.forms import read_form
-from controlplane.http.guard import check_origin
+from controlplane.http.guard import check_origin, origin_of
 from controlplane.http.step_up import CODE, PASSKEY, proof_of
 from controlplane.services import Services
 from controlplane.web.kit.render import Templates, View

@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.decision import Decision
-from brownout.evaluation.policy import Policy, PolicyRung, policy
+from brownout.evaluation.evaluate import policy
+from brownout.evaluation.policy import Policy, PolicyRung
 from brownout.model.resources import RequestClass, ResourceRef
 from controlplane.access.actor import Action
 from controlplane.safemode.members import example_member

@@ -9,7 +9,7 @@ import functools
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -21,12 +21,24 @@ from brownout.errors import BundleError, ConfigurationError
 from brownout.wire import bundle
 
 if TYPE_CHECKING:
-    from brownout.client import Brownout
+    from brownout.evaluation.compile import Compiled
 
 _EXIT_S = 1.0
 
 
-def connect(config: Config, client: "Brownout") -> Engine:
+class Client(Protocol):
+    """What a sync needs of the client that it serves."""
+
+    _compiled: "Compiled"
+
+    def _collect(self, final: bool) -> bytes | None: ...
+
+    def _install(self, compiled: "Compiled") -> None: ...
+
+    def _reborn(self) -> None: ...
+
+
+def connect(config: Config, client: Client) -> Engine:
     assert config.key
     verifier = wire.Verifier(config.environment, {config.key.kid: config.key.public})
     engine = _engine(config, verifier, client)
@@ -36,7 +48,7 @@ def connect(config: Config, client: "Brownout") -> Engine:
     return engine
 
 
-def open_file(path: Path, key: str | None, service: str, client: "Brownout") -> Engine:
+def open_file(path: Path, key: str | None, service: str, client: Client) -> Engine:
     """Raises OSError, BundleError or ConfigurationError."""
     content = bundle.read(path)
     verifier = wire.Verifier(content.environment, _trusted(content, key))
@@ -46,7 +58,7 @@ def open_file(path: Path, key: str | None, service: str, client: "Brownout") -> 
     return engine
 
 
-def _engine(config: Config, verifier: wire.Verifier, client: "Brownout") -> Engine:
+def _engine(config: Config, verifier: wire.Verifier, client: Client) -> Engine:
     engine = Engine(
         config,
         verifier,
@@ -75,7 +87,7 @@ def _trusted(content: bundle.Bundle, key: str | None) -> dict[str, bytes]:
     return {links[0].kid: wire.public_key(links[0].pub)}
 
 
-def _take_turns(client: "Brownout", engine: Engine) -> None:
+def _take_turns(client: Client, engine: Engine) -> None:
     """Before it decides, the client gives its own threads a turn, at most ten times a second (docs/adr/0040)."""
 
     def after_a_turn(decide: Callable[..., object]) -> Callable[..., object]:

@@ -39,6 +39,17 @@ def evaluate(
     return outcome.fail(key, default, compiled.revision)
 
 
+def policy(
+    compiled: "Compiled", request_class: str, context: Context | None = None, *, service: str | None = None
+) -> Policy:
+    """The policy of `request_class` for `context`; never raises. `service` None is the one `compiled` was made for.
+
+    An unknown class gives a policy without a model and FLAG_NOT_FOUND (PROVIDER_NOT_READY: nothing is held yet); a bad context gives the policy of
+    an empty one and INVALID_CONTEXT.
+    """
+    return compiled.policy(request_class, context, service=service)
+
+
 class Evaluator:
     """The deciding half of every client: subclasses put a `Compiled` in `_compiled` and replace it at will.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,10 +22,6 @@ from brownout.model.values import (
     TokenBudget,
     ToolPolicy,
 )
-
-if TYPE_CHECKING:
-    from brownout.context import Context
-    from brownout.evaluation.compile import Compiled
 
 
 class PolicyTarget(msgspec.Struct, frozen=True):
@@ -101,17 +97,6 @@ class Policy(msgspec.Struct, frozen=True):
     """Rollouts that chose something here: (the rule's id, the variant it gave)."""
     unit: str | None = None
     """What those rollouts count this request for, when the client knows."""
-
-
-def policy(
-    compiled: "Compiled", request_class: str, context: "Context | None" = None, *, service: str | None = None
-) -> Policy:
-    """The policy of `request_class` for `context`; never raises. `service` None is the one `compiled` was made for.
-
-    An unknown class gives a policy without a model and FLAG_NOT_FOUND (PROVIDER_NOT_READY: nothing is held yet); a bad context gives the policy of
-    an empty one and INVALID_CONTEXT.
-    """
-    return compiled.policy(request_class, context, service=service)
 
 
 def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templates: Mapping[str, str]) -> Policy:
