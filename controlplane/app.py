@@ -20,7 +20,7 @@ from controlplane.access.service import open_access, open_sso
 from controlplane.access.sso import sso_vault
 from controlplane.access.webhook import Webhook
 from controlplane.access.webhook_signing import parse_secrets
-from controlplane.api import CONTROLLERS
+from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
 from controlplane.configuration.bundles import Bundles
 from controlplane.configuration.changes import Changes
@@ -232,7 +232,7 @@ def create_app(services: Services) -> Litestar:
     router, templates = console(services)
     observed = [ObserveRequests(services.observability)] if services.observability else []
     return Litestar(
-        route_handlers=[*CONTROLLERS, router],
+        route_handlers=[*controllers(), router],
         state=State({"services": services, "templates": templates}),
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),

@@ -1,12 +1,10 @@
-"""JSON controllers: thin, no SQL, no rules. Each capability adds its own to CONTROLLERS.
+"""JSON controllers: thin, no SQL, no rules. Each capability adds its own.
 
 Every handler declares what it needs, or lets nobody in (api/guard.py): `opt={"action": Action.EDIT}`,
 `opt={"signed_in": True}` for whoever is somebody, or `opt={"public": True}`. Besides: `fresh` wants a fresh proof of who
 asks (what is SENSITIVE wants it by itself), `unfinished` names the stages of a sign-in that may already use it, and
 `anywhere` is open to every address.
 """
-
-from collections.abc import Sequence
 
 from litestar import Controller
 
@@ -25,7 +23,7 @@ from controlplane.api.metrics import MetricsController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
-from controlplane.api.resources import RESOURCE_CONTROLLERS
+from controlplane.api.resources import resource_controllers
 from controlplane.api.rollouts import RolloutController
 from controlplane.api.safemode import SafeModeController
 from controlplane.api.second_factor import SecondFactorController
@@ -33,11 +31,10 @@ from controlplane.api.session import SessionController
 from controlplane.api.signals import SignalsController
 from controlplane.api.system import SystemController
 
-CONTROLLERS: Sequence[type[Controller]] = (
+_CONTROLLERS: tuple[type[Controller], ...] = (
     SystemController,
     MetricsController,
     EnvironmentController,
-    *RESOURCE_CONTROLLERS,
     CommitController,
     HistoryController,
     DocumentController,
@@ -63,3 +60,8 @@ CONTROLLERS: Sequence[type[Controller]] = (
     ProposalController,
     BreakGlassController,
 )
+
+
+def controllers() -> tuple[type[Controller], ...]:
+    """All of them, those of the kinds of resources included."""
+    return (*_CONTROLLERS, *resource_controllers())

@@ -7,11 +7,11 @@ from litestar import Controller, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
-from brownout.model.resources import KINDS
+from brownout.model.kinds import KINDS
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor
 from controlplane.contract.dto import CommitOutput, Ref, Refs, ResourceOutput, ResourcePage
-from controlplane.contract.kinds import PATHS, words
+from controlplane.contract.kinds import edited, words
 from controlplane.contract.pointers import RESOURCE, pointing_into
 from controlplane.http.conditions import Conditions, Tagged, tagged
 from controlplane.http.parameters import Limit
@@ -71,7 +71,7 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
             """Who names it: deleting it is refused until nobody does."""
             return Refs(tuple(map(Ref.of, await services.reads.dependants(actor, environment, kind, key))))
 
-        @put("/{key:str}", operation_id=f"put_{kind}", opt={"action": Action.EDIT, "body": KINDS[kind]})
+        @put("/{key:str}", operation_id=f"put_{kind}", opt={"action": Action.EDIT, "body": KINDS[kind].struct})
         async def put_resource(
             self,
             *,
@@ -136,6 +136,6 @@ async def _commit(
     return tagged(CommitOutput.of(commit), commit)
 
 
-RESOURCE_CONTROLLERS: tuple[type[Controller], ...] = tuple(
-    resource_controller(kind, segment) for kind, segment in PATHS.items()
-)
+def resource_controllers() -> tuple[type[Controller], ...]:
+    """One for each kind that people edit."""
+    return tuple(resource_controller(kind, row.path) for kind, row in edited().items())

@@ -1,4 +1,4 @@
-"""`brownout flag`, `cohort`, `request-class`, `profile`, `template`: the same verbs for each kind."""
+"""`brownout flag`, `cohort`, `request-class`, `profile`, `template`: the same verbs for each kind that has a noun."""
 
 import sys
 from collections.abc import Sequence
@@ -13,18 +13,10 @@ from controlplane.cli.session import CliError
 from controlplane.cli.shown import commit_text, json_text, table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.contract.dto import CommitOutput, ResourceOutput, ResourcePage
-from controlplane.contract.kinds import PATHS
+from controlplane.contract.kinds import KINDS, KindRow
 from controlplane.contract.problems import USAGE, problem_of
 from controlplane.errors import InvalidInputError
 from controlplane.kit.strict_yaml import load_yaml
-
-NAMES = {
-    "flag": ("flag", "Flags: what is served to whom."),
-    "cohort": ("cohort", "Cohorts: named groups that rules refer to."),
-    "request-class": ("request_class", "Request classes: kinds of LLM calls, and the flags that govern them."),
-    "profile": ("safe_mode_profile", "Safe-mode profiles: what safe mode does."),
-    "template": ("response_template", "Response templates: fixed texts for the last rung of a ladder."),
-}
 
 KeyArgument = Annotated[str, typer.Argument(help="Its key.")]
 FileArgument = Annotated[str, typer.Argument(help="A JSON or YAML file; - reads standard input.")]
@@ -34,9 +26,9 @@ RevisionOption = Annotated[
 ]
 
 
-def group(name: str, kind: str, about: str) -> typer.Typer:
-    app = typer.Typer(name=name, help=about, cls=Listing)
-    segment = PATHS[kind]
+def group(kind: str, row: KindRow) -> typer.Typer:
+    app = typer.Typer(name=row.noun, help=row.about, cls=Listing)
+    segment = row.path
 
     @verb(app, "list", action=Action.READ)
     def list_resources(
@@ -84,13 +76,13 @@ def group(name: str, kind: str, about: str) -> typer.Typer:
 
 def _switches(app: typer.Typer) -> None:
     def set_enabled(call: Call, key: str, message: str, *, enabled: bool) -> None:
-        path = call.session.path(PATHS["flag"], key)
+        path = call.session.path(KINDS["flag"].path, key)
         response = call.session.request("GET", path)
         found = msgspec.json.decode(response.content, type=ResourceOutput)
         spec = {**msgspec.json.decode(found.spec, type=dict[str, object]), "enabled": enabled}
         said = message or f"{'Enable' if enabled else 'Disable'} flag {key}"
         at = int(response.headers["ETag"].strip('"'))
-        commit = send_spec(call, PATHS["flag"], key, msgspec.json.encode(spec), message=said, if_revision=at)
+        commit = send_spec(call, KINDS["flag"].path, key, msgspec.json.encode(spec), message=said, if_revision=at)
         call.answer(commit, lambda: commit_text(commit))
 
     @verb(app, "enable", action=Action.EDIT)
@@ -153,4 +145,4 @@ def _condition(if_revision: int | None) -> dict[str, str]:
     return {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
 
 
-GROUPS = tuple(group(name, *said) for name, said in NAMES.items())
+GROUPS = tuple(group(kind, row) for kind, row in KINDS.items() if row.noun)

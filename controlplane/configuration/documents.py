@@ -10,7 +10,7 @@ from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Change, State
-from controlplane.contract.kinds import PATHS
+from controlplane.contract.kinds import edited
 from controlplane.contract.pointers import DOCUMENT, pointing_into, relocated
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.kit.clock import Clock
@@ -64,7 +64,7 @@ class Documents:
         state = await self._store.state(environment, revision)
         grouped: dict[str, dict[str, msgspec.Raw]] = {}
         for ref, spec in sorted(state.resources.items()):
-            if ref.kind in PATHS:
+            if ref.kind in edited():
                 grouped.setdefault(ref.kind, {})[ref.key] = msgspec.Raw(spec)
         return Document(
             resources=grouped, environment=environment, revision=state.head.revision, exported_at=self._clock.now()
@@ -121,7 +121,7 @@ def plan(document: Document, state: State, *, prune: bool) -> tuple[Operation, .
     dels = [
         Operation("del", kind, key)
         for kind, key in sorted(present)
-        if prune and kind in PATHS and (kind, key) not in named
+        if prune and kind in edited() and (kind, key) not in named
     ]
     return (*puts, *dels)
 
@@ -132,7 +132,7 @@ def _canonical(spec: msgspec.Raw) -> bytes:
 
 
 def _check_kinds(document: Document) -> None:
-    unknown = [kind for kind in document.resources if kind not in PATHS]
+    unknown = [kind for kind in document.resources if kind not in edited()]
     if unknown:
         faults = tuple(
             Fault("unknown_kind", f"there is no kind {kind!r} to import", f"/resources/{kind}") for kind in unknown

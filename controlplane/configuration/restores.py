@@ -4,15 +4,14 @@ from collections.abc import Collection
 
 import msgspec
 
-from brownout.model.resources import KINDS, ResourceRef
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Commit, Preview, ResourceDiff
+from controlplane.contract.kinds import KINDS, row, words
 from controlplane.errors import ConflictError, Fault, InvalidInputError
-
-RESTORABLE = KINDS.keys() - {ACTIVATION}
 
 
 class Restores:
@@ -71,7 +70,7 @@ class Restores:
         self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef]
     ) -> tuple[tuple[Operation, ...], int]:
         authorize(actor, Action.EDIT, environment)
-        faults = tuple(_fault(ref, f"/refs/{i}/kind") for i, ref in enumerate(refs) if ref.kind not in RESTORABLE)
+        faults = tuple(_fault(ref, f"/refs/{i}/kind") for i, ref in enumerate(refs) if not row(ref.kind).restored)
         if faults:
             raise InvalidInputError(faults[0].message, faults)
         head = await self._store.head(environment)
@@ -79,14 +78,14 @@ class Restores:
         wanted = [
             found
             for found in diff.resources
-            if found.kind != ACTIVATION and (not refs or ResourceRef(found.kind, found.key) in refs)
+            if row(found.kind).restored and (not refs or ResourceRef(found.kind, found.key) in refs)
         ]
         return tuple(map(_operation, wanted)), head.revision
 
 
 def _fault(ref: ResourceRef, pointer: str) -> Fault:
-    if ref.kind == ACTIVATION:
-        return Fault("invalid_value", "safe mode is switched, not restored", pointer)
+    if ref.kind in KINDS:
+        return Fault("invalid_value", f"a {words(ref.kind)} is switched, not restored", pointer)
     return Fault("unknown_kind", f"there is no kind {ref.kind[:100]!r}", pointer)
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brownout.model.resources import KINDS, ResourceRef
+from brownout.model.kinds import KINDS
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from controlplane.errors import Fault
 from controlplane.safemode.values import ActiveActivation, Switch
@@ -58,7 +59,7 @@ def in_full(kind: str, spec: bytes) -> Json:
 def _defaults(kind: str) -> dict[str, Json]:
     found = {
         field.encode_name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        for field in msgspec.structs.fields(KINDS[kind])
+        for field in msgspec.structs.fields(KINDS[kind].struct)
         if not field.required
     }
     return {name: Json(msgspec.json.encode(default)) for name, default in found.items() if default is not None}

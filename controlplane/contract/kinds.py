@@ -1,13 +1,96 @@
-"""How kinds of resources are called in URLs and on the command line."""
+"""The kinds of resources as the edges know them: one row a kind. What a kind *is* stands in `brownout.model.kinds`.
 
-PATHS = {
-    "flag": "flags",
-    "cohort": "cohorts",
-    "request_class": "request-classes",
-    "safe_mode_profile": "safe-mode-profiles",
-    "response_template": "response-templates",
-}
-"""Kinds that people edit as resources. Activations are made by safe mode alone."""
+A new kind is a row there, a row here, a folder of its own, templates, a migration if it has tables, and a guide.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from controlplane.contract import effects
+
+
+class KindRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What API, CLI, console, history and import do with a kind."""
+
+    path: str
+    """Its segment in URLs, plural."""
+    noun: str = ""
+    """What it is called on the command line; empty: it has commands of its own."""
+    about: str = ""
+    """The first line of its help on the command line."""
+    edited: bool = True
+    """People put and delete it as a resource; exports hold it and imports may bring it. Else it has an owner."""
+    restored: bool = True
+    """A restore may bring an earlier state of it back."""
+    home: str = ""
+    """The console's page that lists it; empty: `path`."""
+    section: str = ""
+    """The section of the console that is marked on its pages; empty: `home`."""
+    found: bool = False
+    """Whether the command palette finds it."""
+    order: int = 9
+    """Where its lines stand in a commit's effective change: the most telling kind first."""
+    describe: Callable[[str, Any, Any], str] | None = None
+    """Says what a change does, from the key and the spec before and after; None: the changed fields are named."""
+    built_on: bool = False
+    """What names it builds on its content, not only on its being there: deleting is not the only way to break that."""
+    read_when_named: bool = False
+    """It has to be readable for something new to name it."""
+    in_the_way: bool = True
+    """One that this version cannot read holds up the commits which would have to look into it."""
+    alone: bool = False
+    """With the two-person rule an operator may still commit it alone."""
+
+    @property
+    def listed_at(self) -> str:
+        return self.home or self.path
+
+    @property
+    def marked(self) -> str:
+        return self.section or self.listed_at
+
+
+KINDS: dict[str, KindRow] = {
+    "flag": KindRow(
+        path="flags", noun="flag", about="Flags: what is served to whom.", found=True, order=2, built_on=True,
+        read_when_named=True,
+    ),
+    "cohort": KindRow(
+        path="cohorts", noun="cohort", about="Cohorts: named groups that rules refer to.", found=True, order=3,
+    ),
+    "request_class": KindRow(
+        path="request-classes", noun="request-class",
+        about="Request classes: kinds of LLM calls, and the flags that govern them.", found=True, order=1,
+    ),
+    "safe_mode_profile": KindRow(
+        path="safe-mode-profiles", noun="profile", about="Safe-mode profiles: what safe mode does.", home="safe-mode",
+        found=True, read_when_named=True,
+    ),
+    "safe_mode_activation": KindRow(
+        path="safe-mode-activations", edited=False, restored=False, home="safe-mode", order=0, alone=True,
+        describe=effects.activation,
+    ),
+    "response_template": KindRow(
+        path="response-templates", noun="template",
+        about="Response templates: fixed texts for the last rung of a ladder.", section="request-classes",
+    ),
+    "rollout": KindRow(path="rollouts", edited=False, in_the_way=False, describe=effects.rollout),
+}  # fmt: skip
+
+
+_UNKNOWN = KindRow(path="history", edited=False, restored=False)
+
+
+def row(kind: str) -> KindRow:
+    """The row of a kind; of one that only a newer version knows, a row that leaves it alone."""
+    return KINDS.get(kind, _UNKNOWN)
+
+
+def edited() -> dict[str, KindRow]:
+    """The kinds that people edit as resources."""
+    return {kind: row for kind, row in KINDS.items() if row.edited}
 
 
 def words(kind: str) -> str:

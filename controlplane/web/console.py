@@ -29,7 +29,7 @@ from controlplane.web.overview.live import LiveBoards, LiveController
 from controlplane.web.overview.page import OverviewController
 from controlplane.web.playground.page import PlaygroundController
 from controlplane.web.request_classes.matrix import MatrixController
-from controlplane.web.resources.pages import ResourcesController
+from controlplane.web.resources.pages import resource_pages
 from controlplane.web.rollouts.new import NewRolloutController
 from controlplane.web.rollouts.pages import RolloutsController
 from controlplane.web.safe_mode.activate import ActivateController
@@ -84,7 +84,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             DemoPageController,
             FlagsController,
             FlagController,
-            ResourcesController,
+            resource_pages(),
             ReviewController,
             RestoreController,
             HistoryController,

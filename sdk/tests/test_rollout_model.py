@@ -6,8 +6,9 @@ import pytest
 
 from brownout.model.check import check, references
 from brownout.model.faults import InvalidResource
+from brownout.model.kinds import KINDS
 from brownout.model.parse import encode, parse
-from brownout.model.resources import KINDS, ResourceRef, Rollout
+from brownout.model.resources import ResourceRef, Rollout
 
 FLAG = parse(
     "flag",
@@ -36,7 +37,7 @@ def test_a_sound_rollout_is_read_and_written() -> None:
     assert isinstance(rollout, Rollout)
     assert rollout.progress.state == "draft"
     assert parse("rollout", "new-model", encode(rollout)) == rollout
-    assert KINDS["rollout"] is Rollout
+    assert KINDS["rollout"].struct is Rollout
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from brownout.model.kinds import KINDS
 from brownout.model.parse import encode, parse
-from brownout.model.resources import KINDS, VALUE_TYPES
+from brownout.model.resources import VALUE_TYPES
 from controlplane.web.editing.draft import change, read
 from controlplane.web.editing.sent import checked, difference, document_of, errors_of
 from controlplane.web.editing.typed_form import Group, Items, Leaf, Node, Place, describe, fields, offer
@@ -86,7 +87,7 @@ def test_the_typed_form_of_a_variant_sends_back_what_it_shows(kind: str) -> None
     ],
 )
 def test_the_typed_form_of_a_resource_sends_back_what_it_shows(kind: str, spec: dict[str, Any]) -> None:
-    nodes = fields(KINDS[kind], spec, Place("", "", "", {}), frozenset({"any_of"}))
+    nodes = fields(KINDS[kind].struct, spec, Place("", "", "", {}), frozenset({"any_of"}))
     sent = read([field for node in nodes for field in submitted(node)])
     assert encode(parse(kind, "key", sent)) == encode(parse(kind, "key", spec))
 
@@ -109,7 +110,8 @@ def test_what_names_something_is_picked_wherever_it_stands() -> None:
     plan = {"flag": "model", "stages": [{"weight_bp": 500, "cohort": "beta"}], "guardrails": [{"measure": "error"}]}
     cohorts = (Option("", "everyone"), Option("beta", "beta"))
     made = [
-        offer(node, {"cohort": cohorts}) for node in fields(KINDS["rollout"], plan, Place("", "", "", {}), frozenset())
+        offer(node, {"cohort": cohorts})
+        for node in fields(KINDS["rollout"].struct, plan, Place("", "", "", {}), frozenset())
     ]
     found = {leaf.name: leaf for node in made for leaf in _leaves(node)}
     cohort = found["text?:/stages/[0]/cohort"]

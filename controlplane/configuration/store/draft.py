@@ -14,10 +14,12 @@ from msgspec import UNSET
 
 from brownout.model.check import check, references
 from brownout.model.faults import InvalidResource
+from brownout.model.kinds import KINDS
 from brownout.model.parse import decode, encode, parse
-from brownout.model.resources import KINDS, Cohort, ResourceRef, Spec
+from brownout.model.resources import Cohort, ResourceRef, Spec
 from brownout.wire import Operation
 from controlplane.configuration.store.values import Change
+from controlplane.contract.kinds import row
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
 
 MAX_OPERATIONS = 20_000
@@ -28,12 +30,6 @@ MAX_MESSAGE = 2_000
 MAX_IDEMPOTENCY_KEY = 200
 
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
-
-CONTENT_MATTERS = frozenset({"flag"})
-"""Kinds of which brownout.check asks more than that they exist: a flag's type, variants and safe variant."""
-
-READ_WHEN_NAMED = CONTENT_MATTERS | {"safe_mode_profile"}
-"""Kinds that have to be readable for somebody new to name them: an activation of no known profile would do nothing."""
 
 
 class Drafted(NamedTuple):
@@ -54,18 +50,18 @@ class Draft(NamedTuple):
 
     def looked_into(self, ref: ResourceRef) -> bool:
         """Whether what names `ref` can be at fault: it is deleted, or of a kind whose content others build on."""
-        return self.entries[ref].spec is None or ref.kind in CONTENT_MATTERS
+        return self.entries[ref].spec is None or row(ref.kind).built_on
 
     def suffices(self, ref: ResourceRef) -> bool:
         """Whether it is enough that `ref` is there, readable or not.
 
-        Nothing may hold up safe mode's switch, and no rollout, by which no SDK decides, that of another one's flag.
+        Nothing may hold up safe mode's switch.
         """
-        if ref.kind == "rollout":
+        if not row(ref.kind).in_the_way:
             return True
         if ref in self.named:
-            return ref.kind not in READ_WHEN_NAMED
-        return all(touched.kind == "safe_mode_activation" for touched in self.entries)
+            return not row(ref.kind).read_when_named
+        return all(row(touched.kind).alone for touched in self.entries)
 
     @property
     def named(self) -> frozenset[ResourceRef]:

@@ -14,6 +14,7 @@ from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from controlplane.access.actor import Action, authorize
 from controlplane.configuration.store.values import Preview, Resource
+from controlplane.contract.kinds import row
 from controlplane.errors import ApprovalRequiredError, ConflictError, Fault, InvalidInputError
 from controlplane.kit.strict_json import check_json
 from controlplane.web.editing.draft import Document
@@ -27,9 +28,6 @@ from controlplane.web.kit.parts import DiffLine
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit, saved
 from controlplane.web.kit.words import number, words
-
-SECTIONS = {"flag": "flags", "cohort": "cohorts", "request_class": "request-classes", "safe_mode_profile": "safe-mode",
-            "response_template": "response-templates"}  # fmt: skip
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -147,10 +145,10 @@ def _object(text: str) -> bytes:
 
 
 def _done(environment: str, change: Change, revision: int) -> Redirect:
-    section = SECTIONS.get(change.kind, "history")
-    if change.spec is None or section == "safe-mode":
-        return saved(environment, revision, section)
-    return saved(environment, revision, section, change.key)
+    kind = row(change.kind)
+    if change.spec is None or kind.home:
+        return saved(environment, revision, kind.listed_at)
+    return saved(environment, revision, kind.path, change.key)
 
 
 def _overtaken(change: Change, found: Resource | None) -> bool:
@@ -180,7 +178,7 @@ async def _page(
     conflict = await _conflict(visit, change, found) if _overtaken(change, found) else None
     wrong = faults or preview.faults
     view = ReviewPage(
-        frame=await visit.frame(environment, SECTIONS.get(change.kind, "")),
+        frame=await visit.frame(environment, row(change.kind).marked),
         title=f"{_verb(change, found)} {words(change.kind)} ",
         key=change.key,
         action=url(environment, "save", change.kind),
@@ -208,7 +206,7 @@ def _verb(change: Change, found: Resource | None) -> str:
 
 def _back(change: Change, found: Resource | None) -> str:
     if found is None:
-        return url(change.environment, SECTIONS.get(change.kind, ""), "new")
+        return url(change.environment, row(change.kind).path, "new")
     return resource_url(change.environment, change.kind, change.key)
 
 

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
+from controlplane.contract.kinds import row
 from controlplane.web.editing.sent import Sent, document_of, sent
 from controlplane.web.flags.editor import FlagForm, change_flag, flag_form
 from controlplane.web.flags.state import evaluated_words, stale_words
@@ -212,6 +213,5 @@ async def _used(visit: Visit, environment: str, found: Resource, variants: int) 
 
 def resource_url(environment: str, kind: str, key: str) -> str:
     """Where a resource of any kind has its page."""
-    if kind == "safe_mode_activation":
-        return url(environment, "safe-mode")
-    return url(environment, f"{kind.replace('_', '-')}s".replace("classs", "classes"), key)
+    found = row(kind)
+    return url(environment, found.path, key) if found.edited or not found.home else url(environment, found.home)

@@ -10,9 +10,9 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from brownout.model.resources import KINDS
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Change, Commit, LoggedCommit
+from controlplane.contract.kinds import KINDS, row
 from controlplane.http.parameters import Before, Revision
 from controlplane.web.editing.jsondiff import diff_changes
 from controlplane.web.kit.frame import Frame
@@ -185,7 +185,7 @@ class HistoryController(Controller):
 
 def undoable(changes: Sequence[Change]) -> bool:
     """Safe mode is lifted or activated, not undone: an old commit must not revive an activation."""
-    return any(change.kind != "safe_mode_activation" for change in changes)
+    return any(row(change.kind).restored for change in changes)
 
 
 def summary_of(effective: Sequence[str], message: str) -> str:
@@ -216,7 +216,7 @@ def commit_lines(visit: Viewer, environment: str, commits: Sequence[LoggedCommit
             commit.created_at,
             url(environment, "history", str(commit.revision)),
             url(environment, "undo", str(commit.revision))
-            if may and any(ref.kind != "safe_mode_activation" for ref in commit.refs)
+            if may and any(row(ref.kind).restored for ref in commit.refs)
             else "",
         )
         for commit in commits

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
+from controlplane.contract.kinds import row
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.web.editing.jsondiff import diff_changes
 from controlplane.web.history.pages import summary_of
@@ -49,7 +50,7 @@ class RestoreController(Controller):
     ) -> Response[Any]:
         """Only what that commit touched goes back to what it was before."""
         commit = await visit.services.reads.commit(visit.actor, environment, revision)
-        refs = tuple(change.ref for change in commit.changes if change.kind != "safe_mode_activation")
+        refs = tuple(change.ref for change in commit.changes if row(change.kind).restored)
         return await _page(
             visit, environment, revision - 1, refs,
             title=f"Undo r{revision}",

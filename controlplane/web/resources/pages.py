@@ -9,58 +9,35 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import inspect
 
-from brownout.model.resources import KINDS
+from brownout.model.kinds import KINDS
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
-from controlplane.contract.kinds import PATHS
+from controlplane.contract.kinds import edited, row
 from controlplane.errors import NotFoundError
 from controlplane.web.editing.draft import Document, change
 from controlplane.web.editing.sent import Sent, checked, difference, document_of, pretty, sent
 from controlplane.web.editing.typed_form import Leaf, Node, Place, fields, find, new_item
 from controlplane.web.flags.editor import Tests
 from controlplane.web.flags.flag import resource_url
-from controlplane.web.flags.rules import ClauseRow, Known, alternative_rows, normalise_alternatives, sentence
+from controlplane.web.flags.rules import ClauseRow, Known, alternative_rows, normalise_alternatives
 from controlplane.web.kit.frame import Frame, Link
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import Option
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit
-from controlplane.web.kit.words import plural, words
+from controlplane.web.kit.words import words
 from controlplane.web.resources.belongs import Belongs, belongs
-from controlplane.web.safe_mode.words import profile_words
+from controlplane.web.resources.looks import look_of, says
 
 PAGE = 50
-KIND_OF = {path: kind for kind, path in PATHS.items() if kind != "flag"}
-ABOUT = {
-    "cohort": ("Cohorts", "Named groups that rules, scopes and rollouts refer to.",
-               "A cohort names units one by one, or describes them by what their context says."),
-    "request_class": ("Request classes", "Kinds of LLM calls, and the flags that govern each.",
-                      "A request class names a kind of LLM call, how critical it is, and the flags that govern it."),
-    "safe_mode_profile": ("Safe-mode profiles", "What safe mode does, by name.",
-                          "A profile says what safe mode does: which tools it leaves out, how far it limits tokens."),
-    "response_template": ("Response templates", "Deterministic texts, for the last rung of a ladder.",
-                          "A template is what users read when no model can answer."),
-}  # fmt: skip
+_OWN_EDITOR = frozenset({"flag"})
+_OWN_LIST = frozenset({"flag", "request_class"})
 REFERS = {"model": "model_route", "ladder": "fallback_ladder", "budget": "token_budget", "tools": "tool_policy",
           "retry": "retry_policy"}  # fmt: skip
 """A request class's fields, and the type of flag each names."""
 
 
 NEW_CLAUSE = {"attribute": "plan", "op": "in", "values": ["pro"]}
-HINTS = {
-    "cohort": {
-        "by": "The attribute that names a unit.",
-        "include": "Units that always belong.",
-        "exclude": "Units that never do, whatever else holds.",
-    },
-    "safe_mode_profile": {
-        "sensitive": "What happens to requests of classes that are marked sensitive.",
-        "serve_safe_variant": "Flag keys, or * for every flag that has a safe variant.",
-        "exclude_tools": "* for all of them.",
-        "max_context_tokens": "Of what goes into a request.",
-    },
-    "request_class": {"sensitive": "Safe mode can send its requests to people, or stop them."},
-}
 
 
 class ResourceRow(msgspec.Struct, frozen=True):
@@ -123,95 +100,96 @@ class ResourcePageView(ResourceForm, frozen=True, kw_only=True):
     """Of a cohort: whether a context is in it. Other kinds have no such question."""
 
 
-class ResourcesController(Controller):
-    """One set of routes for the four kinds; the segment of the path says which."""
+def resource_pages() -> type[Controller]:
+    """The pages of every kind that people edit, but for those that have pages of their own."""
+    paths = {kind: row.path for kind, row in edited().items() if kind not in _OWN_EDITOR}
+    lists = [f"/{path}" for kind, path in paths.items() if kind not in _OWN_LIST]
+    new_ones = [f"/{path}/new" for path in paths.values()]
+    ones = [f"/{path}/{{key:str}}" for path in paths.values()]
+    drafts = [f"{one}/draft" for one in ones]
 
-    path = "/e/{environment:str}"
-    include_in_schema = False
+    class ResourcesController(Controller):
+        """One set of routes for the four kinds; the segment of the path says which."""
 
-    @get(["/cohorts", "/safe-mode-profiles", "/response-templates"], opt={"action": Action.READ})
-    async def list_resources(
-        self,
-        visit: NamedDependency[Visit],
-        environment: FromPath[str],
-        *,
-        q: FromQuery[str] = "",
-        after: FromQuery[str] = "",
-    ) -> Response[Any]:
-        kind = _kind(visit)
-        page = await visit.services.reads.resources(visit.actor, environment, kind, search=q, after=after, limit=PAGE)
-        title, text, empty_text = ABOUT[kind]
-        path = PATHS[kind]
-        return visit.page(
-            ResourcesPage(
-                frame=await visit.frame(environment, _section(kind)),
-                title=title,
-                text=text,
-                empty_text=empty_text,
-                rows=tuple(_row(environment, kind, item) for item in page.items),
-                search=q,
-                one=words(kind),
-                next_href=url(environment, path, q=q, after=page.next) if page.next else "",
-                new_href=url(environment, path, "new") if visit.may(Action.EDIT, environment) else "",
-                all_href=url(environment, path),
+        path = "/e/{environment:str}"
+        include_in_schema = False
+
+        @get(lists, opt={"action": Action.READ})
+        async def list_resources(
+            self,
+            visit: NamedDependency[Visit],
+            environment: FromPath[str],
+            *,
+            q: FromQuery[str] = "",
+            after: FromQuery[str] = "",
+        ) -> Response[Any]:
+            kind = _kind(visit)
+            page = await visit.services.reads.resources(
+                visit.actor, environment, kind, search=q, after=after, limit=PAGE
             )
-        )
+            look = look_of(kind)
+            path = row(kind).path
+            return visit.page(
+                ResourcesPage(
+                    frame=await visit.frame(environment, row(kind).marked),
+                    title=look.title,
+                    text=look.text,
+                    empty_text=look.empty,
+                    rows=tuple(_row(environment, kind, item) for item in page.items),
+                    search=q,
+                    one=words(kind),
+                    next_href=url(environment, path, q=q, after=page.next) if page.next else "",
+                    new_href=url(environment, path, "new") if visit.may(Action.EDIT, environment) else "",
+                    all_href=url(environment, path),
+                )
+            )
 
-    @get(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
-         opt={"action": Action.EDIT})  # fmt: skip
-    async def new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
-        kind = _kind(visit)
-        return await _show(visit, environment, kind, Sent(_blank(kind), 0, "", ""), None)
+        @get(new_ones, opt={"action": Action.EDIT})  # fmt: skip
+        async def new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
+            kind = _kind(visit)
+            return await _show(visit, environment, kind, Sent(dict(look_of(kind).blank), 0, "", ""), None)
 
-    @post(["/cohorts/new", "/safe-mode-profiles/new", "/response-templates/new", "/request-classes/new"],
-          opt={"action": Action.EDIT}, status_code=200)  # fmt: skip
-    async def change_new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
-        kind = _kind(visit)
-        draft = await sent(visit)
-        _change(kind, draft)
-        return await _show(visit, environment, kind, draft, None)
+        @post(new_ones, opt={"action": Action.EDIT}, status_code=200)  # fmt: skip
+        async def change_new(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
+            kind = _kind(visit)
+            draft = await sent(visit)
+            _change(kind, draft)
+            return await _show(visit, environment, kind, draft, None)
 
-    @get(["/cohorts/{key:str}", "/safe-mode-profiles/{key:str}", "/response-templates/{key:str}",
-          "/request-classes/{key:str}"], opt={"action": Action.READ})  # fmt: skip
-    async def show(
-        self,
-        visit: NamedDependency[Visit],
-        environment: FromPath[str],
-        key: FromPath[str],
-        context: FromQuery[str] = "",
-    ) -> Response[Any]:
-        """`context` (JSON) asks whether it belongs to a cohort."""
-        kind = _kind(visit)
-        found = await visit.services.reads.resource(visit.actor, environment, kind, key)
-        draft = Sent(document_of(found.spec), found.revision, "", key)
-        return await _show(visit, environment, kind, draft, found, asked=context)
+        @get(ones, opt={"action": Action.READ})  # fmt: skip
+        async def show(
+            self,
+            visit: NamedDependency[Visit],
+            environment: FromPath[str],
+            key: FromPath[str],
+            context: FromQuery[str] = "",
+        ) -> Response[Any]:
+            """`context` (JSON) asks whether it belongs to a cohort."""
+            kind = _kind(visit)
+            found = await visit.services.reads.resource(visit.actor, environment, kind, key)
+            draft = Sent(document_of(found.spec), found.revision, "", key)
+            return await _show(visit, environment, kind, draft, found, asked=context)
 
-    @post(["/cohorts/{key:str}/draft", "/safe-mode-profiles/{key:str}/draft", "/response-templates/{key:str}/draft",
-           "/request-classes/{key:str}/draft"], opt={"action": Action.READ}, status_code=200)  # fmt: skip
-    async def change(
-        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
-    ) -> Response[Any]:
-        kind = _kind(visit)
-        found = await visit.services.reads.resource(visit.actor, environment, kind, key)
-        draft = await sent(visit)
-        _change(kind, draft)
-        return await _show(visit, environment, kind, draft, found)
+        @post(drafts, opt={"action": Action.READ}, status_code=200)  # fmt: skip
+        async def change(
+            self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+        ) -> Response[Any]:
+            kind = _kind(visit)
+            found = await visit.services.reads.resource(visit.actor, environment, kind, key)
+            draft = await sent(visit)
+            _change(kind, draft)
+            return await _show(visit, environment, kind, draft, found)
+
+    return ResourcesController
 
 
 def _kind(visit: Visit) -> str:
     """The kind that the address names: /e/<environment>/<path>/…"""
     segment = visit.request.url.path.split("/")[3]
-    if segment not in KIND_OF:
-        raise NotFoundError(f"there are no {segment}")
-    return KIND_OF[segment]
-
-
-def _section(kind: str) -> str:
-    return {"safe_mode_profile": "safe-mode", "response_template": "request-classes"}.get(kind, PATHS[kind])
-
-
-def _blank(kind: str) -> Document:
-    return {"request_class": {"criticality": "critical", "model": ""}, "response_template": {"text": ""}}.get(kind, {})
+    for kind, known in edited().items():
+        if known.path == segment and kind not in _OWN_EDITOR:
+            return kind
+    raise NotFoundError(f"there are no {segment}")
 
 
 def _change(kind: str, draft: Sent) -> None:
@@ -221,7 +199,7 @@ def _change(kind: str, draft: Sent) -> None:
     if draft.command == "add:/any_of":
         draft.document.setdefault("any_of", []).append([dict(NEW_CLAUSE)])
         return
-    struct = inspect.type_info(KINDS[kind])
+    struct = inspect.type_info(KINDS[kind].struct)
     change(draft.document, draft.command, lambda path: _new(struct, path))
 
 
@@ -234,14 +212,14 @@ def _new(struct: inspect.Type, path: str) -> Any:
 async def _show(
     visit: Visit, environment: str, kind: str, draft: Sent, found: Resource | None, *, asked: str = ""
 ) -> Response[Any]:
-    path = PATHS[kind]
+    path = row(kind).path
     document = draft.document
     json_error = document.pop("@json", "")
     document, errors = checked(kind, draft.key, document)
     here = url(environment, path, draft.key, "draft") if found else url(environment, path, "new")
     may = visit.may(Action.EDIT, environment)
     form = ResourceForm(
-        frame=await visit.frame(environment, _section(kind)),
+        frame=await visit.frame(environment, row(kind).marked),
         post=here,
         review=url(environment, "review", kind),
         key=draft.key,
@@ -263,14 +241,12 @@ async def _show(
     return visit.page(
         ResourcePageView(
             **values,
-            title=ABOUT[kind][0],
-            says=_says(kind, found) if found else ABOUT[kind][2],
+            title=look_of(kind).title,
+            says=says(kind, found) if found else look_of(kind).empty,
             kind=words(kind),
             used_by=tuple(Link(user.key, resource_url(environment, *user)) for user in users),
             delete_href=url(environment, "delete", kind, draft.key) if found and may else "",
-            list_href=url(environment, _section(kind))
-            if kind in {"request_class", "safe_mode_profile"}
-            else url(environment, path),
+            list_href=url(environment, row(kind).listed_at),
             history_href=url(environment, "history", kind=kind, key=draft.key) if found else "",
             belongs=await belongs(visit, environment, draft.key, asked) if found and kind == "cohort" else None,
         )
@@ -279,7 +255,7 @@ async def _show(
 
 async def _nodes(visit: Visit, environment: str, kind: str, document: Document, errors: Any) -> tuple[Node, ...]:
     """The fields; those of a request class that name a flag become choices of what there is."""
-    nodes = fields(KINDS[kind], document, Place("", "", "", errors, HINTS.get(kind, {})), frozenset({"any_of"}))
+    nodes = fields(KINDS[kind].struct, document, Place("", "", "", errors, look_of(kind).hints), frozenset({"any_of"}))
     if kind != "request_class":
         return nodes
     made: list[Node] = []
@@ -299,26 +275,6 @@ async def _nodes(visit: Visit, environment: str, kind: str, document: Document, 
 def _row(environment: str, kind: str, item: Resource) -> ResourceRow:
     spec = document_of(item.spec)
     return ResourceRow(
-        item.key, url(environment, PATHS[kind], item.key), _says(kind, item), str(spec.get("owner", "")), item.revision,
+        item.key, url(environment, row(kind).path, item.key), says(kind, item), str(spec.get("owner", "")), item.revision,
         item.changed_at, item.changed_by,
     )  # fmt: skip
-
-
-def _says(kind: str, item: Resource) -> str:
-    """One sentence about a resource."""
-    spec = document_of(item.spec)
-    if kind == "cohort":
-        parts = [
-            plural(len(spec["include"]), "unit") + " by name" if spec.get("include") else "",
-            *(" and ".join(sentence(clause) for clause in clauses) for clause_list in [spec.get("any_of", [])] for clauses in clause_list),
-            f"without {plural(len(spec['exclude']), 'unit')}" if spec.get("exclude") else "",
-        ]  # fmt: skip
-        said = "; or ".join(part for part in parts if part) or "nobody yet"
-    elif kind == "safe_mode_profile":
-        said = profile_words(msgspec.convert(spec, KINDS[kind]))  # type: ignore[arg-type]
-    else:
-        said = str(spec.get("text", ""))[:200]
-    description = str(spec.get("description", "")).strip()
-    if not description or not said:
-        return description or said
-    return f"{description} {said}" if description.endswith((".", "!", "?")) else f"{description}: {said}"

@@ -8,14 +8,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
-from controlplane.contract.kinds import PATHS
+from controlplane.contract.kinds import KINDS
 from controlplane.web.kit.framing import SECTIONS, url
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit
 from controlplane.web.kit.words import words
 
 EACH = 6
-KINDS = ("flag", "cohort", "request_class", "safe_mode_profile")
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -44,11 +43,10 @@ class PaletteController(Controller):
         fixed = [item for item in _fixed(visit, environment) if wanted in f"{item.label} {item.kind}".lower()]
         found: list[Item] = []
         if wanted:
-            for kind in KINDS:
+            for kind, row in ((kind, row) for kind, row in KINDS.items() if row.found):
                 page = await visit.services.reads.resources(visit.actor, environment, kind, search=wanted, limit=EACH)
                 found += [
-                    Item(item.key, words(kind), url(environment, PATHS[kind], item.key), code=True)
-                    for item in page.items
+                    Item(item.key, words(kind), url(environment, row.path, item.key), code=True) for item in page.items
                 ]
         if wanted.removeprefix("r").isdigit():
             number = wanted.removeprefix("r")

@@ -12,7 +12,7 @@ from brownout.evaluation.decision import Decision, Reason
 from brownout.evaluation.evaluate import evaluate
 from brownout.model.check import references
 from brownout.model.parse import decode
-from brownout.model.resources import Cohort, Flag, RequestClass, ResourceRef, Rollout, SafeModeActivation, Spec
+from brownout.model.resources import Cohort, Flag, RequestClass, ResourceRef, Spec
 from controlplane.configuration.store.effective.words import served
 
 GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
@@ -33,20 +33,12 @@ class Side:
         self._specs: dict[ResourceRef, Spec | None] = {}
 
     def flag(self, key: str) -> Flag | None:
-        spec = self._find("flag", key)
+        spec = self.find(ResourceRef("flag", key))
         return spec if isinstance(spec, Flag) else None
 
     def cohort(self, key: str) -> Cohort | None:
-        spec = self._find("cohort", key)
+        spec = self.find(ResourceRef("cohort", key))
         return spec if isinstance(spec, Cohort) else None
-
-    def activation(self, key: str) -> SafeModeActivation | None:
-        spec = self._find("safe_mode_activation", key)
-        return spec if isinstance(spec, SafeModeActivation) else None
-
-    def rollout(self, key: str) -> Rollout | None:
-        spec = self._find("rollout", key)
-        return spec if isinstance(spec, Rollout) else None
 
     def governed_by(self, flag: str) -> list[tuple[str, str]]:
         """(request class, field) pairs that name the flag."""
@@ -55,7 +47,7 @@ class Side:
     def flags_naming(self, cohort: str) -> list[str]:
         named = ResourceRef("cohort", cohort)
         keys = sorted(ref.key for ref in self._resources if ref.kind == "flag")
-        return [key for key in keys if named in references(self._find("flag", key) or Cohort())]
+        return [key for key in keys if named in references(self.find(ResourceRef("flag", key)) or Cohort())]
 
     def decide(self, flag: str, context: Mapping[str, Any]) -> Decision[Any]:
         """What the SDK would decide, safe mode aside."""
@@ -76,7 +68,7 @@ class Side:
 
     def unreadable(self, ref: ResourceRef) -> bool:
         """It is there, but not in a form that this version knows."""
-        return ref in self._resources and self._find(*ref) is None
+        return ref in self._resources and self.find(ref) is None
 
     @cached_property
     def _compiled(self) -> Compiled:
@@ -84,15 +76,15 @@ class Side:
 
     @cached_property
     def _classes(self) -> list[tuple[str, RequestClass]]:
-        found = ((ref.key, self._find(*ref)) for ref in sorted(self._resources) if ref.kind == "request_class")
+        found = ((ref.key, self.find(ref)) for ref in sorted(self._resources) if ref.kind == "request_class")
         return [(key, spec) for key, spec in found if isinstance(spec, RequestClass)]
 
-    def _find(self, kind: str, key: str) -> Spec | None:
-        ref = ResourceRef(kind, key)
+    def find(self, ref: ResourceRef) -> Spec | None:
+        """The spec; None when there is none that this version can read."""
         if ref not in self._specs:
             encoded = self._resources.get(ref)
             self._specs[ref] = None
             if encoded is not None:
                 with suppress(msgspec.DecodeError, KeyError):  # a newer version wrote it; it can still be replaced
-                    self._specs[ref] = decode(kind, encoded)
+                    self._specs[ref] = decode(ref.kind, encoded)
         return self._specs[ref]

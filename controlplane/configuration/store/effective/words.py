@@ -1,23 +1,16 @@
 """Small pieces of prose."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from brownout.model.resources import Serve, Split
 from controlplane.configuration.store.values import FieldChange
+from controlplane.contract.effects import NAMES_SHOWN
+from controlplane.contract.effects import listed as listed  # noqa: PLC0414 - prose comes from here
 
 MAX_VALUE = 60
-NAMES_SHOWN = 3
-
-
-def listed(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
-    """`a`, `a and b`, `a, b and c`, `a, b, c and 4 more`."""
-    if len(names) > shown:
-        return f"{', '.join(names[:shown])} and {len(names) - shown} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else "nothing"
 
 
 def either(names: Sequence[str]) -> str:
@@ -60,10 +53,6 @@ def changed_fields(fields: Iterable[FieldChange]) -> str:
     return ", ".join(parts[:NAMES_SHOWN]) + (
         f" and {len(parts) - NAMES_SHOWN} more" if len(parts) > NAMES_SHOWN else ""
     )
-
-
-def moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def _name(pointer: str) -> str:

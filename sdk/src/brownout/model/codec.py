@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from brownout.model.resources import KINDS, VALUE_TYPES, Flag, Spec
+from brownout.model.kinds import KINDS
+from brownout.model.resources import VALUE_TYPES, Flag, Spec
 
 _S = TypeVar("_S", bound=Spec)
 
@@ -16,7 +17,7 @@ def decode(kind: str, spec: bytes) -> Spec:
     Raises:
         msgspec.ValidationError, KeyError: a newer control plane wrote what this version does not know.
     """
-    return with_typed_values(msgspec.json.decode(spec, type=KINDS[kind]))
+    return with_typed_values(msgspec.json.decode(spec, type=KINDS[kind].struct))
 
 
 def decode_known(struct: type[_S], spec: bytes) -> _S:

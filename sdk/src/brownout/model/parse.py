@@ -12,8 +12,8 @@ from brownout.model.codec import decode as decode  # noqa: PLC0414 - one import 
 from brownout.model.codec import encode as encode  # noqa: PLC0414
 from brownout.model.codec import with_typed_values
 from brownout.model.faults import Fault, FaultCode, InvalidResource, pointer
-from brownout.model.resources import KEY_PATTERN, KINDS, NOT_BLANK, VALUE_TYPES, Flag, Spec
-from brownout.model.soundness import spec_faults
+from brownout.model.kinds import KINDS, Kind
+from brownout.model.resources import KEY_PATTERN, NOT_BLANK, VALUE_TYPES, Flag, Spec
 
 _KEY = re.compile(KEY_PATTERN)
 _KEY_IN_WORDS = "a key is 1 to 100 of a-z 0-9 . _ - and starts with a letter or digit"
@@ -30,11 +30,11 @@ def parse(kind: str, key: str, spec: bytes | str | Mapping[str, Any]) -> Spec:
     parsed = None
     if not _KEY.match(key):
         faults.append(Fault("invalid_key", _KEY_IN_WORDS))
-    if (struct := KINDS.get(kind)) is None:
+    if (row := KINDS.get(kind)) is None:
         faults.append(Fault("unknown_kind", f"unknown kind {kind!r}; known: {', '.join(KINDS)}"))
     else:
         try:
-            parsed = _parse(struct, spec)
+            parsed = _parse(row, spec)
         except InvalidResource as error:
             faults += error.faults
     if parsed is None or faults:
@@ -42,16 +42,16 @@ def parse(kind: str, key: str, spec: bytes | str | Mapping[str, Any]) -> Spec:
     return parsed
 
 
-def _parse(struct: type[Spec], spec: bytes | str | Mapping[str, Any]) -> Spec:
+def _parse(row: Kind, spec: bytes | str | Mapping[str, Any]) -> Spec:
     tree = strictjson.read(spec) if isinstance(spec, bytes | str) else strictjson.plain(spec)
     try:
-        parsed = msgspec.convert(tree, struct)
+        parsed = msgspec.convert(tree, row.struct)
     except msgspec.ValidationError:
-        raise InvalidResource(tuple(_shape_faults(struct, tree, ""))) from None
+        raise InvalidResource(tuple(_shape_faults(row.struct, tree, ""))) from None
     faults = list(_value_faults(parsed)) if isinstance(parsed, Flag) else []
     if not faults:
         parsed = with_typed_values(parsed)
-        faults = list(spec_faults(parsed))
+        faults = list(row.sound(parsed))
     if faults:
         raise InvalidResource(tuple(faults))
     return parsed

@@ -300,14 +300,3 @@ class Rollout(Spec, frozen=True):
     progress: Progress = Progress()
     description: Text = ""
     owner: Text = ""
-
-
-KINDS: dict[str, type[Spec]] = {
-    "flag": Flag,
-    "cohort": Cohort,
-    "request_class": RequestClass,
-    "safe_mode_profile": SafeModeProfile,
-    "safe_mode_activation": SafeModeActivation,
-    "response_template": ResponseTemplate,
-    "rollout": Rollout,
-}

@@ -1,4 +1,4 @@
-"""What must be true inside one spec beyond its shape. Functions yield faults; none raises."""
+"""What must be true inside one spec beyond its shape: one function a kind. Each yields faults; none raises."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,6 @@ from brownout.model.resources import (
     Rollout,
     SafeModeActivation,
     Serve,
-    Spec,
     Split,
 )
 from brownout.model.schema import schema_faults, value_faults
@@ -22,40 +21,38 @@ from brownout.model.template import placeholders
 from brownout.model.values import FallbackLadder, ModelRoute
 
 
-def spec_faults(spec: Spec) -> Iterator[Fault]:
-    """Every fault that can be seen without knowing other resources."""
-    match spec:
-        case Flag():
-            yield from _flag(spec)
-        case Cohort():
-            for index, clauses in enumerate(spec.any_of):
-                yield from _clauses(clauses, pointer("/any_of", index), nested=True)
-        case SafeModeActivation() if spec.expires_at <= spec.activated_at:
-            yield Fault("expired", "expires before it is activated", "/expires_at")
-        case ResponseTemplate():
-            try:
-                placeholders(spec.text)
-            except ValueError as error:
-                yield Fault("invalid_value", str(error), "/text")
-        case Rollout():
-            yield from _rollout(spec)
+def cohort(spec: Cohort) -> Iterator[Fault]:
+    for index, clauses in enumerate(spec.any_of):
+        yield from _clauses(clauses, pointer("/any_of", index), nested=True)
 
 
-def _flag(flag: Flag) -> Iterator[Fault]:
-    yield from _variant(flag, flag.off_variant, "/off_variant")
-    if flag.safe_variant is not None:
-        yield from _variant(flag, flag.safe_variant, "/safe_variant")
-    yield from _serve(flag, flag.default, "/default")
-    repeated = Counter(rule.id for rule in flag.rules)
-    for index, rule in enumerate(flag.rules):
+def activation(spec: SafeModeActivation) -> Iterator[Fault]:
+    if spec.expires_at <= spec.activated_at:
+        yield Fault("expired", "expires before it is activated", "/expires_at")
+
+
+def template(spec: ResponseTemplate) -> Iterator[Fault]:
+    try:
+        placeholders(spec.text)
+    except ValueError as error:
+        yield Fault("invalid_value", str(error), "/text")
+
+
+def flag(spec: Flag) -> Iterator[Fault]:
+    yield from _variant(spec, spec.off_variant, "/off_variant")
+    if spec.safe_variant is not None:
+        yield from _variant(spec, spec.safe_variant, "/safe_variant")
+    yield from _serve(spec, spec.default, "/default")
+    repeated = Counter(rule.id for rule in spec.rules)
+    for index, rule in enumerate(spec.rules):
         at = pointer("/rules", index)
         if repeated[rule.id] > 1:
             yield Fault("duplicate", f"rule id {rule.id!r} stands more than once", pointer(at, "id"))
         yield from _clauses(rule.when, pointer(at, "if"))
-        yield from _serve(flag, rule.serve, pointer(at, "serve"))
-    if flag.schema is not None:
-        yield from _schema(flag)
-    for name, value in flag.variants.items():
+        yield from _serve(spec, rule.serve, pointer(at, "serve"))
+    if spec.schema is not None:
+        yield from _schema(spec)
+    for name, value in spec.variants.items():
         at = pointer("/variants", name)
         if isinstance(value, ModelRoute):
             yield from _route(value, at)
@@ -63,10 +60,10 @@ def _flag(flag: Flag) -> Iterator[Fault]:
             yield from _ladder(value, at)
 
 
-def _rollout(rollout: Rollout) -> Iterator[Fault]:
-    if rollout.control == rollout.treatment:
+def rollout(spec: Rollout) -> Iterator[Fault]:
+    if spec.control == spec.treatment:
         yield Fault("invalid_value", "control and treatment are the same variant", "/treatment")
-    for index, guardrail in enumerate(rollout.guardrails):
+    for index, guardrail in enumerate(spec.guardrails):
         if (guardrail.action == "safe_mode") != (guardrail.profile is not None):
             yield Fault("missing_field", "the action safe_mode names a profile, and no other does",
                         pointer("/guardrails", index, "profile"))  # fmt: skip
@@ -74,15 +71,15 @@ def _rollout(rollout: Rollout) -> Iterator[Fault]:
             yield Fault("invalid_value", f"{guardrail.measure} is no rate of bad events",
                         pointer("/guardrails", index, "max_rate"))  # fmt: skip
     judged = {
-        "guardrails": [(one.measure, one.max_rate is not None) for one in rollout.guardrails],
-        "gates": [(one.measure, False) for one in rollout.gates],
+        "guardrails": [(one.measure, one.max_rate is not None) for one in spec.guardrails],
+        "gates": [(one.measure, False) for one in spec.gates],
     }
     for field, rules in judged.items():
         for index, rule in enumerate(rules):
             if rules.count(rule) > 1:
                 yield Fault("duplicate", f"{rule[0]} stands more than once", pointer("", field, index, "measure"))
-    if rollout.progress.stage >= len(rollout.stages):
-        yield Fault("invalid_value", f"there are only {len(rollout.stages)} stages", "/progress/stage")
+    if spec.progress.stage >= len(spec.stages):
+        yield Fault("invalid_value", f"there are only {len(spec.stages)} stages", "/progress/stage")
 
 
 def _variant(flag: Flag, name: str, at: str) -> Iterator[Fault]:

@@ -1,0 +1,59 @@
+"""The kinds of resources: one row a kind. Whatever treats kinds alike asks here; nothing else lists them.
+
+What an edge says of a kind (its path, its words) stands in the control plane's row, `controlplane.contract.kinds`.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from brownout.model import references, soundness
+from brownout.model.faults import Fault
+from brownout.model.references import Resources
+from brownout.model.resources import (
+    Cohort,
+    Flag,
+    RequestClass,
+    ResourceRef,
+    ResponseTemplate,
+    Rollout,
+    SafeModeActivation,
+    SafeModeProfile,
+    Spec,
+)
+
+
+def _nothing(*_: object) -> Iterable[Any]:
+    return ()
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What a kind is, beyond its struct."""
+
+    struct: type[Spec]
+    references: Callable[[Any], Iterable[tuple[str, ResourceRef]]] = _nothing
+    """What a spec names: pairs of pointer and resource."""
+    sound: Callable[[Any], Iterable[Fault]] = _nothing
+    """Faults that can be seen without knowing other resources."""
+    fits: Callable[[Resources, Any, datetime | None], Iterable[Fault]] = _nothing
+    """Faults between a spec and what it names, beyond that it exists. The instant is None where nothing may expire."""
+
+
+KINDS: dict[str, Kind] = {
+    "flag": Kind(Flag, references.of_flag, soundness.flag),
+    "cohort": Kind(Cohort, references.of_cohort, soundness.cohort),
+    "request_class": Kind(RequestClass, references.of_request_class, fits=references.request_class_fits),
+    "safe_mode_profile": Kind(SafeModeProfile, references.of_profile, fits=references.profile_fits),
+    "safe_mode_activation": Kind(
+        SafeModeActivation, references.of_activation, soundness.activation, references.activation_fits
+    ),
+    "response_template": Kind(ResponseTemplate, sound=soundness.template),
+    "rollout": Kind(Rollout, references.of_rollout, soundness.rollout, references.rollout_fits),
+}
+
+
+def kind_of(spec: Spec) -> Kind:
+    """The row of a spec's own kind."""
+    return next(kind for kind in KINDS.values() if kind.struct is type(spec))
