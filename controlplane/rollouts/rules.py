@@ -54,5 +54,10 @@ def _rule(rollout: Rollout, key: str, index: int, stage: Stage) -> Rule:
     return Rule(
         id=rollout_rule(key, rollout.progress.run, index),
         when=(Clause("in_cohort", values=(stage.cohort,)),) if stage.cohort is not None else (),
-        serve=Split(tuple(share for share in shares if share.weight_bp), by=rollout.unit, seed=f"rollout:{key}"),
+        serve=Split(
+            tuple(share for share in shares if share.weight_bp),
+            by=rollout.unit,
+            seed=f"rollout:{key}",
+            fallback=rollout.control,
+        ),
     )

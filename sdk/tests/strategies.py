@@ -12,7 +12,7 @@ from brownout.model.resources import Criticality, Operator, SensitiveAction
 ATTRIBUTES = ["plan", "country", "age", "version", "seen_at", "tags", "user.plan", "targeting_key"]
 TEXTS = ["pro", "free", "de", "u-1", "u-2", ""]
 INSTANTS = ["2026-03-01T12:00:00Z", "2026-03-02T00:00:00+02:00"]
-VERSIONS = ["1.0.0", "1.2.0-rc.1", "2"]
+VERSIONS = ["1.0.0", "1.2.0-rc.1", "2.0.0"]
 NUMBERS: list[int | float] = [0, 1, 18, 2.5, -1]
 COHORTS = ["beta", "staff"]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from brownout.evaluation.bucketing import bucket
 from brownout.evaluation.decision import Decision
-from brownout.evaluation.evaluate import evaluate
-from brownout.evaluation.policy import Policy, policy
+from brownout.evaluation.evaluate import evaluate, policy
+from brownout.evaluation.policy import Policy
 from brownout.evaluation.trace import trace
 from brownout.model.parse import decode, encode
 from brownout.model.resources import Operator, ResourceRef

@@ -18,6 +18,7 @@ BECAUSE = {
     "described": "description {number} holds",
     "not_described": "nothing names it and no description holds",
     "unit_missing": "the cohort names units by {by}, and the context has none",
+    "attribute_missing": "an attribute that decides it is missing, or of another type",
 }
 ANSWERS = {True: "Yes, it belongs", False: "No, it does not belong", None: "Nobody can say"}
 

@@ -9,6 +9,7 @@ a hostile object's own methods are not asked.
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -48,8 +49,8 @@ def text(value: Any) -> str | None:
         if len(plain) > MAX_TEXT:
             raise InvalidContext
         return plain
-    _unknown(value)
-    return None
+    other = _scalar(value)
+    return None if other is None else text(other)
 
 
 def number(value: Any) -> int | float | None:
@@ -61,8 +62,8 @@ def number(value: Any) -> int | float | None:
         raise InvalidContext
     if issubclass(kind, int) and kind is not bool:
         return int.__int__(value)
-    _unknown(value)
-    return None
+    other = _scalar(value)
+    return None if other is None else number(other)
 
 
 def unit(value: Any) -> str | None:
@@ -70,7 +71,10 @@ def unit(value: Any) -> str | None:
     kind = type(value)
     if issubclass(kind, int) and kind is not bool:
         return int.__repr__(value)
-    return text(value) or None
+    if issubclass(kind, str):
+        return text(value) or None
+    other = _scalar(value)
+    return None if other is None else unit(other)
 
 
 def moment(value: Any) -> datetime | None:
@@ -97,8 +101,8 @@ def member(value: Any, kinds: Kinds) -> bool | None:
     if issubclass(type(value), int | float):
         known = number(value)
         return known in numbers if numbers else None
-    _unknown(value)
-    return None
+    other = _scalar(value)
+    return None if other is None else member(other, kinds)
 
 
 def contains(value: Any, kinds: Kinds) -> bool | None:
@@ -123,15 +127,25 @@ def kinds_of(values: tuple[str | int | float | bool, ...]) -> Kinds:
     )
 
 
-def _unknown(value: Any) -> None:
-    """Lets any value pass that JSON has.
+def _scalar(value: Any) -> str | int | float | bool | None:
+    """The JSON scalar that a UUID, a Decimal or an enum's member stands for; None for what JSON has already.
+
+    By name, so that neither module is loaded for it: whoever passes one has loaded it.
 
     Raises:
-        InvalidContext: for the others.
+        InvalidContext: JSON cannot carry it.
     """
     kind = type(value)
     if value is None or kind is bool or issubclass(kind, (str, int, dict, *_ARRAYS, Mapping)):
-        return
+        return None
     if issubclass(kind, float) and isfinite(float.__float__(value)):
-        return
+        return None
+    if issubclass(kind, Enum):
+        inner = value._value_
+        return inner if type(inner) in {str, int, float, bool} else None
+    match f"{kind.__module__}.{kind.__qualname__}":
+        case "uuid.UUID":
+            return str(value)
+        case "decimal.Decimal" if value.is_finite():
+            return int(value) if value == value.to_integral_value() else float(value)
     raise InvalidContext

@@ -43,7 +43,7 @@ class Decision(msgspec.Struct, Generic[T], frozen=True):
     """One evaluated flag. With an `error_code`, `value` is the caller's default and `variant` is None.
 
     `metadata` may hold `safe_mode` (the key of the activation that chose the variant) and `unit_missing`
-    (True: the context lacks what the split hashes, so its first variant was served).
+    (True: the context lacks what the split hashes, so the split's fallback was served).
     """
 
     flag: str

@@ -26,13 +26,14 @@ class SafeCase(NamedTuple):
 class CompiledFlag:
     """`run` answers without safe mode; `serving(cases)` with it. `outcomes` are all they can answer."""
 
-    __slots__ = ("_safe", "key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
+    __slots__ = ("_off_variant", "_safe", "key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
 
     def __init__(self, key: str, spec: Flag, cohorts: Cohorts, validity: Validity) -> None:
         self.key = key
         self.spec_type: FlagType = spec.type
         self.validity = validity
         self.safe_variant = spec.safe_variant
+        self._off_variant = spec.off_variant
         self.values: dict[str, FlagValue] = {name: _shared(value) for name, value in spec.variants.items()}
         self.outcomes: list[Outcome] = []
         self._safe: dict[str, Outcome] = {}
@@ -124,12 +125,13 @@ class CompiledFlag:
 
     def _serve(self, program: Program, serve: Serve, reason: Reason, rule: str | None) -> None:
         if isinstance(serve, Split):
+            missing = FrozenDict(unit_missing=True)
+            fallback = self._outcome(fallback_of(serve, self._off_variant), Reason.SPLIT, rule, missing)
 
-            def outcome(variant: str, unit_missing: bool) -> Outcome:
-                metadata = FrozenDict(unit_missing=True) if unit_missing else NO_METADATA
-                return self._outcome(variant, Reason.SPLIT, rule, metadata)
+            def outcome(variant: str) -> Outcome:
+                return self._outcome(variant, Reason.SPLIT, rule)
 
-            program.split(serve.split, serve.by, serve.seed or self.key, outcome)
+            program.split(serve.split, serve.by, serve.seed or self.key, outcome, fallback)
         else:
             program.line(f"return {program.constant(self._outcome(serve, reason, rule))}")
 
@@ -160,6 +162,16 @@ class CompiledFlag:
 
     def _invalid(self) -> Outcome:
         return self._error(ErrorCode.INVALID_CONTEXT)
+
+
+def fallback_of(split: Split, off_variant: str) -> str:
+    """The variant for a context without a usable unit: never what is being rolled out."""
+    if split.fallback is not None:
+        return split.fallback
+    if any(share.variant == off_variant for share in split.split):
+        return off_variant
+    largest = max(share.weight_bp for share in split.split)
+    return next(share.variant for share in reversed(split.split) if share.weight_bp == largest)
 
 
 def _shared(value: FlagValue) -> FlagValue:

@@ -8,11 +8,12 @@ docs/adr/0010.
 import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import mmh3
+from msgspec.structs import replace
 
 from brownout.context import Context
 from brownout.evaluation import attributes
@@ -140,6 +141,17 @@ class Program:
         yield
         self._loaded, self._depth = before, depth
 
+    @contextmanager
+    def unless_any(self, clauses: Sequence[Clause], cohorts: "Cohorts") -> Iterator[None]:
+        """What is written inside runs only when none of the clauses holds."""
+        before, depth = dict(self._loaded), self._depth
+        for clause in clauses:
+            condition = self.condition(clause, cohorts)
+            self.line(f"if not ({condition}):")
+            self._depth += 1
+        yield
+        self._loaded, self._depth = before, depth
+
     def condition(self, clause: Clause, cohorts: "Cohorts") -> str:
         """An expression that is true when `clause` holds, after the lines that load what it needs."""
         op, negate = clause.op, "not " if clause.negate else ""
@@ -186,16 +198,18 @@ class Program:
         self.line(reading if fits == "True" else f"if {fits}: {reading}")
         return name
 
-    def split(self, shares: Sequence[Share], by: str, seed: str, outcome: Callable[[str, bool], object]) -> None:
-        """Returns the outcome whose share the unit's hash falls into (see brownout.bucketing)."""
+    def split(
+        self, shares: Sequence[Share], by: str, seed: str, outcome: Callable[[str], object], fallback: object
+    ) -> None:
+        """Returns the outcome whose share the unit's hash falls into; `fallback` when there is no usable unit."""
         name = self.load("unit", by)
         with self.when(f"{name} is None"):
-            self.line(f"return {self.constant(outcome(shares[0].variant, True))}")
+            self.line(f"return {self.constant(fallback)}")
         self.line(f"hashed = hash32(({self.constant(seed + ':')} + {name}).encode(), 0)")
         edge = 0
         for share in shares:
             edge += share.weight_bp
-            answer = self.constant(outcome(share.variant, False))
+            answer = self.constant(outcome(share.variant))
             if edge == 10_000:
                 self.line(f"return {answer}")
                 break
@@ -215,12 +229,17 @@ class Program:
             if found[0].exclude:
                 inside += f" and {name} not in {self.constant(found[0].exclude)}"
             return f"{name} is not None and not ({inside})" if clause.negate else inside
-        tests = [f"{self.constant(cohort.contains)}(context) is {not clause.negate}" for cohort in found]
-        return (" and " if clause.negate else " or ").join(tests)
+        if clause.negate:
+            return " and ".join(f"{self.constant(cohort.decides)}(context) is False" for cohort in found)
+        return " or ".join(f"{self.constant(cohort.contains)}(context) is True" for cohort in found)
 
 
 class CompiledCohort:
-    """A cohort's membership test, and its lists for a flag that tests them inline."""
+    """A cohort's membership test, and its lists for a flag that tests them inline.
+
+    `contains` is True for members and anything else for others. `decides` costs more for those, and tells False (known
+    not to be a member) from None (an attribute that decides it is missing or mistyped): what a negated clause asks.
+    """
 
     def __init__(
         self,
@@ -233,9 +252,14 @@ class CompiledCohort:
         self.include = include
         self.exclude = exclude
         self.units_only = not any_of and bool(include or exclude)
-        self.contains: Membership = self._program(any_of)
+        self.contains: Membership = self._program(any_of, decide=False)
+        self._any_of = any_of
 
-    def _program(self, any_of: Sequence[Sequence[Clause]]) -> Membership:
+    @cached_property
+    def decides(self) -> Membership:
+        return self._program(self._any_of, decide=True)
+
+    def _program(self, any_of: Sequence[Sequence[Clause]], *, decide: bool) -> Membership:
         program = Program()
         unit = program.load("unit", self.by) if self.include or self.exclude else ""
         if self.exclude:
@@ -246,6 +270,9 @@ class CompiledCohort:
         for clauses in any_of:
             with program.when_all(clauses, _no_cohorts):
                 program.line("return True")
+        for clauses in any_of if decide else ():
+            with program.unless_any([_opposite(clause) for clause in clauses], _no_cohorts):
+                program.line("return None")  # no clause is known to fail, and one at least is not known to hold
         if self.include:
             program.line(f"if {unit} is None: return None")
         program.line("return False")
@@ -257,6 +284,11 @@ Cohorts = Callable[[str], CompiledCohort]
 
 def _no_cohorts(key: str) -> CompiledCohort:
     raise AssertionError(key)  # parse refuses a cohort built on cohorts
+
+
+def _opposite(clause: Clause) -> Clause:
+    """Holds when `clause` is known to fail: a missing attribute makes both false."""
+    return replace(clause, negate=not clause.negate)
 
 
 def _of_one_kind(kinds: attributes.Kinds) -> bool:

@@ -62,12 +62,12 @@ def trace(compiled: Compiled, key: str, context: Context | None = None, *, servi
 class CohortTrace(msgspec.Struct, frozen=True):
     """Whether a context belongs to a cohort, and what decided.
 
-    `belongs` None: the cohort names units and the context names none, so clauses on the cohort hold neither way.
+    `belongs` None: the context lacks what decides it, a unit or an attribute, so clauses on the cohort hold neither way.
     `alternatives` are the cohort's `any_of`, each clause tested; `matched` is the index of the first that held.
     """
 
     belongs: bool | None
-    because: Literal["excluded", "included", "described", "not_described", "unit_missing"]
+    because: Literal["excluded", "included", "described", "not_described", "unit_missing", "attribute_missing"]
     by: str
     alternatives: tuple[tuple[ClauseTrace, ...], ...]
     matched: int | None
@@ -82,12 +82,15 @@ def trace_cohort(compiled: Compiled, key: str, context: Context | None = None) -
     cohort, context = compiled.cohort(key), NOTHING if context is None else context
     spec = decode("cohort", compiled.resources[ResourceRef("cohort", key)])
     assert isinstance(spec, Cohort)
-    belongs = cohort.contains(context)
+    belongs = cohort.decides(context)
     alternatives = tuple(tuple(ClauseTrace(c, _test(compiled, c, context)) for c in clauses) for clauses in spec.any_of)
     held = (all(clause.result == "held" for clause in clauses) for clauses in alternatives)
     matched = next((index for index, each in enumerate(held) if each), None)
     if belongs is None:
-        return CohortTrace(None, "unit_missing", spec.by, alternatives, matched)
+        named = cohort.include | cohort.exclude
+        units = CompiledCohort(spec.by, named, frozenset(), ()).decides(context) if named else False
+        because: Literal["unit_missing", "attribute_missing"] = "unit_missing" if units is None else "attribute_missing"
+        return CohortTrace(None, because, spec.by, alternatives, matched)
     named = cohort.exclude if not belongs else cohort.include
     if CompiledCohort(spec.by, named, frozenset(), ()).contains(context):
         return CohortTrace(belongs, "included" if belongs else "excluded", spec.by, alternatives, None)
@@ -125,7 +128,7 @@ def explain(trace: Trace) -> str:
     if decision.rule is None and decision.error_code is None:
         lines.append("  " + _closing(decision))
     if decision.metadata.get("unit_missing"):
-        lines.append("  the context has no unit to split by, so the first variant of the split was served")
+        lines.append("  the context has no usable unit to split by, so the fallback of the split was served")
     return "\n".join(lines)
 
 

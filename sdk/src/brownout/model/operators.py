@@ -7,10 +7,13 @@ from typing import TypeAlias
 from brownout.model.resources import KEY_PATTERN, Clause
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z")
+_NUMBER = r"(0|[1-9][0-9]{0,17})"
+_LABEL = r"(?:0|[1-9][0-9]{0,17}|[0-9]{0,63}[A-Za-z-][0-9A-Za-z-]{0,63})"
 _SEMVER = re.compile(
-    r"(\d{1,18})(?:\.(\d{1,18}))?(?:\.(\d{1,18}))?(?:-([0-9A-Za-z-]{1,64}(?:\.[0-9A-Za-z-]{1,64}){0,15}))?"
-    r"(?:\+[0-9A-Za-z.-]{1,128})?\Z"
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_LABEL}(?:\.{_LABEL}){{0,15}}))?"
+    r"(?:\+[0-9A-Za-z-]{1,64}(?:\.[0-9A-Za-z-]{1,64}){0,15})?\Z"
 )
+"""The grammar of Semantic Versioning 2.0 §2, 9 and 10 (https://semver.org), with bounded lengths."""
 _KEY = re.compile(KEY_PATTERN)
 
 Version: TypeAlias = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
@@ -33,14 +36,14 @@ def instant(text: str) -> datetime | None:
 def version(text: str) -> Version | None:
     """A value that orders as Semantic Versioning 2.0 §11 says, None when `text` is no version.
 
-    `1` and `1.2` are read as `1.0.0` and `1.2.0`; build metadata does not count.
+    `1.2` and `01.2.3` are none; build metadata does not count.
     """
     found = _SEMVER.match(text)
     if found is None:
         return None
     major, minor, patch, pre = found.groups()
     parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split(".")) if pre else ()
-    return int(major), int(minor or 0), int(patch or 0), 0 if pre else 1, parts
+    return int(major), int(minor), int(patch), 0 if pre else 1, parts
 
 
 def operand_fault(clause: Clause) -> str | None:

@@ -99,12 +99,17 @@ class Share(Spec, frozen=True):
 
 
 class Split(Spec, frozen=True):
-    """Consecutive shares of 10,000 buckets; `seed` defaults to the flag's key (see brownout.bucketing)."""
+    """Consecutive shares of 10,000 buckets; `seed` defaults to the flag's key (see brownout.evaluation.bucketing).
+
+    `fallback` is what a context without a usable unit gets. It defaults to the flag's `off_variant` if that has a share,
+    else to the variant with the largest one (the last listed of several): never what is being rolled out.
+    """
 
     split: Annotated[tuple[Share, ...], Meta(min_length=1)]
     by: Name = "targeting_key"
     seed: Name | None = None
     version: Literal[1] = 1
+    fallback: Name | None = None
 
 
 Serve: TypeAlias = str | Split

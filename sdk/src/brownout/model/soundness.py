@@ -93,6 +93,8 @@ def _serve(flag: Flag, serve: Serve, at: str) -> Iterator[Fault]:
         return
     for index, share in enumerate(serve.split):
         yield from _variant(flag, share.variant, pointer(at, "split", index, "variant"))
+    if serve.fallback is not None:
+        yield from _variant(flag, serve.fallback, pointer(at, "fallback"))
     total = sum(share.weight_bp for share in serve.split)
     if total != 10_000:
         yield Fault("split_sum", f"the weights sum to {total:,}, not 10,000", pointer(at, "split"))
