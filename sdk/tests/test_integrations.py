@@ -1,19 +1,21 @@
 """Each framework's middleware: the context is there for the whole request, in threads too, and gone after it."""
 
 import asyncio
-from collections.abc import Mapping
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import django
 import pytest
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient as DjangoAsyncClient
 from django.test import Client as DjangoClient
 from django.urls import path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient as FastApiClient
-from flask import Flask
+from flask import Flask, Response, stream_with_context
 from litestar import Litestar, get
 from litestar.testing import TestClient as LitestarClient
 
@@ -89,10 +91,35 @@ async def in_django_async(_request: HttpRequest) -> JsonResponse:
     return JsonResponse(seen())
 
 
-urlpatterns = [path("sync", in_django), path("async", in_django_async)]
+def body() -> Iterator[str]:
+    """Made while it is sent, in pieces."""
+    yield "1 "
+    yield json.dumps(seen())
 
 
-def test_django() -> None:
+async def body_async() -> AsyncIterator[str]:
+    yield "1 "
+    await asyncio.sleep(0)
+    yield json.dumps(seen())
+
+
+def streamed(_request: HttpRequest) -> StreamingHttpResponse:
+    context.update({"plan": "pro"})
+    return StreamingHttpResponse(body())
+
+
+async def streamed_async(_request: HttpRequest) -> StreamingHttpResponse:
+    context.update({"plan": "pro"})
+    return StreamingHttpResponse(body_async())
+
+
+urlpatterns = [
+    path("sync", in_django), path("async", in_django_async),
+    path("streamed", streamed), path("streamed-async", streamed_async),
+]  # fmt: skip
+
+
+def configure_django() -> None:
     if not settings.configured:
         settings.configure(
             ALLOWED_HOSTS=["testserver"],
@@ -101,6 +128,10 @@ def test_django() -> None:
             BROWNOUT_CONTEXT=f"{__name__}.by_header",
         )
         django.setup()
+
+
+def test_django() -> None:
+    configure_django()
     for route in ("/sync", "/async"):
         assert DjangoClient().get(route, headers={"user": "u-1"}).json() == {"targeting_key": "u-1"}
         assert DjangoClient().get(route).json() == {}
@@ -110,3 +141,63 @@ def test_django() -> None:
 
     for route in ("/sync", "/async"):
         assert asyncio.run(ask(route)) == {"targeting_key": "u-2"}
+
+
+STREAMED = b'1 {"targeting_key": "u-1", "plan": "pro"}'
+
+
+def test_a_streaming_body_in_django_sees_the_context_of_its_request() -> None:
+    configure_django()
+    answer = DjangoClient().get("/streamed", headers={"user": "u-1"})
+    assert seen() == {}
+    assert b"".join(answer.streaming_content) == STREAMED
+
+    async def ask(route: str) -> bytes:
+        answer = await DjangoAsyncClient().get(route, headers={"user": "u-1"})
+        assert seen() == {}
+        if answer.is_async:
+            return b"".join([piece async for piece in answer.streaming_content])
+        return b"".join(answer.streaming_content)
+
+    for route in ("/streamed", "/streamed-async"):
+        assert asyncio.run(ask(route)) == STREAMED
+
+
+def test_a_streaming_body_in_flask_sees_the_context_of_its_request() -> None:
+    app = Flask("shop")
+    flask_integration.init_app(app, by_header)
+    closed: list[str] = []
+
+    def view(make: Callable[[], Any]) -> Callable[[], Response]:
+        def streaming() -> Response:
+            context.update({"plan": "pro"})
+            return Response(make())
+
+        return streaming
+
+    def closing() -> Iterator[str]:
+        try:
+            yield from body()
+        finally:
+            closed.append("closed")
+
+    app.add_url_rule("/plain", "plain", view(body))
+    app.add_url_rule("/kept", "kept", view(lambda: stream_with_context(body())))
+    app.add_url_rule("/closing", "closing", view(closing))
+    client = app.test_client()
+    for route in ("/plain", "/kept", "/closing"):
+        assert client.get(route, headers={"user": "u-1"}).data == STREAMED
+        if route == "/kept":
+            continue  # Flask's own context stays in the thread that began the body
+        elsewhere: list[bytes] = []
+        answer = client.get(route, headers={"user": "u-1"}, buffered=False)
+        reader = threading.Thread(target=lambda a=answer, out=elsewhere: out.append(b"".join(a.iter_encoded())))
+        reader.start()
+        reader.join()
+        answer.close()
+        assert elsewhere == [STREAMED]
+    cut = client.get("/closing", headers={"user": "u-1"}, buffered=False)
+    next(iter(cut.response))
+    cut.close()
+    assert closed == ["closed"] * 3
+    assert seen() == {}

@@ -9,10 +9,11 @@
 It follows contextvars: each thread, task and greenlet sees its own, and tasks inherit it.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar, Token
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from brownout.model.frozen import FrozenDict
@@ -51,7 +52,9 @@ def set_context(attributes: Attributes) -> Token[Attributes]:
 
 
 def reset(token: Token[Attributes]) -> None:
-    _ambient.reset(token)
+    """Takes back what `set_context` made. Elsewhere than there, in another thread or task, there is nothing to take back."""
+    with suppress(ValueError, RuntimeError):
+        _ambient.reset(token)
 
 
 def update(attributes: Attributes) -> None:
@@ -59,11 +62,55 @@ def update(attributes: Attributes) -> None:
     _ambient.set({**ambient(), **attributes})
 
 
-@contextmanager
-def scope(attributes: Attributes) -> Iterator[None]:
-    """Adds attributes until the block ends."""
-    token = _ambient.set({**ambient(), **attributes})
-    try:
-        yield
-    finally:
-        _ambient.reset(token)
+class scope(ContextDecorator):  # noqa: N801 - used like a function
+    """Adds attributes until the block ends. In a generator, sync or async, they are there while it runs, and its caller
+    does not see them in between; it may be closed from another task."""
+
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
+
+    def _recreate_cm(self) -> "scope":
+        return scope(self._attributes)
+
+    def __enter__(self) -> None:
+        around = ambient()
+        frame = sys._getframe(1)
+        added: Attributes = {**around, **self._attributes}
+        if frame.f_code.co_flags & _GENERATOR:
+            added = _WhileRunning(frame, added, around)
+        self._added, self._token = added, _ambient.set(added)
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._added, _WhileRunning):
+            self._added.ended = True
+            if ambient() is not self._added:
+                return  # closed elsewhere than it ran, or while its caller is in another scope
+        reset(self._token)
+
+
+_GENERATOR = 0x20 | 0x200
+"""inspect.CO_GENERATOR and CO_ASYNC_GENERATOR, without the time that importing inspect takes."""
+
+
+class _WhileRunning(Mapping[str, object]):
+    """What a generator added to the context, for as long as it runs: a generator shares its caller's context, and when it
+    is suspended, its frame hangs on no other."""
+
+    def __init__(self, frame: FrameType, added: Attributes, around: Attributes) -> None:
+        self.ended = False
+        self._frame = frame
+        self._added = added
+        self._around = around
+
+    @property
+    def _now(self) -> Attributes:
+        return self._around if self.ended or self._frame.f_back is None else self._added
+
+    def __getitem__(self, key: str) -> object:
+        return self._now[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now)
+
+    def __len__(self) -> int:
+        return len(self._now)

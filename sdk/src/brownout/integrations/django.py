@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import FileResponse, HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils.module_loading import import_string
 
 from brownout import context
 from brownout.context import Attributes
-from brownout.integrations._attributes import attributes_of
+from brownout.integrations._attributes import attributes_of, within, within_async
 
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -26,15 +26,23 @@ def middleware(get_response: Handler) -> Handler:
 
         async def handle_async(request: HttpRequest) -> HttpResponseBase:
             with context.scope(attributes_of(request, attributes)):
-                return await cast("Awaitable[HttpResponseBase]", get_response(request))
+                return _streaming(await cast("Awaitable[HttpResponseBase]", get_response(request)))
 
         return handle_async
 
     def handle(request: HttpRequest) -> Any:
         with context.scope(attributes_of(request, attributes)):
-            return get_response(request)
+            return _streaming(cast("HttpResponseBase", get_response(request)))
 
     return handle
+
+
+def _streaming(response: HttpResponseBase) -> HttpResponseBase:
+    """A body that is made while it is sent sees the request's context too; a file's needs none."""
+    if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+        seen, body = dict(context.current()), response.streaming_content
+        response.streaming_content = within_async(seen, body) if response.is_async else within(seen, body)
+    return response
 
 
 # How Django asks a function which requests it can take.

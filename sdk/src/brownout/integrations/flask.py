@@ -1,12 +1,13 @@
 """Flask: `init_app(app, lambda request: {...})`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
-from flask import Flask, Request, g, request
+from flask import Flask, Request, Response, g, request
 
 from brownout import context
 from brownout.context import Attributes
-from brownout.integrations._attributes import attributes_of
+from brownout.integrations._attributes import attributes_of, within
 
 _TOKEN = "_brownout_context"  # noqa: S105 - a name on flask.g
 
@@ -18,6 +19,16 @@ def init_app(app: Flask, attributes: Callable[[Request], Attributes]) -> None:
     def enter() -> None:
         token = context.set_context(attributes_of(request, attributes))
         setattr(g, _TOKEN, token)
+
+    @app.after_request
+    def stream(response: Response) -> Response:
+        """A body that is made while it is sent sees the request's context too."""
+        if response.is_streamed and not response.direct_passthrough:
+            body = response.response
+            if close := getattr(body, "close", None):
+                response.call_on_close(close)  # a generator that never began would not pass it on
+            response.response = within(dict(context.current()), cast("Iterable[bytes]", body))
+        return response
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:
