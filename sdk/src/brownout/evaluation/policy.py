@@ -1,13 +1,13 @@
 """The composed answer for one kind of LLM call: what the flags say, tightened by safe mode. Pure data to data."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from brownout.evaluation.decision import Decision, ErrorCode
-from brownout.evaluation.safemode import Activation, Overlay, join, least
+from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
 from brownout.model.resources import Banner, Criticality, RequestClass, SensitiveAction
 from brownout.model.values import (
@@ -51,9 +51,20 @@ class PolicyLadder(msgspec.Struct, frozen=True):
     terminal: Terminal = Terminal()
     deadline_ms: int | None = None
 
-    def after(self, error: ErrorClass) -> tuple[PolicyRung, ...]:
-        """The rungs to try, in order, once the model failed with `error`."""
-        return tuple(rung for rung in self.rungs if rung.rung.answers(error))
+    def after(self, error: ErrorClass, failed: Collection[str] = ()) -> tuple[PolicyRung, ...]:
+        """The rungs to try, in order, once the model failed with `error`. `failed` are the names of the targets that have
+        failed already; the policy's own model is never among its rungs."""
+        return tuple(
+            rung
+            for rung in self.rungs
+            if rung.rung.answers(error) and not (rung.target is not None and rung.target.name in failed)
+        )
+
+    def without(self, target: PolicyTarget | None) -> "PolicyLadder":
+        """The ladder below a target: one that just failed is not the next rung."""
+        name = target.name if target else None
+        kept = tuple(rung for rung in self.rungs if rung.target is None or rung.target.name != name)
+        return self if len(kept) == len(self.rungs) else msgspec.structs.replace(self, rungs=kept)
 
 
 class SafeMode(msgspec.Struct, frozen=True):
@@ -104,11 +115,13 @@ def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templat
     route, ladder = values.get("model"), values.get("ladder")
     budget, tools, retry = values.get("budget"), values.get("tools"), values.get("retry")
     targets = route.targets if isinstance(route, ModelRoute) else {}
+    model = _target(targets, route.primary) if isinstance(route, ModelRoute) else None
+    found = _ladder(ladder, targets, templates) if isinstance(ladder, FallbackLadder) else PolicyLadder()
     return Policy(
         request_class=key,
         criticality=spec.criticality,
-        model=_target(targets, route.primary) if isinstance(route, ModelRoute) else None,
-        ladder=_ladder(ladder, targets, templates) if isinstance(ladder, FallbackLadder) else PolicyLadder(),
+        model=model,
+        ladder=found.without(model),
         budget=budget if isinstance(budget, TokenBudget) else TokenBudget(),
         tools=tools if isinstance(tools, ToolPolicy) else ToolPolicy(),
         retry=retry if isinstance(retry, RetryPolicy) else RetryPolicy(),
@@ -143,7 +156,7 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
     if model is not None and _excluded(model, overlay):
         spare = next((rung for rung in rungs if rung.target is not None), None)
         model = spare.target if spare else None
-        rungs = tuple(rung for rung in rungs if rung is not spare)
+        rungs = PolicyLadder(rungs).without(model).rungs
         stop = stop or (spare is None and not any(rung.type in {"template", "human_review"} for rung in rungs))
     elif model is not None:
         model = _limit(model, overlay)
@@ -168,7 +181,7 @@ _NO_OVERLAY = Overlay()
 
 
 def _excluded(target: PolicyTarget, overlay: Overlay) -> bool:
-    return target.name in overlay.exclude_targets or target.provider in overlay.exclude_providers
+    return normal(target.name) in overlay.exclude_targets or normal(target.provider) in overlay.exclude_providers
 
 
 def _limit(target: PolicyTarget, overlay: Overlay) -> PolicyTarget:

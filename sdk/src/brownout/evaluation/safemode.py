@@ -17,6 +17,11 @@ Number = TypeVar("Number", int, float)
 _STRICTNESS: tuple[SensitiveAction, ...] = ("continue", "human_review", "stop")
 
 
+def normal(name: str) -> str:
+    """The form in which the names of providers and targets are compared: safe mode must not wait for a spelling."""
+    return name.strip().casefold()
+
+
 class Overlay(msgspec.Struct, frozen=True):
     """The joined effect of any number of profiles; the empty one changes nothing."""
 
@@ -36,8 +41,8 @@ class Overlay(msgspec.Struct, frozen=True):
     def of(cls, profile: SafeModeProfile) -> "Overlay":
         return cls(
             exclude_tools=frozenset(profile.exclude_tools),
-            exclude_targets=frozenset(profile.exclude_targets),
-            exclude_providers=frozenset(profile.exclude_providers),
+            exclude_targets=frozenset(map(normal, profile.exclude_targets)),
+            exclude_providers=frozenset(map(normal, profile.exclude_providers)),
             max_temperature=profile.max_temperature,
             max_context_tokens=profile.max_context_tokens,
             max_output_tokens=profile.max_output_tokens,
@@ -94,7 +99,8 @@ class Activation(msgspec.Struct, frozen=True):
         return not self.spec.scope.request_classes or request_class in self.spec.scope.request_classes
 
     def at_provider(self, provider: str | None) -> bool:
-        return not self.spec.scope.providers or provider in self.spec.scope.providers
+        providers = self.spec.scope.providers
+        return not providers or (provider is not None and normal(provider) in map(normal, providers))
 
     def for_every_request(self) -> bool:
         """Whether it applies to a flag evaluated alone, outside any request class."""

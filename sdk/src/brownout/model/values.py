@@ -119,7 +119,10 @@ class TokenBudget(Value, frozen=True):
 
 
 class ToolPolicy(Value, frozen=True):
-    """Tools by name; `*` stands for any run of characters. An empty `include` allows none; `exclude` wins."""
+    """Tools by name; `*` stands for any run of characters. An empty `include` allows none; `exclude` wins.
+
+    `exclude` and `require_approval` disregard case, `include` does not.
+    """
 
     include: tuple[Name, ...] = ("*",)
     exclude: tuple[Name, ...] = ()
@@ -127,10 +130,10 @@ class ToolPolicy(Value, frozen=True):
     max_calls: Annotated[int, Meta(ge=0, le=2**31)] | None = None
 
     def allows(self, name: str) -> bool:
-        return _any_glob(self.include, name) and not _any_glob(self.exclude, name)
+        return _any_glob(self.include, name) and not _any_glob_whatever_its_case(self.exclude, name)
 
     def needs_approval(self, name: str) -> bool:
-        return _any_glob(self.require_approval, name)
+        return _any_glob_whatever_its_case(self.require_approval, name)
 
 
 class RetryBudget(Value, frozen=True):
@@ -153,6 +156,11 @@ class RetryPolicy(Value, frozen=True):
     before_first_token_only: bool = True
     side_effects: Literal["refuse", "allow"] = "refuse"
     """Whether a request that already ran a tool with side effects may be retried."""
+
+
+def _any_glob_whatever_its_case(globs: tuple[str, ...], name: str) -> bool:
+    """How restrictions are compared: one must not fail for its spelling."""
+    return _any_glob(tuple(map(str.casefold, globs)), name.casefold())
 
 
 def _any_glob(globs: tuple[str, ...], name: str) -> bool:
