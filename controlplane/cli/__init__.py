@@ -3,7 +3,9 @@
 Exit codes: 0 ok, 1 refused, 2 usage, 3 unreachable.
 """
 
+import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -73,4 +75,7 @@ def brownout(
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets a question mark, not a traceback
+            stream.reconfigure(errors="replace")
     app()

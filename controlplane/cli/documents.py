@@ -10,7 +10,7 @@ from brownout.model.codegen import generate
 from brownout.model.parse import parse
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
-from controlplane.cli.resources import MessageOption, read_file
+from controlplane.cli.resources import MessageOption, is_json, read_file
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
 from controlplane.cli.verb import Call, verb
@@ -91,13 +91,12 @@ def import_(
 ) -> None:
     """Bring an environment to a document, as one commit."""
     raw = read_file(file)
-    is_json = file.endswith(".json") or (file == "-" and raw.lstrip().startswith(b"{"))
     response = call.session.request(
         "POST",
         call.session.path("import"),
         content=raw,
         params={"dry_run": str(dry_run).lower(), "prune": str(prune).lower(), "message": message},
-        headers={"Content-Type": "application/json" if is_json else "application/yaml"},
+        headers={"Content-Type": "application/json" if is_json(raw) else "application/yaml"},
         timeout=120,
     )
     done = msgspec.json.decode(response.content, type=ImportOutput)

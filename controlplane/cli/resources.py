@@ -16,6 +16,7 @@ from controlplane.contract.dto import CommitOutput, ResourceOutput, ResourcePage
 from controlplane.contract.kinds import KINDS, KindRow
 from controlplane.contract.problems import USAGE, problem_of
 from controlplane.errors import InvalidInputError
+from controlplane.kit.strict_json import check_json
 from controlplane.kit.strict_yaml import load_yaml
 
 KeyArgument = Annotated[str, typer.Argument(help="Its key.")]
@@ -112,12 +113,25 @@ def send_spec(
 def read_spec(file: str) -> bytes:
     """JSON bytes of a JSON or YAML file; JSON goes through as it is, so the server sees every fault of it."""
     raw = read_file(file)
-    if file.endswith((".yaml", ".yml")) or (file == "-" and not raw.lstrip().startswith(b"{")):
-        try:
-            return msgspec.json.encode(load_yaml(raw))
-        except InvalidInputError as error:
-            raise CliError(error.message, problem=problem_of(error)) from None
-    return raw
+    if is_json(raw):
+        return raw
+    try:
+        return msgspec.json.encode(load_yaml(raw))
+    except InvalidInputError as error:
+        raise CliError(error.message, problem=problem_of(error)) from None
+
+
+def is_json(raw: bytes) -> bool:
+    """By what it holds: a file's name may lie. What begins like JSON and is none is refused as JSON, unless it is YAML."""
+    if not raw.lstrip().startswith((b"{", b"[")):
+        return False
+    if all(fault.code != "invalid_json" for fault in check_json(raw)):
+        return True
+    try:
+        load_yaml(raw)
+    except InvalidInputError:
+        return True
+    return False
 
 
 def read_file(file: str) -> bytes:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from controlplane.contract.problems import OUTCOMES, REFUSED, UNREACHABLE, Problem
+from controlplane.contract.problems import OUTCOMES, REFUSED, UNREACHABLE, USAGE, Problem
 
 T = TypeVar("T")
 
@@ -43,9 +43,13 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def find_target(url: str, token: str, data_dir: str) -> Target:
-    """From options, else the environment, else `cli.json` of a data directory here or above, else what `login` kept."""
-    url = url or os.environ.get("BROWNOUT_URL", "")
-    token = token or os.environ.get("BROWNOUT_TOKEN", "")
+    """From options, else the environment, else `cli.json` of a data directory here or above, else what `login` kept.
+
+    Raises:
+        CliError: there is none, or the token is none. A token is never part of the message.
+    """
+    url = (url or os.environ.get("BROWNOUT_URL", "")).strip()
+    token = _token(token or os.environ.get("BROWNOUT_TOKEN", ""))
     if url:
         return Target(url.rstrip("/"), token)
     for folder in data_dirs(data_dir or os.environ.get("BROWNOUT_DATA_DIR", "")):
@@ -56,11 +60,19 @@ def find_target(url: str, token: str, data_dir: str) -> Target:
             continue
         except (OSError, msgspec.DecodeError) as error:
             raise CliError(f"cannot use {file}: {error}", UNREACHABLE) from None
-        return Target(found.url, token or found.token, found.nats_url)
+        return Target(found.url, token or _token(found.token), found.nats_url)
     raise CliError(
         "no control plane known: run `brownout login`, set BROWNOUT_URL and BROWNOUT_TOKEN, or run where `brownout up` keeps its data",
         UNREACHABLE,
     )
+
+
+def _token(given: str) -> str:
+    """Without the line break that comes with a file or a copy; what no header can carry is refused, and not repeated."""
+    token = given.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise CliError("the token holds characters that no token has: was it pasted whole, and nothing else?", USAGE)
+    return token
 
 
 def data_dirs(given: str) -> list[Path]:
@@ -76,12 +88,17 @@ def find_nearer() -> Path | None:
     return None if nearest == USER_FILE else nearest
 
 
+_READS = {"GET", "HEAD"}
+
+
 class Session:
     """Sends requests; a refusal becomes a CliError that carries the server's problem."""
 
     def __init__(self, target: Target, environment: str) -> None:
         self.target = target
         self.environment = environment
+        self.changed = False
+        """Whether something was changed: from then on nothing may make this call look refused."""
         self._http = httpx.Client(
             base_url=target.url + "/api/v1",
             headers={"Authorization": f"Bearer {target.token}"} if target.token else {},
@@ -97,21 +114,21 @@ class Session:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Raises CliError: refused by the server, or nobody answers."""
         response = self._send(method, path, **options)
-        if response.is_success:
-            return response
-        refusal = _refusal(response)
-        if refusal.problem is None or refusal.problem.code != "step_up_required":
-            raise refusal
-        self._prove(refusal.problem)
-        response = self._send(method, path, **options)
-        if response.is_success:
-            return response
-        raise _refusal(response)
+        if not response.is_success:
+            refusal = _refusal(response)
+            if refusal.problem is None or refusal.problem.code != "step_up_required":
+                raise refusal
+            self._prove(refusal.problem)
+            response = self._send(method, path, **options)
+        if not response.is_success:
+            raise _refusal(response)
+        self.changed = self.changed or method not in _READS
+        return response
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
 
     def _prove(self, problem: Problem) -> None:

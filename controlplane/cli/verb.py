@@ -2,8 +2,10 @@
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -83,6 +85,11 @@ def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[.
                 )
                 try:
                     function(Call(session, as_json, terminal()), **given)
+                    sys.stdout.flush()
+                except (OSError, ValueError, msgspec.MsgspecError) as error:
+                    if not session.changed:
+                        raise
+                    _could_not_say(error)
                 finally:
                     session.close()
 
@@ -125,6 +132,14 @@ class reporting:  # noqa: N801 - reads as a statement
         if isinstance(error, msgspec.ValidationError | msgspec.DecodeError):
             _complain(CliError(f"the answer makes no sense to this version: {error}"), as_json=self._as_json)
             raise typer.Exit(UNREACHABLE) from None
+
+
+def _could_not_say(error: Exception) -> None:
+    """The change is made; that its answer cannot be read or printed must not look as if it were not."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"done, but the answer could not be shown ({type(error).__name__}: {error})\n")
+    with suppress(OSError):  # else the interpreter tries again at its end, and fails
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _CODES = {REFUSED: "refused", USAGE: "usage", UNREACHABLE: "unreachable"}

@@ -1,7 +1,8 @@
 """YAML as we accept it: the JSON data model, no duplicate keys, no anchors, no tags, no surprises.
 
-`no` is text and `2024-01-31` is text: only what JSON would understand is anything else. Values are built from libyaml's
-events, never by its composer: that one recurses in C, and 100,000 brackets end the process.
+`no` is text and `2024-01-31` is text: only what JSON would understand is anything else. A JSON document is read as JSON,
+so that its numbers and escapes mean the same under either name. Values are built from libyaml's events, never by its
+composer: that one recurses in C, and 100,000 brackets end the process.
 """
 
 import re
@@ -9,22 +10,32 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any, NoReturn
 
+import msgspec
 import yaml
 
 from brownout.model.faults import pointer
 from controlplane.errors import Fault, InvalidInputError
-from controlplane.kit.strict_json import MAX_DEPTH
+from controlplane.kit.strict_json import MAX_DEPTH, check_json
 
 MAX_DIGITS = 400
 """Of a number; longer ones are only slow to refuse."""
+
+_FLOAT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 
 _PLAIN: tuple[tuple[re.Pattern[str], Callable[[str], object]], ...] = (
     (re.compile(r"true|false"), lambda text: text == "true"),
     (re.compile(r"null|~|"), lambda _: None),
     (re.compile(r"[-+]?(?:0|[1-9][0-9]*)"), int),
-    (re.compile(r"[-+]?[0-9]+\.[0-9]*(?:e[-+][0-9]+)?"), float),
+    (_FLOAT, float),
 )
-"""What an unquoted scalar may be besides text. A subset of YAML 1.1's: what we dump, we read back."""
+"""What an unquoted scalar may be besides text: JSON's literals, and YAML's ways to write null and a positive sign."""
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what `load_yaml` would take for a number: YAML 1.1, which PyYAML writes, has other ones."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{_FLOAT.pattern})\Z"), list("-+0123456789"))
 
 
 def load_yaml(raw: bytes) -> object:
@@ -33,6 +44,8 @@ def load_yaml(raw: bytes) -> object:
     Raises:
         InvalidInputError: not such YAML; the message names line and column.
     """
+    if raw.lstrip()[:1] in _JSON_BEGINS and (document := _read_json(raw)) is not None:
+        return document
     try:
         events = yaml.parse(raw, Loader=yaml.CSafeLoader)
         next(events)  # the stream's start
@@ -49,8 +62,21 @@ def load_yaml(raw: bytes) -> object:
     return value
 
 
+_JSON_BEGINS = {b"{", b"[", b'"'}
+
+
+def _read_json(raw: bytes) -> object:
+    """None when it is not JSON, or too deep to be looked at as such: YAML's own reader says where."""
+    faults = check_json(raw)
+    if any(fault.code in {"invalid_json", "too_deep"} for fault in faults):
+        return None
+    if faults:
+        raise InvalidInputError(faults[0].message, faults)
+    return msgspec.json.decode(raw)
+
+
 def dump_yaml(data: object) -> bytes:
-    return yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120, encoding="utf-8")
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, encoding="utf-8")
 
 
 def _value(event: Any, events: Iterator[Any], at: str, depth: int) -> object:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controlplane.errors import InvalidInputError
 from controlplane.kit.strict_yaml import dump_yaml, load_yaml
@@ -13,8 +15,8 @@ from controlplane.kit.strict_yaml import dump_yaml, load_yaml
     [
         (b"", None),
         (b"# nothing", None),
-        (b"a: [1, -2, 1.5, true, null, ~, no, 2024-01-31, 1e5, .nan, '1', \"true\"]\nb:\n", {
-            "a": [1, -2, 1.5, True, None, None, "no", "2024-01-31", "1e5", ".nan", "1", "true"], "b": None,
+        (b"a: [1, -2, 1.5, true, null, ~, no, 2024-01-31, 1e5, 2E-3, '1e5', .nan, '1', \"true\"]\nb:\n", {
+            "a": [1, -2, 1.5, True, None, None, "no", "2024-01-31", 1e5, 2e-3, "1e5", ".nan", "1", "true"], "b": None,
         }),
         (b'{"a": {"b": "\\u00e9"}}', {"a": {"b": "é"}}),
         (b"text: |\n  two\n  lines\n<<: merged\n", {"text": "two\nlines\n", "<<": "merged"}),
@@ -63,3 +65,19 @@ def test_what_is_refused(raw: bytes, code: str, pointer: str) -> None:
 def test_a_refusal_names_line_and_column() -> None:
     with pytest.raises(InvalidInputError, match=r"^line 3, column 3: the key 'x' stands twice$"):
         load_yaml(b"a:\n  x: 1\n  x: 2\n")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=("Cs",))) | st.from_regex(r"[-+]?[0-9]{1,3}(\.[0-9]*)?([eE][-+]?[0-9]{1,2})?", fullmatch=True),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",)), max_size=5), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(value=JSON, ascii_only=st.booleans(), indent=st.sampled_from([None, 2]))
+def test_a_json_document_means_the_same_under_either_name(value: object, ascii_only: bool, indent: int | None) -> None:
+    document = {"a": [value]}
+    raw = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
+    assert load_yaml(raw) == json.loads(raw)
+    assert repr(load_yaml(dump_yaml(document))) == repr(json.loads(raw))
