@@ -13,8 +13,7 @@ from brownout import wire
 from brownout._sync.replica import MAX_BUFFERED, Need, Outcome, Replica
 from brownout._sync.serving import Serving
 from brownout.evaluation.compile import Compiled
-from brownout.evaluation.evaluate import evaluate
-from brownout.evaluation.policy import policy
+from brownout.evaluation.evaluate import evaluate, policy
 from brownout.model import codec
 from brownout.model.resources import ResourceRef
 from brownout.status import Change, Counters

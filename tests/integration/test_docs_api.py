@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.contract.kinds import PATHS
+from controlplane.contract.kinds import edited
 from tests.integration.accessing import open_world
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ def told() -> Iterator[tuple[str, str]]:
             base = header[1]
         elif row := re.match(r"\| `([A-Z, ]+) (/\S*)` \|", line):
             path = base + row[2].rstrip("/")
-            for segment in PATHS.values() if "{resources}" in path else ("",):
+            for segment in (row.path for row in edited().values()) if "{resources}" in path else ("",):
                 yield from ((method, path.replace("{resources}", segment)) for method in row[1].split(", "))
 
 

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from brownout.evaluation.compile import Compiled
-from brownout.evaluation.evaluate import evaluate
-from brownout.evaluation.policy import policy
+from brownout.evaluation.evaluate import evaluate, policy
 from brownout.model.parse import encode
 from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile, Scope
 from brownout.wire import Operation
