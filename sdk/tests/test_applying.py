@@ -217,7 +217,7 @@ def test_a_commit_reads_what_it_changes_however_many_activations_there_are(
     each.replica.restore(*history.snapshot())
     read: list[str] = []
     for name in ("decode", "decode_known"):
-        monkeypatch.setattr(f"brownout.compile.{name}", counting(getattr(codec, name), read))
+        monkeypatch.setattr(f"brownout.evaluation.compile.{name}", counting(getattr(codec, name), read))
     expected = [
         (put("plain", b'{"type":"boolean"}'), 0),
         (put("beta", b'{"include":["u-1"]}', "cohort"), 0),

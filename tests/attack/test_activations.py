@@ -39,7 +39,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted[kind] += 1
         return codec.decode(kind, spec)
 
-    monkeypatch.setattr("brownout.compile.decode", decode)
+    monkeypatch.setattr("brownout.evaluation.compile.decode", decode)
     return counted
 
 

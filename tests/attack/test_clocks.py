@@ -84,8 +84,9 @@ async def replica(database_url: str, nats_url: str, wall: Wall) -> AsyncIterator
 
 async def test_its_activations_last_as_long_as_asked_and_nobody_lifts_them_early(world: World) -> None:
     made = {}
-    for name, services in (("wrong", world.wrong), ("right", world.right)):
-        asked = ActivationRequest(profile="contain", reason=f"by the {name}", for_s=600)
+    # Two profiles: the same one again would extend the first.
+    for name, services, profile in (("wrong", world.wrong, "contain"), ("right", world.right, "shed-load")):
+        asked = ActivationRequest(profile=profile, reason=f"by the {name}", for_s=600)
         made[name] = (await services.safe_mode.activate(ROOT, world.environment, asked)).key
     for services in (world.wrong, world.right):
         await Expiry(services.store, services.changes, services.clock).tick()

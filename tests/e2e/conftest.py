@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import chromium, why_no_browser
 
@@ -14,6 +14,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium; skips, saying why, where there is none and we may not install it."""
     if why := why_no_browser():
         pytest.skip(why)
+    expect.set_options(timeout=20_000)  # what a page shows is asserted, not how soon a busy machine shows it
     with chromium() as opened:
         yield opened
 

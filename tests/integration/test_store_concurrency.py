@@ -99,7 +99,7 @@ async def test_every_commit_is_told_to_listeners(store: Store, database_url: str
     with fail_after(5):
         await heard.wait()
     await connection.close()
-    assert told == ["production"]
+    assert told == ["production 1"]
 
 
 async def test_a_commit_waits_no_longer_for_the_lock_than_the_timeout(store: Store, database_url: str) -> None:
