@@ -16,7 +16,7 @@ from controlplane.cli.resources import read_spec
 from controlplane.cli.shown import left, table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.contract.dto import CommitOutput
-from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.values import Judged
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.rollouts.words import level, limit, strength
 

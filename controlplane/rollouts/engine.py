@@ -24,7 +24,7 @@ from controlplane.kit.clock import Clock
 from controlplane.kit.tasks import run_together
 from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
-from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.values import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
 
