@@ -11,8 +11,9 @@ import msgspec
 import structlog
 
 from controlplane.access.actor import Action, Actor, authorize, system_actor
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.queries import signing as queries
+from controlplane.access.values import Event
 from controlplane.configuration.store import SigningKeys
 from controlplane.errors import BrownoutError, ConflictError, Fault, InvalidInputError
 from controlplane.kit.background import beat, words

@@ -147,7 +147,7 @@ def reset(call: Call, person: PersonArgument) -> None:
 @verb(app, "grant", action=Action.MANAGE_PEOPLE)
 def grant(call: Call, person: PersonArgument, role: RoleArgument, where: WhereOption = "*") -> None:
     """Give a role that you hold yourself."""
-    from controlplane.access.people import Person
+    from controlplane.access.values import Person
 
     body = {"environment": where, "role": role}
     done = call.session.send("POST", f"/people/{_id(call, person)}/grants", body, Person)
@@ -177,7 +177,7 @@ def disable(
     ] = "",
 ) -> None:
     """End their sessions and tokens, and let them in no more."""
-    from controlplane.access.people import Person
+    from controlplane.access.values import Person
 
     body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}
     done = call.session.send("POST", f"/people/{_id(call, person)}/disable", body, Person)

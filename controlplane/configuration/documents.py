@@ -14,6 +14,7 @@ from controlplane.errors import Fault, InvalidInputError
 from controlplane.kit.clock import Clock
 from controlplane.kit.strict_yaml import load_yaml
 
+
 def read_json(raw: bytes) -> Document:
     """Raises InvalidInputError when it is no document of ours. Strictness (duplicate keys, …) is the caller's."""
     try:

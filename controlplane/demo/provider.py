@@ -9,6 +9,7 @@ import msgspec
 from brownout.model.values import ErrorClass
 from controlplane.demo.condition import Condition
 
+
 class Answer(msgspec.Struct, frozen=True):
     """What came back; times in milliseconds. Without `error`, it is an answer (perhaps a refusal)."""
 

@@ -24,9 +24,9 @@ from controlplane.kit.clock import Clock
 from controlplane.kit.tasks import run_together
 from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
-from controlplane.rollouts.values import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
+from controlplane.rollouts.values import Judged
 
 log = structlog.get_logger(__name__)
 

@@ -16,6 +16,7 @@ from controlplane.evidence.shares import ShareTest, Window
 from controlplane.rollouts.values import Judged
 from controlplane.telemetry.readings import Witness
 
+
 class Minute(msgspec.Struct, frozen=True):
     """What both arms counted in one minute."""
 
