@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.alerts import Notify
 from controlplane.access.audit import Audit
 from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
@@ -12,6 +11,7 @@ from controlplane.access.values import Event, GlassRow
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 
 USUAL = timedelta(hours=1)
 LONGEST = timedelta(hours=8)

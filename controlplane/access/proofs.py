@@ -4,7 +4,6 @@ import msgspec
 
 from controlplane.access import recovery, totp
 from controlplane.access.actor import Actor
-from controlplane.access.alerts import Notify
 from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys, Purpose
@@ -15,6 +14,7 @@ from controlplane.access.values import Event
 from controlplane.errors import Fault, ForbiddenError, InvalidInputError, UnauthenticatedError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 from controlplane.kit.secret_box import SecretBox
 
 SECOND_FACTOR = "second-factor"

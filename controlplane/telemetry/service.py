@@ -13,13 +13,14 @@ from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
 from controlplane.kit.link import Heard
+from controlplane.kit.notify import Notify
 from controlplane.kit.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
 from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
-from controlplane.telemetry.lag import LagAlerts, Notify
+from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.quotas import Quotas
