@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-TOKEN = "bo_api_0000000000000000000000000000000000000000000000000"
+TOKEN = "bo_api_" + 49 * "0"
 DONE = b'{"environment":"production","revision":7,"author":"a","message":"m","effective":["small \xe2\x86\x92 big"]'
 ANSWER = DONE + b',"changes":[],"chain":"c","created_at":"2026-01-01T00:00:00Z","unchanged":false,"epoch":1}'
 
