@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from brownout import wire
@@ -228,6 +229,13 @@ class MemoryStore(Store):
 
     async def get_commit(self, environment: str, revision: int) -> Commit:
         return self._told(environment, revision)
+
+    async def get_commits(self, environment, revisions, *, kind):
+        told = [self._told(environment, revision) for revision in sorted(revisions, reverse=True)]
+        return tuple(
+            msgspec.structs.replace(each, changes=tuple(change for change in each.changes if change.kind == kind))
+            for each in told
+        )
 
     async def list_commits(
         self, environment, *, before=None, limit=50, author=None, kind=None, key=None, since=None, until=None

@@ -1,6 +1,7 @@
 """Constants and small helpers that fixtures and tests share."""
 
 from brownout.wire.telemetry import ENCODER, TelemetryMessage
+from controlplane.configuration.store import SigningKey, SigningKeys
 from controlplane.telemetry.boundary import Speaker
 from controlplane.telemetry.ingest import Ingest
 
@@ -10,3 +11,12 @@ SECRET_KEY = "a secret of the tests, long enough to be one"
 def take(ingest: Ingest, environment: str, message: TelemetryMessage, key: str = "key") -> None:
     """Hands over `message` as if an instance had sent it with the SDK key of that fingerprint."""
     ingest.take(Speaker(environment, key, message.instance), ENCODER.encode(message))
+
+
+async def rotate(keys: SigningKeys, environment: str) -> SigningKey:
+    """Makes a new key, vouched for by the present one; the next commit is signed with it, without an overlap."""
+    present = await keys.current(environment)
+    async with keys._database.transaction() as connection:
+        made = await keys.create(connection, environment, keys._clock.now(), by=present)
+        await keys.sign_with(connection, environment, made.kid)
+    return made

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action, Actor, Role, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import REMEMBERED_S, ActorMemory
 from controlplane.access.queries import addresses as queries
-from controlplane.access.queries.addresses import AddressRow
+from controlplane.access.values import AddressRow, Event
 from controlplane.errors import AddressNotAllowedError, ConflictError, Fault, InvalidInputError, NotFoundError
 from controlplane.kit.addresses import Network, parse_networks
 from controlplane.kit.clock import Clock, Monotonic, monotonic

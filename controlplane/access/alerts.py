@@ -9,7 +9,6 @@ import random
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -36,12 +35,6 @@ FORGET_EVERY_S = 3600.0
 
 WAITING = Gauge("brownout_alerts_waiting", "Alerts that the webhook's receiver has not taken yet.")
 ATTEMPTS = Counter("brownout_alert_deliveries_total", "Attempts to deliver an alert.", ["outcome"])
-
-
-class Notify(Protocol):
-    """Tells people that something happened: a kind and its fields."""
-
-    async def __call__(self, event: str, fields: dict[str, str], connection: WriteConnection | None = None) -> None: ...
 
 
 class Alert(msgspec.Struct, frozen=True):

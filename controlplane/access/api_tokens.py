@@ -7,13 +7,13 @@ import msgspec
 
 from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
 from controlplane.access.address_rules import checked_networks, checked_within
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.bounds import Bounds
 from controlplane.access.grants import EVERYTHING, parse, plain, require_covered, require_within
 from controlplane.access.memory import ActorMemory
 from controlplane.access.names import checked_label, invalid
 from controlplane.access.queries import credentials
-from controlplane.access.queries.credentials import TokenRow
+from controlplane.access.values import Event, TokenRow
 from controlplane.errors import ForbiddenError, NotFoundError
 from controlplane.kit import tokens
 from controlplane.kit.clock import Clock

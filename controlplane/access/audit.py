@@ -7,14 +7,13 @@ holds what is no commit: sign-ins, keys, roles, denials, approvals, exports.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
-from enum import StrEnum
-from typing import Literal
 
 import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
 from controlplane.access.queries import audit as queries
 from controlplane.access.repeats import Bound, Counted, Refusal, Repeats
+from controlplane.access.values import AuditLine, AuditOutcome, Entry, Event
 from controlplane.errors import ForbiddenError, UnavailableError
 from controlplane.kit.background import beat
 from controlplane.kit.clock import Clock
@@ -23,49 +22,6 @@ from controlplane.kit.database import Database, WriteConnection
 _PAGE = 500
 _LATEST = 2**62
 _COUNTED_EVERY_S = 5.0
-
-
-class Event(StrEnum):
-    """What the audit log can say happened."""
-
-    SETUP = "setup"
-    SIGN_IN = "sign_in"
-    SIGN_OUT = "sign_out"
-    SESSION_ENDED = "session_ended"
-    PASSWORD_SET = "password_set"  # noqa: S105 - the name of an event
-    PROVEN = "proven"
-    SECOND_FACTOR_ADDED = "second_factor_added"
-    SECOND_FACTOR_REMOVED = "second_factor_removed"
-    SECOND_FACTOR_RESET = "second_factor_reset"
-    RECOVERY_CODES_MADE = "recovery_codes_made"
-    PERSON_INVITED = "person_invited"
-    PERSON_DISABLED = "person_disabled"
-    PERSON_ENABLED = "person_enabled"
-    ROLE_GRANTED = "role_granted"
-    ROLE_REVOKED = "role_revoked"
-    KEY_CREATED = "key_created"
-    KEY_ROTATED = "key_rotated"
-    KEY_REVOKED = "key_revoked"
-    TOKEN_CREATED = "token_created"  # noqa: S105 - the name of an event
-    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an event
-    TOKEN_HANDED_OVER = "token_handed_over"  # noqa: S105 - the name of an event
-    SSO_CONFIRMED = "sso_confirmed"
-    SSO_REFUSED = "sso_refused"
-    SIGNING_KEY_ANNOUNCED = "signing_key_announced"
-    SIGNING_KEY_SWITCHED = "signing_key_switched"
-    COMMIT = "commit"
-    RULE_CHANGED = "rule_changed"
-    ENVIRONMENT_CHANGED = "environment_changed"
-    PROPOSED = "proposed"
-    PROPOSAL_EDITED = "proposal_edited"
-    PROPOSAL_WITHDRAWN = "proposal_withdrawn"
-    APPROVED = "approved"
-    BREAK_GLASS = "break_glass"
-    BREAK_GLASS_ENDED = "break_glass_ended"
-    BREAK_GLASS_REVIEWED = "break_glass_reviewed"
-    ADDRESSES_CHANGED = "addresses_changed"
-    DENIED = "denied"
-    EXPORTED = "exported"
 
 
 WITHDRAWALS = (
@@ -82,32 +38,6 @@ WITHDRAWALS = (
     Event.ADDRESSES_CHANGED,
 )
 """After any of these somebody may do less than before."""
-
-Outcome = Literal["ok", "refused"]
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One event. `environment` is empty for what belongs to none; `at_ms` is Unix ms."""
-
-    at_ms: int
-    event: Event
-    outcome: Outcome
-    actor: str
-    kind: str
-    credential: str
-    address: str
-    environment: str = ""
-    target: str = ""
-    reason: str = ""
-    detail: dict[str, str | int] = {}
-
-
-class AuditLine(msgspec.Struct, frozen=True):
-    """An entry with its place in the chain."""
-
-    sequence: int
-    entry: Entry
-    chain: str
 
 
 class ExportedLine(msgspec.Struct, frozen=True):
@@ -142,7 +72,7 @@ class Audit:
         environment: str = "",
         target: str = "",
         reason: str = "",
-        outcome: Outcome = "ok",
+        outcome: AuditOutcome = "ok",
         detail: dict[str, str | int] | None = None,
     ) -> None:
         """Writes within the transaction that made it true; call it last."""
@@ -169,7 +99,7 @@ class Audit:
         environment: str = "",
         target: str = "",
         reason: str = "",
-        outcome: Outcome = "ok",
+        outcome: AuditOutcome = "ok",
         detail: dict[str, str | int] | None = None,
     ) -> None:
         """Writes what no transaction of ours made true: a denial, a failed sign-in, an export."""

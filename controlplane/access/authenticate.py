@@ -10,12 +10,12 @@ from controlplane.access.bounds import Bounds
 from controlplane.access.grants import narrowed, parse
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials, factors, people
-from controlplane.access.queries.credentials import TokenRow
 from controlplane.access.queries.factors import Held
 from controlplane.access.queries.people import PersonRow
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Sessions
 from controlplane.access.traffic import KeyUse
+from controlplane.access.values import TokenRow
 from controlplane.errors import SignInAgainError, UnauthenticatedError
 from controlplane.kit import tokens
 from controlplane.kit.clock import Clock

@@ -3,15 +3,15 @@
 from datetime import timedelta
 
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.alerts import Notify
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
-from controlplane.access.queries.approvals import GlassRow
 from controlplane.access.rule import require_words
+from controlplane.access.values import Event, GlassRow
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 
 USUAL = timedelta(hours=1)
 LONGEST = timedelta(hours=8)

@@ -8,7 +8,8 @@ from controlplane.access.bounds import Bounds
 from controlplane.access.hands import Hands
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries import hands, people
-from controlplane.access.queries.approvals import ApprovalRow, GlassRow, ProposalRow
+from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
+from controlplane.access.values import GlassRow
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import ReadConnection
 

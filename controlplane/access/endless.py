@@ -2,10 +2,10 @@
 
 import asyncio
 
-from controlplane.access.alerts import Notify
 from controlplane.access.queries import credentials
 from controlplane.errors import UnavailableError
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 
 _AGAIN_S = 24 * 3600.0
 _RETRY_S = 60.0

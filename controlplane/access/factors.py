@@ -7,13 +7,14 @@ import msgspec
 
 from controlplane.access import recovery, totp
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, authorize, require_fresh
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys
 from controlplane.access.people import grants_of
 from controlplane.access.queries import credentials, factors, hands, people
 from controlplane.access.queries.factors import Held, PasskeyRow
 from controlplane.access.telling import ApproverAlerts
+from controlplane.access.values import Event
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, ReadConnection, WriteConnection

@@ -7,12 +7,12 @@ import msgspec
 
 from brownout.wire import SdkKey
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.names import checked_label, invalid
 from controlplane.access.queries import credentials
-from controlplane.access.queries.credentials import KeyRow
 from controlplane.access.traffic import ALL_USES, KeyUse
+from controlplane.access.values import Event, KeyRow
 from controlplane.configuration.store import SigningKeys
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.kit import tokens

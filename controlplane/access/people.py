@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, PERMISSIONS, Action, Actor, Grants, Role, allows, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.bounds import Bounds
 from controlplane.access.grants import collect, covered, parse, plain, require_covered
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials, hands, people
 from controlplane.access.queries.people import GrantRow, PersonRow
 from controlplane.access.telling import ApproverAlerts
+from controlplane.access.values import Event, Grant, Person
 from controlplane.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
 from controlplane.kit import tokens
 from controlplane.kit.clock import Clock
@@ -21,25 +22,6 @@ from controlplane.kit.database import Database, ReadConnection, WriteConnection
 
 INVITE_LASTS = timedelta(hours=72)
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
-
-
-class Grant(msgspec.Struct, frozen=True):
-    """A role somewhere. `source` `sso`: the identity provider gives and takes it."""
-
-    environment: str
-    role: Role
-    source: str
-
-
-class Person(msgspec.Struct, frozen=True):
-    id: str
-    email: str
-    name: str
-    grants: tuple[Grant, ...]
-    has_password: bool
-    has_sso: bool
-    created_at: datetime
-    disabled_at: datetime | None
 
 
 class Invitation(msgspec.Struct, frozen=True):

@@ -4,16 +4,17 @@ import msgspec
 
 from controlplane.access import recovery, totp
 from controlplane.access.actor import Actor
-from controlplane.access.alerts import Notify
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys, Purpose
 from controlplane.access.passwords import Passwords
 from controlplane.access.queries import credentials, factors, people
 from controlplane.access.throttle import LoginThrottle
+from controlplane.access.values import Event
 from controlplane.errors import Fault, ForbiddenError, InvalidInputError, UnauthenticatedError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 from controlplane.kit.secret_box import SecretBox
 
 SECOND_FACTOR = "second-factor"

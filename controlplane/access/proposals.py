@@ -8,11 +8,12 @@ import msgspec
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
 from controlplane.access.rule import require_words
+from controlplane.access.values import Approval, Event
 from controlplane.configuration.store import StaleRevisionError, Store
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Head, Preview, ResourceDiff
@@ -46,15 +47,6 @@ class Gate(Protocol):
         expected_revision: int,
         closing: Witness,
     ) -> Commit: ...
-
-
-class Approval(msgspec.Struct, frozen=True):
-    approver: str
-    note: str
-    approved_at: datetime
-    counts: bool
-    why_not: str = ""
-    """Why it does not count: a role that was taken, an account that another hand in the proposal had a part in, …"""
 
 
 class Proposal(msgspec.Struct, frozen=True):

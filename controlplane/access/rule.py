@@ -11,8 +11,9 @@ import msgspec
 
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.queries import approvals as queries
+from controlplane.access.values import Event
 from controlplane.configuration.store import lock_environment
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.kinds import row

@@ -7,7 +7,6 @@ from datetime import timedelta
 import msgspec
 
 from controlplane.access.address_rules import AddressRules
-from controlplane.access.alerts import Notify
 from controlplane.access.api_tokens import ApiTokens
 from controlplane.access.audit import Audit
 from controlplane.access.authenticate import Authenticator, StrengthRules
@@ -40,6 +39,7 @@ from controlplane.errors import InvalidInputError
 from controlplane.kit.addresses import parse_networks
 from controlplane.kit.clock import Clock, Monotonic, monotonic
 from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 from controlplane.settings import Settings, SettingsError
 
 
@@ -77,7 +77,7 @@ class Access:
         return {"authd": "" if live else "no authd answers NATS: running SDKs go on, new connections are refused"}
 
 
-def open_access(
+def build_access(
     settings: Settings,
     database: Database,
     clock: Clock,
@@ -179,7 +179,7 @@ def open_access(
     )
 
 
-def open_sso(settings: Settings, database: Database, clock: Clock, access: Access) -> SingleSignOn | None:
+def build_sso(settings: Settings, database: Database, clock: Clock, access: Access) -> SingleSignOn | None:
     """None when no provider is configured.
 
     Raises:

@@ -7,10 +7,11 @@ from typing import Literal
 import msgspec
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, allows, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.queries import credentials
 from controlplane.access.queries.credentials import SessionRow
+from controlplane.access.values import Event, SessionInfo
 from controlplane.errors import NotFoundError
 from controlplane.kit import tokens
 from controlplane.kit.clock import Clock
@@ -52,18 +53,6 @@ class SignedIn(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"SignedIn({self.email})"
-
-
-class SessionInfo(msgspec.Struct, frozen=True):
-    id: str
-    person: str
-    method: str
-    address: str
-    agent: str
-    created_at: datetime
-    seen_at: datetime
-    expires_at: datetime
-    current: bool
 
 
 class Sessions:

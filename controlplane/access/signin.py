@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.passkeys import Json, Passkeys
 from controlplane.access.password_rules import check_password
@@ -16,6 +16,7 @@ from controlplane.access.repeats import Bound
 from controlplane.access.second_factor_rule import Requirement, requires
 from controlplane.access.sessions import Origin, Sessions, SignedIn
 from controlplane.access.throttle import LoginThrottle
+from controlplane.access.values import Event
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from controlplane.kit import tokens
 from controlplane.kit.addresses import network

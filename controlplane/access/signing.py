@@ -11,9 +11,10 @@ import msgspec
 import structlog
 
 from controlplane.access.actor import Action, Actor, authorize, system_actor
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.queries import signing as queries
-from controlplane.configuration.store import SigningKeys
+from controlplane.access.values import Event
+from controlplane.configuration.store import SigningKeys, lock_environment
 from controlplane.errors import BrownoutError, ConflictError, Fault, InvalidInputError
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
@@ -58,7 +59,7 @@ class SigningRotation:
         present = await self._keys.current(environment)
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            await queries.lock(connection, environment)
+            await lock_environment(connection, environment)
             if await queries.announced(connection, environment) is not None:
                 raise ConflictError("a next key is announced already; it switches by itself")
             made = await self._keys.create(connection, environment, now, by=present)
@@ -75,7 +76,9 @@ class SigningRotation:
             due = await queries.due(connection, self._clock.now())
         for environment, kid in due:
             async with self._database.transaction() as connection:
-                if await queries.switch(connection, environment, kid):
+                await lock_environment(connection, environment)  # nothing is signed until it is done
+                if await queries.take(connection, environment, kid):
+                    await self._keys.sign_with(connection, environment, kid)
                     await self._audit.record(
                         connection, Event.SIGNING_KEY_SWITCHED, _ROTATION, environment=environment, target=kid
                     )

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from controlplane.access.actor import Actor, system_actor
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Again, Identity, Oidc
 from controlplane.access.people import checked_name, give, grants_of, normalized
@@ -17,6 +17,7 @@ from controlplane.access.queries.people import PersonRow, SsoRow
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin, SignedIn
 from controlplane.access.signin import MAX_REFUSED, MAX_UNKNOWN, SignIn
+from controlplane.access.values import Event
 from controlplane.errors import UnauthenticatedError, UnavailableError
 from controlplane.kit.addresses import network
 from controlplane.kit.clock import Clock

@@ -1,9 +1,9 @@
 """Telling people when somebody's account changes who approves where a rule wants approvals (ADR 0093)."""
 
 from controlplane.access.actor import Action, Actor, Grants, allows
-from controlplane.access.alerts import Notify
 from controlplane.access.queries import hands
 from controlplane.kit.database import ReadConnection
+from controlplane.kit.notify import Notify
 
 
 class ApproverAlerts:

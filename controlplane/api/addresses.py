@@ -6,7 +6,8 @@ from litestar.params import FromQuery, JSONBody
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor
 from controlplane.access.address_rules import EVERY_ROLE
-from controlplane.contract.access import AddressRow, AddressRuleInput, AddressRuleList
+from controlplane.access.values import AddressRow
+from controlplane.contract.access import AddressRuleInput, AddressRuleList
 from controlplane.services import Services
 
 

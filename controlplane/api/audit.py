@@ -8,7 +8,8 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
 from controlplane.access.actor import Action, Actor
-from controlplane.access.audit import AuditProof, Event
+from controlplane.access.audit import AuditProof
+from controlplane.access.values import Event
 from controlplane.contract.access import AuditPage
 from controlplane.http.parameters import MAX_NUMBER, Before, Limit
 from controlplane.services import Services

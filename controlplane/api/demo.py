@@ -6,7 +6,7 @@ from litestar.params import JSONBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.contract.dto import Input
-from controlplane.demo.provider import Condition
+from controlplane.demo.condition import Condition
 from controlplane.services import Services
 
 

@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.configuration.documents import Document, read_json, read_yaml
+from controlplane.configuration.documents import read_json, read_yaml
+from controlplane.contract.document import Document
 from controlplane.contract.dto import ImportOutput
 from controlplane.http.conditions import Conditions
 from controlplane.http.limits import MAX_DOCUMENT_BYTES

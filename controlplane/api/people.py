@@ -5,7 +5,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
-from controlplane.access.people import Invitation, Person, welcome_url
+from controlplane.access.people import Invitation, welcome_url
+from controlplane.access.values import Person
 from controlplane.contract.access import DisableInput, GrantInput, InvitationOutput, InviteInput, People, SessionList
 from controlplane.kit.strict_json import read_struct
 from controlplane.services import Services

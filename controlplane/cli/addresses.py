@@ -38,7 +38,7 @@ def set_rule(
     force: Annotated[bool, typer.Option("--force", help="Even if your own address is not among them.")] = False,
 ) -> None:
     """Let a role count from these networks only."""
-    from controlplane.contract.access import AddressRow
+    from controlplane.access.values import AddressRow
 
     body = {"networks": networks, "environment": where, "role": role, "force": force}
     made = call.session.send("PUT", "/address-rules", body, AddressRow)

@@ -6,7 +6,7 @@ import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.verb import Call, verb
-from controlplane.demo.provider import Condition
+from controlplane.demo.condition import Condition
 
 app = typer.Typer(name="demo", help="Break the demo's provider or its new model.", no_args_is_help=True)
 

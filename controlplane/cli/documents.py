@@ -14,7 +14,7 @@ from controlplane.cli.resources import MessageOption, is_json, read_file
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
 from controlplane.cli.verb import Call, verb
-from controlplane.configuration.documents import Document
+from controlplane.contract.document import Document
 from controlplane.contract.dto import ImportOutput
 from controlplane.contract.problems import USAGE
 

@@ -11,6 +11,7 @@ from controlplane.cli.verb import Call, Listing, verb
 
 key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", cls=Listing)
 token_app = typer.Typer(name="token", help="API tokens, personal and of machines.", cls=Listing)
+GROUPS = (key_app, token_app)
 
 ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
 

@@ -2,9 +2,8 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import httpx
 import msgspec
 import typer
 
@@ -13,6 +12,9 @@ from controlplane.cli.session import USER_FILE, CliError, Target, find_nearer
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.contract.problems import UNREACHABLE, USAGE
+
+if TYPE_CHECKING:
+    import httpx
 
 app = typer.Typer(name="person", help="People and their roles.", cls=Listing)
 
@@ -34,6 +36,8 @@ def login(
     code: Annotated[str, typer.Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
 ) -> None:
     """Sign in with a password (and the second factor) and keep a personal token for this user of this machine."""
+    import httpx
+
     with httpx.Client(base_url=url.rstrip("/") + "/api/v1", timeout=30) as http:
         try:
             entered = http.post("/session", json={"email": email, "password": password})
@@ -58,7 +62,7 @@ def login(
         typer.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
 
 
-def _second_factor(http: httpx.Client, who: dict[str, Any], code: str) -> httpx.Response:
+def _second_factor(http: "httpx.Client", who: dict[str, Any], code: str) -> "httpx.Response":
     """The whole sign-in. A passkey needs a browser; a code or a recovery code does here."""
     if not code and not {"code", "recovery"} & set(who["proofs"]):
         _end("your passkey needs a browser: make an API token in the console, and pass it with --token", 1)
@@ -70,7 +74,7 @@ def _second_factor(http: httpx.Client, who: dict[str, Any], code: str) -> httpx.
     return entered
 
 
-def _jar(http: httpx.Client) -> str:
+def _jar(http: "httpx.Client") -> str:
     """The cookies, whatever their address: `__Host-` ones come back by plain HTTP from no other client."""
     return "; ".join(f"{name}={value}" for name, value in {c.name: c.value or "" for c in http.cookies.jar}.items())
 
@@ -143,7 +147,7 @@ def reset(call: Call, person: PersonArgument) -> None:
 @verb(app, "grant", action=Action.MANAGE_PEOPLE)
 def grant(call: Call, person: PersonArgument, role: RoleArgument, where: WhereOption = "*") -> None:
     """Give a role that you hold yourself."""
-    from controlplane.access.people import Person
+    from controlplane.access.values import Person
 
     body = {"environment": where, "role": role}
     done = call.session.send("POST", f"/people/{_id(call, person)}/grants", body, Person)
@@ -173,7 +177,7 @@ def disable(
     ] = "",
 ) -> None:
     """End their sessions and tokens, and let them in no more."""
-    from controlplane.access.people import Person
+    from controlplane.access.values import Person
 
     body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}
     done = call.session.send("POST", f"/people/{_id(call, person)}/disable", body, Person)

@@ -16,8 +16,7 @@ from controlplane.cli.resources import read_spec
 from controlplane.cli.shown import left, table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.contract.dto import CommitOutput
-from controlplane.rollouts.evidence import Judged
-from controlplane.rollouts.values import Moved, RolloutList, RolloutView
+from controlplane.rollouts.values import Judged, Moved, RolloutList, RolloutView
 from controlplane.rollouts.words import level, limit, strength
 
 app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", cls=Listing)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from controlplane.cli.servers import refusing
 from controlplane.cli.shown import table
-from controlplane.kit.resealing import SealStatus
 from controlplane.settings import Secret, read_struct, secret_keys
+
+if TYPE_CHECKING:
+    from controlplane.kit.resealing import SealStatus
 
 app = typer.Typer(name="secret", help="The key that encrypts secrets at rest.", no_args_is_help=True)
 
@@ -50,7 +53,7 @@ def _show(*, rotate_first: bool) -> None:
         typer.echo("everything is sealed with BROWNOUT_SECRET_KEY; no previous key is needed")
 
 
-async def _status(given: Keys, *, rotate_first: bool) -> Mapping[str, SealStatus]:
+async def _status(given: Keys, *, rotate_first: bool) -> "Mapping[str, SealStatus]":
     from controlplane.access.factors import app_vault
     from controlplane.access.sso import sso_vault
     from controlplane.configuration.store import SigningKeys

@@ -4,13 +4,15 @@ import os
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from controlplane.contract.problems import OUTCOMES, REFUSED, UNREACHABLE, USAGE, Problem
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -99,6 +101,8 @@ class Session:
         self.environment = environment
         self.changed = False
         """Whether something was changed: from then on nothing may make this call look refused."""
+        import httpx  # no help text and no completion waits for it
+
         self._http = httpx.Client(
             base_url=target.url + "/api/v1",
             headers={"Authorization": f"Bearer {target.token}"} if target.token else {},
@@ -111,7 +115,7 @@ class Session:
     def path(self, *parts: str) -> str:
         return "/".join(["/environments", *(quote(part, safe="") for part in (self.environment, *parts))])
 
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, **options: Any) -> "httpx.Response":
         """Raises CliError: refused by the server, or nobody answers."""
         response = self._send(method, path, **options)
         if not response.is_success:
@@ -125,7 +129,9 @@ class Session:
         self.changed = self.changed or method not in _READS
         return response
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Any) -> "httpx.Response":
+        import httpx
+
         try:
             return self._http.request(method, path, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -155,7 +161,7 @@ class Session:
         return msgspec.json.decode(response.content, type=type_)
 
 
-def _refusal(response: httpx.Response) -> CliError:
+def _refusal(response: "httpx.Response") -> CliError:
     try:
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.DecodeError:

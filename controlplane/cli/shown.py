@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from controlplane.contract.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
 from controlplane.telemetry.values import Delivered
+
+if TYPE_CHECKING:
+    from rich.syntax import Syntax
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -22,7 +25,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return made
 
 
-def json_text(raw: bytes) -> Syntax:
+def json_text(raw: bytes) -> "Syntax":
+    from rich.syntax import Syntax
+
     return Syntax(msgspec.json.format(raw, indent=2).decode(), "json", background_color="default", word_wrap=True)
 
 

@@ -1,8 +1,5 @@
 """A whole environment as one document: out, and back in as one commit."""
 
-from datetime import datetime
-from typing import Literal
-
 import msgspec
 
 from brownout.wire import Operation
@@ -10,23 +7,12 @@ from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Change, State
+from controlplane.contract.document import Document
 from controlplane.contract.kinds import edited
 from controlplane.contract.pointers import DOCUMENT, pointing_into, relocated
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.kit.clock import Clock
 from controlplane.kit.strict_yaml import load_yaml
-
-FORMAT: Literal["brownout/1"] = "brownout/1"
-
-
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kind → key → spec. Activations are not part of it: copying a configuration must not switch safe mode."""
-
-    resources: dict[str, dict[str, msgspec.Raw]]
-    format: Literal["brownout/1"] = FORMAT
-    environment: str = ""
-    revision: int = 0
-    exported_at: datetime | None = None
 
 
 def read_json(raw: bytes) -> Document:

@@ -1,8 +1,9 @@
 """Making environments that are useful from their first minute."""
 
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.access.audit import Audit, Event
+from controlplane.access.audit import Audit
 from controlplane.access.rule import CommitRule
+from controlplane.access.values import Event
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Environment

@@ -1,23 +1,19 @@
 """What the access routes take and give. Secrets appear once, in the answer that made them."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from brownout.wire import Operation
-from controlplane.access.audit import AuditLine
-from controlplane.access.people import Person
-from controlplane.access.proposals import Approval, Proposal, ProposalView
-from controlplane.access.queries.addresses import AddressRow as AddressRow  # noqa: PLC0414 - what the API answers
-from controlplane.access.queries.approvals import GlassRow
-from controlplane.access.queries.credentials import KeyRow
-from controlplane.access.queries.credentials import TokenRow as TokenRow  # noqa: PLC0414 - for the edges
-from controlplane.access.sessions import SessionInfo
 from controlplane.access.traffic import ALL_USES, KeyUse
-from controlplane.configuration.store.values import ResourceDiff
+from controlplane.access.values import AddressRow, Approval, AuditLine, GlassRow, KeyRow, Person, SessionInfo, TokenRow
 from controlplane.contract.dto import Input, PreviewOutput
 from controlplane.contract.pointers import OPERATIONS, relocated
+
+if TYPE_CHECKING:  # the CLI reads these structs without loading the store
+    from controlplane.access.proposals import Proposal, ProposalView
+    from controlplane.configuration.store.values import ResourceDiff
 
 GrantsJson = dict[str, list[str]]
 """Roles by environment key; `*` is every environment."""
@@ -274,7 +270,7 @@ class ProposalOutput(msgspec.Struct, frozen=True):
     updated_at: datetime
 
     @classmethod
-    def of(cls, found: Proposal) -> "ProposalOutput":
+    def of(cls, found: "Proposal") -> "ProposalOutput":
         return cls(
             found.id, found.environment, found.message, found.author, found.base_revision, found.edition, found.state,
             found.revision, found.operations, found.approvals, found.needed, found.approved, found.created_at,
@@ -295,7 +291,7 @@ class TheirChange(msgspec.Struct, frozen=True):
     after: msgspec.Raw
 
     @classmethod
-    def of(cls, diff: ResourceDiff) -> "TheirChange":
+    def of(cls, diff: "ResourceDiff") -> "TheirChange":
         return cls(diff.kind, diff.key, msgspec.Raw(diff.before or b"null"), msgspec.Raw(diff.after or b"null"))
 
 
@@ -308,7 +304,7 @@ class ProposalDetail(msgspec.Struct, frozen=True):
     preview: PreviewOutput
 
     @classmethod
-    def of(cls, view: ProposalView) -> "ProposalDetail":
+    def of(cls, view: "ProposalView") -> "ProposalDetail":
         theirs = tuple(TheirChange.of(each) for each in view.theirs)
         faults = relocated(view.preview.faults, OPERATIONS, view.proposal.operations)
         return cls(ProposalOutput.of(view.proposal), view.stale, theirs, PreviewOutput.of(view.preview, faults))

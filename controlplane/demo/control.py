@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.demo.provider import FAULTS, Condition, Fault
+from controlplane.demo.condition import FAULTS, Condition, Fault
 from controlplane.errors import InvalidInputError, NotFoundError
 
 ENVIRONMENT = "production"

@@ -3,22 +3,11 @@
 import asyncio
 import random
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
 from brownout.model.values import ErrorClass
-
-Fault = Literal["outage", "rate_limits", "slow", "refusals"]
-FAULTS: tuple[Fault, ...] = ("outage", "rate_limits", "slow", "refusals")
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """What is wrong: a fault of one provider, and whether the new model has gone bad. All well by default."""
-
-    provider: str = ""
-    fault: Fault | None = None
-    degraded_model: str = ""
+from controlplane.demo.condition import Condition
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -13,8 +13,8 @@ from controlplane.access.natsconfig import CONTROL_USER
 from controlplane.access.people import welcome_url
 from controlplane.cli.session import Target
 from controlplane.configuration.store.migrate import migrate
-from controlplane.demo import DEMO_PRICES, load_demo
 from controlplane.demo.control import ENVIRONMENT as DEMO_ENVIRONMENT
+from controlplane.demo.document import DEMO_PRICES, load_demo
 from controlplane.demo.rollout import start_rollout
 from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.demo_fleet import DemoFleet, control_file

@@ -10,10 +10,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
 from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
-from controlplane.access.audit import Event
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin
+from controlplane.access.values import Event
 from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
 from controlplane.http.cookies import Cookies
 from controlplane.http.step_up import UNFINISHED, form_of, proven

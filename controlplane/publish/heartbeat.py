@@ -18,7 +18,7 @@ from controlplane.kit.background import beat
 from controlplane.kit.chance import spread
 from controlplane.kit.link import Heard, LinkDownError
 from controlplane.kit.tasks import wait_set
-from controlplane.publish.parts import Parts, Position
+from controlplane.publish.parts import Position, Shared
 from controlplane.publish.trust import Trust
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class Heartbeats:
     def __init__(
         self,
         environment: str,
-        parts: Parts,
+        parts: Shared,
         position: Callable[[], Position | None],
         interval_s: float,
         trust: Trust,

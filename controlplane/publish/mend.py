@@ -13,7 +13,7 @@ import structlog
 from brownout import wire
 from controlplane.configuration.store import Head, StoredEnvelope
 from controlplane.publish.log import Last, RevisionLog
-from controlplane.publish.parts import Parts, Position
+from controlplane.publish.parts import Position, Shared
 from controlplane.publish.queries import mending
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
@@ -39,7 +39,7 @@ class Mender:
     """Judges and repairs one environment's streams. Raises JetStreamUnavailableError and UnavailableError."""
 
     def __init__(
-        self, environment: str, parts: Parts, revisions: RevisionLog, snapshots: Snapshots, trust: Trust
+        self, environment: str, parts: Shared, revisions: RevisionLog, snapshots: Snapshots, trust: Trust
     ) -> None:
         self._environment = environment
         self._database = parts.database

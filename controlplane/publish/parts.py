@@ -8,7 +8,7 @@ from controlplane.kit.database import Database
 from controlplane.kit.link import Link
 
 
-class Parts(NamedTuple):
+class Shared(NamedTuple):
     database: Database
     store: Store
     keys: SigningKeys

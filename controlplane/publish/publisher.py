@@ -27,7 +27,7 @@ from controlplane.publish.jetstream import JetStream, JetStreamRefusedError, Jet
 from controlplane.publish.keychain import KeyChainCopy
 from controlplane.publish.log import LogMovedError, RevisionLog
 from controlplane.publish.mend import Mender
-from controlplane.publish.parts import Pace, Parts, Position
+from controlplane.publish.parts import Pace, Position, Shared
 from controlplane.publish.sightings import Sightings
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
@@ -89,7 +89,7 @@ class PublisherHealth(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    def __init__(self, environment: str, parts: Parts, pace: Pace, on_published: Callable[[Published], None]) -> None:
+    def __init__(self, environment: str, parts: Shared, pace: Pace, on_published: Callable[[Published], None]) -> None:
         self.environment = environment
         self._link = parts.link
         self._store = parts.store

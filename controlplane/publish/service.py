@@ -11,7 +11,7 @@ from controlplane.kit.background import beat, loops_here
 from controlplane.kit.tasks import end, wait_set
 from controlplane.publish.heads import Heads
 from controlplane.publish.listen import listen
-from controlplane.publish.parts import Pace, Parts, Position
+from controlplane.publish.parts import Pace, Position, Shared
 from controlplane.publish.publisher import Published, Publisher, PublisherHealth
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ Listener = Callable[[Published], None]
 class PublisherService:
     """Follows the list of environments and keeps their publishers running. `run()` it beside the link's own `run()`."""
 
-    def __init__(self, parts: Parts, pace: Pace = Pace()) -> None:  # noqa: B008 - immutable
+    def __init__(self, parts: Shared, pace: Pace = Pace()) -> None:  # noqa: B008 - immutable
         self._parts = parts
         self._pace = pace
         self._publishers: dict[str, Publisher] = {}

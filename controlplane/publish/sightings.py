@@ -13,7 +13,7 @@ from controlplane.errors import UnavailableError
 from controlplane.kit.buckets import Buckets
 from controlplane.kit.clock import monotonic
 from controlplane.kit.link import Heard
-from controlplane.publish.parts import Parts, Position
+from controlplane.publish.parts import Position, Shared
 from controlplane.publish.trust import Trust
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class Sightings:
     def __init__(
         self,
         environment: str,
-        parts: Parts,
+        parts: Shared,
         position: Callable[[], Position | None],
         on_sighting: Callable[[], None],
         trust: Trust,

@@ -9,7 +9,8 @@ import msgspec
 from brownout.model.resources import Progress, Rollout
 from controlplane.evidence.samples import THRESHOLD
 from controlplane.rollouts import quorum
-from controlplane.rollouts.evidence import Facts, Judged, judge, mismatch
+from controlplane.rollouts.evidence import Facts, judge, mismatch
+from controlplane.rollouts.values import Judged
 from controlplane.rollouts.words import describe
 
 Act = Literal["wait", "advance", "complete", "roll_back", "pause", "resume"]

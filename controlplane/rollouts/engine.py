@@ -24,9 +24,9 @@ from controlplane.kit.clock import Clock
 from controlplane.kit.tasks import run_together
 from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
-from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.rules import expected, owned
+from controlplane.rollouts.values import Judged
 
 log = structlog.get_logger(__name__)
 
@@ -65,26 +65,49 @@ class Context(msgspec.Struct, frozen=True):
         return tuple(sorted(set(self.safe_mode.values())))
 
 
-async def read_context(store: Store, environment: str, key: str, now: datetime) -> Context:
-    """Reads the head first: what is read later can only be newer, and then the commit is refused.
+class Surroundings(msgspec.Struct, frozen=True):
+    """What all rollouts of an environment share, as of `revision`."""
+
+    revision: int
+    activations: tuple[tuple[str, SafeModeActivation], ...]
+
+
+async def read_surroundings(store: Store, environment: str) -> Surroundings:
+    """Reads the head first: what is read later can only be newer, and then the commit is refused."""
+    head = await store.head(environment)
+    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
+    return Surroundings(head.revision, tuple(activations))
+
+
+async def read_context(
+    store: Store,
+    environment: str,
+    key: str,
+    now: datetime,
+    *,
+    around: Surroundings | None = None,
+    rollout: Rollout | None = None,
+) -> Context:
+    """Reads what is not given: `around`, and the `rollout`, read after it.
 
     Raises:
         NotFoundError: there is no such rollout.
     """
-    head = await store.head(environment)
-    rollout = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
-    assert isinstance(rollout, Rollout)
+    around = around or await read_surroundings(store, environment)
+    if rollout is None:
+        read = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
+        assert isinstance(read, Rollout)
+        rollout = read
     flag = decode("flag", (await store.get_resource(environment, "flag", rollout.flag)).spec)
     assert isinstance(flag, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
-    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
     touching = {
         key: activation.profile
-        for key, activation in activations
+        for key, activation in around.activations
         if _in_force(activation, now) and _touches(activation, classes)
     }
-    return Context(environment, key, head.revision, rollout, flag, classes, touching, tuple(activations))
+    return Context(environment, key, around.revision, rollout, flag, classes, touching, around.activations)
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:
@@ -159,21 +182,29 @@ class Engine:
             self._trouble = f"{environment}: {words(error)}"
 
     async def _look_at(self, environment: str) -> None:
-        for resource in await every_resource(self._store, environment, "rollout"):
+        around: Surroundings | None = None
+        resources = await every_resource(self._store, environment, "rollout")
+        if any(_steered(resource.spec) for resource in resources):
+            around = await read_surroundings(self._store, environment)
+            resources = await every_resource(self._store, environment, "rollout")
+        for resource in resources:
             try:
                 rollout = decode("rollout", resource.spec)
                 if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
-                    await self._steer(environment, resource.key)
+                    await self._steer(environment, resource.key, around, rollout)
             except UnavailableError:
                 raise
             except Exception as error:  # whatever is wrong with one rollout, the guardrails of the others hold
                 log.exception("rollout_not_steered", environment=environment, rollout=resource.key)
                 self._trouble = f"{environment} {resource.key}: {words(error)}"
 
-    async def _steer(self, environment: str, key: str) -> None:
+    async def _steer(self, environment: str, key: str, around: Surroundings | None, rollout: Rollout | None) -> None:
         for _ in range(ATTEMPTS):
             try:
-                context = await read_context(self._store, environment, key, self._clock.now())
+                context = await read_context(
+                    self._store, environment, key, self._clock.now(), around=around, rollout=rollout
+                )
+                around = rollout = None  # again: all anew
                 if context.rollout.progress.state in STEERED:
                     await self._act(context)
                 return
@@ -235,6 +266,15 @@ class Engine:
                 )
             )
         return ops
+
+
+def _steered(spec: bytes) -> bool:
+    """Whether it looks like one that runs; what cannot be read is told where it is steered."""
+    try:
+        rollout = decode("rollout", spec)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(rollout, Rollout) and rollout.progress.state in STEERED
 
 
 def edited_meanwhile(context: Context) -> bool:

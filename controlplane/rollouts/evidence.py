@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
@@ -14,10 +13,8 @@ from controlplane.evidence import means, samples
 from controlplane.evidence.ceilings import CeilingTest
 from controlplane.evidence.means import Difference, Moments
 from controlplane.evidence.shares import ShareTest, Window
+from controlplane.rollouts.values import Judged
 from controlplane.telemetry.readings import Witness
-
-Verdict = Literal["breached", "proven", "open"]
-"""Worse than allowed for certain; proven not to be (gates only); neither, yet."""
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -54,33 +51,6 @@ class Facts(msgspec.Struct, frozen=True):
     def keys(self) -> tuple[str, ...]:
         """The SDK keys with which anything was reported."""
         return tuple(sorted({key for minute in self.minutes for key in minute.by_key}))
-
-
-class Judged(msgspec.Struct, frozen=True):
-    """One guardrail or gate against what was observed.
-
-    For bad events `evidence` is compared with `threshold`, `treatment` and `control` are bad events a unit at risk. For means
-    `lower` and `upper` bound the difference (treatment - control; of logarithms for times) and are compared with `limit`.
-    """
-
-    measure: str
-    role: Literal["guardrail", "gate"]
-    verdict: Verdict
-    limit: float
-    treatment: float | None
-    control: float | None
-    treatment_n: int
-    control_n: int
-    evidence: float | None = None
-    threshold: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    times: tuple[datetime, ...] = ()
-    evidence_over_time: tuple[float, ...] = ()
-    lower_over_time: tuple[float | None, ...] = ()
-    upper_over_time: tuple[float | None, ...] = ()
-    ceiling: bool = False
-    """`limit` is a rate of the treatment alone."""
 
 
 def judge(rollout: Rollout, facts: Facts) -> tuple[Judged, ...]:

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from brownout.model.measures import MEAN_MEASURES, MEASURES
 from brownout.model.resources import Gate, Guardrail, Rollout
 from brownout.wire.telemetry import ArmTotals
-from controlplane.rollouts.evidence import Facts, Judged, judge_one
+from controlplane.rollouts.evidence import Facts, judge_one
+from controlplane.rollouts.values import Judged
 from controlplane.telemetry.readings import Witness
 
 MOST_NEEDED = 3

@@ -6,7 +6,36 @@ from typing import Literal
 import msgspec
 
 from brownout.model.resources import Rollout
-from controlplane.rollouts.evidence import Judged
+
+Verdict = Literal["breached", "proven", "open"]
+"""Worse than allowed for certain; proven not to be (gates only); neither, yet."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One guardrail or gate against what was observed.
+
+    For bad events `evidence` is compared with `threshold`, `treatment` and `control` are bad events a unit at risk. For means
+    `lower` and `upper` bound the difference (treatment - control; of logarithms for times) and are compared with `limit`.
+    """
+
+    measure: str
+    role: Literal["guardrail", "gate"]
+    verdict: Verdict
+    limit: float
+    treatment: float | None
+    control: float | None
+    treatment_n: int
+    control_n: int
+    evidence: float | None = None
+    threshold: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    times: tuple[datetime, ...] = ()
+    evidence_over_time: tuple[float, ...] = ()
+    lower_over_time: tuple[float | None, ...] = ()
+    upper_over_time: tuple[float | None, ...] = ()
+    ceiling: bool = False
+    """`limit` is a rate of the treatment alone."""
 
 
 class StageView(msgspec.Struct, frozen=True):

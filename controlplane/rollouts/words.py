@@ -2,7 +2,7 @@
 
 import math
 
-from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.values import Judged
 
 TIMES = frozenset({"duration", "time_to_first_token"})
 PLENTY = 10

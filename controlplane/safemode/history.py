@@ -1,6 +1,5 @@
 """Every time safe mode was switched, read from the commits that did it."""
 
-import asyncio
 from collections.abc import Iterator
 
 import msgspec
@@ -14,7 +13,9 @@ from controlplane.safemode.expiry import AUTHOR
 from controlplane.safemode.messages import reason_in
 from controlplane.safemode.values import FullScope, Switch, What
 
-PARALLEL = 4
+CHUNK = 50
+"""Commits read at once."""
+
 MAX_SWITCHES = 500
 """A page ends with the commit that brings it here: one alone may hold as many."""
 
@@ -31,10 +32,9 @@ class SafeModeHistory:
         await self._store.head(environment)
         logged = await self._store.list_commits(environment, kind=ACTIVATION, before=before, limit=limit)
         found: list[Switch] = []
-        for start in range(0, len(logged), PARALLEL):
-            for commit in await asyncio.gather(
-                *(self._store.get_commit(environment, line.revision) for line in logged[start : start + PARALLEL])
-            ):
+        for start in range(0, len(logged), CHUNK):
+            revisions = [line.revision for line in logged[start : start + CHUNK]]
+            for commit in await self._store.get_commits(environment, revisions, kind=ACTIVATION):
                 found += switches(commit)
                 if len(found) >= MAX_SWITCHES and commit.revision != logged[-1].revision:
                     return tuple(found), commit.revision
@@ -43,8 +43,6 @@ class SafeModeHistory:
 
 def switches(commit: Commit) -> Iterator[Switch]:
     for change in commit.changes:
-        if change.kind != ACTIVATION:
-            continue
         raw = change.after or change.before
         if raw is None:
             continue

@@ -1,19 +1,13 @@
 """Instances that stay behind: each lag is told once, by whichever replica is first to note it down, and so is its end."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from controlplane.kit.clock import Clock
-from controlplane.kit.database import Database, WriteConnection
+from controlplane.kit.database import Database
+from controlplane.kit.notify import Notify
 from controlplane.telemetry import fleet_tables as tables
 from controlplane.telemetry.fleet_state import LIVE_S, FleetState, Head, Seen
-
-
-class Notify(Protocol):
-    """(event, fields) → people, with the transaction that made it true; see controlplane/access/alerts.py."""
-
-    async def __call__(self, event: str, fields: dict[str, str], connection: WriteConnection | None = None) -> None: ...
-
 
 MAX_NAMED = 20
 """Of the instances in one alert; a network that fails makes thousands lag at once."""

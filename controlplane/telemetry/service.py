@@ -13,13 +13,14 @@ from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
 from controlplane.kit.link import Heard
+from controlplane.kit.notify import Notify
 from controlplane.kit.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
 from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
 from controlplane.telemetry.ingest import Ingest
-from controlplane.telemetry.lag import LagAlerts, Notify
+from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.quotas import Quotas
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 CLEAN_EVERY_S = 3600.0
 CLEANING_S = 60.0
+BATCH = 5_000
+"""Rows deleted in one transaction: folding waits for no longer than that takes."""
 MAX_INSTANCES = 10_000
 
 
@@ -119,6 +122,8 @@ class Telemetry:
                     dropped = await tables.drop_older(connection, self._clock.now(), self._retention_days)
                 if dropped:
                     log.info("telemetry_expired", partitions=dropped)
+                while await self._delete_some() == BATCH:
+                    beat("telemetry.cleaning", CLEANING_S)
             except UnavailableError as error:
                 log.warning("telemetry_not_cleaned", error=error.message)
                 trouble = words(error)
@@ -127,3 +132,7 @@ class Telemetry:
                 trouble = words(error)
             beat("telemetry.cleaning", CLEAN_EVERY_S, trouble)
             await asyncio.sleep(CLEAN_EVERY_S)
+
+    async def _delete_some(self) -> int:
+        async with self._database.transaction() as connection:
+            return await tables.delete_older(connection, self._clock.now(), self._retention_days, BATCH)

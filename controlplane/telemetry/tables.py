@@ -1,6 +1,6 @@
 """Every statement on the telemetry tables. They are operational state: none of it decides what an SDK serves."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -312,7 +312,7 @@ async def make_partition(connection: WriteConnection, day: datetime) -> None:
 
 
 async def drop_older(connection: WriteConnection, now: datetime, retention_days: int) -> list[str]:
-    """Drops the rollups' partitions, and deletes everything else, older than the retention."""
+    """Drops the rollups' partitions older than the retention."""
     oldest = now - timedelta(days=retention_days)
     rows = await connection.execute(
         text("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'telemetry_rollup'::regclass")
@@ -320,24 +320,38 @@ async def drop_older(connection: WriteConnection, now: datetime, retention_days:
     dropped = [row.name for row in rows if row.name < f"telemetry_rollup_{oldest.astimezone(UTC):%Y%m%d}"]
     for name in dropped:
         await connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
-    for statement in (
-        "DELETE FROM rollout_bad_unit WHERE at < :oldest",
-        "DELETE FROM rollout_sample WHERE at < :oldest",
-        "DELETE FROM rollout_evidence WHERE last_at < :oldest",
-        "DELETE FROM telemetry_refused WHERE last_at < :oldest",
-        "DELETE FROM fleet_convergence WHERE published_at < :oldest",
-    ):
-        await connection.execute(text(statement), {"oldest": oldest})
-    await connection.execute(
-        text("DELETE FROM flag_use WHERE last_at < :old"), {"old": now - timedelta(days=FLAG_USE_DAYS)}
-    )
-    await connection.execute(
-        text("DELETE FROM telemetry_series WHERE day < :day"), {"day": (now - timedelta(days=1)).date()}
-    )
-    await connection.execute(
-        text("DELETE FROM telemetry_cursor WHERE updated_at < :old"), {"old": now - timedelta(days=2)}
-    )
-    await connection.execute(
-        text("DELETE FROM fleet_instance WHERE last_seen_at < :old"), {"old": now - timedelta(days=2)}
-    )
     return dropped
+
+
+_TWO_DAYS = timedelta(days=2)
+_KEPT: Mapping[str, tuple[str, timedelta | None]] = {
+    "rollout_bad_unit": ("at", None),
+    "rollout_sample": ("at", None),
+    "rollout_evidence": ("last_at", None),
+    "telemetry_refused": ("last_at", None),
+    "fleet_convergence": ("published_at", None),
+    "flag_use": ("last_at", timedelta(days=FLAG_USE_DAYS)),
+    "telemetry_series": ("day", timedelta(days=1)),
+    "telemetry_cursor": ("updated_at", _TWO_DAYS),
+    "fleet_instance": ("last_seen_at", _TWO_DAYS),
+}
+"""Table → the column with a row's age, and how long it is kept; None: the retention."""
+
+
+async def delete_older(connection: WriteConnection, now: datetime, retention_days: int, limit: int) -> int:
+    """Deletes up to `limit` rows that are too old, of every table together; returns how many. Those that another
+    transaction holds are left for the next time."""
+    deleted = 0
+    for table, (column, kept) in _KEPT.items():
+        oldest = now - (kept or timedelta(days=retention_days))
+        done = await connection.execute(
+            text(
+                f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table}"  # noqa: S608 - our own names
+                f" WHERE {column} < :oldest LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING 1"
+            ),
+            {"oldest": oldest.date() if column == "day" else oldest, "limit": limit - deleted},
+        )
+        deleted += len(done.all())
+        if deleted >= limit:
+            break
+    return deleted

@@ -11,6 +11,7 @@ app.conf.broker_url = "filesystem://"
 app.conf.broker_transport_options = {
     "data_folder_in": os.environ["CELERY_FOLDER"],
     "data_folder_out": os.environ["CELERY_FOLDER"],
+    "control_folder": os.environ["CELERY_FOLDER"] + "/control",  # else into the working directory
     "polling_interval": 0.1,
 }
 app.conf.result_backend = "file://" + os.environ["CELERY_FOLDER"]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.access.audit import AuditLine, Event
+from controlplane.access.values import AuditLine, Event
 from controlplane.http.guard import MAX_DENIALS
 from tests.integration.accessing import ROOT, World, open_world
 

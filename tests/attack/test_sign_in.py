@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from controlplane.access.audit import Event
+from controlplane.access.values import Event
 from tests.attack.authenticator import Authenticator
 from tests.attack.signing_in import Visitor, person_id, visitor
 from tests.integration.accessing import PASSWORD, ROOT, URL, World, open_world

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.access.audit import Event
+from controlplane.access.values import Event
 from tests.attack.signing_in import Visitor, person_id, visitor
 from tests.integration.accessing import PASSWORD, ROOT, open_world
 

@@ -16,7 +16,7 @@ from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from controlplane.kit.link import Link
 from controlplane.kit.tasks import end
-from controlplane.publish import Parts, PublisherService
+from controlplane.publish import PublisherService, Shared
 from tests.support import SECRET_KEY
 
 ENVIRONMENT = "bench"
@@ -61,7 +61,7 @@ async def _plane(database_url: str, nats_url: str) -> AsyncIterator[Plane]:
     store = Store(database, clock, keys)
     await store.create_environment(ENVIRONMENT, "Bench")
     link = Link([nats_url])
-    publisher = PublisherService(Parts(database, store, keys, link, clock))
+    publisher = PublisherService(Shared(database, store, keys, link, clock))
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(publisher.run())]
     signing = await keys.current(ENVIRONMENT)
     try:

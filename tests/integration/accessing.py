@@ -11,8 +11,9 @@ from argon2 import PasswordHasher
 from litestar import Litestar
 
 from controlplane.access.actor import Actor, system_actor
+from controlplane.access.opening import open_access, open_sso
 from controlplane.access.passwords import Passwords
-from controlplane.access.service import Access, open_access, open_sso
+from controlplane.access.service import Access
 from controlplane.app import create_app, open_services
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
@@ -94,16 +95,9 @@ async def open_world(
         async def tell(event: str, fields: dict[str, str], connection: object = None) -> None:
             alerts.append((event, fields))
 
-        access = open_access(
-            configured,
-            opened.database,
-            clock,
-            opened.signing_keys,
-            notify=tell,
-            passwords=quick,
-            monotonic=clock.monotonic,
-        )
-        sso = open_sso(configured, opened.database, clock, access)
+        apart = dataclasses.replace(opened, notify=tell, monotonic=clock.monotonic, work=[], asking=[])
+        access = await open_access(apart, passwords=quick)
+        sso = open_sso(apart, access)
         services = dataclasses.replace(opened, access=access, sso=sso)
         for environment in environments or ("production", "staging"):
             if environment in {known.key for known in await services.store.list_environments()}:

@@ -17,7 +17,7 @@ from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from controlplane.kit.link import Link
 from controlplane.kit.tasks import end
-from controlplane.publish import Pace, Parts, PublisherService
+from controlplane.publish import Pace, PublisherService, Shared
 from tests.support import SECRET_KEY
 
 PATIENT = Pace(poll_s=60, heartbeat_s=60)
@@ -34,7 +34,7 @@ class Replica:
 
     def __init__(self, database: Database, store: Store, keys: SigningKeys, link: Link, pace: Pace) -> None:
         self.database, self.store, self.keys, self.link = database, store, keys, link
-        self.service = PublisherService(Parts(database, store, keys, link, SystemClock()), pace)
+        self.service = PublisherService(Shared(database, store, keys, link, SystemClock()), pace)
 
     async def commit(self, environment: str, *operations: wire.Operation) -> int:
         made = await self.store.commit(environment, operations, author="test", message="change")

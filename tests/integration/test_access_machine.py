@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 
 from brownout.wire import Operation
 from controlplane.access.actor import GRANTABLE, PERMISSIONS, Action, Actor, Role, allows
-from controlplane.access.audit import Event
 from controlplane.access.grants import covers
 from controlplane.access.sessions import Origin
+from controlplane.access.values import Event
 from controlplane.errors import BrownoutError
 from tests.integration.accessing import PASSWORD, ROOT, World, open_world
 

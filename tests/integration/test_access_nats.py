@@ -23,7 +23,7 @@ from controlplane.access.authd import Authd
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config, with_credentials
 from controlplane.access.queries import credentials
 from controlplane.access.responder import AuthdSettings, open_authd
-from controlplane.access.service import Access, open_access
+from controlplane.access.service import Access, build_access
 from controlplane.configuration.store import SigningKeys, Store
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.processes import free_port
@@ -72,7 +72,7 @@ async def access(database: Database, store: Store, signing_keys: SigningKeys, da
     async def nobody(event: str, fields: dict[str, str]) -> None:
         """Hears no alerts."""
 
-    return open_access(settings, database, SystemClock(), signing_keys, notify=nobody)
+    return build_access(settings, database, SystemClock(), signing_keys, notify=nobody)
 
 
 def responder(nats_url: str, secrets: NatsSecrets, url: str, copy: Path) -> Authd:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from controlplane.access.actor import KEY_ROLES, PERMISSIONS, Action, Role
-from controlplane.access.audit import Event
+from controlplane.access.values import Event
 from controlplane.http import guard as guard_module
 from tests.integration.accessing import PASSWORD, ROOT, World, open_world
 from tests.integration.doors import OTHER, OWN, ROLES, Browser, Door, bearer_of, browser_of, doors, knock

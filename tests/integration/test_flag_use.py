@@ -92,8 +92,8 @@ async def test_what_nobody_asked_about_for_a_year_is_forgotten(
 ) -> None:
     await fold(Ingest(database, clock), telemetry, ("web-search", "on"))
     async with database.transaction() as connection:
-        await tables.drop_older(connection, clock.at + timedelta(days=399), 10_000)
+        await tables.delete_older(connection, clock.at + timedelta(days=399), 10_000, 100)
     assert (await served(database, clock, "web-search")).flags
     async with database.transaction() as connection:
-        await tables.drop_older(connection, clock.at + timedelta(days=402), 10_000)
+        await tables.delete_older(connection, clock.at + timedelta(days=402), 10_000, 100)
     assert (await served(database, clock, "web-search")).flags == {}

@@ -16,6 +16,7 @@ from controlplane.publish.jetstream import JetStream
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
+from tests.support import rotate
 
 pytestmark = pytest.mark.anyio
 
@@ -284,7 +285,7 @@ async def test_a_new_signing_key_can_be_learned_before_it_is_met(
 ) -> None:
     await plane.commit(environment, put("beta", "u-1"))
     first = await signing_keys.current(environment)
-    second = await plane.keys.rotate(environment)
+    second = await rotate(plane.keys, environment)
     await plane.commit(environment, put("beta", "u-2"))
     await ears.revisions(2)
     body = msgspec.json.encode({"last_by_subj": ears.subjects.keys})

@@ -18,7 +18,7 @@ from controlplane.embedded.processes import binary, free_port, port_is_free, spa
 from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from controlplane.kit.link import Link
-from controlplane.publish import Pace, Parts, mend
+from controlplane.publish import Pace, Shared, mend
 from controlplane.publish.parts import Position
 from controlplane.publish.publisher import Publisher
 from tests.integration.publishing import PATIENT, Listener, listener, put, replica, until
@@ -283,7 +283,7 @@ async def test_without_jetstream_the_signed_bytes_go_out_all_the_same(
 async def test_what_went_out_before_another_replica_fenced_is_not_the_head(
     database: Database, signing_keys: SigningKeys, bare_store: Store, environment: str
 ) -> None:
-    parts = Parts(database, bare_store, signing_keys, Link(["nats://127.0.0.1:1"]), SystemClock())
+    parts = Shared(database, bare_store, signing_keys, Link(["nats://127.0.0.1:1"]), SystemClock())
     publisher = Publisher(environment, parts, Pace(), lambda _: None)
     publisher._logged, publisher._fallback.sent = Position(1, 110), Position(1, 120)
     assert publisher.position() == (1, 120)

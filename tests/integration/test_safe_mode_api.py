@@ -12,7 +12,7 @@ from brownout.model.resources import Scope
 from controlplane.access.actor import Actor, Role
 from controlplane.app import open_services
 from controlplane.cli.safemode import reach_text
-from controlplane.demo import load_demo
+from controlplane.demo.document import load_demo
 from controlplane.safemode.expiry import AUTHOR, Expiry
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.request import ActivationRequest

@@ -7,6 +7,7 @@ from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from controlplane.kit.secret_box import SecretKeyError
 from tests.integration.resources import cohort, put
+from tests.support import rotate
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,7 @@ async def test_a_rotated_key_signs_what_follows_and_is_vouched_for_by_the_one_be
     pinned = await signing_keys.current("production")
     await store.commit("production", [put(cohort("a"))], **WORDS)
     for _ in range(2):
-        await signing_keys.rotate("production")
+        await rotate(signing_keys, "production")
     await store.commit("production", [put(cohort("b"))], **WORDS)
     old, new = await store.envelopes("production", 0, 10)
     verifier = wire.Verifier("production", {pinned.kid: pinned.public})

@@ -189,3 +189,18 @@ async def test_old_partitions_are_dropped(database: Database) -> None:
         dropped = await tables.drop_older(connection, now, retention_days=14)
 
     assert dropped == [f"telemetry_rollup_{now - timedelta(days=30):%Y%m%d}"]
+
+
+async def test_what_is_too_old_is_deleted_in_batches(database: Database) -> None:
+    now = datetime.now(UTC)
+    served = [(f"flag-{number}", "on") for number in range(7)]
+    async with database.transaction() as connection:
+        await tables.put_flag_uses(connection, "production", served, now - timedelta(days=500))
+        await tables.put_flag_uses(connection, "staging", served[:2], now)
+    deleted = []
+    for _ in range(4):
+        async with database.transaction() as connection:
+            deleted.append(await tables.delete_older(connection, now, retention_days=14, limit=3))
+    assert deleted == [3, 3, 1, 0]
+    async with database.reading() as connection:
+        assert len(await tables.flag_uses(connection, "staging", ["flag-0", "flag-1"])) == 2

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from controlplane.rollouts.evidence import Judged
+from controlplane.rollouts.values import Judged
 from controlplane.rollouts.words import describe, level, limit
 from controlplane.web.rollouts.pages import evidence_chart
 

@@ -1,21 +1,8 @@
 """Where each role may be used from."""
 
-from datetime import datetime
-
-import msgspec
-
 from controlplane.access.queries.base import fetch, run
+from controlplane.access.values import AddressRow
 from controlplane.kit.database import ReadConnection, WriteConnection
-
-
-class AddressRow(msgspec.Struct, frozen=True):
-    """`environment` and `role` may be `*`, every one. `networks`: CIDR, at least one."""
-
-    environment: str
-    role: str
-    networks: tuple[str, ...]
-    changed_by: str
-    changed_at: datetime
 
 
 async def rules(connection: ReadConnection) -> list[AddressRow]:

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
+from controlplane.access.values import GlassRow
 from controlplane.kit.database import ReadConnection, WriteConnection
 
 _PROPOSAL = """
@@ -43,24 +44,6 @@ class ApprovalRow(msgspec.Struct, frozen=True):
     approver: str
     note: str
     approved_at: datetime
-
-
-class GlassRow(msgspec.Struct, frozen=True):
-    """`uses` are the revisions, rule changes and so on that went through while the glass was broken."""
-
-    id: int
-    environment: str
-    principal: str
-    actor: str
-    reason: str
-    started_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None
-    uses: list[str]
-    reviewed_by: str | None
-    reviewed_at: datetime | None
-    review: str | None
-    opened: int
 
 
 async def requires(connection: ReadConnection, environment: str) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from controlplane.access.queries.base import fetch, fetch_one, fetch_value, run
-from controlplane.access.traffic import ALL_USES, KeyUse
+from controlplane.access.values import KeyRow, TokenRow
 from controlplane.kit.database import ReadConnection, WriteConnection
 
 _TOKEN = (
@@ -33,43 +33,6 @@ class SessionRow(msgspec.Struct, frozen=True):
     """When they last proved who they are."""
     stage: Literal["full", "factor"] = "full"
     """`factor`: the second factor is still to be shown."""
-
-
-class TokenRow(msgspec.Struct, frozen=True):
-    """`owner`: whose personal token it is. `person`: who answers for it, and whose roles bound it; none for what the
-    operator of the control plane made. `parent`: the token it was made with. `handed_by`: who gave it to `person`."""
-
-    id: str
-    hint: str
-    name: str
-    owner: str | None
-    made_by: str
-    person: str | None
-    parent: str | None
-    handed_by: str | None
-    grants: dict[str, list[str]]
-    created_at: datetime
-    expires_at: datetime | None
-    used_at: datetime | None
-    revoked_at: datetime | None
-    sensitive: bool = False
-    """Made for what needs a fresh proof otherwise."""
-    proven_at: datetime | None = None
-    networks: tuple[str, ...] = ()
-    """Where it works; empty = wherever its holder does."""
-
-
-class KeyRow(msgspec.Struct, frozen=True):
-    id: str
-    hint: str
-    environment: str
-    name: str
-    made_by: str
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    used_at: datetime | None
-    uses: tuple[KeyUse, ...] = ALL_USES
 
 
 async def insert_session(connection: WriteConnection, row: SessionRow, digest: str) -> None:

@@ -6,11 +6,6 @@ from controlplane.access.queries.base import fetch, fetch_value, run
 from controlplane.kit.database import ReadConnection, WriteConnection
 
 
-async def lock(connection: WriteConnection, environment: str) -> None:
-    """Nothing is signed for this environment until the transaction ends."""
-    await fetch_value(connection, "SELECT key FROM environment WHERE key = :key FOR UPDATE", key=environment)
-
-
 async def announced(connection: ReadConnection, environment: str) -> str | None:
     found = await fetch_value(
         connection, "SELECT kid FROM signing_rotation WHERE environment = :environment", environment=environment
@@ -29,11 +24,7 @@ async def due(connection: ReadConnection, now: datetime) -> list[tuple[str, str]
     return [(row["environment"], row["kid"]) for row in await fetch(connection, dict[str, str], sql, now=now)]
 
 
-async def switch(connection: WriteConnection, environment: str, kid: str) -> bool:
-    """False when another replica was faster."""
-    await lock(connection, environment)
+async def take(connection: WriteConnection, environment: str, kid: str) -> bool:
+    """Ends the announcement; False when another replica was faster."""
     sql = "DELETE FROM signing_rotation WHERE environment = :environment AND kid = :kid"
-    if not await run(connection, sql, environment=environment, kid=kid):
-        return False
-    await run(connection, "UPDATE environment SET signing_kid = :kid WHERE key = :key", kid=kid, key=environment)
-    return True
+    return bool(await run(connection, sql, environment=environment, kid=kid))

@@ -1,5 +1,6 @@
 """Reading the log: envelopes for the publisher, commits for people."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -77,6 +78,18 @@ async def get_commit(database: Database, environment: str, number: int, *, repla
             raise NotFoundError(f"{environment} has no revision {number}")
         rows = await connection.execute(select(change).where(inside).order_by(change.c.kind, change.c.key))
         return _commit(row, tuple(Change(r.kind, r.key, r.before, r.after) for r in rows), replayed)
+
+
+async def get_commits(database: Database, environment: str, numbers: Collection[int], kind: str) -> tuple[Commit, ...]:
+    """These commits, the newest first, each with what it changed of `kind`; two queries, however many they are."""
+    at = (revision.c.environment == environment) & revision.c.revision.in_(numbers)
+    inside = (change.c.environment == environment) & change.c.revision.in_(numbers) & (change.c.kind == kind)
+    async with database.snapshot() as connection:
+        rows = (await connection.execute(select(revision).where(at).order_by(revision.c.revision.desc()))).all()
+        changes: dict[int, list[Change]] = {}
+        for each in await connection.execute(select(change).where(inside).order_by(change.c.key)):
+            changes.setdefault(each.revision, []).append(Change(each.kind, each.key, each.before, each.after))
+    return tuple(_commit(row, tuple(changes.get(row.revision, ())), replayed=False) for row in rows)
 
 
 def _commit(row: Row[tuple[object, ...]], changes: tuple[Change, ...], replayed: bool) -> Commit:

@@ -87,20 +87,11 @@ class SigningKeys:
         links = tuple(wire.KeyLink(row.kid, public_text(row.public), row.signed_by, row.signature) for row in rows)
         return wire.KeyChain(1, environment, links)
 
-    async def rotate(self, environment: str) -> SigningKey:
-        """Makes a new key, vouched for by the present one; the next commit is signed with it."""
-        async with self._database.transaction() as connection:
-            kid = await connection.sql.scalar(
-                select(environment_table.c.signing_kid).where(environment_table.c.key == environment).with_for_update()
-            )
-            if kid is None:
-                raise NotFoundError(f"there is no environment {environment}")
-            present = await self.get(connection, environment, kid)
-            key = await self.create(connection, environment, self._clock.now(), by=present)
-            await connection.execute(
-                update(environment_table).where(environment_table.c.key == environment).values(signing_kid=key.kid)
-            )
-        return key
+    async def sign_with(self, connection: WriteConnection, environment: str, kid: str) -> None:
+        """From this transaction on the environment's messages are signed with `kid`."""
+        await connection.execute(
+            update(environment_table).where(environment_table.c.key == environment).values(signing_kid=kid)
+        )
 
     async def get(self, connection: ReadConnection, environment: str, kid: str) -> SigningKey:
         known = self._known.get((environment, kid))

@@ -191,6 +191,10 @@ class Store:
         """Raises NotFoundError."""
         return await log.get_commit(self._database, environment, revision)
 
+    async def get_commits(self, environment: str, revisions: Collection[int], *, kind: str) -> tuple[Commit, ...]:
+        """Those that exist, the newest first, each with what it changed of `kind` alone."""
+        return await log.get_commits(self._database, environment, revisions, kind)
+
     async def list_commits(
         self,
         environment: str,

@@ -10,8 +10,8 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
-from controlplane.access.audit import Event
 from controlplane.access.proposals import Proposal
+from controlplane.access.values import Event
 from controlplane.configuration.store.values import Change
 from controlplane.errors import BrownoutError
 from controlplane.http.parameters import Before

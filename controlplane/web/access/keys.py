@@ -11,7 +11,7 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action, allows
 from controlplane.access.traffic import ALL_USES, KeyUse
-from controlplane.contract.access import TokenRow
+from controlplane.access.values import TokenRow
 from controlplane.errors import BrownoutError
 from controlplane.web.access.frame import Shown, Tab, tabs
 from controlplane.web.kit.agents import browser

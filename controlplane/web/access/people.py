@@ -11,7 +11,7 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import ANY_ENVIRONMENT, GRANTABLE, Action
 from controlplane.access.people import Invitation, welcome_url
-from controlplane.access.people import Person as Account
+from controlplane.access.values import Person as Account
 from controlplane.errors import BrownoutError
 from controlplane.web.access.frame import Shown, Tab, tabs
 from controlplane.web.kit.frame import Frame

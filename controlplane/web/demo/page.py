@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from controlplane.access.actor import Action
-from controlplane.demo.provider import FAULTS
+from controlplane.demo.condition import FAULTS
 from controlplane.web.gallery.page import GalleryPage, gallery
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url

@@ -10,8 +10,7 @@ from litestar.params import FromPath
 
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
-from controlplane.rollouts.evidence import Judged
-from controlplane.rollouts.values import Preview, RolloutView, StageView
+from controlplane.rollouts.values import Judged, Preview, RolloutView, StageView
 from controlplane.rollouts.words import TIMES, difference, level, limit, strength
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url

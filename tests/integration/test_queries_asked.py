@@ -1,0 +1,75 @@
+"""How many statements a page or a loop sends: the number must not grow with what it shows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from sqlalchemy import event
+
+from brownout.wire import Operation
+from controlplane.kit.database import Database
+from controlplane.safemode.history import SafeModeHistory
+from tests.integration.accessing import ROOT
+from tests.integration.rollout_world import ENVIRONMENT, ME, RESOURCES, ROLLOUT, MovedClock, World, open_store, raw
+from tests.support import SECRET_KEY
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[list[str]]:
+    """Statements that begin with SELECT, as they are sent."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            sent.append(statement)
+
+    engine = database._reader.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    clock = MovedClock()
+    store = open_store(database, clock, SECRET_KEY)
+    await store.create_environment(ENVIRONMENT, "Production")
+    return World(database, store, clock)
+
+
+async def test_the_history_of_safe_mode_asks_the_same_few_for_any_number_of_commits(world: World) -> None:
+    await world.begin()
+    history, counts = SafeModeHistory(world.store), []
+    for number in range(1, 13):
+        await world.activate(f"a-{number}")
+        if number in {2, 12}:
+            with counted(world.database) as sent:
+                switched, _ = await history.list(ROOT, ENVIRONMENT)
+            assert [switch.key for switch in switched] == [f"a-{each}" for each in range(number, 0, -1)]
+            counts.append(len(sent))
+    assert counts[0] == counts[1]
+
+
+async def test_a_look_at_rollouts_reads_what_they_share_once(world: World) -> None:
+    await world.begin()
+    with counted(world.database) as sent:
+        await world.engines[0].tick()
+    alone = len(sent)
+    others = []
+    for number in range(2, 5):
+        flag = {**RESOURCES["flag", "support-model"]}
+        await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "flag", f"flag-{number}", raw(flag))], "one more")
+        spec = msgspec.json.encode({**ROLLOUT, "flag": f"flag-{number}"})
+        await world.rollouts.create(ME, ENVIRONMENT, f"other-{number}", spec, "one more")
+        await world.rollouts.move(ME, ENVIRONMENT, f"other-{number}", "start", "let us see")
+        with counted(world.database) as sent:
+            await world.engines[0].tick()
+        others.append(len(sent))
+    steps = {after - before for before, after in zip([alone, *others], others, strict=False)}
+    assert len(steps) == 1, "each more costs the same"
+    assert steps.pop() <= 6, "its flag, who depends on that, and four of evidence"
