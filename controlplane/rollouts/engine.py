@@ -18,6 +18,7 @@ from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store, every_resource, every_spec
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.activations import TooManyActivationsError
+from controlplane.contract.rollout_rules import expected, obstacle, owned
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
@@ -26,7 +27,6 @@ from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
 from controlplane.rollouts.evidence import Judged
 from controlplane.rollouts.facts import FactReader
-from controlplane.rollouts.rules import expected, owned
 
 log = structlog.get_logger(__name__)
 
@@ -194,6 +194,7 @@ class Engine:
 
     async def _act(self, context: Context) -> None:
         decision, _ = await self.look(context)
+        decision = held(context, decision)
         if decision.act == "wait":
             return
         try:
@@ -215,6 +216,7 @@ class Engine:
             decision.why,
             action=Action.ROLLOUT,
             expected_revision=context.revision,
+            machine="rollout",
         )
 
     def _operations(self, context: Context, decision: Decision) -> list[Operation]:
@@ -235,6 +237,17 @@ class Engine:
                 )
             )
         return ops
+
+
+def held(context: Context, decision: Decision) -> Decision:
+    """The decision, unless it would go on although a rule that somebody put before the rollout's catches everyone."""
+    if decision.act not in {"advance", "complete"}:
+        return decision
+    found = obstacle(context.flag, context.key, context.rollout)
+    if found is None or found[0] > context.rollout.progress.stage:
+        return decision
+    why = f"held: the rule {found[1].id} of the flag comes first and catches everyone, so the rollout serves no one"
+    return Decision("wait", why)
 
 
 def edited_meanwhile(context: Context) -> bool:
