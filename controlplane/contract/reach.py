@@ -1,8 +1,8 @@
 """Rules that can never serve, because an earlier rule catches everyone whom they would. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from brownout.model.resources import Clause, Flag, Rule
+from brownout.model.resources import Clause, Rule
 
 MAX_RULES = 500
 """Each rule is compared with those before it, while the environment is locked: more are not compared."""
@@ -11,9 +11,9 @@ ANY_OF = frozenset({"in", "starts_with", "ends_with", "contains", "in_cohort"})
 """Operators that hold when one of the values fits."""
 
 
-def unreachable(flag: Flag) -> Mapping[str, str]:
-    """Ids of the flag's unreachable rules, each with the id of the first rule that stands in its way."""
-    rules = flag.rules[:MAX_RULES]
+def unreachable(rules: Sequence[Rule]) -> Mapping[str, str]:
+    """Ids of a flag's unreachable rules, each with the id of the first rule that stands in its way."""
+    rules = rules[:MAX_RULES]
     return {
         rule.id: first.id for index, rule in enumerate(rules) if (first := in_the_way(rules[:index], rule)) is not None
     }

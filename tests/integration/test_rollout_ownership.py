@@ -75,7 +75,7 @@ async def refused(world: World, *ops: Operation) -> list[tuple[str, str]]:
 
 async def test_a_second_rollout_starts_only_where_it_serves_and_then_serves(world: World) -> None:
     await make(world, "one", ONE, "start", "advance", "advance")
-    with pytest.raises(ConflictError, match="stage 1 would serve no one.*`brownout rollout finish one`"):
+    with pytest.raises(ConflictError, match=r"stage 1 would serve no one.*`brownout rollout finish one`"):
         await make(world, "two", TWO, "start")
     assert (await world.store.find_resource(ENVIRONMENT, "rollout", "two")) is None, "nothing was saved"
 
@@ -135,7 +135,7 @@ async def test_finishing_never_wakes_rules_behind_it(world: World) -> None:
 
 async def test_a_completed_rollout_restarts_only_when_asked_to(world: World) -> None:
     await make(world, "one", ONE, "start", "advance", "advance")
-    with pytest.raises(ConflictError, match="only 5 % of everyone would keep it.*`brownout rollout restart`"):
+    with pytest.raises(ConflictError, match=r"only 5 % of everyone would keep it.*`brownout rollout restart`"):
         await move(world, "one", "start")
     assert (await rollout(world, "one")).progress.state == "completed"
     assert await move(world, "one", "restart") == "running"

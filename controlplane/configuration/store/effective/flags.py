@@ -23,7 +23,7 @@ def lines(change: Change, before: Side, after: Side) -> list[str]:
 
 def _warnings(key: str, after: Side) -> list[str]:
     flag = after.flag(key)
-    hidden = list(unreachable(flag).items()) if flag is not None else []
+    hidden = list(unreachable(flag.rules).items()) if flag is not None else []
     found = [
         f"warning: flag {key}: rule {rule} never serves, rule {first} before it catches everyone it asks for"
         for rule, first in hidden[:MAX_WARNINGS]
@@ -82,7 +82,7 @@ def _meets_all(key: str, side: Side) -> bool:
     if flag is None or not flag.enabled:
         return True
     met = {audience.rule for audience in _asked(key, side)}
-    hidden = unreachable(flag)
+    hidden = unreachable(flag.rules)
     return all(rule.id in met or rule.id in hidden for rule in flag.rules)
 
 
