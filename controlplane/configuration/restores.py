@@ -42,7 +42,9 @@ class Restores:
             InvalidInputError: it would not compile with what exists now.
         """
         ops, head = await self._plan(actor, environment, revision, refs)
-        nothing = ConflictError(f"nothing to restore: that is already as it was at revision {revision}")
+        nothing = ConflictError(
+            f"nothing to restore: that is already as it was at revision {revision}, rollouts and safe mode aside"
+        )
         if not ops and idempotency_key is None:
             raise nothing
         commit = await self._changes.commit(
