@@ -34,7 +34,7 @@ from controlplane.configuration.store import (
     VerifiedHistory,
 )
 from controlplane.configuration.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
-from controlplane.configuration.store.draft import MAX_FAULTS, Draft, check_words, draft, refuse, settle
+from controlplane.configuration.store.draft import MAX_FAULTS, Draft, check_words, draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
 from controlplane.configuration.store.fence import jump_beyond
@@ -140,20 +140,22 @@ class MemoryStore(Store):
         idempotency_key=None,
         asked=None,
         witness=None,
+        machine="",
     ):
         assert asked is None
         assert witness is None, "there is no transaction to write in"
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
-        return self._commit(environment, draft(ops), author, message, expected_revision, idempotency_key, body)
+        return self._commit(environment, draft(ops), author, message, expected_revision, idempotency_key, body, machine)
 
-    async def preview(self, environment: str, ops: Sequence[wire.Operation]) -> Preview:
+    async def preview(self, environment: str, ops: Sequence[wire.Operation], *, machine: str = "") -> Preview:
         log = self._log(environment)
         try:
             drafted = draft(ops) if ops else Draft({})
         except InvalidInputError as error:
             return Preview(log.head, error.faults, (), ())
-        changes, faults = settle(drafted, log.state(), now_ms(self._clock))
+        drafted = keep_owned(drafted, log.state(), machine)
+        changes, faults = settle(drafted, log.state(), now_ms(self._clock), machine)
         if faults:
             return Preview(log.head, faults[:MAX_FAULTS], (), ())
         return Preview(log.head, (), effective(log.state(), changes), changes)
@@ -277,7 +279,7 @@ class MemoryStore(Store):
         changes = log.between(log.head.revision, to_revision)
         return operations_to([c for c in changes if refs is None or c.ref in refs])
 
-    def _commit(self, environment, drafted, author, message, expected, idempotency_key, body):
+    def _commit(self, environment, drafted, author, message, expected, idempotency_key, body, machine=""):
         log, at = self._log(environment), now_ms(self._clock)
         answer = log.answers.get(idempotency_key)
         if answer and answer.at > at - IDEMPOTENCY_LIFETIME:
@@ -285,7 +287,8 @@ class MemoryStore(Store):
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return self._told(environment, answer.revision, replayed=True)
         head, present = log.head, log.state()
-        changes, faults = settle(drafted, present, at)
+        drafted = keep_owned(drafted, present, machine)
+        changes, faults = settle(drafted, present, at, machine)
         if expected not in {None, head.revision}:
             lines = [self._line(environment, made) for made, _ in reversed(log.rows) if made.revision > expected]
             theirs = tuple(log.between(expected, head.revision)) if expected < head.revision else ()

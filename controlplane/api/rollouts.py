@@ -6,6 +6,7 @@ from litestar.params import FromPath, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.contract.dto import CommitOutput, Input, Json
+from controlplane.http.conditions import Conditions
 from controlplane.kit.strict_json import read_struct
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.services import Services
@@ -16,6 +17,12 @@ class RolloutInput(Input, frozen=True):
 
     spec: Json
     reason: str = ""
+
+
+class NewRolloutInput(RolloutInput, frozen=True):
+    """With `start` it runs in the commit that creates it."""
+
+    start: bool = False
 
 
 class MoveInput(Input, frozen=True):
@@ -46,7 +53,7 @@ class RolloutController(Controller):
         """Stages, evidence against thresholds over time, what happens next and why it waits."""
         return await services.rollouts.get(actor, environment, key)
 
-    @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT, "body": RolloutInput})
+    @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT, "body": NewRolloutInput})
     async def create_rollout(
         self,
         environment: FromPath[str],
@@ -55,9 +62,30 @@ class RolloutController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> CommitOutput:
-        """A draft: nothing is served differently before it starts."""
+        """A draft, which serves nothing differently; with `start` it runs at once. Refused when there is one already."""
+        data = read_struct(body, NewRolloutInput)
+        commit = await services.rollouts.create(
+            actor, environment, key, bytes(data.spec), data.reason, start=data.start
+        )
+        return CommitOutput.of(commit)
+
+    @put("/{key:str}/definition", operation_id="edit_rollout", opt={"action": Action.ROLLOUT, "body": RolloutInput})
+    async def edit_rollout(
+        self,
+        environment: FromPath[str],
+        key: FromPath[str],
+        body: RawBody,
+        *,
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
+    ) -> CommitOutput:
+        """Another definition for a rollout that serves no one: it is a draft again. `If-Match` holds the revision read."""
         data = read_struct(body, RolloutInput)
-        return CommitOutput.of(await services.rollouts.create(actor, environment, key, bytes(data.spec), data.reason))
+        commit = await services.rollouts.edit(
+            actor, environment, key, bytes(data.spec), data.reason, expected_revision=conditions.expected_revision
+        )
+        return CommitOutput.of(commit)
 
     @post("/{key:str}/{step:str}", operation_id="move_rollout", opt={"action": Action.ROLLOUT})
     async def move_rollout(
@@ -70,5 +98,5 @@ class RolloutController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> Moved:
-        """`start`, `pause`, `resume`, `advance`, `roll-back` or `abort`, with a reason."""
+        """`start`, `restart`, `pause`, `resume`, `advance`, `finish`, `roll-back`, `abort` or `delete`, with a reason."""
         return await services.rollouts.move(actor, environment, key, step, data.reason)

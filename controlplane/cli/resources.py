@@ -65,7 +65,7 @@ def group(kind: str, row: KindRow) -> typer.Typer:
     def delete(call: Call, key: KeyArgument, message: MessageOption = "", if_revision: RevisionOption = None) -> None:
         """Delete one; refused while anything names it."""
         response = call.session.request(
-            "DELETE", call.session.path(segment, key), params=_said(message), headers=_condition(if_revision)
+            "DELETE", call.session.path(segment, key), params=_said(message), headers=condition(if_revision)
         )
         commit = msgspec.json.decode(response.content, type=CommitOutput)
         call.answer(commit, lambda: commit_text(commit))
@@ -105,7 +105,7 @@ def send_spec(
         call.session.path(segment, key),
         content=spec,
         params=_said(message),
-        headers={"Content-Type": "application/json", **_condition(if_revision)},
+        headers={"Content-Type": "application/json", **condition(if_revision)},
     )
     return msgspec.json.decode(response.content, type=CommitOutput)
 
@@ -155,7 +155,7 @@ def _said(message: str) -> dict[str, str]:
     return {"message": message} if message else {}
 
 
-def _condition(if_revision: int | None) -> dict[str, str]:
+def condition(if_revision: int | None) -> dict[str, str]:
     return {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
 
 

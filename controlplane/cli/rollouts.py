@@ -12,7 +12,7 @@ from rich.text import Text
 
 from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
-from controlplane.cli.resources import read_spec
+from controlplane.cli.resources import RevisionOption, condition, read_spec
 from controlplane.cli.shown import left, table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.contract.dto import CommitOutput
@@ -46,15 +46,27 @@ def create(
     start: Annotated[bool, typer.Option("--start", help="Run it at once.")] = False,
     reason: ReasonOption = "",
 ) -> None:
-    """Define a rollout; it changes nothing before it is started."""
-    body = {"spec": msgspec.Raw(read_spec(file)), "reason": reason}
+    """Define a rollout. It changes nothing before it is started. Refused when there is one of that name."""
+    body = {"spec": msgspec.Raw(read_spec(file)), "reason": reason, "start": start}
     commit = call.session.send("PUT", call.session.path("rollouts", key), body, CommitOutput)
-    if not start:
-        call.answer(
-            commit, lambda: f"r{commit.revision}: {key} is a draft; `brownout rollout start {key} -m …` runs it"
-        )
-        return
-    _move(call, key, "start", reason or f"start {key}")
+    done = "is running" if start else f"is a draft; `brownout rollout start {key} -m …` runs it"
+    call.answer(commit, lambda: f"r{commit.revision}: {key} {done}")
+
+
+@verb(app, "edit", action=Action.ROLLOUT)
+def edit(
+    call: Call,
+    key: KeyArgument,
+    file: Annotated[str, typer.Argument(help="Its new definition, JSON or YAML; - for standard input.")],
+    *,
+    reason: ReasonOption = "",
+    if_revision: RevisionOption = None,
+) -> None:
+    """Replace the definition of a rollout that serves no one. It is a draft again."""
+    body = {"spec": msgspec.Raw(read_spec(file)), "reason": reason}
+    path = call.session.path("rollouts", key, "definition")
+    commit = call.session.send("PUT", path, body, CommitOutput, condition(if_revision))
+    call.answer(commit, lambda: f"r{commit.revision}: {key} is a draft; `brownout rollout start {key} -m …` runs it")
 
 
 @verb(app, "show", action=Action.READ)
@@ -84,8 +96,26 @@ def watch(
 
 @verb(app, "start", action=Action.ROLLOUT)
 def start(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Begin (again) at the first stage."""
+    """Begin at the first stage. One that completed takes `restart`."""
     _move(call, key, "start", reason)
+
+
+@verb(app, "restart", action=Action.ROLLOUT)
+def restart(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Begin a completed rollout again: takes the treatment away from all but the first stage."""
+    _move(call, key, "restart", reason)
+
+
+@verb(app, "finish", action=Action.ROLLOUT)
+def finish(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Hand what a completed rollout serves over to the flag: its default, or an ordinary rule."""
+    _move(call, key, "finish", reason)
+
+
+@verb(app, "delete", action=Action.ROLLOUT)
+def delete(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+    """Delete a rollout that serves no one."""
+    _move(call, key, "delete", reason)
 
 
 @verb(app, "pause", action=Action.ROLLOUT)
@@ -124,7 +154,16 @@ def _get(call: Call, key: str) -> RolloutView:
 
 def _move(call: Call, key: str, step: str, reason: str) -> None:
     done = call.session.send("POST", call.session.path("rollouts", key, step), {"reason": reason}, Moved)
-    call.answer(done, lambda: f"r{done.revision}: {key} is {done.state.replace('_', ' ')}, stage {done.stage + 1}")
+    call.answer(done, lambda: f"r{done.revision}: {key} is {_standing(done)}")
+
+
+def _standing(done: Moved) -> str:
+    words = done.state.replace("_", " ")
+    if done.state in {"running", "paused"}:
+        return f"{words}, stage {done.stage + 1}"
+    if done.state == "completed":
+        return f"{words}; `brownout rollout finish {done.key} -m …` hands what it serves over to the flag"
+    return words
 
 
 def picture(view: RolloutView) -> Group:

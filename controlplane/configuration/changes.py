@@ -34,8 +34,10 @@ class Changes:
         idempotency_key: str | None = None,
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
+        machine: str = "",
     ) -> Commit:
-        """Writes `ops` as one revision; `asked` as in Store.commit. What `guard` raises, having seen it, undoes it.
+        """Writes `ops` as one revision; `asked` and `machine` as in Store.commit. What `guard` raises, having seen it,
+        undoes it.
 
         Raises:
             ForbiddenError: the actor may not do this here.
@@ -63,6 +65,7 @@ class Changes:
             idempotency_key=idempotency_key,
             asked=asked,
             witness=witness,
+            machine=machine,
         )
         self._wake(environment, commit.revision)
         return commit
@@ -96,11 +99,17 @@ class Changes:
         return commit
 
     async def preview(
-        self, actor: Actor, environment: str, ops: Sequence[Operation], *, action: Action = Action.EDIT
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        *,
+        action: Action = Action.EDIT,
+        machine: str = "",
     ) -> Preview:
         """What `commit` would do; writes nothing."""
         self._authorize(actor, environment, ops, action)
-        return await self._store.preview(environment, ops)
+        return await self._store.preview(environment, ops, machine=machine)
 
     @staticmethod
     def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:

@@ -8,7 +8,7 @@ from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Change, State
 from controlplane.contract.document import Document
-from controlplane.contract.kinds import edited
+from controlplane.contract.kinds import edited, without_owned
 from controlplane.contract.pointers import DOCUMENT, pointing_into, relocated
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.kit.clock import Clock
@@ -51,7 +51,7 @@ class Documents:
         grouped: dict[str, dict[str, msgspec.Raw]] = {}
         for ref, spec in sorted(state.resources.items()):
             if ref.kind in edited():
-                grouped.setdefault(ref.kind, {})[ref.key] = msgspec.Raw(spec)
+                grouped.setdefault(ref.kind, {})[ref.key] = msgspec.Raw(without_owned(ref.kind, spec))
         return Document(
             resources=grouped, environment=environment, revision=state.head.revision, exported_at=self._clock.now()
         )
@@ -102,7 +102,7 @@ def plan(document: Document, state: State, *, prune: bool) -> tuple[Operation, .
     puts = [
         Operation("put", kind, key, spec)
         for (kind, key), spec in named.items()
-        if present.get((kind, key)) != _canonical(spec)
+        if without_owned(kind, present.get((kind, key), b"")) != _canonical(spec)
     ]
     dels = [
         Operation("del", kind, key)

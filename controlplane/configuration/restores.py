@@ -10,12 +10,13 @@ from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Commit, Preview, ResourceDiff
-from controlplane.contract.kinds import KINDS, row, words
+from controlplane.contract.kinds import KINDS, row, without_owned, words
 from controlplane.errors import ConflictError, Fault, InvalidInputError
 
 
 class Restores:
-    """Safe mode is left as it is now: an old revision must neither lift nor revive an activation (ADR 0051)."""
+    """Safe mode is left as it is now: an old revision must neither lift nor revive an activation (ADR 0051). So are
+    rollouts and their rules: evidence, stage and what is served belong together (ADR 0076)."""
 
     def __init__(self, store: Store, changes: Changes) -> None:
         self._store = store
@@ -41,7 +42,9 @@ class Restores:
             InvalidInputError: it would not compile with what exists now.
         """
         ops, head = await self._plan(actor, environment, revision, refs)
-        nothing = ConflictError(f"nothing to restore: that is already as it was at revision {revision}")
+        nothing = ConflictError(
+            f"nothing to restore: that is already as it was at revision {revision}, rollouts and safe mode aside"
+        )
         if not ops and idempotency_key is None:
             raise nothing
         commit = await self._changes.commit(
@@ -78,18 +81,28 @@ class Restores:
         wanted = [
             found
             for found in diff.resources
-            if row(found.kind).restored and (not refs or ResourceRef(found.kind, found.key) in refs)
+            if row(found.kind).restored and (not refs or ResourceRef(found.kind, found.key) in refs) and _differs(found)
         ]
         return tuple(map(_operation, wanted)), head.revision
 
 
 def _fault(ref: ResourceRef, pointer: str) -> Fault:
     if ref.kind in KINDS:
-        return Fault("invalid_value", f"a {words(ref.kind)} is switched, not restored", pointer)
+        way = f"a {words(ref.kind)} is not restored: it changes by its own commands, `brownout {words(ref.kind)} …`"
+        if row(ref.kind).owned is None:
+            way = f"a {words(ref.kind)} is switched, not restored"
+        return Fault("invalid_value", way, pointer)
     return Fault("unknown_kind", f"there is no kind {ref.kind[:100]!r}", pointer)
+
+
+def _differs(change: ResourceDiff) -> bool:
+    """Whether anything differs that people own."""
+    if change.before is None or change.after is None:
+        return True
+    return without_owned(change.kind, change.before) != without_owned(change.kind, change.after)
 
 
 def _operation(change: ResourceDiff) -> Operation:
     if change.after is None:
         return Operation("del", change.kind, change.key)
-    return Operation("put", change.kind, change.key, msgspec.Raw(change.after))
+    return Operation("put", change.kind, change.key, msgspec.Raw(without_owned(change.kind, change.after)))

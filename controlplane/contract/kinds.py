@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from controlplane.contract import effects
+from brownout.model.parse import decode, encode
+from controlplane.contract import effects, owned
+from controlplane.contract.owned import Owned
 
 
 class KindRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,9 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     """With the two-person rule an operator may still commit it alone."""
 
+    owned: Owned | None = None
+    """What of it a machine alone may write."""
+
     @property
     def listed_at(self) -> str:
         return self.home or self.path
@@ -55,7 +60,7 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
 KINDS: dict[str, KindRow] = {
     "flag": KindRow(
         path="flags", noun="flag", about="Flags: what is served to whom.", found=True, order=2, built_on=True,
-        read_when_named=True,
+        read_when_named=True, owned=owned.FLAG,
     ),
     "cohort": KindRow(
         path="cohorts", noun="cohort", about="Cohorts: named groups that rules refer to.", found=True, order=3,
@@ -76,7 +81,9 @@ KINDS: dict[str, KindRow] = {
         path="response-templates", noun="template",
         about="Response templates: fixed texts for the last rung of a ladder.", section="request-classes",
     ),
-    "rollout": KindRow(path="rollouts", edited=False, in_the_way=False, describe=effects.rollout),
+    "rollout": KindRow(
+        path="rollouts", edited=False, restored=False, in_the_way=False, describe=effects.rollout, owned=owned.ROLLOUT,
+    ),
 }  # fmt: skip
 
 
@@ -91,6 +98,17 @@ def row(kind: str) -> KindRow:
 def edited() -> dict[str, KindRow]:
     """The kinds that people edit as resources."""
     return {kind: row for kind, row in KINDS.items() if row.edited}
+
+
+def without_owned(kind: str, spec: bytes) -> bytes:
+    """Canonical JSON of a spec, without what a machine owns; what this version cannot read stays as it is."""
+    kept = row(kind).owned
+    if kept is None or kept.mark not in spec:
+        return spec
+    try:
+        return encode(kept.without(decode(kind, spec)))
+    except msgspec.DecodeError:
+        return spec
 
 
 def words(kind: str) -> str:

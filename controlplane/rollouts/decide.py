@@ -42,8 +42,10 @@ def decide(
         if safe_mode:
             return Decision("wait", _touched(safe_mode))
         return Decision("resume", "resumed: safe mode no longer touches its requests")
+    if progress.state == "draft":
+        return Decision("wait", "it is a draft and serves no one until it is started")
     if progress.state != "running":
-        return Decision("wait", f"it is {progress.state.replace('_', ' ')}")
+        return Decision("wait", progress.why or f"it is {progress.state.replace('_', ' ')}")
     if safe_mode:
         return Decision("pause", "paused: " + _touched(safe_mode), paused_by="safe_mode")
     return _breach(rollout, facts, judged) or _go_on(rollout, facts, judged, now)

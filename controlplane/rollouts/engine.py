@@ -18,6 +18,7 @@ from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store, every_resource, every_spec
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.activations import TooManyActivationsError
+from controlplane.contract.rollout_rules import expected, obstacle, owned
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
@@ -25,7 +26,6 @@ from controlplane.kit.tasks import run_together
 from controlplane.rollouts import moves
 from controlplane.rollouts.decide import Decision, look
 from controlplane.rollouts.facts import FactReader
-from controlplane.rollouts.rules import expected, owned
 from controlplane.rollouts.values import Judged
 
 log = structlog.get_logger(__name__)
@@ -225,6 +225,7 @@ class Engine:
 
     async def _act(self, context: Context) -> None:
         decision, _ = await self.look(context)
+        decision = held(context, decision)
         if decision.act == "wait":
             return
         try:
@@ -246,6 +247,7 @@ class Engine:
             decision.why,
             action=Action.ROLLOUT,
             expected_revision=context.revision,
+            machine="rollout",
         )
 
     def _operations(self, context: Context, decision: Decision) -> list[Operation]:
@@ -275,6 +277,17 @@ def _steered(spec: bytes) -> bool:
     except msgspec.DecodeError:
         return False
     return isinstance(rollout, Rollout) and rollout.progress.state in STEERED
+
+
+def held(context: Context, decision: Decision) -> Decision:
+    """The decision, unless it would go on although a rule that somebody put before the rollout's catches everyone."""
+    if decision.act not in {"advance", "complete"}:
+        return decision
+    found = obstacle(context.flag, context.key, context.rollout)
+    if found is None or found[0] > context.rollout.progress.stage:
+        return decision
+    why = f"held: the rule {found[1].id} of the flag comes first and catches everyone, so the rollout serves no one"
+    return Decision("wait", why)
 
 
 def edited_meanwhile(context: Context) -> bool:

@@ -2,17 +2,22 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Literal
+
+from msgspec import UNSET
 
 from brownout.model.faults import InvalidResource
 from brownout.model.measures import MEASURES, Measure
 from brownout.model.parse import decode, encode, parse
-from brownout.model.resources import Rollout, Stage
+from brownout.model.resources import Flag, Progress, Rollout, Stage
+from brownout.wire import Operation
 from brownout.wire.telemetry import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
-from controlplane.configuration.store import Store, every_spec
+from controlplane.configuration.store import StaleRevisionError, Store, every_spec
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.pointers import MEMBER, pointing_into
+from controlplane.contract.rollout_rules import SERVING
 from controlplane.errors import ConflictError, Fault, InvalidInputError
 from controlplane.evidence import shares
 from controlplane.evidence.samples import THRESHOLD
@@ -20,7 +25,7 @@ from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
 from controlplane.rollouts import moves, quorum
 from controlplane.rollouts.decide import elapsed_s, look
-from controlplane.rollouts.engine import Context, edited_meanwhile, read_context
+from controlplane.rollouts.engine import Context, edited_meanwhile, held, read_context
 from controlplane.rollouts.evidence import Facts, mismatch
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.values import Moved, NextStep, Preview, RolloutList, RolloutSummary, RolloutView, StageView
@@ -28,12 +33,16 @@ from controlplane.telemetry import readings
 
 PREVIEW_TIMES = (1.5, 2.0, 5.0)
 MAX_REASON = 500
+ATTEMPTS = 3
 
-BY_HAND: dict[str, moves.Move] = {
+BY_HAND: dict[str, moves.Move | Literal["delete"]] = {
     "start": "start",
     "pause": "pause",
     "resume": "resume",
     "advance": "advance",
+    "finish": "finish",
+    "restart": "restart",
+    "delete": "delete",
     "roll-back": "roll_back",
     "abort": "abort",
 }
@@ -54,8 +63,8 @@ class Rollouts:
         authorize(actor, Action.READ, environment)
         rollouts = await every_spec(self._store, environment, "rollout", Rollout)
         found = [_summary(key, rollout) for key, rollout in rollouts]
-        order = {"running": 0, "paused": 1, "draft": 2}
-        return RolloutList(tuple(sorted(found, key=lambda one: (order.get(one.state, 3), one.key))))
+        order = {"running": 0, "paused": 1, "draft": 2, "completed": 3}
+        return RolloutList(tuple(sorted(found, key=lambda one: (order.get(one.state, 4), one.key))))
 
     async def get(self, actor: Actor, environment: str, key: str) -> RolloutView:
         """Raises NotFoundError: there is no such rollout."""
@@ -64,35 +73,82 @@ class Rollouts:
         facts = await self._facts.read(environment, key, context.rollout)
         return await self._view(context, facts)
 
-    async def create(self, actor: Actor, environment: str, key: str, spec: bytes, reason: str) -> Commit:
-        """Puts a rollout that is not running; `start` runs it.
+    async def create(
+        self, actor: Actor, environment: str, key: str, spec: bytes, reason: str, *, start: bool = False
+    ) -> Commit:
+        """Puts a draft, which changes nothing that is served, or with `start` runs it in the same commit.
 
         Raises:
-            ConflictError: it exists and is running or paused.
+            ConflictError: there is one already, or it cannot start.
             InvalidInputError: it is no rollout, names what does not exist, or comes with progress of its own.
         """
         authorize(actor, Action.ROLLOUT, environment)
-        rollout = _read(key, spec)
-        existing = await self._store.find_resource(environment, "rollout", key)
-        run = 0
-        if existing is not None:
-            before = decode("rollout", existing.spec)
-            assert isinstance(before, Rollout)
-            if before.progress.state in {"running", "paused"}:
-                raise ConflictError(f"the rollout {key} is {before.progress.state}; abort it before you replace it")
-            run = before.progress.run
-        if rollout.progress.state != "draft":
-            why = "a new rollout is a draft; leave its progress out"
-            raise InvalidInputError(why, (Fault("invalid_value", why, "/spec/progress"),))
-        draft = moves.drafted(rollout, run)
-        op = moves.put("rollout", key, encode(draft))
-        with pointing_into(MEMBER, (op,)):
-            return await self._changes.commit(
-                actor, environment, (op,), _reason(reason) or f"rollout {key}", action=Action.ROLLOUT
+        rollout = _definition(key, spec)
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._create(actor, environment, key, rollout, _reason(reason), start=start)
+            except StaleRevisionError:  # somebody else's commit, which may have made it
+                continue
+        raise ConflictError("others keep committing; nothing was saved, try again")
+
+    async def _create(
+        self, actor: Actor, environment: str, key: str, rollout: Rollout, reason: str, *, start: bool
+    ) -> Commit:
+        head = await self._store.head(environment)
+        if await self._store.find_resource(environment, "rollout", key) is not None:
+            raise ConflictError(
+                f"there is a rollout {key} already, and nothing was saved: choose another name, or change that one with "
+                f"`brownout rollout edit {key}`"
             )
+        before = await self._store.list_commits(environment, kind="rollout", key=key, limit=1)
+        made = moves.drafted(rollout, head.revision if before else 0)  # a deleted one's runs keep their evidence
+        found = await self._store.find_resource(environment, "flag", rollout.flag) if start else None
+        if found is None:
+            ops = [moves.put("rollout", key, encode(made))]
+        else:
+            flag = decode("flag", found.spec)
+            assert isinstance(flag, Flag)
+            made = moves.move(made, "start", reason or f"start {key}", self._clock.now())
+            await self._check_start(environment, key, made, flag)
+            ops = moves.operations(key, made, flag)
+        with pointing_into(MEMBER, ops):
+            return await self._changes.commit(
+                actor, environment, ops, reason or f"rollout {key}",
+                action=Action.ROLLOUT, expected_revision=head.revision, machine="rollout",
+            )  # fmt: skip
+
+    async def edit(
+        self,
+        actor: Actor,
+        environment: str,
+        key: str,
+        spec: bytes,
+        reason: str,
+        *,
+        expected_revision: int | None = None,
+    ) -> Commit:
+        """Gives a rollout that serves no one another definition; it is then a draft.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it serves somebody, or somebody committed since `expected_revision`.
+            InvalidInputError: as `create`.
+        """
+        authorize(actor, Action.ROLLOUT, environment)
+        rollout = _definition(key, spec)
+        head = await self._store.head(environment)
+        before = decode("rollout", (await self._store.get_resource(environment, "rollout", key)).spec)
+        assert isinstance(before, Rollout)
+        _refuse_serving(key, before)
+        ops = [moves.put("rollout", key, encode(moves.drafted(rollout, before.progress.run)))]
+        with pointing_into(MEMBER, ops):
+            return await self._changes.commit(
+                actor, environment, ops, _reason(reason) or f"edit rollout {key}", action=Action.ROLLOUT,
+                expected_revision=head.revision if expected_revision is None else expected_revision, machine="rollout",
+            )  # fmt: skip
 
     async def move(self, actor: Actor, environment: str, key: str, name: str, reason: str) -> Moved:
-        """Makes one move by hand, by its name in BY_HAND. Resuming also puts back rules that were edited meanwhile.
+        """Makes one move by hand, by its name in BY_HAND.
 
         Raises:
             NotFoundError: there is no such rollout.
@@ -108,15 +164,29 @@ class Rollouts:
             raise InvalidInputError("a reason is required: the next person will ask")
         now = self._clock.now()
         context = await read_context(self._store, environment, key, now)
-        after = moves.move(context.rollout, step, why, now)
-        if step == "start":
-            await self._refuse_second(environment, key, after.flag)
         message = f"{name} {key}: {why}"
+        if step == "delete":
+            _refuse_serving(key, context.rollout)
+            ops = [Operation("del", "rollout", key)]
+            progress = context.rollout.progress
+        else:
+            after = moves.move(context.rollout, step, why, now)
+            if step in {"start", "restart"}:
+                await self._check_start(environment, key, after, context.flag)
+            if step == "finish":
+                moves.refuse_hidden(key, context.flag)
+            ops = moves.operations(key, after, context.flag)
+            progress = _progress(ops[0])
         commit = await self._changes.commit(
-            actor, environment, moves.operations(key, after, context.flag), message,
-            action=Action.ROLLOUT, expected_revision=context.revision,
+            actor, environment, ops, message,
+            action=Action.ROLLOUT, expected_revision=context.revision, machine="rollout",
         )  # fmt: skip
-        return Moved(key, commit.revision, after.progress.state, after.progress.stage, message)
+        return Moved(key, commit.revision, "deleted" if step == "delete" else progress.state, progress.stage, message)
+
+    async def _check_start(self, environment: str, key: str, rollout: Rollout, flag: Flag) -> None:
+        """Raises ConflictError when another rollout moves the flag, or a stage would serve no one."""
+        await self._refuse_second(environment, key, rollout.flag)
+        moves.refuse_unreachable(key, rollout, flag)
 
     async def _refuse_second(self, environment: str, key: str, flag: str) -> None:
         """Two rollouts of one flag would contaminate each other's evidence."""
@@ -127,6 +197,7 @@ class Rollouts:
     async def _view(self, context: Context, facts: Facts) -> RolloutView:
         rollout, now = context.rollout, self._clock.now()
         decision, judged = await asyncio.to_thread(look, rollout, facts, context.profiles, now)
+        decision = held(context, decision)
         return RolloutView(
             summary=_summary(context.key, rollout),
             revision=context.revision,
@@ -189,6 +260,33 @@ class Rollouts:
         return total
 
 
+def _definition(key: str, spec: bytes) -> Rollout:
+    """What people write of a rollout. Raises InvalidInputError."""
+    rollout = _read(key, spec)
+    if rollout.progress != Progress():
+        why = "a new rollout is a draft; leave its progress out"
+        raise InvalidInputError(why, (Fault("invalid_value", why, "/spec/progress"),))
+    return rollout
+
+
+def _refuse_serving(key: str, rollout: Rollout) -> None:
+    """Raises ConflictError unless the rollout serves no one by itself."""
+    state = rollout.progress.state
+    if state not in moves.EDITABLE:
+        way = "finish it, or roll it back" if state == "completed" else "abort it, or roll it back"
+        raise ConflictError(
+            f"the rollout {key} is {state} and serves {rollout.treatment}. Nothing was saved: {way} first"
+        )
+
+
+def _progress(op: Operation) -> Progress:
+    """Where the rollout is that a move puts."""
+    assert op.spec is not UNSET
+    rollout = decode("rollout", bytes(op.spec))
+    assert isinstance(rollout, Rollout)
+    return rollout.progress
+
+
 def _read(key: str, spec: bytes) -> Rollout:
     try:
         rollout = parse("rollout", key, spec)
@@ -202,7 +300,7 @@ def _read(key: str, spec: bytes) -> Rollout:
 def _summary(key: str, rollout: Rollout) -> RolloutSummary:
     progress = rollout.progress
     stage = rollout.stages[progress.stage]
-    serving = progress.state in {"running", "paused", "completed"}
+    serving = progress.state in SERVING
     return RolloutSummary(
         key=key,
         flag=rollout.flag,
@@ -220,13 +318,18 @@ def _summary(key: str, rollout: Rollout) -> RolloutSummary:
 
 
 def _stage(rollout: Rollout, index: int, stage: Stage) -> StageView:
-    present = rollout.progress.stage
-    if rollout.progress.state == "completed" or index < present:
+    """A stage is next only while the rollout can still come to it."""
+    progress = rollout.progress
+    if progress.state in {"completed", "finished"}:
         state = "passed"
-    elif rollout.progress.state == "draft":
+    elif progress.state == "draft":
         state = "next" if index == 0 else "later"
+    elif index < progress.stage:
+        state = "passed"
+    elif progress.state in {"rolled_back", "aborted"}:
+        state = "stopped" if index == progress.stage and progress.started_at is not None else "not_reached"
     else:
-        state = "current" if index == present else "next" if index == present + 1 else "later"
+        state = "current" if index == progress.stage else "next" if index == progress.stage + 1 else "later"
     return StageView(
         index, stage.cohort, stage.weight_bp, stage.min_duration_s, stage.min_units, stage.approval,
         state,  # type: ignore[arg-type]

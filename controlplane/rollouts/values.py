@@ -47,7 +47,8 @@ class StageView(msgspec.Struct, frozen=True):
     min_duration_s: int
     min_units: int
     approval: bool
-    state: Literal["passed", "current", "next", "later"]
+    state: Literal["passed", "current", "next", "later", "stopped", "not_reached"]
+    """`stopped`: it was here when it was rolled back or aborted."""
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -109,7 +110,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     judged: tuple[Judged, ...]
     preview: tuple[Preview, ...]
     edited: bool
-    """Somebody changed the rollout's own rules in the flag; resuming puts them back."""
+    """Its rules in the flag are not what it says (an older version let them be edited); resuming puts them back."""
 
 
 class RolloutList(msgspec.Struct, frozen=True):

@@ -17,10 +17,10 @@ from brownout.model.parse import decode
 from brownout.model.resources import Flag, Rollout
 from brownout.wire import Operation
 from controlplane.configuration.store import Store
+from controlplane.contract.rollout_rules import expected, owned
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
-from controlplane.rollouts.rules import expected, owned
 from controlplane.telemetry import series, tables
 from tests.integration.rollout_world import ENVIRONMENT, KEY, ME, RESOURCES, MovedClock, World, changes, raw
 

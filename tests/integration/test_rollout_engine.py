@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from brownout.model.parse import decode, encode
-from brownout.model.resources import Rollout, SafeModeActivation, Scope
+from brownout.model.resources import Flag, Rollout, SafeModeActivation, Scope
 from brownout.wire import Operation
 from controlplane.configuration.store import Store
 from controlplane.contract.activations import MAX_BY_AUTOMATION
@@ -200,16 +200,40 @@ async def test_two_rollouts_never_move_one_flag(world: World) -> None:
     await world.rollouts.create(ME, ENVIRONMENT, "second", msgspec.json.encode(ROLLOUT), "greedy")
     with pytest.raises(ConflictError, match="already moving"):
         await world.rollouts.move(ME, ENVIRONMENT, "second", "start", "greedy")
-    with pytest.raises(ConflictError, match="abort it"):
+    with pytest.raises(ConflictError, match="there is a rollout new-model already"):
         await world.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode(ROLLOUT), "again")
 
 
-async def test_rules_edited_behind_its_back_are_noticed_and_put_back_on_resume(world: World) -> None:
+async def test_a_put_that_leaves_its_rules_out_keeps_them_and_one_that_edits_them_is_refused(world: World) -> None:
     await world.begin()
-    spec = raw(RESOURCES["flag", "support-model"])
-    await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "flag", "support-model", spec)], "oops")
+    flag = RESOURCES["flag", "support-model"]
+    before = await _flag(world)
+    put = Operation("put", "flag", "support-model", raw({**flag, "description": "edited"}))
+    await world.changes.commit(ME, ENVIRONMENT, [put], "people's part")
+    after = await _flag(world)
+    assert (after.rules, after.description) == (before.rules, "edited")
+    assert not (await world.view()).edited
+
+    grown = msgspec.structs.replace(before, rules=(msgspec.structs.replace(before.rules[0], serve="big"),))
+    put = Operation("put", "flag", "support-model", msgspec.Raw(encode(grown)))
+    with pytest.raises(InvalidInputError) as refused:
+        await world.changes.commit(ME, ENVIRONMENT, [put], "everyone, now")
+    assert [(f.code, f.pointer) for f in refused.value.faults] == [("owned", "/flag/support-model/rules/0")]
+
+
+async def test_rules_that_an_older_version_let_be_edited_are_noticed_and_put_back_on_resume(world: World) -> None:
+    await world.begin()
+    async with world.database.writing() as connection:
+        spec = msgspec.json.encode(RESOURCES["flag", "support-model"], order="sorted")
+        await connection.execute(text("UPDATE resource SET spec = :spec WHERE key = 'support-model'"), {"spec": spec})
     assert (await world.view()).edited
 
     await world.rollouts.move(ME, ENVIRONMENT, KEY, "pause", "what happened")
     await world.rollouts.move(ME, ENVIRONMENT, KEY, "resume", "put it back")
     assert not (await world.view()).edited
+
+
+async def _flag(world: World) -> Flag:
+    flag = decode("flag", (await world.store.get_resource(ENVIRONMENT, "flag", "support-model")).spec)
+    assert isinstance(flag, Flag)
+    return flag

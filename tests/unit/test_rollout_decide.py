@@ -10,11 +10,11 @@ from brownout.model.measures import MEASURES
 from brownout.model.parse import parse
 from brownout.model.resources import Flag, Progress, Rollout
 from brownout.wire.telemetry import ArmTotals
+from controlplane.contract.rollout_rules import expected, owned, with_rules
 from controlplane.errors import ConflictError
 from controlplane.rollouts.decide import PATIENCE_S, Decision, elapsed_s, look
 from controlplane.rollouts.evidence import Facts, Minute
 from controlplane.rollouts.moves import ALLOWED, move
-from controlplane.rollouts.rules import expected, owned, with_rules
 from controlplane.telemetry.readings import Witness
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

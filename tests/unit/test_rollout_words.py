@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from controlplane.rollouts.values import Judged
-from controlplane.rollouts.words import describe, level, limit
+from controlplane.rollouts.words import describe, level, limit, strength
 from controlplane.web.rollouts.pages import evidence_chart
 
 REFUSAL = Judged("refusal", "guardrail", "open", 1.5, 0.0731, 0.02, 400, 3_600, evidence=12.34, threshold=40.0)
@@ -47,12 +47,24 @@ def test_a_chart_has_the_unit_of_the_evidence() -> None:
     duration = msgspec.structs.replace(
         DURATION, times=times, lower_over_time=(None, math.log(1.42)), upper_over_time=(None, math.log(1.84))
     )
-    drawn = evidence_chart(duration)
+    now = begun + timedelta(seconds=93)
+    drawn = evidence_chart(duration, begun + timedelta(seconds=10), now)
     assert drawn is not None
     assert (drawn.unit, drawn.lines) == ("times the control's", ("lower bound", "upper bound", "limit"))
-    assert [row.values for row in drawn.rows] == [("", "", "2.5"), ("1.42", "1.84", "2.5")]
+    assert [row.values for row in drawn.rows] == [("", "", "2.5"), ("", "", "2.5"), ("1.42", "1.84", "2.5")]
+    assert [row.at - int(begun.timestamp()) for row in drawn.rows] == [10, 60, 93], "from the start until now"
     quality = evidence_chart(
-        msgspec.structs.replace(QUALITY, times=times, lower_over_time=(-0.1, -0.03), upper_over_time=(0.1, 0.07))
-    )
+        msgspec.structs.replace(QUALITY, times=times, lower_over_time=(-0.1, -0.03), upper_over_time=(0.1, 0.07)),
+        begun, now,
+    )  # fmt: skip
     assert quality is not None
     assert (quality.unit, quality.totals) == ("", ("-0.03", "0.07", "-0.02"))
+
+
+def test_a_chart_ends_with_what_the_table_says() -> None:
+    begun = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    found = msgspec.structs.replace(REFUSAL, times=(begun,), evidence_over_time=(REFUSAL.evidence or 0.0,))
+    drawn = evidence_chart(found, begun, begun + timedelta(seconds=30))
+    assert drawn is not None
+    assert drawn.totals[0] == strength(found)
+    assert f"{float(drawn.rows[-1].values[0]):.3g}" == strength(found).split(" of ", maxsplit=1)[0]

@@ -18,13 +18,15 @@ from tests.integration.resources import (
 )
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+OURS = {"owned"}
+"""A rollout stands here without its rules, which no commit would let pass: only the words are looked at."""
 
 
 def state(*resources: Put) -> dict[ResourceRef, bytes]:
     if not resources:
         return {}
     changes, faults = settle(draft([put(resource) for resource in resources]), {}, NOW)
-    assert not faults
+    assert {fault.code for fault in faults} <= OURS
     return {change.ref: change.after or b"" for change in changes}
 
 
@@ -32,7 +34,7 @@ def said(before: dict[ResourceRef, bytes], *resources: Put | tuple[str, str]) ->
     """`resources` of two are deleted."""
     ops = [put(resource) if len(resource) == 3 else delete(*resource) for resource in resources]
     changes, faults = settle(draft(ops), before, NOW)
-    assert not faults
+    assert {fault.code for fault in faults} <= OURS
     return effective(before, changes)
 
 
@@ -142,7 +144,10 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
     "a rule nobody reaches": (
         [flag("search", rules=[{"id": "all", "serve": "on"}])],
         [flag("search", rules=[{"id": "all", "serve": "on"}, {"id": "late", "serve": "off"}])],
-        ('flag search: nobody gets anything else; rules 1 none → {"id":"late","serve":"off"}',),
+        (
+            'flag search: nobody gets anything else; rules 1 none → {"id":"late","serve":"off"}',
+            "warning: flag search: rule late never serves, rule all before it catches everyone it asks for",
+        ),
     ),
     "a rule whose people could not be made up": (
         [flag("search", default="off", rules=[{**BETWEEN, "serve": "off"}])],

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from brownout.model.check import references
 from brownout.model.resources import ResourceRef
-from controlplane.configuration.store.draft import MAX_FAULTS, Draft, refuse, settle
+from controlplane.configuration.store.draft import MAX_FAULTS, Draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.errors import IdempotencyKeyReusedError
 from controlplane.configuration.store.listing import listed
@@ -58,6 +58,8 @@ class Request(NamedTuple):
     idempotency_key: str | None
     body: bytes
     witness: Witness | None = None
+    machine: str = ""
+    """The kind whose own service commits (KindRow.owned); empty: people."""
 
 
 class Loaded(NamedTuple):
@@ -117,13 +119,14 @@ class Committer:
         assert done is not None, "the head moved although its row was locked"
         return done
 
-    async def preview(self, environment: str, drafted: Draft) -> Preview:
+    async def preview(self, environment: str, drafted: Draft, machine: str = "") -> Preview:
         """What a commit of the draft would do now. Raises NotFoundError."""
-        request = Request(environment, drafted, "", "", None, None, b"")
+        request = Request(environment, drafted, "", "", None, None, b"", machine=machine)
         at = now_ms(self._clock)
         async with self._database.reading() as connection:
             loaded = await load(connection, request, at)
-        changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at)
+        drafted = keep_owned(drafted, loaded.present, machine)
+        changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at, machine)
         if faults:
             return Preview(loaded.head, faults[:MAX_FAULTS], (), ())
         return Preview(loaded.head, (), effective(loaded.present, changes), changes)
@@ -136,7 +139,8 @@ class Committer:
             if body != request.body:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return Replay(answered)
-        changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at)
+        request = request._replace(draft=keep_owned(request.draft, loaded.present, request.machine))
+        changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at, request.machine)
         if request.expected_revision not in {None, loaded.head.revision}:
             return Stale(loaded.head, changes)
         refuse(faults)

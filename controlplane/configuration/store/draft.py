@@ -5,13 +5,15 @@ document (`/flag/web-search/rules/0/serve`): a change can break a resource that 
 """
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from brownout.model import faults as model
 from brownout.model.check import check, references
 from brownout.model.faults import InvalidResource
 from brownout.model.kinds import KINDS
@@ -109,8 +111,23 @@ def draft(operations: Sequence[Operation]) -> Draft:
     return Draft(entries)
 
 
+def keep_owned(drafted: Draft, present: Mapping[ResourceRef, bytes], machine: str) -> Draft:
+    """The draft, its puts with what machines own in the specs that are there; `machine` says whose commit it is."""
+    changed: dict[ResourceRef, Drafted] = {}
+    for ref, entry in drafted.entries.items():
+        owned = row(ref.kind).owned
+        before = present.get(ref, b"")
+        if owned is None or owned.machine == machine or entry.spec is None or owned.mark not in before:
+            continue
+        with suppress(msgspec.DecodeError):  # what this version cannot read can be replaced
+            spec = owned.kept(entry.spec, decode(ref.kind, before))
+            if spec is not entry.spec:
+                changed[ref] = Drafted(entry.place, spec, encode(spec))
+    return Draft({**drafted.entries, **changed}) if changed else drafted
+
+
 def settle(
-    drafted: Draft, present: Mapping[ResourceRef, bytes], now: datetime
+    drafted: Draft, present: Mapping[ResourceRef, bytes], now: datetime, machine: str = ""
 ) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
     """What the draft changes in `present`, and what is wrong with the outcome.
 
@@ -119,6 +136,8 @@ def settle(
 
     What this version cannot read (a newer one wrote it) can itself be replaced and deleted. Commits that have to look
     into it, or that change what it may build on, are refused.
+
+    `machine` is the kind whose own service commits; everybody else must leave what it owns as it is.
     """
     changes: list[Change] = []
     faults: list[Fault] = []
@@ -145,9 +164,21 @@ def settle(
     if not faults:
         touched = frozenset(change.ref for change in changes)
         others = dependants(outcome, touched) - touched  # of these, an overdue activation refuses nobody's edit
-        checked = (*check(outcome, sorted(touched), now=now), *check(outcome, sorted(others)))
+        checked = (
+            *check(outcome, sorted(touched), now=now),
+            *check(outcome, sorted(others)),
+            *_owned_faults(present, outcome, touched, machine),
+        )
         faults += [Fault(f.code, f.message, pointer(ResourceRef(f.kind, f.key), f.pointer)) for f in checked]
     return tuple(sorted(changes, key=lambda change: change.ref)), tuple(faults)
+
+
+def _owned_faults(
+    present: Mapping[ResourceRef, bytes], outcome: Mapping[ResourceRef, Spec], touched: Set[ResourceRef], machine: str
+) -> Iterator[model.Fault]:
+    checks = {owned.faults for ref in touched if (owned := row(ref.kind).owned) is not None}
+    for faults in checks:
+        yield from faults(present, outcome, touched, machine)
 
 
 def dependants(resources: Mapping[ResourceRef, Spec], touched: Set[ResourceRef]) -> frozenset[ResourceRef]:

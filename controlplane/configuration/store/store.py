@@ -76,8 +76,11 @@ class Store:
         idempotency_key: str | None = None,
         asked: object = None,
         witness: Witness | None = None,
+        machine: str = "",
     ) -> Commit:
         """Makes one revision of all `ops`, or none at all. What `witness` writes belongs to it.
+
+        `machine` is the kind whose own service commits: it alone may change what that kind owns (contract/owned.py).
 
         `asked` is what `ops`, `message` and `expected_revision` were worked out from (anything that JSON can say): then
         it is that which an idempotency key stands for, and there may be no `ops`.
@@ -91,12 +94,14 @@ class Store:
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision) if asked is None else body_of(asked, author, "", None)
         drafted = await aside(len(ops), draft, ops) if ops or asked is None else Draft({})
-        request = Request(environment, drafted, author, message, expected_revision, idempotency_key, body, witness)
+        request = Request(
+            environment, drafted, author, message, expected_revision, idempotency_key, body, witness, machine
+        )
         return await self._answer(await self._committer.commit(request), request)
 
-    async def preview(self, environment: str, ops: Sequence[Operation]) -> Preview:
+    async def preview(self, environment: str, ops: Sequence[Operation], *, machine: str = "") -> Preview:
         """What `commit` would do now, faults included; writes nothing."""
-        return await self._preview(await self.head(environment), ops)
+        return await self._preview(await self.head(environment), ops, machine)
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
         return await read.find_resource(self._database, environment, ResourceRef(kind, key))
@@ -211,12 +216,12 @@ class Store:
         where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
         return await log.list_commits(self._database, environment, where, limit)
 
-    async def _preview(self, head: Head, ops: Sequence[Operation]) -> Preview:
+    async def _preview(self, head: Head, ops: Sequence[Operation], machine: str = "") -> Preview:
         try:
             drafted = await aside(len(ops), draft, ops) if ops else Draft({})
         except InvalidInputError as error:
             return Preview(head, error.faults, (), ())
-        return await self._committer.preview(head.environment, drafted)
+        return await self._committer.preview(head.environment, drafted, machine)
 
     async def _answer(self, done: Commit | Stale | Replay, request: Request) -> Commit:
         if isinstance(done, Replay):

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
+from brownout.model.resources import Rule
+from brownout.wire.telemetry import parse_rollout_rule
+from controlplane.contract.reach import unreachable
 from controlplane.web.editing.draft import Document
 from controlplane.web.kit.parts import Option
 from controlplane.web.kit.words import basis_points
@@ -66,6 +70,7 @@ class ServeRow(msgspec.Struct, frozen=True):
     options: tuple[Option, ...]
     by: str
     seed: str
+    fallback: str
     shares: tuple[ShareRow, ...]
     unused: tuple[str, ...]
     """Variants that could join the split."""
@@ -87,6 +92,11 @@ class RuleRow(msgspec.Struct, frozen=True):
     first: bool
     last: bool
     error: str
+    owned_by: str
+    """The rollout that alone changes it; empty: people do."""
+    hidden_by: str
+    """The rule before it because of which it never serves."""
+    json: str
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -100,7 +110,22 @@ class Known(msgspec.Struct, frozen=True):
 def rule_rows(document: Document, saved: Document, known: Known) -> tuple[RuleRow, ...]:
     rules = _dicts(document.get("rules"))
     before = {rule.get("id"): rule for rule in _dicts(saved.get("rules"))}
-    return tuple(_rule(index, rule, before.get(rule.get("id")), known, len(rules)) for index, rule in enumerate(rules))
+    hidden = _hidden(rules)
+    return tuple(
+        structs.replace(
+            _rule(index, rule, before.get(rule.get("id")), known, len(rules)),
+            hidden_by=hidden.get(str(rule.get("id")), ""),
+        )
+        for index, rule in enumerate(rules)
+    )
+
+
+def _hidden(rules: Sequence[Document]) -> Mapping[str, str]:
+    """Rules that never serve; none while what was typed is no list of rules."""
+    try:
+        return unreachable(msgspec.convert(rules, tuple[Rule, ...]))
+    except msgspec.ValidationError:
+        return {}
 
 
 def alternative_rows(document: Document, known: Known) -> tuple[tuple[ClauseRow, ...], ...]:
@@ -120,7 +145,7 @@ def serve_row(path: str, pointer: str, serve: Any, before: Any, known: Known) ->
     error = known.errors.get(pointer, "")
     if not isinstance(serve, dict):
         pick = serve if isinstance(serve, str) else ""
-        return ServeRow(path, pick, options, "targeting_key", "", (), (), 0, error)
+        return ServeRow(path, pick, options, "targeting_key", "", "", (), (), 0, error)
     was = {share.get("variant"): share.get("weight_bp") for share in _dicts(_shares(before))}
     rows: list[ShareRow] = []
     at = 0
@@ -132,8 +157,8 @@ def serve_row(path: str, pointer: str, serve: Any, before: Any, known: Known) ->
         at += weight
     unused = tuple(name for name in known.variants if name not in {row.variant for row in rows})
     error = error or next((text for key, text in known.errors.items() if key.startswith(f"{pointer}/")), "")
-    by, seed = str(serve.get("by", "targeting_key")), str(serve.get("seed") or "")
-    return ServeRow(path, SPLIT, options, by, seed, tuple(rows), unused, at, error)
+    by, seed, fallback = (str(serve.get(name) or "") for name in ("by", "seed", "fallback"))
+    return ServeRow(path, SPLIT, options, by or "targeting_key", seed, fallback, tuple(rows), unused, at, error)
 
 
 def _rule(index: int, rule: Document, before: Document | None, known: Known, total: int) -> RuleRow:
@@ -145,7 +170,11 @@ def _rule(index: int, rule: Document, before: Document | None, known: Known, tot
     serve = serve_row(f"{path}/serve", f"{pointer}/serve", rule.get("serve"), (before or {}).get("serve"), known)
     error = known.errors.get(pointer, "") or known.errors.get(f"{pointer}/id", "")
     ends = (index == 0, index == total - 1)
-    return RuleRow(index, path, str(rule.get("id", "")), clauses, serve, rule != before, *ends, error)
+    named = parse_rollout_rule(str(rule.get("id", "")))
+    return RuleRow(
+        index, path, str(rule.get("id", "")), clauses, serve, rule != before, *ends, error,
+        named.rollout if named else "", "", msgspec.json.encode(rule).decode(),
+    )  # fmt: skip
 
 
 def _clause(path: str, pointer: str, clause: Document, known: Known) -> ClauseRow:

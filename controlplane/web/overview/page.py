@@ -27,7 +27,7 @@ from controlplane.web.safe_mode.panel import FleetNow, SafePanel, safe_panel
 COMMITS = 10
 MAX_CLASSES = 30
 WARN = {"error_share": 0.02, "fallback_share": 0.05, "refusal_share": 0.05}
-OPEN_STATES = {"draft", "running", "paused"}
+OPEN_STATES = {"running", "paused"}
 STATE_TONES = {"running": "is-accent", "paused": "is-amber", "rolled_back": "is-red"}
 BREAK = {"error_share": 0.5}
 """Shares above which a number takes colour; a class that gets no answers at all is broken."""
@@ -118,8 +118,14 @@ async def rollout_lines(visit: Viewer, environment: str) -> tuple[RolloutLine, .
 
 
 def rollout_line(environment: str, each: RolloutSummary) -> RolloutLine:
+    done = each.stages if each.state in {"completed", "finished"} else each.stage
+    runs = each.state in {"running", "paused"}
     stage = f"Stage {each.stage + 1} of {each.stages}: {each.cohort or 'everyone'} {basis_points(each.share_bp)}. "
-    phases = ("done" if i < each.stage else "current" if i == each.stage else "" for i in range(each.stages))
+    if each.state == "draft":
+        stage = f"{each.stages} {'stage' if each.stages == 1 else 'stages'}, not started. "
+    elif not runs:
+        stage = ""
+    phases = ("done" if i < done else "current" if runs and i == each.stage else "" for i in range(each.stages))
     tone = STATE_TONES.get(each.state, "")
     href = url(environment, "rollouts", each.key)
     return RolloutLine(each.key, href, words(each.state), tone, stage + sentence(each.why), tuple(phases))

@@ -7,13 +7,14 @@ import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
-from msgspec import inspect
+from msgspec import inspect, structs
 
-from brownout.model.resources import Rollout
+from brownout.model.parse import encode
+from brownout.model.resources import Progress, Rollout
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
 from controlplane.web.editing.draft import Document, change
-from controlplane.web.editing.sent import errors_of, sent
+from controlplane.web.editing.sent import document_of, errors_of, sent
 from controlplane.web.editing.typed_form import Node, Place, fields, find, new_item, offer
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
@@ -51,6 +52,7 @@ HINTS = {
     "profile": "What action “safe mode” activates.",
     "on_inconclusive": "Time and units are reached, a gate is not: hold waits, advance goes on, rollback goes back.",
     "on_no_data": "The time is over and the units did not come: the same three.",
+    "finish": "Automatic: once it completes, what it serves becomes the flag's own.",
     "alpha": "How often, at most, a good treatment may be rolled back.",
 }
 
@@ -65,6 +67,8 @@ class RolloutForm(View, frozen=True, kw_only=True):
     reason: str
     nodes: tuple[Node, ...]
     error: str
+    base: int
+    """The revision of a draft that is edited; 0: a new one."""
 
 
 class NewRolloutPage(RolloutForm, frozen=True, kw_only=True):
@@ -85,6 +89,14 @@ class NewRolloutController(Controller):
         document: Document = msgspec.json.decode(msgspec.json.encode({**PLAN, "flag": flag}))
         return await _show(visit, environment, document, {}, key="", reason="", error="")
 
+    @get("/{key:str}/edit", opt={"action": Action.ROLLOUT})
+    async def edit(
+        self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
+    ) -> Response[Any]:
+        found = await visit.services.rollouts.get(visit.actor, environment, key)
+        document = document_of(encode(structs.replace(found.spec, progress=Progress())))
+        return await _show(visit, environment, document, {}, key=key, reason="", error="", base=found.revision)
+
     @post("/new", opt={"action": Action.ROLLOUT}, status_code=200)
     async def change_plan(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         form = dict(await visit.form())
@@ -93,8 +105,9 @@ class NewRolloutController(Controller):
         if draft.command:
             change(draft.document, draft.command, lambda path: new_item(find(struct, path.split("/")[1:])))
         return await _show(
-            visit, environment, draft.document, {}, key=draft.key, reason=form.get("reason", ""), error=""
-        )
+            visit, environment, draft.document, {}, key=draft.key, reason=form.get("reason", ""), error="",
+            base=draft.base,
+        )  # fmt: skip
 
     @post("/save", opt={"action": Action.ROLLOUT}, status_code=200)
     async def save(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
@@ -104,22 +117,35 @@ class NewRolloutController(Controller):
         errors = dict(errors_of("rollout", draft.key, draft.document))
         if not errors:
             spec = msgspec.json.encode(draft.document)
+            rollouts, reason = visit.services.rollouts, form.get("reason", "")
             try:
-                commit = await visit.services.rollouts.create(
-                    visit.actor, environment, draft.key, spec, form.get("reason", "")
-                )
+                if draft.base:
+                    commit = await rollouts.edit(
+                        visit.actor, environment, draft.key, spec, reason, expected_revision=draft.base
+                    )
+                else:
+                    commit = await rollouts.create(visit.actor, environment, draft.key, spec, reason)
             except BrownoutError as error:
                 errors = {fault.pointer: fault.message for fault in error.faults} or {"": await visit.refusal(error)}
             else:
                 return saved(environment, commit.revision, "rollouts", draft.key)
         first = next(iter(errors.values()))
         return await _show(
-            visit, environment, draft.document, errors, key=draft.key, reason=form.get("reason", ""), error=first
-        )
+            visit, environment, draft.document, errors, key=draft.key, reason=form.get("reason", ""), error=first,
+            base=draft.base,
+        )  # fmt: skip
 
 
 async def _show(
-    visit: Visit, environment: str, document: Document, errors: dict[str, str], *, key: str, reason: str, error: str
+    visit: Visit,
+    environment: str,
+    document: Document,
+    errors: dict[str, str],
+    *,
+    key: str,
+    reason: str,
+    error: str,
+    base: int = 0,
 ) -> Response[Any]:
     variants = await _variants(visit, environment, str(document.get("flag", "")))
     form = RolloutForm(
@@ -130,6 +156,7 @@ async def _show(
         reason=reason,
         nodes=await _nodes(visit, environment, document, errors, variants),
         error=error,
+        base=base,
     )
     if visit.partial:
         return visit.page(form)

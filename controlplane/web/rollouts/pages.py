@@ -1,6 +1,6 @@
 """Rollouts: the list, and one rollout live: its stages, why it waits, evidence against threshold, moves with a reason."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
+from controlplane.rollouts.moves import EDITABLE
 from controlplane.rollouts.values import Judged, Preview, RolloutView, StageView
 from controlplane.rollouts.words import TIMES, difference, level, limit, strength
 from controlplane.web.kit.frame import Frame
@@ -22,9 +23,13 @@ from controlplane.web.overview.page import STATE_TONES, RolloutLine, rollout_lin
 from controlplane.web.signals.page import ChartView, TableRow
 
 MOVES = {
-    "draft": ("start", "abort"),
+    "draft": ("start", "delete"),
     "running": ("advance", "pause", "roll-back", "abort"),
     "paused": ("resume", "advance", "roll-back", "abort"),
+    "completed": ("finish", "roll-back", "restart"),
+    "finished": ("restart", "delete"),
+    "rolled_back": ("start", "delete"),
+    "aborted": ("start", "delete"),
 }
 """What a person can do in each state; the service decides again."""
 
@@ -33,6 +38,9 @@ LABELS = {
     "advance": "Advance…",
     "pause": "Pause…",
     "resume": "Resume…",
+    "finish": "Finish…",
+    "restart": "Start again…",
+    "delete": "Delete…",
     "roll-back": "Roll back…",
     "abort": "Abort…",
 }
@@ -40,14 +48,25 @@ DOES = {
     "start": "The first stage's cohort begins to get {treatment}.",
     "advance": "Goes on to the next stage now, whatever the evidence says.",
     "pause": "The present share stays; evidence is not counted until it resumes.",
-    "resume": "Counts evidence again, and puts back the rollout's own rules if somebody edited them.",
+    "resume": "Evidence is counted again.",
+    "finish": "Takes the rollout's own rule out of the flag and serves the same people the same: {treatment} becomes the "
+    "flag's default, or a cohort gets it by an ordinary rule.",
+    "restart": "Takes {treatment} away from everyone but the first stage. The others get {control}.",
+    "delete": "Deletes the definition. No one is served anything else, and history keeps it.",
     "roll-back": "Everybody gets {control} again.",
     "abort": "Takes the rollout's rules out of the flag and ends it.",
 }
+SECTIONS = {
+    "open": "Running",
+    "completed": "Completed: still served by the rollout's own rule",
+    "drafts": "Drafts",
+    "ended": "Ended",
+}
+SECTION_OF = {"running": "open", "paused": "open", "completed": "completed", "draft": "drafts"}
 VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
 TIMES_UNIT = "times the control's"
-MOST_SHOWN = 200
-"""Per cent of the evidence that decides: what has long decided would flatten everything before it."""
+MOST_SHOWN = 2
+"""Times the evidence that decides: what has long decided would flatten everything before it."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -77,12 +96,17 @@ class Needed(msgspec.Struct, frozen=True):
     units: tuple[tuple[str, str], ...]
 
 
+class Section(msgspec.Struct, frozen=True):
+    key: str
+    title: str
+    lines: tuple[RolloutLine, ...]
+
+
 class RolloutsPage(View, frozen=True, kw_only=True):
     template: ClassVar[str] = "rollouts/rollouts.html"
 
     frame: Frame
-    open: tuple[RolloutLine, ...]
-    closed: tuple[RolloutLine, ...]
+    sections: tuple[Section, ...]
     new_href: str
     here: str
 
@@ -110,6 +134,7 @@ class RolloutPage(View, frozen=True, kw_only=True):
     charts: tuple[ChartView, ...]
     needed: tuple[Needed, ...]
     moves: tuple[Move, ...]
+    edit_href: str
     history_href: str
     here: str
 
@@ -135,13 +160,16 @@ class RolloutsController(Controller):
     @get(opt={"action": Action.READ})
     async def list_rollouts(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         found = await visit.services.rollouts.list(visit.actor, environment)
-        lines = [(each.state in MOVES, rollout_line(environment, each)) for each in found.items]
+        lines = [(SECTION_OF.get(each.state, "ended"), rollout_line(environment, each)) for each in found.items]
         may = visit.may(Action.ROLLOUT, environment)
         return visit.page(
             RolloutsPage(
                 frame=await visit.frame(environment, "rollouts", live=True),
-                open=tuple(line for is_open, line in lines if is_open),
-                closed=tuple(line for is_open, line in lines if not is_open),
+                sections=tuple(
+                    Section(key, title, mine)
+                    for key, title in SECTIONS.items()
+                    if (mine := tuple(line for where, line in lines if where == key))
+                ),
                 new_href=url(environment, "rollouts", "new") if may else "",
                 here=url(environment, "rollouts"),
             )
@@ -169,7 +197,7 @@ class RolloutsController(Controller):
             done = await visit.services.rollouts.move(visit.actor, environment, key, step, reason)
         except BrownoutError as error:
             return await _move_page(visit, environment, key, step, reason=reason, error=await visit.refusal(error))
-        return saved(environment, done.revision, "rollouts", key)
+        return saved(environment, done.revision, "rollouts", *([] if done.state == "deleted" else [key]))
 
 
 async def _move_page(
@@ -208,7 +236,7 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         tone=STATE_TONES.get(summary.state, ""),
         stages=tuple(_stage(each, found) for each in found.stages),
         next_title=_next_title(summary.state, found.next.act),
-        why=sentence(found.next.why or summary.why),
+        why=sentence(found.next.why if running or summary.state == "draft" else summary.why or found.next.why),
         ready=_ready(found.next.ready_at, visit.now),
         units=f"{count(found.treatment_units)} and {count(found.control_units)} units" if running else "",
         mismatch="The units are not split as the stage says: something decides who gets what before the flag does."
@@ -216,12 +244,15 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         edited=found.edited,
         safe_mode=bool(found.safe_mode),
         guards=tuple(_guard(each) for each in found.judged),
-        charts=tuple(chart for each in found.judged if (chart := evidence_chart(each))),
+        charts=tuple(
+            chart for each in found.judged if (chart := evidence_chart(each, spec.progress.started_at, visit.now))
+        ),
         needed=tuple(_needed(each) for each in found.preview),
         moves=tuple(
-            Move(LABELS[step], url(environment, "rollouts", summary.key, "move", step), step in {"start", "resume"})
+            Move(LABELS[step], url(environment, "rollouts", summary.key, "move", step), step in {"start", "resume", "finish"})
             for step in MOVES.get(summary.state, ())
         ) if may else (),
+        edit_href=url(environment, "rollouts", summary.key, "edit") if may and summary.state in EDITABLE else "",
         history_href=url(environment, "history", kind="rollout", key=summary.key),
         here=url(environment, "rollouts", summary.key),
     )  # fmt: skip
@@ -229,7 +260,7 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
 
 def _next_title(state: str, act: str) -> str:
     if state not in {"running", "paused"}:
-        return {"draft": "Not started", "completed": "Completed", "rolled_back": "Rolled back"}.get(
+        return {"draft": "Not started", "rolled_back": "Why it was rolled back", "aborted": "Why it was aborted"}.get(
             state, words(state).capitalize()
         )
     return {"wait": "Why it waits", "advance": "About to advance", "hold": "Why it holds"}.get(
@@ -247,7 +278,11 @@ def _ready(at: datetime | None, now: datetime) -> str:
 
 def _stage(each: StageView, found: RolloutView) -> StageStep:
     phase = {"passed": "done", "current": "current"}.get(each.state, "next")
-    state = {"passed": "passed", "current": words(found.summary.state), "next": "next", "later": "later"}[each.state]
+    state = {
+        "current": words(found.summary.state),
+        "stopped": f"{words(found.summary.state)} here",
+        "next": "first" if found.summary.state == "draft" else "next",
+    }.get(each.state, words(each.state))
     asks = [f"at least {span(each.min_duration_s)}"] if each.min_duration_s else []
     asks += [f"{count(each.min_units)} units"] if each.min_units else []
     asks += ["a person decides"] if each.approval else []
@@ -274,30 +309,37 @@ def _arm(each: Judged, value: float | None, n: int) -> str:
     return "-" if value is None else f"{level(each, value)} of {count(n)}"
 
 
-def evidence_chart(each: Judged) -> ChartView | None:
-    """Evidence as a share of what decides, or the interval of a mean against its limit."""
-    if len(each.times) < 2:
+def evidence_chart(each: Judged, started_at: datetime | None, now: datetime) -> ChartView | None:
+    """Evidence and what decides, or the interval of a mean and its limit, from the start of the stage until now.
+
+    Each minute stands where it ends. The last row is what the table of evidence says.
+    """
+    if not each.times or started_at is None:
         return None
-    title = f"{words(each.measure).capitalize()}: {each.role}"
+    title = f"{words(each.measure).capitalize()}: {'ceiling' if each.ceiling else each.role}"
     values: list[tuple[str, ...]]
     lines: tuple[str, ...]
+    totals: tuple[str, ...]
     if each.evidence_over_time and each.threshold:
-        shares = (min(100 * value / each.threshold, MOST_SHOWN) for value in each.evidence_over_time)
-        values = [(f"{share:.4g}", "100") for share in shares]
-        lines, unit = ("evidence", "decides at"), f"% of what decides, {MOST_SHOWN} at most"
+        most, decides = MOST_SHOWN * each.threshold, f"{each.threshold:.3g}"
+        values = [(f"{min(value, most):.3g}", decides) for value in each.evidence_over_time]
+        lines, unit = ("evidence", "decides at"), ""
+        totals = (strength(each), decides)
     elif each.upper_over_time:
         bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
         values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
         lines, unit = ("lower bound", "upper bound", "limit"), TIMES_UNIT if each.measure in TIMES else ""
+        totals = values[-1]
     else:
         return None
+    ends = [min(at + timedelta(minutes=1), now) for at in each.times]
+    blank = ("",) * (len(lines) - 1)
     rows = tuple(
         TableRow(int(at.timestamp()), f"{at.astimezone(UTC):%H:%M}", row)
-        for at, row in zip(each.times, values, strict=True)
+        for at, row in ((min(started_at, ends[0]), (*blank, values[0][-1])), *zip(ends, values, strict=True))
     )
-    last = rows[-1].values[0] or "nothing"
-    return ChartView(f"{'ceiling' if each.ceiling else each.role}-{each.measure}", title, unit, lines, rows[-1].values, rows, "[]",
-                     f"{title}: now {last} {unit}")  # fmt: skip
+    return ChartView(f"{'ceiling' if each.ceiling else each.role}-{each.measure}", title, unit, lines, totals, rows, "[]",
+                     f"{title}: now {totals[0] or 'nothing'} {unit}".strip())  # fmt: skip
 
 
 def _number(each: Judged, value: float | None) -> str:

@@ -7,13 +7,33 @@ from controlplane.configuration.store.effective.sides import Got, Side
 from controlplane.configuration.store.effective.words import changed_fields, listed
 from controlplane.configuration.store.fields import compare, field_changes
 from controlplane.configuration.store.values import Change
+from controlplane.contract.reach import unreachable
 
 MAX_RULES = 500
 """Each rule's audience is asked about every rule before it, while the environment is locked: more are not told apart."""
 
+MAX_WARNINGS = 5
+
 
 def lines(change: Change, before: Side, after: Side) -> list[str]:
-    """A line for each audience that gets something else; when nobody does, what changed all the same."""
+    """A line for each audience that gets something else; when nobody does, what changed all the same. Then a warning for
+    each rule that nobody can reach."""
+    return [*_changed(change, before, after), *_warnings(change.key, after)]
+
+
+def _warnings(key: str, after: Side) -> list[str]:
+    flag = after.flag(key)
+    hidden = list(unreachable(flag.rules).items()) if flag is not None else []
+    found = [
+        f"warning: flag {key}: rule {rule} never serves, rule {first} before it catches everyone it asks for"
+        for rule, first in hidden[:MAX_WARNINGS]
+    ]
+    if len(hidden) > MAX_WARNINGS:
+        found.append(f"warning: flag {key}: {len(hidden) - MAX_WARNINGS:,} more rules never serve")
+    return found
+
+
+def _changed(change: Change, before: Side, after: Side) -> list[str]:
     key = change.key
     if change.after is None:
         return [f"flag {key}: gone, callers get their own default"]
@@ -62,10 +82,8 @@ def _meets_all(key: str, side: Side) -> bool:
     if flag is None or not flag.enabled:
         return True
     met = {audience.rule for audience in _asked(key, side)}
-    return all(
-        rule.id in met or any(set(earlier.when) <= set(rule.when) for earlier in flag.rules[:index])
-        for index, rule in enumerate(flag.rules)
-    )
+    hidden = unreachable(flag.rules)
+    return all(rule.id in met or rule.id in hidden for rule in flag.rules)
 
 
 def _both(key: str, before: Side, after: Side) -> list[Audience]:

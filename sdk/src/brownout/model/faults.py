@@ -15,6 +15,7 @@ FaultCode = Literal[
     "missing_target",
     "not_finite",
     "over_window",
+    "owned",
     "split_sum",
     "too_deep",
     "too_large",

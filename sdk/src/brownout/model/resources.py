@@ -258,7 +258,8 @@ class Stage(Spec, frozen=True):
     """A person has to advance out of it."""
 
 
-RolloutState = Literal["draft", "running", "paused", "completed", "rolled_back", "aborted"]
+RolloutState = Literal["draft", "running", "paused", "completed", "finished", "rolled_back", "aborted"]
+"""`completed` still serves by its own rule; `finished` has handed what it served over to the flag."""
 PausedBy = Literal["person", "safe_mode", "guardrail"]
 
 
@@ -302,6 +303,8 @@ class Rollout(Spec, frozen=True):
     on_no_data: Inconclusive = "hold"
     """When a stage's time is over and its units did not come."""
     alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+    finish: Literal["by_hand", "automatic"] = "by_hand"
+    """Whether completing it also makes what it serves the flag's own: its default, or an ordinary rule."""
     progress: Progress = Progress()
     description: Text = ""
     owner: Text = ""
