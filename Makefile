@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos fmt lock install assets screenshots clean
+.PHONY: run test check bench chaos fmt lock install assets screenshots docs-reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make chaos   the long failure tests"
 	@echo "make fmt     format"
 	@echo "make assets  build what the browser loads (no Node needed)"
+	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
 	@echo "make screenshots  every page of the console, into screenshots/"
 	@echo "make lock    resolve the pins in requirements/ again"
 
@@ -68,6 +69,9 @@ chaos: install
 
 screenshots: assets
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
+
+docs-reference: install
+	$(BIN)/python -m docs.reference
 
 fmt: install
 	$(BIN)/ruff check --fix .
