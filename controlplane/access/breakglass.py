@@ -85,7 +85,7 @@ class BreakGlass:
         authorize(actor, Action.APPROVE, environment)
         words, row = require_words(review, "review"), await self._found(environment, glass_id)
         if row.principal == actor.principal or not actor.human:
-            raise ForbiddenError("somebody else reviews what you did alone")
+            raise ForbiddenError("another person must review what you did alone")
         async with self._database.transaction() as connection:
             if why := await self._counting.review(connection, actor.principal, row):
                 raise ForbiddenError(f"your review would not count: {why}")
@@ -101,5 +101,5 @@ class BreakGlass:
         async with self._database.reading() as connection:
             row = await queries.glass(connection, environment, glass_id)
         if row is None:
-            raise NotFoundError(f"nobody broke glass {glass_id} in {environment}")
+            raise NotFoundError(f"there is no broken glass {glass_id} in {environment}")
         return row

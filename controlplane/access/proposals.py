@@ -173,7 +173,7 @@ class Proposals:
             if row.edition != edition:
                 raise ConflictError("it was edited since you looked; look again")
             if actor.principal in await queries.editors(connection, proposal_id):
-                raise ForbiddenError("whoever has a hand in a proposal does not approve it")
+                raise ForbiddenError("you cannot approve a proposal that you have a hand in")
             given = ApprovalRow(proposal_id, edition, actor.principal, actor.name, note[:2000], self._clock.now())
             if not await queries.approve(connection, given):
                 raise ConflictError("you have approved it already")

@@ -54,7 +54,7 @@ def delete_rule(call: Call, where: WhereOption = "*", role: RoleOption = "*") ->
 
 @app.command("clear")
 def clear() -> None:
-    """Delete every rule, in the database: for those who have locked themselves out. Reads BROWNOUT_DATABASE_URL."""
+    """Delete every rule in the database, after you locked yourself out. Reads BROWNOUT_DATABASE_URL."""
     with refusing():
         number = asyncio.run(_clear(read_value("DATABASE_URL", Secret, os.environ).reveal()))
     typer.echo(f"deleted {number} rule{'' if number == 1 else 's'}")

@@ -134,7 +134,7 @@ def break_glass(
     reason: Annotated[str, typer.Option(help="Everybody will read it.")],
     minutes: Annotated[int, typer.Option(min=1, max=480)] = 60,
 ) -> None:
-    """Commit alone for a while; everybody is told, and somebody reviews it afterwards."""
+    """Commit alone for a while. It alerts everyone, and another person reviews it afterwards."""
     from controlplane.contract.access import BrokenGlass
 
     body = {"reason": reason, "lasts_s": minutes * 60}
@@ -154,7 +154,7 @@ def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Rev
 
 @verb(app, "review", action=Action.APPROVE)
 def review(call: Call, number: NumberArgument, note: Annotated[str, typer.Option(help="What you found.")]) -> None:
-    """Sign that you have looked at what somebody else did alone."""
+    """Sign that you have looked at what another person did alone."""
     from controlplane.contract.access import BrokenGlass
 
     path = call.session.path("break-glass", str(number), "review")

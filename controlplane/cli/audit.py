@@ -46,7 +46,7 @@ def export(call: Call, after: Annotated[int, typer.Option(min=0, help="Lines aft
 
 @verb(app, "verify", action=Action.READ_AUDIT)
 def verify(call: Call) -> None:
-    """Compute the whole chain again. Note the head somewhere else: then nobody can cut the end off unseen."""
+    """Compute the whole chain again. Keep the head elsewhere: then no one can cut off the end unseen."""
     from controlplane.access.audit import AuditProof
 
     proof = call.session.get("/audit/verify", AuditProof)

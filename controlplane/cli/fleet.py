@@ -103,7 +103,7 @@ def _clock(skew_s: float) -> str:
 def published_text(found: FleetSummary) -> str:
     if found.is_published:
         return f"r{found.published}"
-    known = "nobody knows what NATS has" if found.published is None else f"NATS has r{found.published} only"
+    known = "it is not known what NATS has" if found.published is None else f"NATS has r{found.published} only"
     return f"[red]not r{found.head}[/]: {known}; see /healthz"
 
 

@@ -62,7 +62,7 @@ def rotate_key(
 
 @verb(key_app, "revoke", action=Action.MANAGE_KEYS)
 def revoke_key(call: Call, key: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
-    """End an SDK key: whoever is connected with it is disconnected within a second."""
+    """Revoke an SDK key. Connections with it end within a second."""
     call.session.request("DELETE", call.session.path("sdk-keys", key), params={"reason": reason})
     call.answer({"revoked": key}, lambda: f"[green]✓[/] {key} opens nothing any more")
 

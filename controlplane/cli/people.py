@@ -119,7 +119,7 @@ def invite(
     role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without: every one.")],
     name: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Add somebody; hand them the link yourself, it works once."""
+    """Add a person. Give them the link yourself; it works once."""
     from controlplane.contract.access import InvitationOutput
 
     grants: dict[str, list[str]] = {}
@@ -133,7 +133,7 @@ def invite(
 
 @verb(app, "reset", action=Action.MANAGE_PEOPLE)
 def reset(call: Call, person: PersonArgument) -> None:
-    """A new link for somebody who cannot get in."""
+    """A new link for a person who cannot sign in."""
     from controlplane.contract.access import InvitationOutput
 
     made = call.session.send("POST", f"/people/{_id(call, person)}/reset", {}, InvitationOutput)
@@ -159,7 +159,7 @@ def revoke(call: Call, person: PersonArgument, role: RoleArgument, where: WhereO
 
 @verb(app, "forget-factors", action=Action.MANAGE_PEOPLE)
 def forget_factors(call: Call, person: PersonArgument) -> None:
-    """Forget the second factors of somebody who has lost theirs, and end their sessions."""
+    """Forget the second factors of a person who lost theirs, and end their sessions."""
     call.session.request("DELETE", f"/people/{_id(call, person)}/second-factors")
     call.answer({"forgotten": person}, lambda: f"[green]✓[/] {person} signs in with the password alone")
 
@@ -194,5 +194,5 @@ def _id(call: Call, person: str) -> str:
         return person
     found = next((p.id for p in call.session.get("/people", People).items if p.email == person.lower()), None)
     if found is None:
-        raise CliError(f"nobody here has the address {person}", USAGE)
+        raise CliError(f"no person has the address {person}", USAGE)
     return found

@@ -38,7 +38,7 @@ def on(
     provider: Providers = None,
     incident: Annotated[str, typer.Option(help="A link or a number.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="Stay on past the end until lifted.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say whom it would touch; switch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would change.")] = False,
 ) -> None:
     """Switch a profile on: for everything, or for a part."""
     where = scope(service, request_class, cohort, provider)

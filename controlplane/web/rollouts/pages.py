@@ -41,7 +41,7 @@ DOES = {
     "start": "The first stage's cohort begins to get {treatment}.",
     "advance": "Goes on to the next stage now, whatever the evidence says.",
     "pause": "The present share stays; evidence is not counted until it resumes.",
-    "resume": "Counts evidence again, and puts back the rollout's own rules if somebody edited them.",
+    "resume": "Counts evidence again, and restores the rollout's own rules if they were edited.",
     "roll-back": "Everybody gets {control} again.",
     "abort": "Takes the rollout's rules out of the flag and ends it.",
 }

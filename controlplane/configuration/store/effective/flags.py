@@ -31,7 +31,7 @@ def lines(change: Change, before: Side, after: Side) -> list[str]:
     if told:
         return [_line(_everybody(who), key, what, after) for what, who in told.items()]
     sure = _meets_all(key, before) and _meets_all(key, after)
-    nobody = "nobody gets anything else" if sure else "nobody was found who gets anything else"
+    nobody = "no one gets anything else" if sure else "no one was found who gets anything else"
     return [f"flag {key}: {nobody}; {changed_fields(field_changes(change))}"]
 
 
