@@ -11,10 +11,10 @@ export UV_NO_CONFIG := 1
 help:
 	@echo "make run     start Postgres, NATS, the console, a living demo and the example service"
 	@echo "make test    every test, on real servers"
-	@echo "make check   lint, types, import rules"
+	@echo "make check   lint, types, import rules, words"
 	@echo "make bench   the figures of docs/benchmarks.md"
 	@echo "make chaos   the long failure tests"
-	@echo "make fmt     format"
+	@echo "make fmt     format code, wrap prose"
 	@echo "make assets  build what the browser loads (no Node needed)"
 	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
 	@echo "make screenshots  every page of the console, into screenshots/"
@@ -52,6 +52,7 @@ check: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/djlint --quiet --lint ui/templates
+	$(BIN)/python -m docs.prose
 	.ci/audit || [ $$? -eq 75 ]  # nothing was audited: it says so
 
 BENCH := .venv-bench
@@ -76,6 +77,7 @@ docs-reference: install
 fmt: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m docs.prose --wrap
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package brownout --custom-compile-command "make lock"
 lock: $(BIN)/uv

@@ -36,6 +36,15 @@ class Found(NamedTuple):
         return f"{self.path}:{self.line}: {self.what}"
 
 
+class Block(NamedTuple):
+    first: int
+    lines: list[str]
+    prose: bool
+
+
+_ITEM = re.compile(r"\s*([-*] |\d+\. )")
+
+
 def worst_words(path: str, text: str) -> Iterator[Found]:
     """Places of a page, a template or a module where people meet one of the words."""
     lines = _texts(path, text) if path.endswith(".py") else enumerate(_prose(text).splitlines(), 1)
@@ -45,20 +54,20 @@ def worst_words(path: str, text: str) -> Iterator[Found]:
 
 
 def long_lines(path: str, text: str) -> Iterator[Found]:
-    """Lines of a page that are too long; tables, code, headings and what has no space to break at are let be."""
-    for first, block in _blocks(text):
-        if _wraps(block):
-            for number, line in enumerate(block, first):
-                if len(line) > WIDTH and line not in fill_block(block):
+    """Lines of prose that are too long and have a space to break at."""
+    for block in _blocks(text):
+        if block.prose:
+            for number, line in enumerate(block.lines, block.first):
+                if len(line) > WIDTH and line not in fill_block(block.lines):
                     yield Found(path, number, f"{len(line)} characters: wrap it with `make fmt`")
 
 
 def wrapped(text: str) -> str:
     """The page with every paragraph and item that has a line too long filled again."""
     lines: list[str] = []
-    for _, block in _blocks(text):
-        too_long = _wraps(block) and any(len(line) > WIDTH for line in block)
-        lines += fill_block(block) if too_long else block
+    for block in _blocks(text):
+        too_long = block.prose and any(len(line) > WIDTH for line in block.lines)
+        lines += fill_block(block.lines) if too_long else block.lines
     return "\n".join(lines) + "\n"
 
 
@@ -75,32 +84,25 @@ def fill_block(block: list[str]) -> list[str]:
     return filled.replace("\0", " ").split("\n")
 
 
-def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Runs of lines that are filled together, with the number of the first; all else comes line by line."""
+def _blocks(text: str) -> Iterator[Block]:
+    """Paragraphs and items of lists; tables, headings, code, HTML and empty lines come alone and are no prose."""
     block: list[str] = []
     start, fenced = 1, False
     for number, line in enumerate(text.splitlines(), 1):
         fence = line.lstrip().startswith("```")
+        continued = bool(block) and not _ITEM.match(line)
         alone = fence or fenced or not line.strip() or line.lstrip().startswith(("|", "#", "<", ">", "!["))
-        if alone or line.startswith("    ") or re.match(r"\s*([-*] |\d+\. )", line) or not block:
-            if block:
-                yield start, block
-            block, start = [], number
-        if alone:
-            yield number, [line]
+        if (alone or not continued) and block:
+            yield Block(start, block, prose=True)
+            block = []
+        if alone or (line.startswith("    ") and not block):
+            yield Block(number, [line], prose=False)
             fenced ^= fence
         else:
+            start = start if block else number
             block.append(line)
     if block:
-        yield start, block
-
-
-def _wraps(block: list[str]) -> bool:
-    return (
-        bool(block[0].strip())
-        and not block[0].lstrip().startswith(("|", "#", "<", ">", "![", "```"))
-        and (not block[0].startswith("    "))
-    )
+        yield Block(start, block, prose=True)
 
 
 def _prose(text: str) -> str:

@@ -27,6 +27,7 @@ from controlplane.access.responder import AuthdSettings
 from controlplane.cli import app
 from controlplane.contract.kinds import KINDS as ROWS
 from controlplane.settings import Secret, Settings
+from docs.prose import wrapped
 
 DOCS = Path(__file__).parent
 COMMON = {"description": "What it is for, in your words.", "owner": "The people to ask about it."}
@@ -80,11 +81,11 @@ Options win over these variables ([the command line](cli.md)).
 
 def resources() -> str:
     """docs/resources.md."""
-    page = _Structs()
+    structs = _Structs()
     kinds = "".join(
-        f"## {_words(name)}\n\n{_of_kind(name)}\n\n" + page.section(kind.struct) for name, kind in KINDS.items()
+        f"## {_words(name)}\n\n{_of_kind(name)}\n\n" + structs.section(kind.struct) for name, kind in KINDS.items()
     )
-    flag_values = "".join(page.section(type_, 3) for type_ in VALUE_TYPES.values() if _is_struct(type_))
+    flag_values = "".join(structs.section(type_, 3) for type_ in VALUE_TYPES.values() if _is_struct(type_))
     errors = ", ".join(f"`{error}`" for error in get_args(values.ErrorClass))
     return f"""# Resources: every field
 
@@ -107,7 +108,7 @@ other types are structs:
 
 {flag_values}## Parts
 
-{page.parts()}## Error classes
+{structs.parts()}## Error classes
 
 {fill(errors, 120, break_long_words=False, break_on_hyphens=False)}
 """
@@ -115,9 +116,9 @@ other types are structs:
 
 def decisions() -> str:
     """docs/adr/README.md: its own text, and a list of the decisions."""
-    page = DOCS / "adr" / "README.md"
-    text = page.read_text(encoding="utf-8").split("\n" + GENERATED)[0].rstrip()
-    rows = [f"| [{file.name[:4]}]({file.name}) | {_title(file)} |" for file in sorted(page.parent.glob("0*.md"))]
+    index = DOCS / "adr" / "README.md"
+    text = index.read_text(encoding="utf-8").split("\n" + GENERATED)[0].rstrip()
+    rows = [f"| [{file.name[:4]}]({file.name}) | {_title(file)} |" for file in sorted(index.parent.glob("0*.md"))]
     return f"{text}\n\n{GENERATED}\n\n| number | decision |\n| --- | --- |\n" + "\n".join(rows) + "\n"
 
 
@@ -128,12 +129,15 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+def page(name: str) -> str:
+    """The page as it is to be."""
+    return wrapped(PAGES[name]())
+
+
 def stale() -> list[str]:
     """The pages that the code no longer agrees with."""
     return [
-        name
-        for name, written in PAGES.items()
-        if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != written()
+        name for name in PAGES if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != page(name)
     ]
 
 
@@ -341,8 +345,8 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         print("\n".join(f"docs/{name} is not up to date: run `make docs-reference`" for name in stale()))
         return 1 if stale() else 0
-    for name, written in PAGES.items():
-        (DOCS / name).write_text(written(), encoding="utf-8")
+    for name in PAGES:
+        (DOCS / name).write_text(page(name), encoding="utf-8")
     return 0
 
 
