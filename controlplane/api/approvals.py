@@ -94,7 +94,7 @@ class ProposalController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalDetail:
-        """What it would do now, and what others changed underneath."""
+        """Show what it would do now, and what others changed meanwhile."""
         return ProposalDetail.of(await services.proposals.get(actor, environment, proposal))
 
     @put(

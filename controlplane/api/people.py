@@ -17,7 +17,7 @@ class PeopleController(Controller):
 
     @get("/", operation_id="list_people", opt={"action": Action.MANAGE_PEOPLE})
     async def list_people(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> People:
-        """Everybody, with their roles."""
+        """List people and their roles."""
         return People(await services.access.people.list_people(actor))
 
     @post("/", operation_id="invite_person", opt={"action": Action.MANAGE_PEOPLE})

@@ -12,7 +12,7 @@ from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.settings import Secret, read_value
 
-app = typer.Typer(name="address", help="Where people and tokens may come from.", cls=Listing)
+app = typer.Typer(name="address", help="Networks that people and tokens may come from.", cls=Listing)
 
 WhereOption = Annotated[str, typer.Option("--in", help="An environment, or * for every one.")]
 RoleOption = Annotated[str, typer.Option(help="A role, or * for every one.")]

@@ -11,7 +11,7 @@ from controlplane.cli.session import CliError
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 
-app = typer.Typer(name="audit", help="Who did what, from where and why.", cls=Listing)
+app = typer.Typer(name="audit", help="The audit log: list, export, verify.", cls=Listing)
 
 
 @verb(app, "list", action=Action.READ_AUDIT)

@@ -37,7 +37,7 @@ def authd() -> None:
 def nats_config(
     secrets: Annotated[Path, typer.Option(help="Where the passwords and the seed are kept (made when absent, 0600).")],
     *,
-    environment: Annotated[bool, typer.Option("--env", help="The BROWNOUT_* variables instead.")] = False,
+    environment: Annotated[bool, typer.Option("--env", help="Print BROWNOUT_* variables instead.")] = False,
 ) -> None:
     """Print the nats-server configuration that delegates authentication to authd."""
     from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config

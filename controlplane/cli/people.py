@@ -29,7 +29,7 @@ def register(root: typer.Typer) -> None:
 def login(
     url: Annotated[str, typer.Argument(help="The control plane, e.g. https://brownout.example.com")],
     email: Annotated[str, typer.Option(prompt=True)],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for when absent.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for if absent.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long the token lasts.")] = 30,
     code: Annotated[str, typer.Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
 ) -> None:
@@ -96,7 +96,7 @@ def _end(message: str, exit_code: int) -> NoReturn:
 
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
 def list_people(call: Call) -> None:
-    """Everybody, with their roles."""
+    """List people and their roles."""
     from controlplane.contract.access import People
 
     found = call.session.get("/people", People)
@@ -116,7 +116,7 @@ def list_people(call: Call) -> None:
 def invite(
     call: Call,
     email: Annotated[str, typer.Argument()],
-    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without: every one.")],
+    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without it, all roles.")],
     name: Annotated[str, typer.Option()] = "",
 ) -> None:
     """Add a person. Give them the link yourself; it works once."""
@@ -169,10 +169,10 @@ def disable(
     call: Call,
     person: PersonArgument,
     hand_tokens_to: Annotated[
-        str, typer.Option(help="Who takes over the tokens of their machines (id or address); without, these end.")
+        str, typer.Option(help="The person who takes over their service tokens (id or address); without it, these end.")
     ] = "",
 ) -> None:
-    """End their sessions and tokens, and let them in no more."""
+    """End their sessions and tokens, and refuse further sign-ins."""
     from controlplane.access.people import Person
 
     body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}

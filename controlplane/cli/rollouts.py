@@ -28,7 +28,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in 
 
 @verb(app, "list", action=Action.READ)
 def list_(call: Call) -> None:
-    """Every rollout, the running ones first."""
+    """List rollouts, the running ones first."""
     found = call.session.get(call.session.path("rollouts"), RolloutList)
     rows = [
         (one.key, one.flag, f"{one.control} → {one.treatment}", one.state, f"{one.stage + 1}/{one.stages}",
@@ -47,7 +47,7 @@ def create(
     start: Annotated[bool, typer.Option("--start", help="Run it at once.")] = False,
     reason: ReasonOption = "",
 ) -> None:
-    """Define a rollout; it changes nothing before it is started."""
+    """Create a rollout. It changes nothing before you start it."""
     body = {"spec": msgspec.Raw(read_spec(file)), "reason": reason}
     commit = call.session.send("PUT", call.session.path("rollouts", key), body, CommitOutput)
     if not start:
@@ -60,7 +60,7 @@ def create(
 
 @verb(app, "show", action=Action.READ)
 def show(call: Call, key: KeyArgument) -> None:
-    """Stages, evidence, what happens next and why it waits."""
+    """Show stages, evidence, the next step and why it waits."""
     found = _get(call, key)
     call.answer(found, lambda: picture(found))
 
@@ -85,25 +85,25 @@ def watch(
 
 @verb(app, "start", action=Action.ROLLOUT)
 def start(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Begin (again) at the first stage."""
+    """Start, or start again, at the first stage."""
     _move(call, key, "start", reason)
 
 
 @verb(app, "pause", action=Action.ROLLOUT)
 def pause(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Stay at the present share; evidence stops counting."""
+    """Pause at the present share. Evidence is not counted."""
     _move(call, key, "pause", reason)
 
 
 @verb(app, "resume", action=Action.ROLLOUT)
 def resume(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Go on where it was paused."""
+    """Resume where it was paused."""
     _move(call, key, "resume", reason)
 
 
 @verb(app, "advance", action=Action.ROLLOUT)
 def advance(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Go to the next stage without waiting for it to be proven."""
+    """Advance to the next stage without waiting for proof."""
     _move(call, key, "advance", reason)
 
 
@@ -115,7 +115,7 @@ def roll_back(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
 
 @verb(app, "abort", action=Action.ROLLOUT)
 def abort(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Give up without a verdict; everyone gets the control."""
+    """End without a verdict. Everyone gets the control."""
     _move(call, key, "abort", reason)
 
 

@@ -13,7 +13,7 @@ MAX_RULES = 500
 
 
 def lines(change: Change, before: Side, after: Side) -> list[str]:
-    """A line for each audience that gets something else; when nobody does, what changed all the same."""
+    """One line per audience that gets something else; when nobody does, what changed all the same."""
     key = change.key
     if change.after is None:
         return [f"flag {key}: gone, callers get their own default"]
