@@ -206,7 +206,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
-        raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+        raise SettingsError(f"BROWNOUT_SECRET_KEY: needs at least {MIN_SECRET_KEY} characters")
     if any(len(secret) < MIN_SECRET_KEY for secret in settings.secret_keys):
         raise SettingsError(f"BROWNOUT_SECRET_KEY_PREVIOUS: each needs at least {MIN_SECRET_KEY} characters")
     for name, parse in (

@@ -34,7 +34,7 @@ class BreakGlass:
         """
         authorize(actor, Action.BREAK_GLASS, environment)
         if not actor.human:
-            raise ForbiddenError("only people break the glass, not the machines they made")
+            raise ForbiddenError("only people can break glass, not their service tokens")
         words = require_words(reason, "reason")
         if not timedelta(0) < lasts <= LONGEST:
             message = f"for at most {LONGEST.total_seconds() / 3600:.0f} hours"
@@ -70,7 +70,7 @@ class BreakGlass:
             authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
         async with self._database.transaction() as connection:
             if not await queries.end_glass(connection, glass_id, self._clock.now()):
-                raise ConflictError("it is over already")
+                raise ConflictError("it has already ended")
             await self._audit.record(
                 connection, Event.BREAK_GLASS_ENDED, actor, environment=environment, target=f"break-glass {glass_id}"
             )

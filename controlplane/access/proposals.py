@@ -167,7 +167,7 @@ class Proposals:
         """
         authorize(actor, Action.APPROVE, environment)
         if not actor.human:
-            raise ForbiddenError("only people approve, not the machines they made")
+            raise ForbiddenError("only people can approve, not their service tokens")
         async with self._database.transaction() as connection:
             row = await _open(connection, environment, proposal_id)
             if row.edition != edition:

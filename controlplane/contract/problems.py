@@ -25,7 +25,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "invalid": Outcome(422, "The input is not acceptable"),
     "unauthenticated": Outcome(401, "Who are you?"),
     "forbidden": Outcome(403, "Not allowed"),
-    "approval_required": Outcome(403, "Others must agree"),
+    "approval_required": Outcome(403, "Approval required"),
     "address_not_allowed": Outcome(403, "Not from this address"),
     "second_factor_required": Outcome(403, "A second factor is needed"),
     "step_up_required": Outcome(403, "Confirm that it is you"),
@@ -38,10 +38,10 @@ OUTCOMES: Mapping[str, Outcome] = {
     "too_large": Outcome(413, "Too large"),
     "rate_limited": Outcome(429, "Too many requests"),
     "unavailable": Outcome(503, "Not available now", UNREACHABLE),
-    "secret_key": Outcome(503, "The secret key does not fit the database", UNREACHABLE),
-    "schema": Outcome(503, "The database is of another version", UNREACHABLE),
+    "secret_key": Outcome(503, "The secret key does not match the database", UNREACHABLE),
+    "schema": Outcome(503, "The database has another version", UNREACHABLE),
     "method_not_allowed": Outcome(405, "Method not allowed"),
-    "internal": Outcome(500, "Something broke here", UNREACHABLE),
+    "internal": Outcome(500, "Internal error", UNREACHABLE),
 }
 """Closed: every BrownoutError's code stands here; tests/unit/test_problems.py sees to it."""
 

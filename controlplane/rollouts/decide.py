@@ -42,7 +42,7 @@ def decide(
             return Decision("wait", _touched(safe_mode))
         return Decision("resume", "resumed: safe mode no longer touches its requests")
     if progress.state != "running":
-        return Decision("wait", f"it is {progress.state.replace('_', ' ')}")
+        return Decision("wait", f"the rollout is {progress.state.replace('_', ' ')}")
     if safe_mode:
         return Decision("pause", "paused: " + _touched(safe_mode), paused_by="safe_mode")
     return _breach(rollout, facts, judged) or _go_on(rollout, facts, judged, now)

@@ -133,7 +133,7 @@ def test_an_environment_is_counted_as_production(console: Console) -> None:
         page.goto("/e/staging/safe-mode/activate")
         expect(page.get_by_label("Type staging to confirm")).to_have_count(0)
         page.goto("/e/staging/access/approvals")
-        page.get_by_role("button", name="Count it as production").click()
+        page.get_by_role("button", name="Treat this environment as production").click()
         expect(page.locator("body")).to_have_attribute("data-tier", "production")
         page.goto("/e/staging/safe-mode/activate")
         expect(page.get_by_label("Type staging to confirm")).to_be_visible()

@@ -140,7 +140,7 @@ def _object(text: str) -> bytes:
     """A spec as our own form sends it back. Raises InvalidInputError when somebody else made it up."""
     faults = check_json(text.encode())
     if faults or not text.lstrip().startswith("{"):
-        raise InvalidInputError("the spec is no JSON object", faults)
+        raise InvalidInputError("the spec is not a JSON object", faults)
     return text.encode()
 
 

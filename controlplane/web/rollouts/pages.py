@@ -39,10 +39,10 @@ LABELS = {
 }
 DOES = {
     "start": "The first stage's cohort begins to get {treatment}.",
-    "advance": "Goes on to the next stage now, whatever the evidence says.",
+    "advance": "Advances to the next stage now, whatever the evidence says.",
     "pause": "The present share stays; evidence is not counted until it resumes.",
     "resume": "Counts evidence again, and restores the rollout's own rules if they were edited.",
-    "roll-back": "Everybody gets {control} again.",
+    "roll-back": "Everyone gets {control} again.",
     "abort": "Takes the rollout's rules out of the flag and ends it.",
 }
 VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
@@ -285,7 +285,7 @@ def evidence_chart(each: Judged) -> ChartView | None:
     if each.evidence_over_time and each.threshold:
         shares = (min(100 * value / each.threshold, MOST_SHOWN) for value in each.evidence_over_time)
         values = [(f"{share:.4g}", "100") for share in shares]
-        lines, unit = ("evidence", "decides at"), f"% of what decides, {MOST_SHOWN} at most"
+        lines, unit = ("evidence", "decides at"), f"% of what triggers a decision, at most {MOST_SHOWN}"
     elif each.upper_over_time:
         bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
         values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
@@ -308,6 +308,7 @@ def _number(each: Judged, value: float | None) -> str:
 def _needed(each: Preview) -> Needed:
     rate = percent(each.rate) if each.rate is not None else "unknown"
     units = tuple(
-        (f"{lift} times as bad", f"{count(n)} units" if n is not None else "cannot") for lift, n in each.units.items()
+        (f"{lift} times as bad", f"{count(n)} units" if n is not None else "not detectable at this rate")
+        for lift, n in each.units.items()
     )
     return Needed(words(each.measure), rate, units)
