@@ -5,17 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos fmt lock install assets screenshots clean
+.PHONY: run test check bench chaos fmt lock install assets screenshots docs-reference clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     start Postgres, NATS, the console, a living demo and the example service"
 	@echo "make test    every test, on real servers"
-	@echo "make check   lint, types, import rules"
+	@echo "make check   lint, types, import rules, words"
 	@echo "make bench   the figures of docs/benchmarks.md"
 	@echo "make chaos   the long failure tests"
-	@echo "make fmt     format"
+	@echo "make fmt     format code, wrap prose"
 	@echo "make assets  build what the browser loads (no Node needed)"
+	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
 	@echo "make screenshots  every page of the console, into screenshots/"
 	@echo "make lock    resolve the pins in requirements/ again"
 
@@ -51,6 +52,7 @@ check: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/djlint --quiet --lint ui/templates
+	$(BIN)/python -m docs.prose
 	.ci/audit || [ $$? -eq 75 ]  # nothing was audited: it says so
 
 BENCH := .venv-bench
@@ -69,9 +71,13 @@ chaos: install
 screenshots: assets
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
 
+docs-reference: install
+	$(BIN)/python -m docs.reference
+
 fmt: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m docs.prose --wrap
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package brownout --custom-compile-command "make lock"
 lock: $(BIN)/uv

@@ -46,113 +46,133 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Secret
     """A libpq URL: postgresql://user:password@host:port/database."""
     secret_key: Secret
-    """At least 32 characters; encrypts signing keys at rest."""
+    """At least 32 characters. Encrypts signing keys and the keys of authenticator apps at rest."""
     secret_key_previous: Secret = Secret("")
-    """Earlier secret keys, one per line: they still open what they sealed, until it is sealed again."""
+    """Earlier secret keys, one per line. They open what they sealed, until it is sealed again."""
     nats_url: str
-    """One or several, separated by commas."""
+    """One URL, or several separated by commas."""
     nats_user: str = ""
+    """The control plane's NATS user; empty = NATS without accounts."""
     nats_password: Secret = Secret("")
+    """The password of `BROWNOUT_NATS_USER`."""
     nats_issuer_seed: Secret = Secret("")
-    """The account key that signs for SDKs. With it and the two passwords below a replica answers NATS's auth callout
-    itself; without, `brownout authd` does."""
+    """The seed that signs SDK connections. With it and the next two passwords a replica answers NATS's auth callout
+    itself; without them, run `brownout authd`."""
     nats_authd_password: Secret = Secret("")
+    """The password of the NATS user that answers the auth callout."""
     nats_system_password: Secret = Secret("")
+    """The password of the NATS user that ends the connections of revoked keys."""
     authd_copy: str = ""
-    """The file that keeps the key table for when Postgres is away; empty = none."""
+    """The file that keeps the table of SDK keys for when Postgres is away; empty = none."""
     nats_ca: str = ""
-    """The authority that NATS's certificates come from, a file; then connections are encrypted. Empty = plain."""
+    """A file: the certificate authority of NATS. With it, connections are encrypted; empty = plain, unless the URL is
+    `tls://`."""
     nats_cert: str = ""
+    """A file: the client certificate, for a NATS that asks for one."""
     nats_key: str = ""
-    """What we show NATS when it wants client certificates, files."""
+    """A file: the private key of `BROWNOUT_NATS_CERT`."""
     nats_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
     """JetStream replicas per stream: 1 for one server, 3 in a cluster."""
     heartbeat_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
-    """How often SDKs hear the head. One whose connection hangs notices after 3.5 of these."""
+    """Seconds between heartbeats to SDKs. An SDK whose connection hangs notices after 3.5 heartbeats."""
     host: str = "127.0.0.1"
+    """The address that the HTTP server listens on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8321
+    """The port that the HTTP server listens on; 0 = any free port."""
     public_url: str = ""
-    """Where people reach the console, when not at host:port."""
+    """The URL of the console for people, if it is not host:port. With `https://`, cookies are `Secure` and HSTS is
+    sent."""
     trusted_proxies: str = ""
-    """Addresses or networks, separated by commas, whose X-Forwarded-For is believed; empty = nobody's."""
+    """Addresses or networks of proxies whose X-Forwarded-For Brownout believes, separated by commas; empty = none."""
     requests_per_principal_s: Annotated[float, msgspec.Meta(ge=0.1, le=1e9)] = 100
-    """What one person or token may ask of one replica, on average; four times that at once."""
+    """Requests per second and replica of one person or token, on average; four times that in a burst."""
     requests_per_address_s: Annotated[float, msgspec.Meta(ge=0.1, le=1e9)] = 400
+    """Requests per second and replica from one address, on average; four times that in a burst."""
     http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4_000
-    """At once, in one replica; fewer when there are not so many file descriptors. A tenth is kept for trusted proxies
-    and for addresses from which somebody has signed in."""
+    """Connections per replica; fewer if the limit of file descriptors is lower. One tenth is kept for trusted proxies
+    and for addresses that signed in within the last hour."""
     http_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 250
-    """From one IPv4 address or IPv6 /64 that is no trusted proxy."""
+    """Connections from one IPv4 address or IPv6 /64 that is not a trusted proxy."""
     http_header_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 10
+    """Seconds that a client has to send the headers of a request."""
     http_body_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 10
-    """Each `http_min_rate` bytes of the body give one second more."""
+    """Seconds that a client has to send a body, plus one for each `BROWNOUT_HTTP_MIN_RATE` bytes."""
     http_read_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=3_600)] = 30
-    """How long a client may leave an answer, or an event stream, unread."""
+    """Seconds that a client may leave a response, or an event stream, unread."""
     http_min_rate: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1_000
-    """Bytes a second."""
+    """Bytes per second that a body must arrive with."""
     oidc_issuer: str = ""
-    """Where people sign in besides with a password; empty = nowhere."""
+    """The OpenID Connect provider for single sign-on; empty = no single sign-on."""
     oidc_client_id: str = ""
+    """The client that you registered at the provider."""
     oidc_client_secret: Secret = Secret("")
+    """The secret of that client."""
     oidc_groups_claim: str = "groups"
+    """The claim that lists a person's groups."""
     oidc_roles: str = "{}"
     """JSON: group → environment or `*` → roles. `{"sre": {"production": ["operator"]}}`"""
     oidc_recheck_minutes: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 15
-    """How often the provider is asked whether somebody still has their groups, where it lets us ask."""
+    """Minutes between checks of a person's groups at the provider, if it allows them."""
     oidc_roles_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 24
-    """How long after the provider last confirmed them groups count in a session; then one signs in again."""
+    """Hours that groups count in a session after the provider last confirmed them. Then the person signs in again."""
     oidc_tokens_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
-    """The same for tokens and approvals of people who are away; then tokens of people without a password lapse."""
+    """Days that groups count in tokens and approvals after the provider last confirmed them. Then tokens of people
+    without a password stop working."""
     approval_settle_hours: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 24
-    """How long a fresh invitation or sign-in link lets its maker pass for its person in the two-person rule."""
+    """Hours for which a new account or sign-in link counts as its maker's in the two-person rule."""
     oidc_acr_values: str = ""
-    """Authentication contexts to ask the provider for, separated by spaces; it must answer with one of them."""
+    """Authentication contexts to ask the provider for, separated by spaces; it must return one of them. Empty = any."""
     oidc_amr_values: str = ""
-    """Methods, separated by spaces (`mfa hwk`): the provider must say that it used at least one of them."""
+    """Methods, separated by spaces (`mfa hwk`): the provider must have used at least one of them. Empty = any."""
     require_second_factor: str = "off"
-    """Whose password alone does not do: off, admins, everyone, or roles like `admin, operator@production`."""
+    """The people who need a second factor: off, admins, everyone, or roles like `admin, operator@production`."""
     second_factor_grace_days: Annotated[int, msgspec.Meta(ge=0, le=90)] = 7
-    """How long people who are here already may go on without; new people set it up at once."""
+    """Days that existing accounts have to set up a second factor. New people set it up at once."""
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 15
-    """How long a proof (a sign-in, a password, a second factor) lasts for what is sensitive."""
+    """Minutes for which a proof (a sign-in, a password, a second factor) allows sensitive actions."""
     session_idle_minutes: Annotated[int, msgspec.Meta(ge=5, le=43_200)] = 1440
-    """After so long without a request a browser's session is over."""
+    """Minutes without a request after which a session ends."""
     session_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 168
-    """The longest that a session lasts, however busy."""
+    """Hours after which a session ends, however busy it is."""
     max_token_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 366
-    """The longest that an API token lasts."""
+    """The longest lifetime of an API token, in days."""
     password_min_length: Annotated[int, msgspec.Meta(ge=8, le=64)] = 12
+    """The fewest characters of a password."""
     allowed_addresses: str = ""
-    """Networks, separated by commas, that people and tokens may come from; empty = anywhere. Probes stay open."""
+    """Networks that people and tokens may come from, separated by commas; empty = anywhere. Probes are exempt."""
     alert_webhook: Secret = Secret("")
-    """Where alerts go, as JSON by POST (docs/operations.md); empty = in the log only."""
+    """The URL for alerts, as JSON by POST (docs/operations.md); empty = alerts go to the log only."""
     alert_webhook_secret: Secret = Secret("")
-    """What signs them: `whsec_` and base64, or several separated by commas while one replaces another."""
+    """Signs alerts: `whsec_` and base64, or several separated by commas while you replace one."""
     database_pool: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
+    """The most connections to Postgres per replica."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=2_147_483_648)] = 1_500_000
-    """Of one request; commits and imports may be larger (controlplane/http/limits.py)."""
+    """The largest body of a request. Commits and imports may have 64 MB."""
     max_activation_hours: Annotated[int, msgspec.Meta(ge=1, le=8_784)] = 168
-    """The longest time for which safe mode can be switched on or extended."""
+    """The longest time for which safe mode can be switched on or extended, in hours."""
     log_format: Literal["json", "console"] = "json"
+    """`json` for machines, `console` for people."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written."""
     telemetry_days: Annotated[int, msgspec.Meta(ge=1, le=3_660)] = 14
-    """How long rollups are kept; a rollout's stage cannot look back further."""
+    """Days that rollups are kept; a rollout's stage cannot look back further."""
     telemetry_instances: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 5_000
-    """Instances that one SDK key may have at once: 10 to 100,000."""
+    """Instances that one SDK key may have at once."""
     telemetry_series: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 2_000
-    """Combinations of labels that one SDK key may report in a day: 10 to 100,000. Further ones count as `(other)`."""
+    """Combinations of labels that one SDK key may report in a day. Further ones count as `(other)`."""
     telemetry_evaluations: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 20_000
-    """Combinations of flag, variant and reason, likewise: 10 to 1,000,000."""
+    """Combinations of flag, variant and reason that one SDK key may report in a day. Further ones count as
+    `(other)`."""
     telemetry_bytes_per_minute: Annotated[int, msgspec.Meta(ge=1_048_576, le=17_179_869_184)] = 128 * 1024 * 1024
-    """What one SDK key may report to one replica: 1 MiB to 16 GiB."""
+    """Bytes that one SDK key may report to one replica in a minute."""
     metrics_series: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 1_000
-    """Of each kind and environment in /api/v1/metrics and OTLP: 10 to 100,000. Further ones count as `(other)`."""
+    """Series of each kind and environment in /api/v1/metrics and OTLP. Further ones count as `(other)`."""
     prices: str = ""
-    """What models cost, as JSON (docs/signals.md); empty = no cost is shown."""
+    """Prices of models, as JSON (docs/signals.md); empty = no cost is shown."""
     demo_control: str = ""
-    """The file through which the demo's fleet is told what to break; set by `brownout up --demo`."""
+    """The file that tells the demo's fleet what to break; set by `brownout up --demo`."""
     otlp_endpoint: str = ""
-    """OTLP/HTTP collector; empty = no OpenTelemetry."""
+    """The URL of an OTLP/HTTP collector; empty = no OpenTelemetry."""
 
     @property
     def nats_servers(self) -> tuple[str, ...]:
@@ -186,7 +206,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     settings = read_struct(Settings, environ)
     if len(settings.secret_key.reveal()) < MIN_SECRET_KEY:
-        raise SettingsError(f"BROWNOUT_SECRET_KEY: at least {MIN_SECRET_KEY} characters, please")
+        raise SettingsError(f"BROWNOUT_SECRET_KEY: needs at least {MIN_SECRET_KEY} characters")
     if any(len(secret) < MIN_SECRET_KEY for secret in settings.secret_keys):
         raise SettingsError(f"BROWNOUT_SECRET_KEY_PREVIOUS: each needs at least {MIN_SECRET_KEY} characters")
     for name, parse in (

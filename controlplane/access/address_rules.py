@@ -80,7 +80,7 @@ class AddressRules:
         stored = [allowed for where, role, allowed in known.rules if (where, role) == (ANY_ENVIRONMENT, EVERY_ROLE)]
         lists = [*([self._everywhere] if self._everywhere else []), *stored]
         if not all(within(address, allowed) for allowed in lists):
-            raise AddressNotAllowedError("your address is not among those that may come in")
+            raise AddressNotAllowedError("your address is not in an allowed network")
 
     async def list_rules(self, actor: Actor) -> list[AddressRow]:
         authorize(actor, Action.MANAGE_PEOPLE, ANY_ENVIRONMENT)

@@ -34,7 +34,7 @@ class BreakGlass:
         """
         authorize(actor, Action.BREAK_GLASS, environment)
         if not actor.human:
-            raise ForbiddenError("only people break the glass, not the machines they made")
+            raise ForbiddenError("only people can break glass, not their service tokens")
         words = require_words(reason, "reason")
         if not timedelta(0) < lasts <= LONGEST:
             message = f"for at most {LONGEST.total_seconds() / 3600:.0f} hours"
@@ -70,7 +70,7 @@ class BreakGlass:
             authorize(actor, Action.MANAGE_ENVIRONMENT, environment)
         async with self._database.transaction() as connection:
             if not await queries.end_glass(connection, glass_id, self._clock.now()):
-                raise ConflictError("it is over already")
+                raise ConflictError("it has already ended")
             await self._audit.record(
                 connection, Event.BREAK_GLASS_ENDED, actor, environment=environment, target=f"break-glass {glass_id}"
             )
@@ -85,7 +85,7 @@ class BreakGlass:
         authorize(actor, Action.APPROVE, environment)
         words, row = require_words(review, "review"), await self._found(environment, glass_id)
         if row.principal == actor.principal or not actor.human:
-            raise ForbiddenError("somebody else reviews what you did alone")
+            raise ForbiddenError("another person must review what you did alone")
         async with self._database.transaction() as connection:
             if why := await self._counting.review(connection, actor.principal, row):
                 raise ForbiddenError(f"your review would not count: {why}")
@@ -101,5 +101,5 @@ class BreakGlass:
         async with self._database.reading() as connection:
             row = await queries.glass(connection, environment, glass_id)
         if row is None:
-            raise NotFoundError(f"nobody broke glass {glass_id} in {environment}")
+            raise NotFoundError(f"there is no broken glass {glass_id} in {environment}")
         return row

@@ -55,9 +55,9 @@ class Hands:
             if change.kind != "role" and (why := self._against(change, principal, hands)):
                 return why
         if any(map(_anybodys, self.behind(principal).union(*map(self.behind, filter(_is_person, hands))))):
-            return "a token that nobody answers for lately made the way in for somebody in it"
+            return "a token that belongs to no person recently made an account or link for a person in it"
         if any(self.behind(principal) & self.behind(hand) for hand in hands):
-            return "the same hand lately made the way in for them and for somebody else in it"
+            return "the same person or token recently made an account or link for them and for another person in it"
         doubts = [self._about_role(mine, principal, hands, *role) for role in roles]
         return doubts[0] if doubts and all(doubts) else ""
 
@@ -91,7 +91,7 @@ def _anybodys(principal: str) -> bool:
 
 
 def _has(change: AccountChange, hands: frozenset[str]) -> str:
-    return "has" if change.principal in hands else "somebody behind them has"
+    return "has" if change.principal in hands else "another person behind them has"
 
 
 def _words(change: AccountChange) -> str:

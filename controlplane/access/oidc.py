@@ -206,10 +206,10 @@ class Oidc:
                     if tokens.id_token:
                         claims = await self._claims(provider, tokens.id_token, None)
                         if claims["sub"] != subject:
-                            raise UnauthenticatedError("the identity provider's answer does not hold")
+                            raise UnauthenticatedError("the identity provider's response is invalid")
                 if self.settings.groups_claim not in claims:
                     if not (provider.userinfo_endpoint and again.access):
-                        raise UnavailableError("the identity provider tells no groups without a sign-in")
+                        raise UnavailableError("the identity provider returns no groups without a sign-in")
                     claims = await _with_userinfo(client, provider.userinfo_endpoint, again.access, claims)
         except httpx.HTTPError as error:
             raise UnavailableError("the identity provider does not answer") from error
@@ -224,11 +224,11 @@ class Oidc:
                 response.status_code in {400, 401}
                 and msgspec.json.decode(response.content, type=_Refusal).error == _GONE
             ):
-                raise UnauthenticatedError("the identity provider no longer stands by them")
+                raise UnauthenticatedError("the identity provider disowns them")
             response.raise_for_status()
             return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.MsgspecError:
-            raise UnavailableError("the identity provider's answer makes no sense") from None
+            raise UnavailableError("the identity provider's response cannot be read") from None
 
     def _check_strength(self, claims: Mapping[str, Any]) -> None:
         """Of the ID token, which is signed: how the provider has found out (OpenID Connect Core §2: acr, amr)."""
@@ -255,7 +255,7 @@ class Oidc:
         try:
             return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.MsgspecError:
-            raise UnauthenticatedError("the identity provider's answer does not hold") from None
+            raise UnauthenticatedError("the identity provider's response is invalid") from None
 
     def _basic(self) -> httpx.BasicAuth:
         return httpx.BasicAuth(quote(self.settings.client_id, safe=""), quote(self.settings.client_secret, safe=""))
@@ -288,7 +288,7 @@ class Oidc:
                 wanted.validate(claims)
             except (JoseError, ValueError) as error:
                 if fresh:
-                    raise UnauthenticatedError("the identity provider's answer does not hold") from error
+                    raise UnauthenticatedError("the identity provider's response is invalid") from error
             else:
                 return dict(claims)
         raise AssertionError("unreachable")
@@ -346,5 +346,5 @@ async def _with_userinfo(
     response.raise_for_status()
     found = response.json()
     if found.get("sub") != claims["sub"]:
-        raise UnauthenticatedError("the identity provider's answer does not hold")
+        raise UnauthenticatedError("the identity provider's response is invalid")
     return {**found, **claims}

@@ -216,7 +216,7 @@ class People:
     async def _hand_over(self, connection: WriteConnection, actor: Actor, leaver: PersonRow, heir: str) -> None:
         taker = await people.by_id(connection, heir)
         if taker is None or taker.disabled_at is not None or taker.id == leaver.id:
-            raise NotFoundError("there is nobody like that to take over the tokens")
+            raise NotFoundError("no active person with that address or id can take over the tokens")
         held = await self._held(connection, heir)
         for token in await credentials.service_tokens_of(connection, leaver.id, self._clock.now()):
             if not covered(held, parse(token.grants)):
@@ -245,7 +245,7 @@ class People:
     @staticmethod
     async def _keep_an_administrator(connection: WriteConnection, before: int) -> None:
         if before and not await people.administrators(connection):
-            raise ConflictError("that would leave nobody who may manage everything; make somebody else admin first")
+            raise ConflictError("that would leave no administrator of everything; make another person admin first")
 
     @staticmethod
     def _authorize_somewhere(actor: Actor) -> None:

@@ -159,13 +159,13 @@ class Proposals:
         """
         authorize(actor, Action.APPROVE, environment)
         if not actor.human:
-            raise ForbiddenError("only people approve, not the machines they made")
+            raise ForbiddenError("only people can approve, not their service tokens")
         async with self._database.transaction() as connection:
             row = await _open(connection, environment, proposal_id)
             if row.edition != edition:
                 raise ConflictError("it was edited since you looked; look again")
             if actor.principal in await queries.editors(connection, proposal_id):
-                raise ForbiddenError("whoever has a hand in a proposal does not approve it")
+                raise ForbiddenError("you cannot approve a proposal that you have a hand in")
             given = ApprovalRow(proposal_id, edition, actor.principal, actor.name, note[:2000], self._clock.now())
             if not await queries.approve(connection, given):
                 raise ConflictError("you have approved it already")

@@ -21,6 +21,7 @@ class AuthdSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Secret
     nats_url: str
     nats_issuer_seed: Secret
+    """The seed that signs SDK connections."""
     nats_authd_password: Secret
     nats_system_password: Secret
     authd_copy: str = ""

@@ -83,7 +83,7 @@ class CommitRule:
             return
         glass = await self._glass(connection, actor, environment)
         if glass is None:
-            raise ApprovalRequiredError(f"nobody loosens {environment}'s protection alone: break the glass ({what})")
+            raise ApprovalRequiredError(f"no one can loosen {environment}'s protection alone: break glass ({what})")
         await queries.note_use(connection, glass, what)
 
     async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:

@@ -245,7 +245,7 @@ class SignIn:
         async with self._database.transaction() as connection:
             await self._use(connection, link)
             if await people.anybody(connection):
-                raise ConflictError("somebody has set this up already; ask them for an invitation")
+                raise ConflictError("the first account exists already; ask an administrator for an invitation")
             await people.insert(connection, person)
             await people.grant(connection, person.id, ANY_ENVIRONMENT, Role.ADMIN, source="local", by="setup", at=now)
             await self._ask_at_once(connection, person.id)

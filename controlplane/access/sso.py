@@ -75,7 +75,7 @@ class SingleSignOn:
         async with self._database.transaction() as connection:
             person = await self._person(connection, identity, may_join=bool(granted))
             if person is None or person.disabled_at is not None:
-                why = "disabled" if person else "nobody is known by that identity, and its groups give no role here"
+                why = "disabled" if person else "no account has that identity, and its groups give no role here"
             else:
                 await self._confirmed(connection, person.id, identity)
                 if grants_of(await people.grants(connection, person.id)):

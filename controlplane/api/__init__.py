@@ -1,7 +1,7 @@
 """JSON controllers: thin, no SQL, no rules. Each capability adds its own.
 
-Every handler declares what it needs, or lets nobody in (api/guard.py): `opt={"action": Action.EDIT}`,
-`opt={"signed_in": True}` for whoever is somebody, or `opt={"public": True}`. Besides: `fresh` wants a fresh proof of who
+Every handler declares what it needs, or lets no one in (api/guard.py): `opt={"action": Action.EDIT}`,
+`opt={"signed_in": True}` for anyone signed in, or `opt={"public": True}`. Besides: `fresh` wants a fresh proof of who
 asks (what is SENSITIVE wants it by itself), `unfinished` names the stages of a sign-in that may already use it, and
 `anywhere` is open to every address.
 """

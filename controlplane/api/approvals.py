@@ -94,7 +94,7 @@ class ProposalController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalDetail:
-        """What it would do now, and what others changed underneath."""
+        """Show what it would do now, and what others changed meanwhile."""
         return ProposalDetail.of(await services.proposals.get(actor, environment, proposal))
 
     @put(
@@ -189,7 +189,7 @@ class BreakGlassController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> BrokenGlass:
-        """For a while you commit here without approvals; everybody is told, somebody reviews it."""
+        """Lets you commit here without approvals for a while. It alerts everyone, and another person reviews it."""
         lasts = duration(data.lasts_s)
         return BrokenGlass.of(await services.access.break_glass.break_(actor, environment, data.reason, lasts))
 
@@ -213,5 +213,5 @@ class BreakGlassController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> BrokenGlass:
-        """Signs that somebody else has looked at what was done."""
+        """Signs that another person has looked at what was done."""
         return BrokenGlass.of(await services.access.break_glass.review(actor, environment, glass, data.review))

@@ -39,5 +39,5 @@ class DemoController(Controller):
 
     @post("/mend", operation_id="mend_demo", opt={"action": Action.EDIT}, status_code=200)
     async def mend_demo(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Condition:
-        """All well again."""
+        """Mend everything."""
         return services.demo.mend(actor)

@@ -70,7 +70,7 @@ class SdkKeyController(Controller):
         actor: NamedDependency[Actor],
         reason: FromQuery[str] = "",
     ) -> None:
-        """Ends the key: whoever is connected with it is disconnected within a second."""
+        """Revokes the key. Connections with it end within a second."""
         await services.access.keys.revoke(actor, environment, key, reason[:500])
 
 
@@ -116,7 +116,7 @@ class TokenController(Controller):
     async def create_service(
         self, data: JSONBody[ServiceTokenInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> TokenOutput:
-        """A token for a machine; it never does more than you may, and ends with you unless somebody takes it over."""
+        """A token for a machine. It never does more than you may, and ends with your account unless another person takes it over."""
         lasts = None if data.lasts_s is None else duration(data.lasts_s)
         made = await services.access.tokens.create_service(
             actor, data.name, data.grants, lasts=lasts, sensitive=data.sensitive, networks=data.networks

@@ -1,4 +1,4 @@
-"""Signals for Prometheus, for whoever may read them; the process's own metrics are at /metrics."""
+"""Signals for Prometheus, for readers of the environment. The process's own metrics are at /metrics."""
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency

@@ -62,7 +62,7 @@ class OidcController(Controller):
 
 
 async def _present(request: Request[Any, Any, Any], services: Services) -> Actor | None:
-    """Whose session this browser has; nobody's when it is one that the provider is to confirm just now."""
+    """The person whose session this browser has; none while the provider has to confirm it."""
     session = Cookies(services.settings.url).session_of(request.cookies)
     try:
         found = services.access.authenticator.by_session(session, address_of(request, services)) if session else None

@@ -18,14 +18,14 @@ class PeopleController(Controller):
 
     @get("/", operation_id="list_people", opt={"action": Action.MANAGE_PEOPLE})
     async def list_people(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> People:
-        """Everybody, with their roles."""
+        """List people and their roles."""
         return People(await services.access.people.list_people(actor))
 
     @post("/", operation_id="invite_person", opt={"action": Action.MANAGE_PEOPLE})
     async def invite(
         self, data: JSONBody[InviteInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> InvitationOutput:
-        """Adds somebody; they get in by the link, once."""
+        """Adds a person. The link lets them in once."""
         made = await services.access.people.invite(actor, data.email, data.name, data.grants)
         return invitation_output(services, made)
 
@@ -68,7 +68,7 @@ class PeopleController(Controller):
     async def reset(
         self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> InvitationOutput:
-        """A new link for somebody who cannot get in."""
+        """A new link for a person who cannot sign in."""
         return invitation_output(services, await services.access.people.reset(actor, person))
 
     @delete(
@@ -80,7 +80,7 @@ class PeopleController(Controller):
     async def reset_second_factors(
         self, person: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> None:
-        """Forgets the second factors of somebody who has lost theirs, and ends their sessions."""
+        """Forgets the second factors of a person who lost theirs, and ends their sessions."""
         await services.access.factors.reset(actor, person)
 
     @post(

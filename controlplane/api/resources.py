@@ -68,7 +68,7 @@ def resource_controller(kind: str, segment: str) -> type[Controller]:
             services: NamedDependency[Services],
             actor: NamedDependency[Actor],
         ) -> Refs:
-            """Who names it: deleting it is refused until nobody does."""
+            """The resources that name it. It cannot be deleted while there are any."""
             return Refs(tuple(map(Ref.of, await services.reads.dependants(actor, environment, kind, key))))
 
         @put("/{key:str}", operation_id=f"put_{kind}", opt={"action": Action.EDIT, "body": KINDS[kind].struct})

@@ -39,7 +39,7 @@ class RolloutController(Controller):
     async def list_rollouts(
         self, environment: FromPath[str], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> RolloutList:
-        """Every rollout, the running ones first."""
+        """List rollouts, the running ones first."""
         return await services.rollouts.list(actor, environment)
 
     @get("/{key:str}", operation_id="get_rollout", opt={"action": Action.READ})

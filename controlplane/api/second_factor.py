@@ -60,7 +60,7 @@ class SecondFactorController(Controller):
     async def begin_passkey(
         self, request: Request[Any, Any, Any], services: NamedDependency[Services]
     ) -> Response[PasskeyOptions]:
-        """What a browser needs to ask for a passkey of whoever signs in."""
+        """Options for the browser to ask for the passkey of the person who signs in."""
         check_origin(request, services)
         return options_of(services, await services.access.passkeys.begin("sign_in", ""))
 

@@ -1,4 +1,4 @@
-"""For whoever runs us: is it alive, is it ready?"""
+"""For operators: is it alive, is it ready?"""
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency

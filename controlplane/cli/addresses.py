@@ -12,7 +12,7 @@ from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 from controlplane.settings import Secret, read_value
 
-app = typer.Typer(name="address", help="Where people and tokens may come from.", cls=Listing)
+app = typer.Typer(name="address", help="Networks that people and tokens may come from.", cls=Listing)
 
 WhereOption = Annotated[str, typer.Option("--in", help="An environment, or * for every one.")]
 RoleOption = Annotated[str, typer.Option(help="A role, or * for every one.")]
@@ -54,7 +54,7 @@ def delete_rule(call: Call, where: WhereOption = "*", role: RoleOption = "*") ->
 
 @app.command("clear")
 def clear() -> None:
-    """Delete every rule, in the database: for those who have locked themselves out. Reads BROWNOUT_DATABASE_URL."""
+    """Delete every rule in the database, after you locked yourself out. Reads BROWNOUT_DATABASE_URL."""
     with refusing():
         number = asyncio.run(_clear(read_value("DATABASE_URL", Secret, os.environ).reveal()))
     typer.echo(f"deleted {number} rule{'' if number == 1 else 's'}")

@@ -20,7 +20,9 @@ NumberArgument = Annotated[int, typer.Argument(min=1, help="Its number.")]
 @verb(app, "rule", action=Action.MANAGE_ENVIRONMENT)
 def rule(
     call: Call,
-    approvals: Annotated[int | None, typer.Argument(min=0, max=10, help="How many; absent: show it.")] = None,
+    approvals: Annotated[
+        int | None, typer.Argument(min=0, max=10, help="The number of approvals; without it, show the rule.")
+    ] = None,
 ) -> None:
     """How many other people must approve a commit in this environment."""
     from controlplane.access.rule import Rule
@@ -50,7 +52,7 @@ def list_proposals(
 
 @verb(app, "show", action=Action.READ)
 def show(call: Call, number: NumberArgument) -> None:
-    """What it would do now, and what others changed underneath."""
+    """Show what it would do now, and what others changed meanwhile."""
     from controlplane.contract.access import ProposalDetail
 
     found = call.session.get(call.session.path("proposals", str(number)), ProposalDetail)
@@ -77,7 +79,7 @@ def propose(
     file: Annotated[Path, typer.Argument(help='JSON: [{"op": "put", "kind": "flag", "key": …, "spec": …}]')],
     message: Annotated[str, typer.Option("--message", "-m", help="Why.")],
 ) -> None:
-    """Put a commit before others."""
+    """Propose a commit."""
     from controlplane.contract.access import ProposalOutput
 
     body = {"ops": msgspec.Raw(file.read_bytes()), "message": message}
@@ -92,7 +94,7 @@ def approve(
     edition: Annotated[int, typer.Option(min=1, help="The edition you have seen.")],
     note: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Say yes to what you have seen."""
+    """Approve the edition that you have seen."""
     from controlplane.contract.access import ProposalOutput
 
     body = {"edition": edition, "note": note}
@@ -104,14 +106,14 @@ def approve(
 
 @verb(app, "commit", action=Action.EDIT)
 def commit(call: Call, number: NumberArgument) -> None:
-    """Commit what enough others have approved."""
+    """Commit a proposal that enough others have approved."""
     done = call.session.send("POST", call.session.path("proposals", str(number), "commit"), {}, CommitOutput)
     call.answer(done, lambda: commit_text(done))
 
 
 @verb(app, "rebase", action=Action.EDIT)
 def rebase(call: Call, number: NumberArgument) -> None:
-    """Keep it, on top of what others changed; it loses its approvals."""
+    """Apply it on top of what others changed. It loses its approvals."""
     from controlplane.contract.access import ProposalOutput
 
     done = call.session.send("POST", call.session.path("proposals", str(number), "rebase"), {}, ProposalOutput)
@@ -131,10 +133,10 @@ def withdraw(call: Call, number: NumberArgument, reason: Annotated[str, typer.Op
 @verb(app, "break-glass", action=Action.BREAK_GLASS)
 def break_glass(
     call: Call,
-    reason: Annotated[str, typer.Option(help="Everybody will read it.")],
+    reason: Annotated[str, typer.Option(help="Everyone can read it.")],
     minutes: Annotated[int, typer.Option(min=1, max=480)] = 60,
 ) -> None:
-    """Commit alone for a while; everybody is told, and somebody reviews it afterwards."""
+    """Commit alone for a while. It alerts everyone, and another person reviews it afterwards."""
     from controlplane.contract.access import BrokenGlass
 
     body = {"reason": reason, "lasts_s": minutes * 60}
@@ -143,8 +145,8 @@ def break_glass(
 
 
 @verb(app, "broken", action=Action.READ)
-def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Reviewed ones too.")] = False) -> None:
-    """Broken glass that waits for its review."""
+def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Include reviewed ones.")] = False) -> None:
+    """List broken glass that waits for a review."""
     from controlplane.contract.access import BrokenGlassList
 
     found = call.session.get(call.session.path("break-glass"), BrokenGlassList, unreviewed="false" if every else "true")
@@ -153,8 +155,10 @@ def broken(call: Call, *, every: Annotated[bool, typer.Option("--all", help="Rev
 
 
 @verb(app, "review", action=Action.APPROVE)
-def review(call: Call, number: NumberArgument, note: Annotated[str, typer.Option(help="What you found.")]) -> None:
-    """Sign that you have looked at what somebody else did alone."""
+def review(
+    call: Call, number: NumberArgument, note: Annotated[str, typer.Option(help="What the review found.")]
+) -> None:
+    """Sign that you have looked at what another person did alone."""
     from controlplane.contract.access import BrokenGlass
 
     path = call.session.path("break-glass", str(number), "review")

@@ -11,7 +11,7 @@ from controlplane.cli.session import CliError
 from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 
-app = typer.Typer(name="audit", help="Who did what, from where and why.", cls=Listing)
+app = typer.Typer(name="audit", help="The audit log: list, export, verify.", cls=Listing)
 
 
 @verb(app, "list", action=Action.READ_AUDIT)
@@ -46,7 +46,7 @@ def export(call: Call, after: Annotated[int, typer.Option(min=0, help="Lines aft
 
 @verb(app, "verify", action=Action.READ_AUDIT)
 def verify(call: Call) -> None:
-    """Compute the whole chain again. Note the head somewhere else: then nobody can cut the end off unseen."""
+    """Compute the whole chain again. Keep the head elsewhere: then no one can cut off the end unseen."""
     from controlplane.access.audit import AuditProof
 
     proof = call.session.get("/audit/verify", AuditProof)

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def authd() -> None:
-    """Answer NATS's auth callout: who holds an SDK key gets in, to their own environment. Run two or more."""
+    """Answer NATS's auth callout: an SDK key opens its own environment. Run two or more."""
     from controlplane.access.responder import AuthdSettings, open_authd
     from controlplane.kit.clock import PostgresClock
     from controlplane.kit.logs import configure_logging
@@ -37,9 +37,9 @@ def authd() -> None:
 def nats_config(
     secrets: Annotated[Path, typer.Option(help="Where the passwords and the seed are kept (made when absent, 0600).")],
     *,
-    environment: Annotated[bool, typer.Option("--env", help="The BROWNOUT_* variables instead.")] = False,
+    environment: Annotated[bool, typer.Option("--env", help="Print BROWNOUT_* variables instead.")] = False,
 ) -> None:
-    """Print what nats-server needs to leave the question who may connect to authd."""
+    """Print the nats-server configuration that delegates authentication to authd."""
     from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
 
     kept = NatsSecrets.load(secrets)
@@ -75,13 +75,13 @@ def nats_cluster(
 
 
 def setup_link() -> None:
-    """Print the one-time link by which the first person gets in. Reads BROWNOUT_DATABASE_URL and BROWNOUT_PUBLIC_URL."""
+    """Print the one-time link for the first account. Reads BROWNOUT_DATABASE_URL and BROWNOUT_PUBLIC_URL."""
     with refusing():
         database_url = read_value("DATABASE_URL", Secret, os.environ)
         public_url = read_value("PUBLIC_URL", str, os.environ)
         secret = asyncio.run(_setup_secret(database_url.reveal()))
     if secret is None:
-        typer.echo("somebody is set up already: ask them for an invitation", err=True)
+        typer.echo("the first account exists already: ask an administrator for an invitation", err=True)
         raise typer.Exit(1)
     from controlplane.access.people import welcome_url
 

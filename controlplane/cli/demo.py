@@ -13,7 +13,7 @@ app = typer.Typer(name="demo", help="Break the demo's provider or its new model.
 
 @verb(app, "status", action=Action.READ)
 def status(call: Call) -> None:
-    """What is broken at the moment."""
+    """Show what is broken now."""
     found = call.session.get("/demo", Condition)
     call.answer(found, lambda: _said(found))
 
@@ -38,7 +38,7 @@ def degrade(call: Call) -> None:
 
 @verb(app, "mend", action=Action.EDIT)
 def mend(call: Call) -> None:
-    """All well again."""
+    """Mend everything."""
     found = call.session.send("POST", "/demo/mend", {}, Condition)
     call.answer(found, lambda: _said(found))
 

@@ -27,11 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     call: Call,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; .json or .yaml says the format.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, .json or .yaml.")] = None,
     form: Annotated[
-        Literal["json", "yaml", ""], typer.Option("--format", help="yaml, unless the file says json.")
+        Literal["json", "yaml", ""], typer.Option("--format", help="yaml or json; without it, by the name of the file.")
     ] = "",
     revision: Annotated[int | None, typer.Option(help="An earlier revision.")] = None,
     *,
@@ -83,13 +81,13 @@ def _write(call: Call, output: Path, content: bytes) -> None:
 
 def import_(
     call: Call,
-    file: Annotated[str, typer.Argument(help="What export wrote, or - for standard input.")],
+    file: Annotated[str, typer.Argument(help="A file from `brownout export`, or - for standard input.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference; write nothing.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete what the document does not have.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete resources that are not in the document.")] = False,
     message: MessageOption = "",
 ) -> None:
-    """Bring an environment to a document, as one commit."""
+    """Change an environment to match a document, in one commit."""
     raw = read_file(file)
     response = call.session.request(
         "POST",

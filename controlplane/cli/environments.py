@@ -25,7 +25,7 @@ def list_environments(call: Call) -> None:
 def create(
     call: Call,
     key: Annotated[str, typer.Argument(help="1 to 40 of a-z, 0-9 and '-'.")],
-    name: Annotated[str, typer.Option(help="As people read it.")] = "",
+    name: Annotated[str, typer.Option(help="The display name.")] = "",
 ) -> None:
     """Make an environment with the standard safe-mode profiles in it."""
     made = call.session.send("POST", "/environments", {"key": key, "name": name}, EnvironmentOutput)
@@ -44,10 +44,13 @@ def change(
     call: Call,
     key: Annotated[str, typer.Argument()],
     production: Annotated[
-        bool, typer.Option("--production/--no-production", help="Whether the console asks for its key first.")
+        bool,
+        typer.Option(
+            "--production/--no-production", help="Whether it counts as production: the console then asks for its key."
+        ),
     ],
 ) -> None:
-    """Say whether an environment counts as production."""
+    """Set whether an environment counts as production."""
     made = call.session.send(
         "PATCH", f"/environments/{quote(key, safe='')}", {"production": production}, EnvironmentOutput
     )

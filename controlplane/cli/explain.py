@@ -17,8 +17,8 @@ from controlplane.contract.problems import USAGE
 ContextArgument = Annotated[
     list[str] | None, typer.Argument(help="name=value …, e.g. targeting_key=u-42 plan=pro age=7; or one JSON object.")
 ]
-RevisionOption = Annotated[int | None, typer.Option(help="An earlier revision: what would it have got then?")]
-ServiceOption = Annotated[str, typer.Option(help="As this service would.")]
+RevisionOption = Annotated[int | None, typer.Option(help="Decide as at an earlier revision.")]
+ServiceOption = Annotated[str, typer.Option(help="Decide as for this service.")]
 AtOption = Annotated[datetime | None, typer.Option(help="Judge activations at this instant.")]
 
 

@@ -15,13 +15,13 @@ app = typer.Typer(name="fleet", help="The running instances, and how changes rea
 
 @verb(app, "status", action=Action.READ)
 def status(call: Call) -> None:
-    """How many are live, at which revisions, and who lags."""
+    """Count live instances, by revision, and list laggards."""
     found = call.session.get(call.session.path("fleet"), FleetSummary)
     call.answer(found, lambda: _summary(found))
 
 
 @verb(app, "list", action=Action.READ)
-def list_(call: Call, *, limit: Annotated[int, typer.Option(help="At most so many.")] = 200) -> None:
+def list_(call: Call, *, limit: Annotated[int, typer.Option(help="The most to list.")] = 200) -> None:
     """Every instance, laggards first."""
     found = call.session.get(call.session.path("fleet", "instances"), Instances, limit=limit)
     call.answer(found, lambda: _instances(found))
@@ -39,10 +39,10 @@ def wait(
     call: Call,
     *,
     revision: Annotated[int, typer.Option(help="Which revision.")],
-    percent: Annotated[float, typer.Option(help="Of the live instances.", min=0, max=100)] = 100.0,
+    percent: Annotated[float, typer.Option(help="The share of live instances.", min=0, max=100)] = 100.0,
     timeout: Annotated[float, typer.Option(help="Seconds.", min=0, max=3600)] = 10.0,
 ) -> None:
-    """Wait until a revision has reached the fleet; exit code 1 when it has not in time."""
+    """Wait until the fleet has a revision. Exit code 1 if it does not in time."""
     path = call.session.path("fleet", "convergence", str(revision))
     left = timeout
     while True:
@@ -103,7 +103,7 @@ def _clock(skew_s: float) -> str:
 def published_text(found: FleetSummary) -> str:
     if found.is_published:
         return f"r{found.published}"
-    known = "nobody knows what NATS has" if found.published is None else f"NATS has r{found.published} only"
+    known = "it is not known what NATS has" if found.published is None else f"NATS has r{found.published} only"
     return f"[red]not r{found.head}[/]: {known}; see /healthz"
 
 

@@ -24,8 +24,8 @@ def list_history(
     limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
     before: Annotated[int | None, typer.Option(help="Revisions below this one.")] = None,
     author: Annotated[str, typer.Option(help="By this author only.")] = "",
-    kind: Annotated[str, typer.Option(help="That touched this kind, e.g. flag.")] = "",
-    key: Annotated[str, typer.Option(help="That touched this key.")] = "",
+    kind: Annotated[str, typer.Option(help="Only commits that changed this kind, e.g. flag.")] = "",
+    key: Annotated[str, typer.Option(help="Only commits that changed this key.")] = "",
     since: Annotated[datetime | None, typer.Option(help="Made at or after.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Made before.")] = None,
 ) -> None:
@@ -63,7 +63,7 @@ def show(call: Call, revision: RevisionArgument) -> None:
 def diff(
     call: Call,
     start: Annotated[int, typer.Argument(min=0, help="One revision.")],
-    end: Annotated[int, typer.Argument(min=0, help="The other.")],
+    end: Annotated[int, typer.Argument(min=0, help="The other revision.")],
 ) -> None:
     """Every resource that differs between two revisions."""
     found = call.session.get(call.session.path("history", "diff"), DiffOutput, **{"from": start, "to": end})
@@ -77,7 +77,7 @@ def restore(
     only: Annotated[list[str] | None, typer.Option(help="kind/key, e.g. flag/web-search; repeat for more.")] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
 ) -> None:
-    """A new commit that makes things what they were; safe mode stays as it is."""
+    """Commit what restores an earlier revision. Safe mode stays as it is."""
     refs = [_ref(text) for text in only or ()]
     path = call.session.path("history", str(revision), "restore")
     commit = call.session.send("POST", path, {"message": message, "refs": refs}, CommitOutput)
@@ -86,7 +86,7 @@ def restore(
 
 @verb(app, "verify", action=Action.READ)
 def verify(call: Call) -> None:
-    """Recompute the hash chain and every signature; the audit log's chain, too, for who may read it."""
+    """Recompute the hash chain and every signature, and the audit log's chain if you may read it."""
     found = call.session.get(call.session.path("history", "verify"), VerificationOutput)
     audit = _audit_proof(call)
     call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold{audit}")

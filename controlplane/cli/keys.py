@@ -10,7 +10,7 @@ from controlplane.cli.shown import table, when
 from controlplane.cli.verb import Call, Listing, verb
 
 key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", cls=Listing)
-token_app = typer.Typer(name="token", help="API tokens, personal and of machines.", cls=Listing)
+token_app = typer.Typer(name="token", help="API tokens, personal and for services.", cls=Listing)
 GROUPS = (key_app, token_app)
 
 ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
@@ -33,13 +33,15 @@ def list_keys(call: Call) -> None:
 @verb(key_app, "create", action=Action.MANAGE_KEYS)
 def create_key(
     call: Call,
-    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    name: Annotated[str, typer.Argument(help="A name for its user.")],
     uses: Annotated[
         list[KeyUse] | None,
-        typer.Option(help="evaluate = follow the configuration, report = presence and telemetry; repeatable. Both."),
+        typer.Option(
+            help="evaluate (follow the configuration) or report (presence and telemetry); repeatable. Without it, both."
+        ),
     ] = None,
 ) -> None:
-    """Make an SDK key; it is shown once."""
+    """Create an SDK key. It is shown once."""
     from controlplane.contract.access import KeyOutput
 
     body = {"name": name, **({"uses": uses} if uses else {})}
@@ -51,9 +53,9 @@ def create_key(
 def rotate_key(
     call: Call,
     key: Annotated[str, typer.Argument(help="The id of the old one.")],
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one goes on working.")] = 24,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one still works.")] = 24,
 ) -> None:
-    """Make the successor of an SDK key; it is shown once."""
+    """Replace an SDK key. The new one is shown once."""
     from controlplane.contract.access import KeyOutput
 
     body = {"overlap_s": int(overlap_hours * 3600)}
@@ -63,7 +65,7 @@ def rotate_key(
 
 @verb(key_app, "revoke", action=Action.MANAGE_KEYS)
 def revoke_key(call: Call, key: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
-    """End an SDK key: whoever is connected with it is disconnected within a second."""
+    """Revoke an SDK key. Connections with it end within a second."""
     call.session.request("DELETE", call.session.path("sdk-keys", key), params={"reason": reason})
     call.answer({"revoked": key}, lambda: f"[green]✓[/] {key} opens nothing any more")
 
@@ -82,9 +84,9 @@ def rotate_signing(
 
 @verb(token_app, "list", action=Action.READ)
 def list_tokens(
-    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="All within what you administer.")] = False
+    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="All tokens that you administer.")] = False
 ) -> None:
-    """Your tokens and those of your machines."""
+    """List your tokens and your service tokens."""
     from controlplane.contract.access import TokenList
 
     found = call.session.get("/tokens", TokenList, everybody="true" if everybody else None)
@@ -105,11 +107,13 @@ def create_token(
     *,
     days: Annotated[int, typer.Option(min=1, max=3650, help="Until it expires.")] = 90,
     sensitive: Annotated[
-        bool, typer.Option("--sensitive", help="It may change keys, tokens, people and environments, too.")
+        bool, typer.Option("--sensitive", help="Allow it to change keys, tokens, people and environments.")
     ] = False,
-    network: Annotated[list[str] | None, typer.Option("--from", help="Works from there only, repeatable.")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option("--from", help="A network that it works from; repeatable.")
+    ] = None,
 ) -> None:
-    """Make a machine's token; it is shown once."""
+    """Create a service token. It is shown once."""
     from controlplane.contract.access import TokenOutput
 
     grants: dict[str, list[str]] = {}
@@ -125,7 +129,7 @@ def create_token(
 def revoke_token(
     call: Call, token_id: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = ""
 ) -> None:
-    """End one of your tokens, or one within what you administer; and what was made with it."""
+    """Revoke one of your tokens, or one that you administer, and the tokens that were made with it."""
     call.session.request("DELETE", f"/tokens/{token_id}", params={"reason": reason})
     call.answer({"revoked": token_id}, lambda: f"[green]✓[/] {token_id} opens nothing any more")
 

@@ -31,7 +31,7 @@ def register(root: typer.Typer) -> None:
 def login(
     url: Annotated[str, typer.Argument(help="The control plane, e.g. https://brownout.example.com")],
     email: Annotated[str, typer.Option(prompt=True)],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for when absent.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for if absent.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long the token lasts.")] = 30,
     code: Annotated[str, typer.Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
 ) -> None:
@@ -100,7 +100,7 @@ def _end(message: str, exit_code: int) -> NoReturn:
 
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
 def list_people(call: Call) -> None:
-    """Everybody, with their roles."""
+    """List people and their roles."""
     from controlplane.contract.access import People
 
     found = call.session.get("/people", People)
@@ -120,10 +120,10 @@ def list_people(call: Call) -> None:
 def invite(
     call: Call,
     email: Annotated[str, typer.Argument()],
-    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without: every one.")],
+    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without it, all roles.")],
     name: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Add somebody; hand them the link yourself, it works once."""
+    """Add a person. Give them the link yourself; it works once."""
     from controlplane.contract.access import InvitationOutput
 
     grants: dict[str, list[str]] = {}
@@ -137,7 +137,7 @@ def invite(
 
 @verb(app, "reset", action=Action.MANAGE_PEOPLE)
 def reset(call: Call, person: PersonArgument) -> None:
-    """A new link for somebody who cannot get in."""
+    """A new link for a person who cannot sign in."""
     from controlplane.contract.access import InvitationOutput
 
     made = call.session.send("POST", f"/people/{_id(call, person)}/reset", {}, InvitationOutput)
@@ -163,7 +163,7 @@ def revoke(call: Call, person: PersonArgument, role: RoleArgument, where: WhereO
 
 @verb(app, "forget-factors", action=Action.MANAGE_PEOPLE)
 def forget_factors(call: Call, person: PersonArgument) -> None:
-    """Forget the second factors of somebody who has lost theirs, and end their sessions."""
+    """Forget the second factors of a person who lost theirs, and end their sessions."""
     call.session.request("DELETE", f"/people/{_id(call, person)}/second-factors")
     call.answer({"forgotten": person}, lambda: f"[green]✓[/] {person} signs in with the password alone")
 
@@ -173,10 +173,10 @@ def disable(
     call: Call,
     person: PersonArgument,
     hand_tokens_to: Annotated[
-        str, typer.Option(help="Who takes over the tokens of their machines (id or address); without, these end.")
+        str, typer.Option(help="The person who takes over their service tokens (id or address); without it, these end.")
     ] = "",
 ) -> None:
-    """End their sessions and tokens, and let them in no more."""
+    """End their sessions and tokens, and refuse further sign-ins."""
     from controlplane.access.values import Person
 
     body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}
@@ -198,5 +198,5 @@ def _id(call: Call, person: str) -> str:
         return person
     found = next((p.id for p in call.session.get("/people", People).items if p.email == person.lower()), None)
     if found is None:
-        raise CliError(f"nobody here has the address {person}", USAGE)
+        raise CliError(f"no person has the address {person}", USAGE)
     return found

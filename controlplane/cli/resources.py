@@ -36,7 +36,7 @@ def group(kind: str, row: KindRow) -> typer.Typer:
         call: Call,
         search: Annotated[str, typer.Option(help="Words of the key, description, owner or tags.")] = "",
         limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
-        after: Annotated[str, typer.Option(help="The last key of the page before.")] = "",
+        after: Annotated[str, typer.Option(help="The last key of the previous page.")] = "",
     ) -> None:
         """List them in order of keys."""
         path = call.session.path(segment)
@@ -63,7 +63,7 @@ def group(kind: str, row: KindRow) -> typer.Typer:
 
     @verb(app, "delete", action=Action.EDIT)
     def delete(call: Call, key: KeyArgument, message: MessageOption = "", if_revision: RevisionOption = None) -> None:
-        """Delete one; refused while anything names it."""
+        """Delete one. It fails while another resource names it."""
         response = call.session.request(
             "DELETE", call.session.path(segment, key), params=_said(message), headers=condition(if_revision)
         )
@@ -88,12 +88,12 @@ def _switches(app: typer.Typer) -> None:
 
     @verb(app, "enable", action=Action.EDIT)
     def enable(call: Call, key: KeyArgument, message: MessageOption = "") -> None:
-        """Let its rules decide."""
+        """Enable it: its rules decide."""
         set_enabled(call, key, message, enabled=True)
 
     @verb(app, "disable", action=Action.EDIT)
     def disable(call: Call, key: KeyArgument, message: MessageOption = "") -> None:
-        """Serve its off variant to everybody."""
+        """Disable it: everyone gets the off variant."""
         set_enabled(call, key, message, enabled=False)
 
 

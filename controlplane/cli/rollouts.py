@@ -27,7 +27,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in 
 
 @verb(app, "list", action=Action.READ)
 def list_(call: Call) -> None:
-    """Every rollout, the running ones first."""
+    """List rollouts, the running ones first."""
     found = call.session.get(call.session.path("rollouts"), RolloutList)
     rows = [
         (one.key, one.flag, f"{one.control} → {one.treatment}", one.state, f"{one.stage + 1}/{one.stages}",
@@ -71,7 +71,7 @@ def edit(
 
 @verb(app, "show", action=Action.READ)
 def show(call: Call, key: KeyArgument) -> None:
-    """Stages, evidence, what happens next and why it waits."""
+    """Show stages, evidence, the next step and why it waits."""
     found = _get(call, key)
     call.answer(found, lambda: picture(found))
 
@@ -120,19 +120,19 @@ def delete(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
 
 @verb(app, "pause", action=Action.ROLLOUT)
 def pause(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Stay at the present share; evidence stops counting."""
+    """Pause at the present share. Evidence is not counted."""
     _move(call, key, "pause", reason)
 
 
 @verb(app, "resume", action=Action.ROLLOUT)
 def resume(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Go on where it was paused."""
+    """Resume where it was paused."""
     _move(call, key, "resume", reason)
 
 
 @verb(app, "advance", action=Action.ROLLOUT)
 def advance(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Go to the next stage without waiting for it to be proven."""
+    """Advance to the next stage without waiting for proof."""
     _move(call, key, "advance", reason)
 
 
@@ -144,7 +144,7 @@ def roll_back(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
 
 @verb(app, "abort", action=Action.ROLLOUT)
 def abort(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Give up without a verdict; everyone gets the control."""
+    """End without a verdict. Everyone gets the control."""
     _move(call, key, "abort", reason)
 
 

@@ -18,7 +18,7 @@ app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what 
 
 ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. contain.")]
 ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d. Safe mode always has an end.")]
-ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everybody sees it.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everyone can read it.")]
 Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]
 Classes = Annotated[list[str] | None, typer.Option("--request-class", help="Only this request class; repeatable.")]
 Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="Only this cohort; repeatable.")]
@@ -38,9 +38,9 @@ def on(
     provider: Providers = None,
     incident: Annotated[str, typer.Option(help="A link or a number.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="Stay on past the end until lifted.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say whom it would touch; switch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would change.")] = False,
 ) -> None:
-    """Switch a profile on: for everything, or for a part."""
+    """Switch a profile on, for everything or for a part."""
     where = scope(service, request_class, cohort, provider)
     if dry_run:
         _preview(call, profile, where)
@@ -95,7 +95,7 @@ def extend(
 
 @verb(app, "status", action=Action.READ)
 def status(call: Call) -> None:
-    """What is on, and for how long."""
+    """Show what is on, and for how long."""
     found = _status(call)
     call.answer(found, lambda: _active(found.active) if found.on else "[green]safe mode is off[/]")
 
@@ -110,13 +110,13 @@ def preview(
     cohort: Cohorts = None,
     provider: Providers = None,
 ) -> None:
-    """The blast radius: who would notice, what each policy is now, and what it would be then. Switches nothing."""
+    """Show the blast radius: the affected share, and each policy now and then. Changes nothing."""
     _preview(call, profile, scope(service, request_class, cohort, provider))
 
 
 @verb(app, "history", action=Action.READ)
 def history(call: Call, limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
-    """Every switch, the newest first."""
+    """List every change of safe mode, the newest first."""
     found = call.session.get(call.session.path("safe-mode", "history"), SafeModeHistory, limit=limit)
     rows = [(f"r{s.revision}", when(s.at), s.what, s.profile, describe_scope(s.scope), s.by, s.reason)
             for s in found.items]  # fmt: skip

@@ -29,7 +29,7 @@ class Keys(msgspec.Struct, frozen=True):
 
 @app.command("status")
 def status() -> None:
-    """How much still needs a previous key. Reads BROWNOUT_DATABASE_URL, BROWNOUT_SECRET_KEY and _PREVIOUS."""
+    """Show how much still needs a previous key. Reads BROWNOUT_DATABASE_URL, BROWNOUT_SECRET_KEY and _PREVIOUS."""
     _show(rotate_first=False)
 
 

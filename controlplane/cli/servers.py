@@ -38,17 +38,20 @@ def up(
     ),
     host: Annotated[str, typer.Option(help="Where the console and the API listen.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Their port; 0 = that of last time, else 8321, else any free one.")
+        int, typer.Option(min=0, max=65535, help="Their port. 0 = the port of last time, else 8321, else a free one.")
     ] = 0,
-    postgres_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
-    nats_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = that of last time, else any free one.")] = 0,
+    postgres_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 = the port of last time, else a free one.")
+    ] = 0,
+    nats_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = the port of last time, else a free one.")] = 0,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Run a made-up support copilot, with traffic and a rollout.")
+        bool, typer.Option("--demo", help="Run a demo: a support copilot with traffic and a rollout.")
     ] = False,
     demo_speed: Annotated[
-        int, typer.Option(min=1, max=20, help="The demo's traffic, and its rollout's stages, so many times as fast.")
+        int,
+        typer.Option(min=1, max=20, help="Speed up the demo's traffic and the stages of its rollout by this factor."),
     ] = 1,
-    log_format: Annotated[Literal["console", "json"], typer.Option(help="How our own log lines look.")] = "console",
+    log_format: Annotated[Literal["console", "json"], typer.Option(help="The format of the log.")] = "console",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
     from controlplane.embedded.up import Asked, bring_up

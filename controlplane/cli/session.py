@@ -116,7 +116,7 @@ class Session:
         return "/".join(["/environments", *(quote(part, safe="") for part in (self.environment, *parts))])
 
     def request(self, method: str, path: str, **options: Any) -> "httpx.Response":
-        """Raises CliError: refused by the server, or nobody answers."""
+        """Raises CliError: refused by the server, or no server answers."""
         response = self._send(method, path, **options)
         if not response.is_success:
             refusal = _refusal(response)
@@ -138,7 +138,7 @@ class Session:
             raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
 
     def _prove(self, problem: Problem) -> None:
-        """Asks whoever sits there for what is missing. Raises CliError when nobody does, or they cannot."""
+        """Asks the person at the terminal for what is missing. Raises CliError if there is no terminal, or no answer."""
         field = next((name for name in ("code", "password", "recovery") if name in problem.proofs), "")
         if not field or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise CliError(f"{problem.detail}. {STEP_UP_ADVICE}", REFUSED, problem)

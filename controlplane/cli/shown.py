@@ -56,7 +56,7 @@ def delivery_text(found: Delivered) -> str:
     """`committed r12 · published · 34 of 36 instances`; in plain words when it was not published within the second."""
     committed = f"committed r{found.committed}"
     if not found.is_published:
-        known = f"NATS has r{found.published}" if found.published is not None else "nobody knows what NATS has"
+        known = f"NATS has r{found.published}" if found.published is not None else "it is not known what NATS has"
         return (
             f"{committed} · [yellow]not published yet[/]: {known}. It is saved, and instances get it as soon as it is "
             "published.\nCheck /healthz of the control plane, then `brownout fleet status`."

@@ -53,7 +53,9 @@ def watch(
     *,
     context: Annotated[list[str] | None, typer.Option("--context", "-c", help="name=value; repeat for more.")] = None,
     environment: Annotated[str, typer.Option("--env", "-e", envvar="BROWNOUT_ENVIRONMENT")] = "production",
-    service: Annotated[str, typer.Option(help="As this service.", envvar="BROWNOUT_SERVICE")] = "brownout-watch",
+    service: Annotated[
+        str, typer.Option(help="The service to be, for safe mode's scopes.", envvar="BROWNOUT_SERVICE")
+    ] = "brownout-watch",
     nats: Annotated[str, typer.Option("--nats", help="The NATS URL.", envvar="BROWNOUT_NATS_URL")] = "",
     key: Annotated[str, typer.Option("--key", help="An SDK key.", envvar="BROWNOUT_SDK_KEY", show_default=False)] = "",
     data_dir: Annotated[str, typer.Option(help="Where `brownout up` keeps its data.", envvar="BROWNOUT_DATA_DIR")] = "",

@@ -59,7 +59,7 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
 
 KINDS: dict[str, KindRow] = {
     "flag": KindRow(
-        path="flags", noun="flag", about="Flags: what is served to whom.", found=True, order=2, built_on=True,
+        path="flags", noun="flag", about="Flags: who gets which variant.", found=True, order=2, built_on=True,
         read_when_named=True, owned=owned.FLAG,
     ),
     "cohort": KindRow(

@@ -57,7 +57,7 @@ class Demo:
         return self._change(actor, degraded_model=model)
 
     def mend(self, actor: Actor) -> Condition:
-        """All well again."""
+        """Mend everything."""
         return self._change(actor, fault=None, provider="", degraded_model="")
 
     def _change(self, actor: Actor, **fields: str | None) -> Condition:

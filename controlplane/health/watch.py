@@ -59,7 +59,7 @@ class Health:
     def checks(self) -> tuple[Check, ...]:
         found = list(self._checks.values())
         if (silent := self._monotonic() - self._looked) > SILENT_S:
-            reason = f"nobody has looked for {silent:.0f} s: what the other checks say is old"
+            reason = f"no check has run for {silent:.0f} s: the other checks are out of date"
             found.append(Check("health", "failing", reason, self._clock.now()))
         return tuple(sorted(found, key=lambda check: (not check.failing, check.name)))
 

@@ -183,7 +183,7 @@ def _address(url: str) -> URL:
     except (ArgumentError, ValueError):
         parsed = None
     if parsed is None or parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise InvalidInputError("BROWNOUT_DATABASE_URL is no address of a Postgres: postgresql://user@host:5432/name")
+        raise InvalidInputError("BROWNOUT_DATABASE_URL is not the URL of a Postgres: postgresql://user@host:5432/name")
     return parsed
 
 

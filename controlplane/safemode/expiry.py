@@ -33,7 +33,7 @@ AUTHOR = "system:expiry"
 
 ACTIVE = Gauge("brownout_safe_mode_active", "Activations in force.", ["environment"])
 OVERDUE = Gauge(
-    "brownout_safe_mode_overdue", "Activations on hold past their end: somebody must lift them.", ["environment"]
+    "brownout_safe_mode_overdue", "Activations on hold past their end: a person must lift them.", ["environment"]
 )
 
 
@@ -93,7 +93,7 @@ class Expiry:
                 guard=self._check,
             )
         except (ConflictError, InvalidInputError):
-            log.debug("somebody else was faster", environment=environment)
+            log.debug("another replica was faster", environment=environment)
 
     def _check(self, commit: Commit) -> None:
         """Sees each activation as the commit found it: one that lasts longer now is nobody's to lift. (Were the whole

@@ -255,7 +255,7 @@ class Signals:
 def _step_s(since: datetime, until: datetime) -> int:
     """Seconds between the points of a chart. Raises InvalidInputError when it would have too many or none."""
     if not timedelta(0) < until - since <= MAX_RANGE:
-        raise InvalidInputError(f"a chart spans more than nothing and at most {MAX_RANGE.days} days")
+        raise InvalidInputError(f"a period must be longer than zero and at most {MAX_RANGE.days} days")
     return series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
 
 

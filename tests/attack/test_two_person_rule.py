@@ -85,7 +85,7 @@ async def test_a_puppet_of_a_puppet_is_the_same_hand(world: World, ada: Insider)
     second = await follow(world, await first.invite("second@example.com", {P: ["approver"]}))
     proposal = await ada.propose("alone")
     assert why_not(await second.approve(proposal)) == [
-        "first@example.com made their account, and somebody behind them has a hand in it"
+        "first@example.com made their account, and another person behind them has a hand in it"
     ]
     assert await ada.commit(proposal) == 403
 
@@ -151,7 +151,9 @@ async def test_whoever_let_in_the_author_after_all_is_the_author(world: World, a
     edited = await as_ed.api("PUT", f"/environments/{P}/proposals/{proposal['id']}", {"message": "by ada", "ops": ops})
     proposal = edited.json()
     done = await ada.approve(proposal)
-    assert why_not(done) == ["the same hand lately made the way in for them and for somebody else in it"]
+    assert why_not(done) == [
+        "the same person or token recently made an account or link for them and for another person in it"
+    ]
     assert await as_ed.commit(proposal) == 403
 
 
@@ -277,7 +279,7 @@ async def test_whom_such_a_token_invited_is_nobodys_second_person_at_first(world
     made = await bearer(world, local, "POST", "/people", {"email": "new@example.com", "grants": {P: ["approver"]}})
     new = await follow(world, made.json()["link"])
     assert why_not(await new.approve(await ed.propose("first"))) == [
-        "a token that nobody answers for lately made the way in for somebody in it"
+        "a token that belongs to no person recently made an account or link for a person in it"
     ]
     world.clock.move(2 * DAY)
     ed, new = await again(world, ed), await again(world, new)

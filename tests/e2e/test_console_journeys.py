@@ -133,7 +133,7 @@ def test_an_environment_is_counted_as_production(console: Console) -> None:
         page.goto("/e/staging/safe-mode/activate")
         expect(page.get_by_label("Type staging to confirm")).to_have_count(0)
         page.goto("/e/staging/access/approvals")
-        page.get_by_role("button", name="Count it as production").click()
+        page.get_by_role("button", name="Treat this environment as production").click()
         expect(page.locator("body")).to_have_attribute("data-tier", "production")
         page.goto("/e/staging/safe-mode/activate")
         expect(page.get_by_label("Type staging to confirm")).to_be_visible()
@@ -237,7 +237,7 @@ def test_a_rollout_to_a_bad_model_is_planned_started_and_rolls_itself_back(conso
         page.get_by_label("Measure").first.select_option("refusal")
         page.get_by_role("button", name="Save the draft").click()
         page.wait_for_url(re.compile("/rollouts/reply-big"))
-        needed = page.get_by_role("region", name="What it takes to notice")
+        needed = page.get_by_role("region", name="Units needed to notice")
         reload_until(page, needed.get_by_role("row", name=re.compile(r"^Refusal .*\d units")))
         assert console.models("reply") == {"small"}
         page.get_by_role("link", name="Start…").click()

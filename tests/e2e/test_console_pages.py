@@ -169,7 +169,7 @@ def test_open_pages_follow_a_rollout_until_a_bad_model_rolls_itself_back(demo: D
         expect(line).to_contain_text("Resumed")
     page.goto("/e/production/demo")
     page.get_by_role("button", name="Degrade the new model").click()
-    expect(page.get_by_role("status").first).to_contain_text("Broken at the moment")
+    expect(page.get_by_role("status").first).to_contain_text("Broken now")
     page.goto(f"/e/production/rollouts/{rollout}")
     expect(page.locator("#rollout-live")).to_contain_text("Rolled back", timeout=240_000)
     expect(page.locator("#waits")).to_have_text("Rolled back")

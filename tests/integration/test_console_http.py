@@ -104,7 +104,7 @@ async def test_the_banner_is_shown_before_activation_even_where_no_policy_change
         profiles = "/api/v1/environments/production/safe-mode-profiles"
         assert (await browser.put(f"{profiles}/loud", json=profile)).status_code == 200
         assert (await browser.put(f"{profiles}/quiet", json={"exclude_tools": ["*"]})).status_code == 200
-        for name, shown in (("loud", "Some actions are paused"), ("quiet", "this profile has no banner")):
+        for name, shown in (("loud", "Some actions are paused"), ("quiet", "This profile has no banner")):
             page = await browser.get("/e/production/safe-mode/radius", params={"profile": name, "for_s": "900"})
             assert shown in page.text
 

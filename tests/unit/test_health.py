@@ -222,7 +222,7 @@ async def test_a_probe_that_breaks_is_no_good_news(time: Time, loops: Loops) -> 
         (Delivered(12, 14, "log", 0, 0), "committed r12 · published · no instance is live"),
         (Delivered(12, 12, "core", 1, 1), "published over core NATS"),
         (Delivered(12, 11, "log", 0, 36), "not published yet[/]: NATS has r11"),
-        (Delivered(12, None, None, 0, 36), "nobody knows what NATS has"),
+        (Delivered(12, None, None, 0, 36), "it is not known what NATS has"),
     ],
 )
 def test_the_command_line_says_how_far_a_commit_is(found: Delivered, said: str) -> None:

@@ -145,14 +145,14 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
         [flag("search", rules=[{"id": "all", "serve": "on"}])],
         [flag("search", rules=[{"id": "all", "serve": "on"}, {"id": "late", "serve": "off"}])],
         (
-            'flag search: nobody gets anything else; rules 1 none → {"id":"late","serve":"off"}',
+            'flag search: no one gets anything else; rules 1 none → {"id":"late","serve":"off"}',
             "warning: flag search: rule late never serves, rule all before it catches everyone it asks for",
         ),
     ),
     "a rule whose people could not be made up": (
         [flag("search", default="off", rules=[{**BETWEEN, "serve": "off"}])],
         [flag("search", default="off", rules=[{**BETWEEN, "serve": "on"}])],
-        ("flag search: nobody was found who gets anything else; rules 0 serve off → on",),
+        ("flag search: no one was found who gets anything else; rules 0 serve off → on",),
     ),
     "a cohort whose first name is excluded": (
         [("cohort", "beta", {"include": ["u-1", "u-2"], "exclude": ["u-1"]}), flag("search", default="off")],
@@ -162,7 +162,7 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
     "only words": (
         [flag("search")],
         [flag("search", description="Looks things up")],
-        ("flag search: nobody gets anything else; description none → Looks things up",),
+        ("flag search: no one gets anything else; description none → Looks things up",),
     ),
     "members come and go": (
         [cohort("beta", "u-1"), flag("search", default="off", rules=[in_cohort("beta")])],

@@ -30,7 +30,7 @@ USE_WORDS = {
 }
 USES = {",".join(uses): uses for uses in USE_WORDS}
 USE_OPTIONS = tuple(Option(value, USE_WORDS[uses].capitalize()) for value, uses in USES.items())
-PERSONAL = "Do not commit it: whoever has it can do what you can. It is shown only now."
+PERSONAL = "Do not commit it: anyone who has it can do what you can. It is shown only once."
 
 
 class SecretRow(msgspec.Struct, frozen=True):

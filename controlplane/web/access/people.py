@@ -125,7 +125,7 @@ async def _page(
         roles=tuple(Option(role, words(role)) for role in GRANTABLE),
         places=(*(Option(each.key, each.name) for each in frame.environments), Option(ANY_ENVIRONMENT, "everywhere")),
         heirs=(
-            Option("", "nobody: they end"),
+            Option("", "no one: they end"),
             *(Option(each.id, each.name) for each in found if each.disabled_at is None),
         ),
         shown=shown,

@@ -140,7 +140,7 @@ def _object(text: str) -> bytes:
     """A spec as our own form sends it back. Raises InvalidInputError when somebody else made it up."""
     faults = check_json(text.encode())
     if faults or not text.lstrip().startswith("{"):
-        raise InvalidInputError("the spec is no JSON object", faults)
+        raise InvalidInputError("the spec is not a JSON object", faults)
     return text.encode()
 
 
@@ -221,7 +221,7 @@ async def _conflict(visit: Visit, change: Change, found: Resource | None) -> Con
     start = await visit.services.reads.state(visit.actor, change.environment, change.base)
     before = start.resources.get(ResourceRef(change.kind, change.key))
     return Conflict(
-        author=found.changed_by if found else "Somebody",
+        author=found.changed_by if found else "Another person",
         revision=found.revision if found else 0,
         theirs=diff_bytes(before, found.spec if found else None),
         yours=diff_bytes(before, change.spec),

@@ -90,7 +90,7 @@ def refused_before_routing(request: Request[Any, Any, Any], error: HTTPException
 
 def broke(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     log.error("page failed", method=request.method, path=request.url.path, exc_info=error)
-    return _page(request, 500, "Something broke here", "This is our fault; the log of the control plane says more.")
+    return _page(request, 500, "Internal error", "This is our fault; the log of the control plane says more.")
 
 
 def _page(

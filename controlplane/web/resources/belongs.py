@@ -20,7 +20,7 @@ BECAUSE = {
     "unit_missing": "the cohort names units by {by}, and the context has none",
     "attribute_missing": "an attribute that decides it is missing, or of another type",
 }
-ANSWERS = {True: "Yes, it belongs", False: "No, it does not belong", None: "Nobody can say"}
+ANSWERS = {True: "Yes, it belongs", False: "No, it does not belong", None: "It cannot be decided"}
 
 
 class Alternative(msgspec.Struct, frozen=True):

@@ -39,11 +39,11 @@ PLAN: Document = {
 
 HINTS = {
     "flag": "Its variants are compared.",
-    "control": "What people get now.",
-    "treatment": "What they shall get.",
-    "unit": "The attribute that keeps somebody in one arm.",
-    "min_duration_s": "Its pauses do not count.",
-    "min_units": "So many in the treatment at least.",
+    "control": "The variant that people get now.",
+    "treatment": "The variant to move to.",
+    "unit": "The attribute that keeps a unit in one arm.",
+    "min_duration_s": "Paused time is not counted.",
+    "min_units": "Minimum units in the treatment.",
     "approval": "A person decides before it goes on.",
     "no_worse_than": "As a multiple of the control.",
     "max_rate": "Instead of a multiple: a share of the treatment's requests, 0.05 for 5 %.",

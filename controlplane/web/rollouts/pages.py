@@ -46,14 +46,14 @@ LABELS = {
 }
 DOES = {
     "start": "The first stage's cohort begins to get {treatment}.",
-    "advance": "Goes on to the next stage now, whatever the evidence says.",
+    "advance": "Advances to the next stage now, whatever the evidence says.",
     "pause": "The present share stays; evidence is not counted until it resumes.",
     "resume": "Evidence is counted again.",
     "finish": "Takes the rollout's own rule out of the flag and serves the same people the same: {treatment} becomes the "
     "flag's default, or a cohort gets it by an ordinary rule.",
     "restart": "Takes {treatment} away from everyone but the first stage. The others get {control}.",
     "delete": "Deletes the definition. No one is served anything else, and history keeps it.",
-    "roll-back": "Everybody gets {control} again.",
+    "roll-back": "Everyone gets {control} again.",
     "abort": "Takes the rollout's rules out of the flag and ends it.",
 }
 SECTIONS = {
@@ -349,6 +349,7 @@ def _number(each: Judged, value: float | None) -> str:
 def _needed(each: Preview) -> Needed:
     rate = percent(each.rate) if each.rate is not None else "unknown"
     units = tuple(
-        (f"{lift} times as bad", f"{count(n)} units" if n is not None else "cannot") for lift, n in each.units.items()
+        (f"{lift} times as bad", f"{count(n)} units" if n is not None else "not detectable at this rate")
+        for lift, n in each.units.items()
     )
     return Needed(words(each.measure), rate, units)

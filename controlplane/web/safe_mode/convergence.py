@@ -149,5 +149,5 @@ def fleet_words(summary: FleetSummary) -> str:
 
 def unpublished_words(summary: FleetSummary) -> str:
     """r912 is committed but not published: NATS has r911."""
-    known = "nobody knows what NATS has" if summary.published is None else f"NATS has r{summary.published}"
+    known = "it is not known what NATS has" if summary.published is None else f"NATS has r{summary.published}"
     return f"r{summary.head} is committed but not published: {known}"

@@ -25,18 +25,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a client needs to know before it starts."""
 
     urls: tuple[str, ...]
-    """None: the client is offline."""
+    """NATS URLs, separated by commas; None if the client is offline."""
     key: SdkKey | None
+    """The SDK key. It opens NATS, and pins the control plane that may sign what the client applies."""
     environment: str
+    """The environment to follow."""
     service: str = ""
+    """The name of your service, as safe mode is scoped to it and the fleet page shows it."""
     disk: Path | None = None
-    """The last-known-good file of this environment; None keeps none."""
+    """Where the last-known-good file is kept: a directory, or `off`. Without it, the user's cache directory."""
     bundle: Path | None = None
+    """A file from `brownout export --bundle` to start from, shipped with your service."""
     stale_after_s: float = STALE_AFTER_S
+    """Seconds without a fresh signed time after which the client says that it is `STALE`."""
     domain: str = ""
-    """The JetStream domain behind leaf nodes, or empty."""
+    """The JetStream domain, if clients connect to leaf nodes."""
     tls: "ssl.SSLContext | None" = None
-    """With it, or a `tls://` URL, the key is shown to nobody who does not encrypt."""
+    """A file: the certificate authority of NATS. With it, or a `tls://` URL, the client sends its key only over TLS."""
 
 
 def configure(

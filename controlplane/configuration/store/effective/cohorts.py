@@ -27,7 +27,7 @@ def lines(change: Change, before: Side, after: Side) -> list[str]:
             )
     if (old.by, old.any_of) != (new.by, new.any_of):
         found.append(f"{name}: belongs by other rules now, asked by {listed(after.flags_naming(change.key))}")
-    return found or [f"{name}: nobody joins or leaves"]
+    return found or [f"{name}: no one joins or leaves"]
 
 
 def _moved(cohort_key: str, context: Mapping[str, object], before: Side, after: Side) -> str:
@@ -46,4 +46,4 @@ def _units(cohort: Cohort) -> set[str]:
 
 def _size(cohort: Cohort) -> str:
     named = f"{len(_units(cohort)):,} named" if cohort.include else ""
-    return " and ".join(part for part in (named, "whoever fits its rules" if cohort.any_of else "") if part) or "empty"
+    return " and ".join(part for part in (named, "all who fit its rules" if cohort.any_of else "") if part) or "empty"

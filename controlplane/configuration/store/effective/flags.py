@@ -16,8 +16,8 @@ MAX_WARNINGS = 5
 
 
 def lines(change: Change, before: Side, after: Side) -> list[str]:
-    """A line for each audience that gets something else; when nobody does, what changed all the same. Then a warning for
-    each rule that nobody can reach."""
+    """A line for each audience that gets something else; when no one does, what changed all the same. Then a warning for
+    each rule that no one can reach."""
     return [*_changed(change, before, after), *_warnings(change.key, after)]
 
 
@@ -51,7 +51,7 @@ def _changed(change: Change, before: Side, after: Side) -> list[str]:
     if told:
         return [_line(_everybody(who), key, what, after) for what, who in told.items()]
     sure = _meets_all(key, before) and _meets_all(key, after)
-    nobody = "nobody gets anything else" if sure else "nobody was found who gets anything else"
+    nobody = "no one gets anything else" if sure else "no one was found who gets anything else"
     return [f"flag {key}: {nobody}; {changed_fields(field_changes(change))}"]
 
 

@@ -34,38 +34,55 @@ class ModelParams(Value, frozen=True):
     """Sampling parameters; None leaves the provider's default."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """The temperature."""
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Nucleus sampling."""
     max_output_tokens: Count | None = None
+    """The most tokens to generate."""
     seed: int | None = None
+    """The seed, for providers that take one."""
     reasoning_effort: Name | None = None
+    """The provider's own word for it."""
 
 
 class Target(Value, frozen=True):
-    """One model at one provider. `max_context_tokens` is its window, None when unknown."""
+    """One model at one provider."""
 
     provider: Name
+    """The provider, by your own name for it."""
     model: Name
+    """The provider's name of the model."""
     params: ModelParams = ModelParams()
+    """Sampling parameters."""
     max_context_tokens: Count | None = None
+    """The model's context window; None if unknown."""
 
 
 class ModelRoute(Value, frozen=True):
     """The models a request may go to, by name, and which comes first."""
 
     targets: dict[Name, Target]
+    """The models, by your own names for them."""
     primary: Name
+    """The name of the target that comes first."""
 
 
 class Rung(Value, frozen=True):
-    """One step down. An empty `on` answers every error class, except that a model rung never answers
-    `refusal` or `content_filter` unless it names them."""
+    """One step of a fallback ladder. An empty `on` means every error class, except that a model rung answers `refusal`
+    and `content_filter` only if `on` names them."""
 
     type: Literal["model", "cache", "template", "human_review"]
+    """What the rung does."""
     target: Name | None = None
+    """For `model`: a target of the route."""
     max_age_s: Count | None = None
+    """For `cache`: the oldest response that may be served."""
     template: Name | None = None
+    """For `template`: the key of a response template."""
     queue: Name | None = None
+    """For `human_review`: the queue."""
     on: tuple[ErrorClass, ...] = ()
+    """The error classes that lead to this rung."""
 
     def answers(self, error: ErrorClass) -> bool:
         """Whether this rung is tried after `error`."""
@@ -78,18 +95,24 @@ TerminalAction = Literal["stop", "surface", "human_review", "template"]
 
 
 class Terminal(Value, frozen=True):
-    """What ends a request that no rung answers: show it as it is, stop, or the ladder's own such rung."""
+    """What ends a request that no rung handles. `surface` shows the response as it is, `stop` shows nothing, and the
+    others use the ladder's own rung of that type."""
 
     refusal: TerminalAction = "surface"
+    """For a refusal by the model."""
     content_filter: TerminalAction = "stop"
+    """For a response that the provider's filter blocked."""
 
 
 class FallbackLadder(Value, frozen=True):
-    """Rungs in the order they are tried; flat, so a cycle cannot be written."""
+    """What a service tries after an error."""
 
     rungs: tuple[Rung, ...] = ()
+    """Tried in order."""
     terminal: Terminal = Terminal()
+    """What happens when no rung handles an error."""
     deadline_ms: Milliseconds | None = None
+    """The most time for all attempts together; None is unlimited."""
 
     def after(self, error: ErrorClass) -> tuple[Rung, ...]:
         """The rungs to try, in order, once a request failed with `error`."""
@@ -97,25 +120,38 @@ class FallbackLadder(Value, frozen=True):
 
 
 class PerRequest(Value, frozen=True):
+    """Limits of one request; None is unlimited."""
+
     max_input_tokens: Count | None = None
+    """The most input tokens."""
     max_output_tokens: Count | None = None
+    """The most output tokens."""
 
 
 class Window(Value, frozen=True):
-    """`limit` units per period, counted separately for each combination of the `scope` attributes."""
+    """A limit for a period, counted separately for each combination of the `scope` attributes."""
 
     unit: Literal["tokens", "requests", "usd_micros"]
+    """What is counted."""
     limit: Count
+    """The most of them in a period."""
     per: Literal["minute", "hour", "day", "month"]
+    """The period."""
     scope: tuple[Name, ...] = ()
+    """Attributes that separate the counts; empty is one count for all."""
 
 
 class TokenBudget(Value, frozen=True):
+    """How much a request class may use."""
+
     per_request: PerRequest = PerRequest()
+    """Limits of one request."""
     window: Window | None = None
+    """A limit for a period."""
     reserve_cap: Count | None = None
-    """The most output tokens reserved ahead for one request."""
+    """The most output tokens that are reserved ahead for one request."""
     on_exceeded: Literal["reject", "fallback", "warn"] = "reject"
+    """What the service does beyond the limit."""
 
 
 class ToolPolicy(Value, frozen=True):
@@ -125,9 +161,13 @@ class ToolPolicy(Value, frozen=True):
     """
 
     include: tuple[Name, ...] = ("*",)
+    """Tools that may be used."""
     exclude: tuple[Name, ...] = ()
+    """Tools that may not be used."""
     require_approval: tuple[Name, ...] = ()
+    """Tools that a person must approve each time."""
     max_calls: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+    """The most calls per request; None is unlimited."""
 
     def allows(self, name: str) -> bool:
         return _any_glob(self.include, name) and not _any_glob_whatever_its_case(self.exclude, name)
@@ -137,23 +177,33 @@ class ToolPolicy(Value, frozen=True):
 
 
 class RetryBudget(Value, frozen=True):
-    """Retries may be `ratio` of the requests of the last `ttl_s` seconds, and `min_per_s` besides."""
+    """Bounds retries: a share of the requests of the last `ttl_s` seconds, and `min_per_s` besides."""
 
     ratio: Annotated[float, Meta(ge=0, le=1)]
+    """Retries per request."""
     min_per_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Retries per second that are always allowed."""
     ttl_s: Annotated[float, Meta(gt=0)] = 10.0
+    """How many seconds of requests count."""
 
 
 class RetryPolicy(Value, frozen=True):
-    """`max_attempts` counts the first try."""
+    """When and how often a service retries."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
+    """The most attempts, the first included."""
     initial_backoff_ms: Milliseconds = 100
+    """The wait before the first retry."""
     max_backoff_ms: Milliseconds = 10_000
+    """The longest wait."""
     jitter: Literal["full", "none"] = "full"
+    """`full` spreads each wait evenly between 0 and its length."""
     retry_on: tuple[ErrorClass, ...] = ("rate_limited", "timeout", "server_error", "overloaded")
+    """Error classes that are retried."""
     retry_budget: RetryBudget | None = None
+    """Bounds retries over many requests; None is unbounded."""
     before_first_token_only: bool = True
+    """Retries only before the first token of a response has arrived."""
     side_effects: Literal["refuse", "allow"] = "refuse"
     """Whether a request that already ran a tool with side effects may be retried."""
 
