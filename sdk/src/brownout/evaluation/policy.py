@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from brownout.evaluation.decision import Decision, ErrorCode
-from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
+from brownout.evaluation.safemode import Activation, Overlay, join, least
 from brownout.model.frozen import FrozenDict
 from brownout.model.resources import Banner, Criticality, RequestClass, SensitiveAction
 from brownout.model.values import (
@@ -150,7 +150,7 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
     rungs = tuple(
         msgspec.structs.replace(rung, target=_limit(rung.target, overlay)) if rung.target else rung
         for rung in policy.ladder.rungs
-        if rung.target is None or not _excluded(rung.target, overlay)
+        if not _excluded_rung(rung, overlay)
     )
     model, stop = policy.model, policy.stop
     if model is not None and _excluded(model, overlay):
@@ -181,7 +181,14 @@ _NO_OVERLAY = Overlay()
 
 
 def _excluded(target: PolicyTarget, overlay: Overlay) -> bool:
-    return normal(target.name) in overlay.exclude_targets or normal(target.provider) in overlay.exclude_providers
+    return overlay.excludes(target.name, target.provider)
+
+
+def _excluded_rung(rung: PolicyRung, overlay: Overlay) -> bool:
+    """What is in the cache was answered by a model, so it goes when every model goes."""
+    if rung.target is not None:
+        return _excluded(rung.target, overlay)
+    return rung.type == "cache" and overlay.excludes_every_model
 
 
 def _limit(target: PolicyTarget, overlay: Overlay) -> PolicyTarget:

@@ -12,6 +12,9 @@ import msgspec
 
 from brownout.model.resources import Banner, Criticality, SafeModeActivation, SafeModeProfile, SensitiveAction
 
+EVERY = "*"
+"""Among excluded providers or targets: all of them."""
+
 _SEVERITY = {"info": 0, "warning": 1, "critical": 2}
 Number = TypeVar("Number", int, float)
 _STRICTNESS: tuple[SensitiveAction, ...] = ("continue", "human_review", "stop")
@@ -36,6 +39,16 @@ class Overlay(msgspec.Struct, frozen=True):
     shed_bp: tuple[int, ...] = (0,) * len(get_args(Criticality))
     """In the order of `Criticality`."""
     banner: Banner | None = None
+
+    def excludes(self, target: str, provider: str) -> bool:
+        """Whether no request may go to the target of this name, at this provider."""
+        if self.excludes_every_model:
+            return True
+        return normal(target) in self.exclude_targets or normal(provider) in self.exclude_providers
+
+    @property
+    def excludes_every_model(self) -> bool:
+        return EVERY in self.exclude_targets or EVERY in self.exclude_providers
 
     @classmethod
     def of(cls, profile: SafeModeProfile) -> "Overlay":

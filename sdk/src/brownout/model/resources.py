@@ -174,6 +174,7 @@ class SafeModeProfile(Spec, frozen=True):
     exclude_tools: tuple[Name, ...] = ()
     exclude_targets: tuple[Name, ...] = ()
     exclude_providers: tuple[Name, ...] = ()
+    """Of targets and providers alike `*` excludes every model, so that only templates and people answer."""
     max_temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_context_tokens: Annotated[int, Meta(ge=1)] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
