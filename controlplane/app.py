@@ -57,6 +57,7 @@ from controlplane.safemode.expiry import Expiry
 from controlplane.safemode.history import SafeModeHistory
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
+from controlplane.safemode.warnings import SafeModeWarnings
 from controlplane.services import Services
 from controlplane.settings import Settings
 from controlplane.telemetry.otlp import OtlpExport
@@ -125,6 +126,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher.on_commit(telemetry.fleet.noticed)
         publisher.on_published(telemetry.fleet.brought_out)
         await telemetry.attach(link)
+        warnings = SafeModeWarnings(evaluations, telemetry)
         facts = FactReader(database, clock)
         longest = timedelta(hours=settings.max_activation_hours)
         await stack.enter_async_context(run("timekeeper", timekeeper.run))
@@ -189,7 +191,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             documents=Documents(store, changes, clock),
             bundles=Bundles(store, signing_keys, clock),
             safe_mode=SafeMode(store, changes, clock, lambda: secrets.token_hex(3), longest),
-            safe_mode_preview=SafeModePreview(evaluations, clock, telemetry),
+            safe_mode_preview=SafeModePreview(evaluations, clock, telemetry, warnings),
+            safe_mode_warnings=warnings,
             safe_mode_history=SafeModeHistory(store),
             telemetry=telemetry,
             rollouts=Rollouts(store, changes, database, facts, clock),

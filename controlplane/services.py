@@ -26,6 +26,7 @@ from controlplane.rollouts.service import Rollouts
 from controlplane.safemode.history import SafeModeHistory
 from controlplane.safemode.preview import SafeModePreview
 from controlplane.safemode.service import SafeMode
+from controlplane.safemode.warnings import SafeModeWarnings
 from controlplane.settings import Settings
 from controlplane.telemetry.service import Telemetry
 
@@ -56,6 +57,7 @@ class Services:
     bundles: Bundles
     safe_mode: SafeMode
     safe_mode_preview: SafeModePreview
+    safe_mode_warnings: SafeModeWarnings
     safe_mode_history: SafeModeHistory
     telemetry: Telemetry
     rollouts: Rollouts

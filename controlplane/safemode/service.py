@@ -46,6 +46,14 @@ class Switched(NamedTuple):
     expires_at: datetime | None = None
     """None: it is lifted."""
 
+    @property
+    def spec(self) -> SafeModeActivation:
+        """The activation as the commit put it, or as it was when it was lifted."""
+        change = next(change for change in self.commit.changes if change.kind == ACTIVATION)
+        raw = change.after if change.after is not None else change.before
+        assert raw is not None
+        return _decode(raw)
+
 
 class _MovedError(ConflictError):
     """What was to be extended is not as it was read."""

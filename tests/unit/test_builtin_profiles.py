@@ -79,8 +79,10 @@ def reply(*rungs: str) -> Policy:
         "reply",
         model=PolicyTarget("main", "openai", "big"),
         ladder=PolicyLadder(
-            (PolicyRung(Rung("model", target="spare"), PolicyTarget("spare", "anthropic", "mid")),
-             *(PolicyRung(RUNGS[rung]) for rung in rungs))  # fmt: skip
+            (
+                PolicyRung(Rung("model", target="spare"), PolicyTarget("spare", "anthropic", "mid")),
+                *(PolicyRung(RUNGS[rung]) for rung in rungs),
+            )  # fmt: skip
         ),
     )
 

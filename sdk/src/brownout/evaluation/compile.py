@@ -110,6 +110,14 @@ class Compiled:
         """
         return cls(environment, revision, resources, service=service, previous=previous)
 
+    def with_safe_mode(self, changes: Mapping[ResourceRef, bytes]) -> "Compiled":
+        """What this would be with `changes`, activations and profiles to put. The two share what is compiled of flags and
+        cohorts, so asking what a policy would be costs that policy. For as long as nothing is applied to either."""
+        assert all(ref.kind in SAFE_MODE_KINDS for ref in changes)
+        made = Compiled(self.environment, self.revision, {**self._resources, **changes}, service=self.service)
+        made._flags, made._cohorts = self._flags, self._cohorts
+        return made
+
     # Changing
 
     def apply(self, ops: "Sequence[Operation]", revision: int) -> None:

@@ -21,7 +21,7 @@ _STRICTNESS: tuple[SensitiveAction, ...] = ("continue", "human_review", "stop")
 
 
 def normal(name: str) -> str:
-    """The form in which the names of providers and targets are compared: safe mode must not wait for a spelling."""
+    """The form in which the names of providers, targets and services are compared: safe mode must not wait for a spelling."""
     return name.strip().casefold()
 
 
@@ -106,7 +106,8 @@ class Activation(msgspec.Struct, frozen=True):
         return "*" in listed or flag in listed
 
     def in_service(self, service: str) -> bool:
-        return not self.spec.scope.services or service in self.spec.scope.services
+        services = self.spec.scope.services
+        return not services or normal(service) in map(normal, services)
 
     def in_request_class(self, request_class: str) -> bool:
         return not self.spec.scope.request_classes or request_class in self.spec.scope.request_classes
