@@ -116,6 +116,10 @@ class Activation(msgspec.Struct, frozen=True):
         providers = self.spec.scope.providers
         return not providers or (provider is not None and normal(provider) in map(normal, providers))
 
+    def for_flags_alone(self) -> bool:
+        """Whether it reaches flags of LLM types evaluated alone: a request class is known to policies only."""
+        return not self.spec.scope.request_classes
+
     def for_every_request(self) -> bool:
         """Whether it applies to a flag evaluated alone, outside any request class."""
         return not self.spec.scope.request_classes and not self.spec.scope.providers
