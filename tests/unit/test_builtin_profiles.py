@@ -82,7 +82,7 @@ def reply(*rungs: str) -> Policy:
             (
                 PolicyRung(Rung("model", target="spare"), PolicyTarget("spare", "anthropic", "mid")),
                 *(PolicyRung(RUNGS[rung]) for rung in rungs),
-            )  # fmt: skip
+            )
         ),
     )
 
