@@ -27,7 +27,6 @@ PROFILE = f"{ENVIRONMENT}/safe-mode-profiles/provider-outage-anthropic"
 async def world(database_url: str) -> AsyncIterator[World]:
     async with open_world(database_url) as opened:
         await load_demo(opened.services.documents, ROOT, "production")
-        await opened.access.rule.set(ROOT, "production", 1)
         yield opened
 
 
@@ -52,14 +51,15 @@ async def policy(client: httpx.AsyncClient) -> dict[str, Any]:
 
 async def put_profile(world: World, spec: dict[str, object]) -> None:
     async with world.client(await world.token({"production": [Role.EDITOR]}, name="editor")) as editor:
-        await world.access.rule.set(ROOT, "production", 0)
         response = await editor.put(PROFILE, json=spec)
         assert response.status_code == 200, response.text
-        await world.services.database.answers(1)
 
 
-async def test_a_provider_is_off_by_one_commit_under_the_two_person_rule(operator: httpx.AsyncClient) -> None:
+async def test_a_provider_is_off_by_one_commit_under_the_two_person_rule(
+    world: World, operator: httpx.AsyncClient
+) -> None:
     """The operator may not edit, and another commit would wait for approval."""
+    await world.access.rule.set(ROOT, "production", 1)
     before = (await operator.get(ENVIRONMENT)).json()["revision"]
     preview = (await operator.post(f"{API}/preview", json={"exclude_providers": ["anthropic"]})).json()
     assert (preview["profile"], preview["revision"]) == ("provider-outage-anthropic", before)
@@ -141,7 +141,6 @@ async def test_names_that_match_nothing_are_said_and_never_refused(world: World,
     made = (await operator.post(f"{API}/activations", json=asked)).json()
     assert made["warnings"] == said
     assert (await on(operator, exclude_providers=["antropic"]))["warnings"] == said[:1]
-    await world.access.rule.set(ROOT, "production", 0)
     async with world.client(await world.token({"production": [Role.EDITOR]}, name="editor")) as editor:
         profile = {"exclude_providers": ["ANTHROPIC", "*"], "exclude_targets": ["no-such"]}
         done = await editor.put(PROFILE, json=profile)
