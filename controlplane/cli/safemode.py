@@ -1,5 +1,6 @@
 """`brownout safe-mode`."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -147,7 +148,7 @@ def history(call: Call, limit: Annotated[int, typer.Option(min=1, max=200)] = 20
     call.answer(found, lambda: table(("revision", "at", "what", "profile", "scope", "by", "reason"), rows))
 
 
-def _preview(call: Call, what: dict[str, object], where: dict[str, list[str]]) -> None:
+def _preview(call: Call, what: Mapping[str, object], where: dict[str, list[str]]) -> None:
     body = {**what, "scope": where}
     found = call.session.send("POST", call.session.path("safe-mode", "preview"), body, BlastRadius)
     rows = [

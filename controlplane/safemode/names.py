@@ -29,7 +29,9 @@ class Known(NamedTuple):
 
 def known_names(resources: Mapping[ResourceRef, bytes], services: Iterable[str] = ()) -> Known:
     """Only model routes and tool policies are decoded."""
-    providers, targets, tools = set(), set(), set()
+    providers: set[str] = set()
+    targets: set[str] = set()
+    tools: set[str] = set()
     any_tool, policies = False, 0
     for ref, spec in resources.items():
         if ref.kind != "flag" or not (_ROUTE in spec or _TOOLS in spec):

@@ -4,12 +4,13 @@ would keep out. Compiled only while an activation is in force, so that nothing e
 from collections.abc import Mapping, Sequence
 
 from brownout.context import NOTHING, Context
-from brownout.evaluation.decision import ErrorCode, Outcome
+from brownout.evaluation.decision import ErrorCode, Missing, Outcome
 from brownout.evaluation.flag import CompiledFlag, Evaluate
 from brownout.evaluation.policy import tighten_value
 from brownout.evaluation.safemode import Activation, Overlay, join
 from brownout.evaluation.source import Membership, Program
 from brownout.model.frozen import FrozenDict
+from brownout.model.resources import FlagValue
 from brownout.model.values import ModelRoute
 
 
@@ -69,8 +70,8 @@ def _serve(flag: CompiledFlag, plain: Outcome, applied: Sequence[Activation]) ->
         and _is_excluded(plain.value, overlay)
         and not _is_excluded(flag.values[flag.safe_variant], overlay)
     ):
-        plain = flag.cached_safe_outcome(_cause(plain.value, applied))
-    if plain.error is not None:
+        plain = flag.cached_safe_outcome(_first_excluding(plain.value, applied))
+    if plain.error is not None or isinstance(plain.value, Missing):
         return plain
     value = tighten_value(plain.value, overlay)
     if value == plain.value:
@@ -88,7 +89,11 @@ def _is_excluded(value: object, overlay: Overlay) -> bool:
     return overlay.excludes(value.primary, value.targets[value.primary].provider)
 
 
-def _cause(value: object, applied: Sequence[Activation]) -> str:
+def _first_excluding(value: object, applied: Sequence[Activation]) -> str:
+    return next((each.key for each in applied if _is_excluded(value, each.overlay)), applied[0].key)
+
+
+def _cause(value: FlagValue, applied: Sequence[Activation]) -> str:
     """The first activation that changes `value`; the first of all where only several together do."""
     changing = (each.key for each in applied if tighten_value(value, each.overlay) != value)
     return next(changing, applied[0].key)

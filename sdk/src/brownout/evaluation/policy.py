@@ -9,7 +9,7 @@ import msgspec
 from brownout.evaluation.decision import Decision, ErrorCode
 from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
-from brownout.model.resources import Banner, Criticality, RequestClass, SensitiveAction
+from brownout.model.resources import Banner, Criticality, FlagValue, RequestClass, SensitiveAction
 from brownout.model.values import (
     ErrorClass,
     FallbackLadder,
@@ -180,7 +180,7 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
     )
 
 
-def tighten_value(value: object, overlay: Overlay) -> object | None:
+def tighten_value(value: FlagValue, overlay: Overlay) -> FlagValue | None:
     """The value of one flag under `overlay`, as a policy would have it; None when nothing of it is left.
 
     A route whose primary target is excluded gets its first target that survives (in order of names).
