@@ -16,7 +16,7 @@ from controlplane.access.queries import approvals as queries
 from controlplane.access.values import Event
 from controlplane.configuration.store import lock_environment
 from controlplane.configuration.store.values import Commit
-from controlplane.contract.kinds import row
+from controlplane.contract.kinds import alone
 from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, ReadConnection, WriteConnection
@@ -131,7 +131,7 @@ class CommitRule:
 def _never_waits(actor: Actor, ops: Sequence[Operation], action: Action) -> Pass | None:
     if actor.kind == "system":
         return Pass("control plane")
-    if action is Action.SAFE_MODE and all(row(op.kind).alone for op in ops):
+    if action is Action.SAFE_MODE and all(map(alone, ops)):
         return Pass("safe mode")
     return None
 

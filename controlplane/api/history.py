@@ -56,7 +56,8 @@ class CommitController(Controller):
                 expected_revision=conditions.expected_revision,
                 idempotency_key=conditions.idempotency_key,
             )
-        return tagged(CommitOutput.of(commit), commit)
+        warnings = await services.safe_mode_warnings.of_operations(actor, environment, ops)
+        return tagged(CommitOutput.of(commit, warnings), commit)
 
     @post(
         "/preview",
@@ -75,7 +76,8 @@ class CommitController(Controller):
         """What the commit would do now, faults included. Writes nothing."""
         ops = read_struct(body, CommitInput).operations()
         preview = await services.changes.preview(actor, environment, ops)
-        return PreviewOutput.of(preview, relocated(preview.faults, OPERATIONS, ops))
+        warnings = await services.safe_mode_warnings.of_operations(actor, environment, ops)
+        return PreviewOutput.of(preview, relocated(preview.faults, OPERATIONS, ops), warnings)
 
 
 class HistoryController(Controller):

@@ -133,7 +133,8 @@ async def _commit(
             expected_revision=conditions.expected_revision,
             idempotency_key=conditions.idempotency_key,
         )
-    return tagged(CommitOutput.of(commit), commit)
+    warnings = await services.safe_mode_warnings.of_operations(actor, environment, (op,))
+    return tagged(CommitOutput.of(commit, warnings), commit)
 
 
 def resource_controllers() -> tuple[type[Controller], ...]:

@@ -41,9 +41,9 @@ class SafeModeController(Controller):
         actor: NamedDependency[Actor],
         conditions: NamedDependency[Conditions],
     ) -> SwitchedOutput:
-        """Switches a profile on. One commit; `delivery` says how far it came within a second."""
+        """Switches a profile on, or with `exclude_providers` the profile that excludes them, made on the way. One commit; `delivery` says how far it came within a second."""
         done = await services.safe_mode.activate(actor, environment, data, idempotency_key=conditions.idempotency_key)
-        return await _switched(services, environment, done)
+        return await _switched(services, environment, done, await _warnings(services, actor, environment, done))
 
     @post("/preview", operation_id="preview_safe_mode", status_code=200, opt={"action": Action.READ})
     async def preview(
@@ -113,7 +113,15 @@ class SafeModeController(Controller):
         return await _switched(services, environment, done)
 
 
-async def _switched(services: Services, environment: str, done: Switched) -> SwitchedOutput:
+async def _warnings(services: Services, actor: Actor, environment: str, done: Switched) -> tuple[str, ...]:
+    """Names of what was switched on that match nothing."""
+    spec = done.spec
+    return await services.safe_mode_warnings.of_activation(actor, environment, spec.profile, spec.scope)
+
+
+async def _switched(
+    services: Services, environment: str, done: Switched, warnings: tuple[str, ...] = ()
+) -> SwitchedOutput:
     """Waits a moment for the fleet: the commit is safe already, and this says who has it."""
     delivery = await services.telemetry.fleet.delivered(environment, done.commit.revision, DELIVERY_S)
-    return SwitchedOutput.of(done, delivery)
+    return SwitchedOutput.of(done, delivery, warnings)

@@ -1,22 +1,35 @@
 """`brownout safe-mode`."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from controlplane.access.actor import Action
 from controlplane.cli.session import CliError
-from controlplane.cli.shown import delivery_text, left, table, when
+from controlplane.cli.shown import delivery_text, left, table, warning_lines, when
 from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.contract.problems import USAGE
 from controlplane.errors import InvalidInputError
 from controlplane.safemode.request import parse_duration
-from controlplane.safemode.values import ActiveActivation, BlastRadius, describe_scope
+from controlplane.safemode.values import (
+    ActiveActivation,
+    BlastRadius,
+    TouchedClass,
+    describe_scope,
+    reach_notes,
+    share_words,
+)
 
 app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
 
-ProfileArgument = Annotated[str, typer.Argument(help="A safe-mode profile, e.g. contain.")]
+ProfileArgument = Annotated[
+    str, typer.Argument(help="A safe-mode profile, e.g. contain; not needed with --exclude-provider.")
+]
+Excluded = Annotated[
+    list[str] | None, typer.Option("--exclude-provider", help="Send nothing to this provider; repeatable.")
+]
 ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d. Safe mode always has an end.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everyone can read it.")]
 Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]
@@ -28,8 +41,9 @@ Providers = Annotated[list[str] | None, typer.Option("--provider", help="Only th
 @verb(app, "on", action=Action.SAFE_MODE)
 def on(
     call: Call,
-    profile: ProfileArgument,
+    profile: ProfileArgument = "",
     *,
+    exclude_provider: Excluded = None,
     for_: ForOption = "",
     reason: ReasonOption = "",
     service: Services = None,
@@ -40,13 +54,16 @@ def on(
     hold: Annotated[bool, typer.Option("--hold", help="Stay on past the end until lifted.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would change.")] = False,
 ) -> None:
-    """Switch a profile on, for everything or for a part."""
+    """Switch a profile on, or a provider off: for everything, or for a part."""
     where = scope(service, request_class, cohort, provider)
+    if not profile and not exclude_provider:
+        raise CliError("name a profile, or a provider with --exclude-provider", USAGE)
+    wanted = {"profile": profile, "exclude_providers": exclude_provider or []}
     if dry_run:
-        _preview(call, profile, where)
+        _preview(call, wanted, where)
         return
     body = {
-        "profile": profile,
+        **wanted,
         "reason": reason,
         "for_s": seconds(for_) if for_ else None,
         "scope": where,
@@ -56,7 +73,13 @@ def on(
     done = call.session.send("POST", call.session.path("safe-mode", "activations"), body, SwitchedOutput)
     until = f", which was on already, until {when(done.expires_at)}" if done.extended and done.expires_at else ""
     what = "extended" if done.extended else "on"
-    call.answer(done, lambda: f"[green]✓[/] {what}: [bold]{done.key}[/]{until}\n{delivery_text(done.delivery)}")
+
+    def human() -> object:
+        for line in warning_lines(done.warnings):
+            call.console.print(line)
+        return f"[green]✓[/] {what}: [bold]{done.key}[/]{until}\n{delivery_text(done.delivery)}"
+
+    call.answer(done, human)
 
 
 @verb(app, "off", action=Action.SAFE_MODE)
@@ -103,15 +126,17 @@ def status(call: Call) -> None:
 @verb(app, "preview", action=Action.READ)
 def preview(
     call: Call,
-    profile: ProfileArgument,
+    profile: ProfileArgument = "",
     *,
+    exclude_provider: Excluded = None,
     service: Services = None,
     request_class: Classes = None,
     cohort: Cohorts = None,
     provider: Providers = None,
 ) -> None:
-    """Show the blast radius: the affected share, and each policy now and then. Changes nothing."""
-    _preview(call, profile, scope(service, request_class, cohort, provider))
+    """The blast radius: who would notice, what each policy is now, and what it would be then. Switches nothing."""
+    what = {"profile": profile, "exclude_providers": exclude_provider or []}
+    _preview(call, what, scope(service, request_class, cohort, provider))
 
 
 @verb(app, "history", action=Action.READ)
@@ -123,22 +148,35 @@ def history(call: Call, limit: Annotated[int, typer.Option(min=1, max=200)] = 20
     call.answer(found, lambda: table(("revision", "at", "what", "profile", "scope", "by", "reason"), rows))
 
 
-def _preview(call: Call, profile: str, where: dict[str, list[str]]) -> None:
-    body = {"profile": profile, "scope": where}
+def _preview(call: Call, what: Mapping[str, object], where: dict[str, list[str]]) -> None:
+    body = {**what, "scope": where}
     found = call.session.send("POST", call.session.path("safe-mode", "preview"), body, BlastRadius)
     rows = [
-        (row.request_class, row.cohort or "anyone", effect.what, effect.now or "-", effect.then or "-")
+        (row.request_class, _whom(row), effect.what, effect.now or "-", effect.then or "-")
         for row in found.request_classes
         for effect in row.effects
     ] + [("flag " + flag.flag, "anyone", "variant", flag.now, flag.then) for flag in found.flags]
+    if found.flags_touched > len(found.flags):
+        rows.append(
+            (f"{found.flags_touched - len(found.flags):,} more flags", "anyone", "variant", "-", "safe variant")
+        )
 
     def human() -> object:
+        for line in warning_lines(found.warnings):
+            call.console.print(line)
         call.console.print(reach_text(found), markup=False)
         if found.untouched:
             call.console.print(f"[dim]untouched: {', '.join(found.untouched)}[/]")
         return table(("request class", "for", "what", "now", "then"), rows) if rows else "[dim]nothing would change[/]"
 
     call.answer(found, human)
+
+
+def _whom(row: TouchedClass) -> str:
+    if row.anonymous:
+        return "requests without a unit"
+    whom = row.cohort or "anyone"
+    return whom if row.share == 1 else f"{whom}: {share_words(row.share)}"
 
 
 def reach_text(found: BlastRadius) -> str:
@@ -152,7 +190,10 @@ def reach_text(found: BlastRadius) -> str:
         share = reach.requests_per_min / reach.of_requests_per_min
         rates = f"{reach.requests_per_min:,.0f} of {reach.of_requests_per_min:,.0f} a minute"
         parts.insert(0, f"{share:.0%} of requests ({rates})")
-    return f"touches {', '.join(parts)}"
+    more = {"to people": reach.to_people_per_min, "turned away": reach.turned_away_per_min}
+    said = [f"; {rate:,.0f} more a minute {what}" for what, rate in more.items() if rate]
+    notes = "".join(f"\n{note}" for note in reach_notes(reach))
+    return f"touches {', '.join(parts)}{''.join(said)}{notes}"
 
 
 def seconds(text: str) -> int:

@@ -44,11 +44,16 @@ def left(seconds: float) -> str:
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
+def warning_lines(warnings: tuple[str, ...]) -> list[Text]:
+    return [Text.assemble(("! ", "bold yellow"), (warning, "yellow")) for warning in warnings]
+
+
 def commit_text(commit: CommitOutput) -> RenderableType:
     if commit.unchanged:
         return Text("nothing changed", style="dim")
     lines = [Text.assemble(("✓ ", "green"), f"revision {commit.revision}")]
     lines += [Text(f"  {line}") for line in commit.effective]
+    lines += warning_lines(commit.warnings)
     return Group(*lines)
 
 

@@ -9,9 +9,15 @@ from controlplane.configuration.store import Store, count_of_kind
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Preview
 from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
+from controlplane.contract.kinds import alone, words
+from controlplane.errors import ConflictError
 from controlplane.kit.database import WriteConnection
 
 ACTIVATION = "safe_mode_activation"
+
+
+class WouldOverwriteError(ConflictError):
+    """Switching safe mode creates what it needs; a resource of that key was there. Nothing was written."""
 
 
 class Changes:
@@ -52,6 +58,8 @@ class Changes:
         async def witness(connection: WriteConnection, commit: Commit) -> None:
             if guard is not None:
                 guard(commit)
+            if action is Action.SAFE_MODE:
+                _refuse_to_overwrite(ops, commit)
             await _check_activations(connection, actor, commit)
             how = await self._rule.passes(connection, actor, environment, ops, action)
             await self._rule.record(connection, actor, commit, how)
@@ -113,13 +121,23 @@ class Changes:
 
     @staticmethod
     def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
-        """Being allowed one thing is no way to another: activations need SAFE_MODE, whatever they travel with."""
+        """Being allowed one thing is no way to another: activations need SAFE_MODE, whatever they travel with, and with it
+        nothing else may travel but what switching safe mode creates."""
         authorize(actor, action, environment)
         activations = sum(op.kind == ACTIVATION for op in ops)
         if activations and action is not Action.SAFE_MODE:
             authorize(actor, Action.SAFE_MODE, environment)
-        if action is Action.SAFE_MODE and activations < len(ops):
+        if action is Action.SAFE_MODE and not all(map(alone, ops)):
             authorize(actor, Action.EDIT, environment)
+
+
+def _refuse_to_overwrite(ops: Sequence[Operation], commit: Commit) -> None:
+    """What may be committed alone because of what it says must not replace something that said more."""
+    if not all(map(alone, ops)):
+        return
+    for change in commit.changes:
+        if change.kind != ACTIVATION and change.before is not None:
+            raise WouldOverwriteError(f"there is a {words(change.kind)} {change.key} already. Nothing was saved")
 
 
 async def _check_activations(connection: WriteConnection, actor: Actor, commit: Commit) -> None:

@@ -174,9 +174,11 @@ class CommitOutput(msgspec.Struct, frozen=True):
     changes: tuple[ChangeOutput, ...]
     unchanged: bool = False
     replayed: bool = False
+    warnings: tuple[str, ...] = ()
+    """What was saved and will probably not do what was meant."""
 
     @classmethod
-    def of(cls, commit: "values.Commit") -> "CommitOutput":
+    def of(cls, commit: "values.Commit", warnings: tuple[str, ...] = ()) -> "CommitOutput":
         return cls(
             environment=commit.environment,
             revision=commit.revision,
@@ -189,6 +191,7 @@ class CommitOutput(msgspec.Struct, frozen=True):
             changes=tuple(map(ChangeOutput.of, commit.changes)),
             unchanged=commit.unchanged,
             replayed=commit.replayed,
+            warnings=warnings,
         )
 
 
@@ -219,12 +222,15 @@ class PreviewOutput(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
     effective: tuple[str, ...]
     changes: tuple[ChangeOutput, ...]
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, preview: "values.Preview", faults: tuple[Fault, ...]) -> "PreviewOutput":
+    def of(
+        cls, preview: "values.Preview", faults: tuple[Fault, ...], warnings: tuple[str, ...] = ()
+    ) -> "PreviewOutput":
         """`faults` are the preview's, pointing into what was sent."""
         changes = tuple(map(ChangeOutput.of, preview.changes))
-        return cls(preview.head.revision, faults, preview.effective, changes)
+        return cls(preview.head.revision, faults, preview.effective, changes, warnings)
 
 
 class LoggedCommitOutput(msgspec.Struct, frozen=True):
@@ -359,10 +365,12 @@ class SwitchedOutput(msgspec.Struct, frozen=True):
     """When it ends now; None: it is off."""
     delivery: Delivered
     """What was known within a second of the commit."""
+    warnings: tuple[str, ...] = ()
+    """Names that match nothing. Safe mode is on all the same."""
 
     @classmethod
-    def of(cls, done: "Switched", delivery: Delivered) -> "SwitchedOutput":
-        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at, delivery)
+    def of(cls, done: "Switched", delivery: Delivered, warnings: tuple[str, ...] = ()) -> "SwitchedOutput":
+        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at, delivery, warnings)
 
 
 class SafeModeHistory(msgspec.Struct, frozen=True):

@@ -9,8 +9,14 @@ from typing import Any
 import msgspec
 
 from brownout.model.parse import decode, encode
+from brownout.wire import Operation
 from controlplane.contract import effects, owned
+from controlplane.contract.outages import is_outage_put
 from controlplane.contract.owned import Owned
+
+
+def _never(_: Operation) -> bool:
+    return False
 
 
 class KindRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +48,9 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
     """It has to be readable for something new to name it."""
     in_the_way: bool = True
     """One that this version cannot read holds up the commits which would have to look into it."""
-    alone: bool = False
-    """With the two-person rule an operator may still commit it alone."""
+    alone: Callable[[Operation], bool] = _never
+    """Whether an operation is part of switching safe mode: the permission to do that suffices for it, and the two-person
+    rule lets an operator commit it alone. One that puts another kind than an activation may only create."""
 
     owned: Owned | None = None
     """What of it a machine alone may write."""
@@ -71,10 +78,10 @@ KINDS: dict[str, KindRow] = {
     ),
     "safe_mode_profile": KindRow(
         path="safe-mode-profiles", noun="profile", about="Safe-mode profiles: what safe mode does.", home="safe-mode",
-        found=True, read_when_named=True,
+        found=True, read_when_named=True, alone=is_outage_put,
     ),
     "safe_mode_activation": KindRow(
-        path="safe-mode-activations", edited=False, restored=False, home="safe-mode", order=0, alone=True,
+        path="safe-mode-activations", edited=False, restored=False, home="safe-mode", order=0, alone=lambda _: True,
         describe=effects.activation,
     ),
     "response_template": KindRow(
@@ -93,6 +100,11 @@ _UNKNOWN = KindRow(path="history", edited=False, restored=False)
 def row(kind: str) -> KindRow:
     """The row of a kind; of one that only a newer version knows, a row that leaves it alone."""
     return KINDS.get(kind, _UNKNOWN)
+
+
+def alone(operation: Operation) -> bool:
+    """Whether switching safe mode may include this operation (KindRow.alone)."""
+    return row(operation.kind).alone(operation)
 
 
 def edited() -> dict[str, KindRow]:

@@ -92,6 +92,11 @@ def parse_context(body: bytes) -> dict[str, Any]:
 def answer(decision: Decision[object]) -> Success | Failure:
     """One decision; a value that only the caller knows (an error's) is left to the caller."""
     code = decision.error_code
+    if code is not None and decision.metadata.get("excluded"):
+        details = (
+            f"safe mode {decision.metadata['safe_mode']} excludes every target of {decision.flag}: use your default"
+        )
+        return Failure(decision.flag, code.value, details)
     if code is not None:
         return Failure(decision.flag, code.value, _DETAILS.get(code, "{} could not be evaluated").format(decision.flag))
     metadata: dict[str, bool | int | float | str] = {**decision.metadata, "revision": decision.revision}

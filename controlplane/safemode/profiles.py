@@ -10,32 +10,32 @@ from brownout.wire import Operation
 
 STANDARD: Mapping[str, SafeModeProfile] = {
     "contain": SafeModeProfile(
-        description="No tools, cold and short answers, people for what is sensitive: when a model misbehaves.",
+        description="No tools, cold and short answers, sensitive requests to people: for a model that misbehaves.",
         exclude_tools=("*",),
         max_temperature=0.1,
         max_context_tokens=8_000,
+        max_output_tokens=512,
         sensitive="human_review",
         serve_safe_variant=("*",),
         banner=Banner(
-            text="Some actions are paused while we look into a problem. A colleague will check your request.",
+            text="Some actions are paused while we look into a problem. A person checks sensitive requests.",
             level="warning",
         ),
     ),
     "shed-load": SafeModeProfile(
-        description="Sheddable requests are turned away, nothing is tried twice: when capacity is short.",
+        description="Sheddable requests are turned away, half of sheddable plus as well, and nothing is tried twice: "
+        "for a lack of capacity.",
         max_attempts=1,
         shed_bp={"sheddable": 10_000, "sheddable_plus": 5_000},
     ),
     "humans-only": SafeModeProfile(
-        description="What is sensitive stops, the rest gets small cold answers without tools: when trust is gone.",
+        description="No model answers and no tools run. Sensitive requests go to people; other requests get a template or "
+        "a person when their ladder has one, else they stop: for lost trust in every model.",
         exclude_tools=("*",),
-        max_temperature=0.0,
-        max_context_tokens=4_000,
-        max_output_tokens=256,
-        max_attempts=1,
-        sensitive="stop",
+        exclude_providers=("*",),
+        sensitive="human_review",
         serve_safe_variant=("*",),
-        banner=Banner(text="Our assistant is mostly switched off while we fix a problem.", level="critical"),
+        banner=Banner(text="Our assistant is switched off while we fix a problem.", level="critical"),
     ),
 }
 

@@ -8,15 +8,20 @@ from typing import Literal
 import msgspec
 
 from brownout.model.resources import SafeModeActivation, Scope
+from brownout.model.values import Name
 from controlplane.errors import Fault, InvalidInputError
 
 MIN_DURATION = timedelta(seconds=5)
 MAX_REASON = 2_000
+MAX_EXCLUDED = 50
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?", re.ASCII)
 
 
 class ActivationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which profile, where, why and until when: exactly one of `expires_at` and `for_s`. An empty scope list = all."""
+    """Which profile, where, why and until when: exactly one of `expires_at` and `for_s`. An empty scope list = all.
+
+    `exclude_providers` instead of a profile: the profile that excludes them is made on the way.
+    """
 
     profile: str = ""
     reason: str = ""
@@ -25,6 +30,7 @@ class ActivationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     for_s: int | None = None
     incident: str | None = None
     on_expiry: Literal["lift", "hold"] = "lift"
+    exclude_providers: tuple[Name, ...] = ()
 
 
 class ExtensionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +52,7 @@ def activation(request: ActivationRequest, actor: str, now: datetime, longest: t
         InvalidInputError: with every fault; pointers point into the request.
     """
     faults: list[Fault] = []
-    if not request.profile:
-        faults.append(Fault("required", "which profile?", "/profile"))
+    faults += profile_faults(request)
     if not request.reason.strip():
         faults.append(Fault("required", "safe mode needs a reason: the next person will want to know", "/reason"))
     faults += reason_faults(request.reason)
@@ -64,6 +69,20 @@ def activation(request: ActivationRequest, actor: str, now: datetime, longest: t
         incident=request.incident or None,
         on_expiry=request.on_expiry,
     )
+
+
+def profile_faults(request: ActivationRequest) -> tuple[Fault, ...]:
+    """What is wrong with what safe mode is to do: one profile, or the providers to exclude."""
+    if not request.profile and not request.exclude_providers:
+        return (Fault("required", "name a profile, or a provider to exclude", "/profile"),)
+    if request.profile and request.exclude_providers:
+        message = "name a profile or providers to exclude, not both"
+        return (Fault("invalid_value", message, "/exclude_providers"),)
+    if len(request.exclude_providers) > MAX_EXCLUDED:
+        return (Fault("too_long", f"more than {MAX_EXCLUDED} providers: exclude * instead", "/exclude_providers"),)
+    if not all(map(str.strip, request.exclude_providers)):
+        return (Fault("invalid_value", "a provider's name is empty", "/exclude_providers"),)
+    return ()
 
 
 def refuse(faults: Sequence[Fault]) -> None:

@@ -14,14 +14,16 @@ from brownout.model.parse import encode
 from brownout.model.resources import SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
-from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.changes import ACTIVATION, Changes, WouldOverwriteError
 from controlplane.configuration.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.activations import extended, find_same
+from controlplane.contract.outages import outage_keys, outage_put
 from controlplane.contract.pointers import RESOURCE, pointing_into
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.safemode.messages import said
+from controlplane.safemode.outages import find_outage
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, activation, expiry, reason_faults, refuse
 from controlplane.safemode.values import ActiveActivation
 
@@ -43,6 +45,14 @@ class Switched(NamedTuple):
     extended: bool = False
     expires_at: datetime | None = None
     """None: it is lifted."""
+
+    @property
+    def spec(self) -> SafeModeActivation:
+        """The activation as the commit put it, or as it was when it was lifted."""
+        change = next(change for change in self.commit.changes if change.kind == ACTIVATION)
+        raw = change.after if change.after is not None else change.before
+        assert raw is not None
+        return _decode(raw)
 
 
 class _MovedError(ConflictError):
@@ -67,7 +77,7 @@ class SafeMode:
         self, actor: Actor, environment: str, request: ActivationRequest, *, idempotency_key: str | None = None
     ) -> Switched:
         """Switches safe mode on by one commit: one more activation, or a later end for the one that has the same profile
-        and scope.
+        and scope. When it names providers instead of a profile, the same commit makes the profile, unless there is one.
 
         Raises:
             InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.
@@ -85,21 +95,43 @@ class SafeMode:
         spec = activation(request, actor.name, now, self._longest)
         async with self._turns.setdefault(environment, asyncio.Lock()):
             for _ in range(ATTEMPTS):
-                with suppress(StaleRevisionError, _MovedError):
+                with suppress(StaleRevisionError, WouldOverwriteError, _MovedError):
                     return _switched(await self._extend_or_add(actor, environment, key, spec, once=once, asked=request))
-        put, message = self._put(key, spec), said("on", spec, spec.reason)
-        return _switched(await self._write(actor, environment, put, message, idempotency_key=once, asked=request))
+        spec, made = await self._with_profile(environment, spec, request)
+        ops, message = (*made, self._put(key, spec)), said("on", spec, spec.reason)
+        return _switched(await self._write(actor, environment, ops, message, idempotency_key=once, asked=request))
+
+    async def _with_profile(
+        self, environment: str, spec: SafeModeActivation, request: ActivationRequest
+    ) -> tuple[SafeModeActivation, tuple[Operation, ...]]:
+        """`spec` with the profile that excludes the providers asked for, and the operation that makes it when there is
+        none."""
+        providers = request.exclude_providers
+        if not providers:
+            return spec, ()
+        profile, there = await find_outage(self._store, environment, providers)
+        spec = msgspec.structs.replace(spec, profile=profile)
+        return spec, () if there else (outage_put(profile, providers),)
 
     async def _extend_or_add(
-        self, actor: Actor, environment: str, key: str, spec: SafeModeActivation, *, once: str | None, asked: object
+        self,
+        actor: Actor,
+        environment: str,
+        key: str,
+        spec: SafeModeActivation,
+        *,
+        once: str | None,
+        asked: ActivationRequest,
     ) -> Commit:
-        """Raises StaleRevisionError or _MovedError when what it found was no longer true when it committed."""
+        """Raises StaleRevisionError, WouldOverwriteError or _MovedError when what it found was no longer true when it
+        committed."""
         head = await self._store.head(environment)
         present = await every_spec(self._store, environment, ACTIVATION, SafeModeActivation)
+        spec, made = await self._with_profile(environment, spec, asked)
         same = find_same(present, spec)
         if same is None:
             return await self._write(
-                actor, environment, self._put(key, spec), said("on", spec, spec.reason),
+                actor, environment, (*made, self._put(key, spec)), said("on", spec, spec.reason),
                 expected_revision=head.revision, idempotency_key=once, asked=asked,
             )  # fmt: skip
 
@@ -110,7 +142,7 @@ class SafeMode:
 
         longer = extended(same[1], spec)
         return await self._write(
-            actor, environment, self._put(same[0], longer), said("changed", longer, spec.reason),
+            actor, environment, (self._put(same[0], longer),), said("changed", longer, spec.reason),
             idempotency_key=once, asked=asked, guard=unmoved,
         )  # fmt: skip
 
@@ -122,7 +154,7 @@ class SafeMode:
         refuse((*faults, *reason_faults(request.reason)))
         spec = msgspec.structs.replace(present, expires_at=end)
         message = said("changed", spec, request.reason)
-        commit = await self._write(actor, environment, self._put(key, spec), message, expected_revision=head)
+        commit = await self._write(actor, environment, (self._put(key, spec),), message, expected_revision=head)
         return Switched(key, commit, extended=True, expires_at=end)
 
     async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
@@ -160,7 +192,10 @@ class SafeMode:
         made = next(change.after for change in first.changes if change.key == key)
         assert made is not None, "the first commit of a resource puts it"
         spec = _decode(made)
-        if activation(request, spec.actor, spec.activated_at, self._longest) != spec:
+        asked = activation(request, spec.actor, spec.activated_at, self._longest)
+        if request.exclude_providers and spec.profile in outage_keys(request.exclude_providers):
+            asked = msgspec.structs.replace(asked, profile=spec.profile)
+        if asked != spec:
             raise IdempotencyKeyReusedError("this idempotency key was used for another activation")
         return _switched(msgspec.structs.replace(first, replayed=True))
 
@@ -179,7 +214,7 @@ class SafeMode:
         self,
         actor: Actor,
         environment: str,
-        put: Operation,
+        ops: tuple[Operation, ...],
         message: str,
         *,
         expected_revision: int | None = None,
@@ -187,11 +222,11 @@ class SafeMode:
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
     ) -> Commit:
-        with pointing_into(RESOURCE, (put,)):  # a request's fields are called as the activation's
+        with pointing_into(RESOURCE, ops):  # a request's fields are called as the activation's
             return await self._changes.commit(
                 actor,
                 environment,
-                (put,),
+                ops,
                 message[:MAX_MESSAGE],
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,

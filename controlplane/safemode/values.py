@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from brownout.evaluation.safemode import normal
 from brownout.model.resources import SafeModeActivation, Scope
 
 
@@ -83,11 +84,17 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 class TouchedClass(msgspec.Struct, frozen=True):
-    """A request class as `cohort` (empty = a request of nobody in particular) would find it."""
+    """A request class as `cohort` (empty = a request of anyone) would find it.
+
+    Where splits decide there is a row for each outcome that changes: `share` of the requests have it now (0 to 1; half a
+    basis point at the least is told apart). `anonymous` rows are what requests without a unit to split by get.
+    """
 
     request_class: str
     cohort: str
     effects: tuple[Effect, ...]
+    share: float = 1.0
+    anonymous: bool = False
 
 
 class TouchedFlag(msgspec.Struct, frozen=True):
@@ -99,18 +106,28 @@ class TouchedFlag(msgspec.Struct, frozen=True):
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """How much of what runs now is touched: requests a minute of the touched classes, and live instances of services
-    in the scope. 0 of 0: nobody reports any."""
+    """How much of what runs now is touched: requests a minute, and live instances of services in the scope. 0 of 0: no
+    instance reports any.
+
+    Requests are weighed by the shares of splits and, for a scope of services, by those services' share of the live
+    instances (`by_instances`), because requests are counted by class and not by service. With `at_most` the scope also
+    has cohorts, and how many requests come from them is not counted. `to_people_per_min` and `turned_away_per_min` are
+    the requests that would go to people, and be shed or stopped, in addition to those that do now.
+    """
 
     requests_per_min: float = 0.0
     of_requests_per_min: float = 0.0
+    to_people_per_min: float = 0.0
+    turned_away_per_min: float = 0.0
+    by_instances: bool = False
+    at_most: bool = False
     instances: int = 0
     of_instances: int = 0
 
 
 class BlastRadius(msgspec.Struct, frozen=True):
     """`untouched` request classes lie outside the scope, or are as tight already; `unknown` cohorts have no
-    member that we could make up."""
+    member that we could make up. Of the flags that change `flags` lists the first, and `flags_touched` counts all."""
 
     revision: int
     profile: str
@@ -119,12 +136,30 @@ class BlastRadius(msgspec.Struct, frozen=True):
     flags: tuple[TouchedFlag, ...]
     untouched: tuple[str, ...]
     unknown: tuple[str, ...]
+    flags_touched: int = 0
     reach: Reach = Reach()
+    warnings: tuple[str, ...] = ()
+    """Names that match nothing."""
+
+
+def share_words(share: float) -> str:
+    """`99.99 % of requests`."""
+    return f"{share * 100:.4g} % of requests"
+
+
+def reach_notes(reach: Reach) -> tuple[str, ...]:
+    """What the number of requests rests on, where it is no plain count."""
+    notes = []
+    if reach.of_requests_per_min and reach.by_instances:
+        notes.append("Requests are estimated by the services' share of the live instances.")
+    if reach.of_requests_per_min and reach.at_most:
+        notes.append("Requests of these cohorts are not counted apart: the numbers are at most.")
+    return tuple(notes)
 
 
 def in_scope(scope: Scope, service: str) -> bool:
     """Whether an activation may touch what this service does; its classes and cohorts are not known from here."""
-    return not scope.services or service in scope.services
+    return not scope.services or normal(service) in map(normal, scope.services)
 
 
 def describe_scope(scope: Scope) -> str:

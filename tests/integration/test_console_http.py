@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from controlplane.demo import load_demo
 from controlplane.web.kit.assets import Assets
 from controlplane.web.kit.render import UI
 from tests.integration.accessing import PASSWORD, ROOT, URL, open_world
@@ -18,6 +19,19 @@ async def test_whoever_is_nobody_signs_in_first_and_goes_on(database_url: str) -
         assert answer.status_code == 303
         assert answer.headers["location"] == "/sign-in?next=/e/production/flags%3Fq%3Dx"
         assert (await browser.get("/sign-in")).status_code == 200
+
+
+async def test_a_provider_outage_is_a_choice_and_shows_its_blast_radius(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world.app) as browser:
+        await load_demo(world.services.documents, ROOT, ENVIRONMENT)
+        await world.person("mara@example.com", {ENVIRONMENT: ["admin"]})
+        await browser.post("/sign-in", data={"email": "mara@example.com", "password": PASSWORD})
+        page = await browser.get("/e/production/safe-mode/activate", params={"profile": "outage:anthropic"})
+        assert 'value="outage:anthropic"' in page.text
+        assert "Activate anthropic outage for 1 h" in page.text
+        asked = {"profile": "outage:anthropic", "scoped": "yes", "providers": "antropic"}
+        radius = await browser.get("/e/production/safe-mode/radius", params=asked)
+        assert (radius.status_code, "Did you mean “anthropic”?" in radius.text) == (200, True)
 
 
 async def test_a_form_without_its_token_changes_nothing(database_url: str) -> None:

@@ -21,7 +21,7 @@ from brownout.model.parse import decode, encode, parse
 from brownout.model.resources import Cohort, ResourceRef, Spec
 from brownout.wire import Operation
 from controlplane.configuration.store.values import Change
-from controlplane.contract.kinds import row
+from controlplane.contract.kinds import alone, row
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
 
 MAX_OPERATIONS = 20_000
@@ -63,7 +63,7 @@ class Draft(NamedTuple):
             return True
         if ref in self.named:
             return not row(ref.kind).read_when_named
-        return all(row(touched.kind).alone for touched in self.entries)
+        return all(alone(_operation(touched, entry)) for touched, entry in self.entries.items())
 
     @property
     def named(self) -> frozenset[ResourceRef]:
@@ -195,6 +195,12 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 def pointer(ref: ResourceRef, inside: str) -> str:
     return f"/{ref.kind}/{ref.key}{inside}"
+
+
+def _operation(ref: ResourceRef, entry: Drafted) -> Operation:
+    if entry.encoded is None:
+        return Operation("del", ref.kind, ref.key)
+    return Operation("put", ref.kind, ref.key, msgspec.Raw(entry.encoded))
 
 
 def _read(index: int, operation: Operation) -> Drafted:

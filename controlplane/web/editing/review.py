@@ -53,6 +53,7 @@ class ReviewPage(View, frozen=True, kw_only=True):
     head: int
     spec: str
     effective: tuple[str, ...]
+    warnings: tuple[str, ...]
     diff: tuple[DiffLine, ...]
     faults: tuple[Fault, ...]
     conflict: Conflict | None
@@ -187,6 +188,7 @@ async def _page(
         head=preview.head.revision,
         spec=change.spec.decode() if change.spec is not None else "",
         effective=preview.effective,
+        warnings=await visit.services.safe_mode_warnings.of_operations(visit.actor, environment, change.ops),
         diff=_diff(preview, change, found),
         faults=wrong,
         conflict=conflict,

@@ -11,9 +11,10 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model.resources import SafeModeProfile, Scope
 from controlplane.access.actor import Action
+from controlplane.contract.outages import outage_keys
 from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest
-from controlplane.safemode.values import BlastRadius
+from controlplane.safemode.values import BlastRadius, TouchedClass, reach_notes, share_words
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import NowThen, Option
@@ -23,6 +24,9 @@ from controlplane.web.kit.words import NBSP, count, number, percent, plural, spa
 from controlplane.web.safe_mode.profiles import ProfileCard, profile_cards
 
 DURATIONS = (Option("900", "15 min"), Option("3600", "1 h"), Option("14400", "4 h"), Option("86400", "24 h"))
+OUTAGE = "outage:"
+"""Before a provider's name in the choice of a profile: no key has a colon."""
+
 COLUMNS = (
     "model",
     "tools",
@@ -58,8 +62,11 @@ class BigNumber(msgspec.Struct, frozen=True):
 
 
 class RadiusRow(msgspec.Struct, frozen=True):
+    """`share` is what part of the requests has this outcome now; empty: all."""
+
     request_class: str
     cohort: str
+    share: str
     values: tuple[NowThen, ...]
 
 
@@ -71,7 +78,10 @@ class Radius(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[RadiusRow, ...]
     untouched: tuple[str, ...]
     flags: tuple[NowThen, ...]
+    more_flags: int
     unknown: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     banner: str
     revision: int
     wrong: str
@@ -90,6 +100,7 @@ class ActivatePage(View, frozen=True, kw_only=True):
 
     frame: Frame
     profiles: tuple[ProfileCard, ...]
+    outages: tuple[Option, ...]
     profile: str
     scoped: bool
     groups: tuple[ChipGroup, ...]
@@ -122,8 +133,10 @@ class Asked(msgspec.Struct, frozen=True):
 
     def request(self) -> ActivationRequest:
         seconds = number(self.for_s) if self.for_s.isdigit() else None
+        provider = self.profile.removeprefix(OUTAGE) if self.profile.startswith(OUTAGE) else ""
         return ActivationRequest(
-            profile=self.profile,
+            profile="" if provider else self.profile,
+            exclude_providers=(provider,) if provider else (),
             reason=self.reason,
             scope=self.scope if self.scoped else Scope(),
             for_s=seconds,
@@ -142,7 +155,7 @@ class ActivateController(Controller):
     ) -> Response[Any]:
         cards = await profile_cards(visit, environment)
         known = {card.key for card in cards}
-        chosen = profile if profile in known else next((card.key for card in cards), "")
+        chosen = profile if profile in known or profile.startswith(OUTAGE) else next((card.key for card in cards), "")
         return await _page(visit, environment, cards, Asked(chosen, token=secrets.token_hex(16)), {})
 
     @get("/radius", opt={"action": Action.READ})
@@ -167,6 +180,8 @@ class ActivateController(Controller):
             )
         except BrownoutError as error:
             errors = {fault.pointer.strip("/").partition("/")[0]: fault.message for fault in error.faults}
+            if "exclude_providers" in errors:
+                errors["profile"] = errors.pop("exclude_providers")
             return await _page(visit, environment, cards, asked, errors or {"reason": await visit.refusal(error)})
         return saved(environment, done.commit.revision, "safe-mode")
 
@@ -198,11 +213,14 @@ def _asked(fields: Sequence[tuple[str, str]]) -> Asked:
 async def _page(
     visit: Visit, environment: str, cards: tuple[ProfileCard, ...], asked: Asked, errors: dict[str, str]
 ) -> Response[Any]:
-    title = next((card.title for card in cards if card.key == asked.profile), "")
+    outages = await _outages(visit, environment, cards)
+    titles = {card.key: card.title for card in cards} | {each.value: f"{each.label} outage" for each in outages}
+    title = titles.get(asked.profile, "")
     lasts = next((option.label for option in DURATIONS if option.value == asked.for_s), span(float(asked.for_s or 0)))
     view = ActivatePage(
         frame=await visit.frame(environment, "safe-mode"),
         profiles=cards,
+        outages=outages,
         profile=asked.profile,
         scoped=asked.scoped,
         groups=await _groups(visit, environment, asked.scope),
@@ -220,6 +238,14 @@ async def _page(
         button=f"Activate {title} for {lasts}",
     )
     return visit.page(view, 422 if errors else 200)
+
+
+async def _outages(visit: Visit, environment: str, cards: tuple[ProfileCard, ...]) -> tuple[Option, ...]:
+    """A choice for each provider in use whose outage has no profile yet."""
+    compiled = await visit.services.evaluations.compiled(environment)
+    there = {card.key for card in cards}
+    found = sorted(_providers(compiled.resources))
+    return tuple(Option(OUTAGE + name, name) for name in found if outage_keys((name,))[0] not in there)
 
 
 async def _groups(visit: Visit, environment: str, scope: Scope) -> tuple[ChipGroup, ...]:
@@ -266,20 +292,22 @@ async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
     try:
         found = await visit.services.safe_mode_preview.preview(visit.actor, environment, asked.request())
     except (InvalidInputError, NotFoundError) as error:
-        return Radius(numbers=(), columns=(), rows=(), untouched=(), flags=(), unknown=(), banner="", revision=0,
-                      wrong=error.message)  # fmt: skip
+        return Radius(numbers=(), columns=(), rows=(), untouched=(), flags=(), more_flags=0, unknown=(), warnings=(),
+                      notes=(), banner="", revision=0, wrong=error.message)  # fmt: skip
     changed = {effect.what for row in found.request_classes for effect in row.effects}
     columns = tuple(name for name in COLUMNS if name in changed)
     banners = (effect.then for row in found.request_classes for effect in row.effects if effect.what == "banner")
     return Radius(
         numbers=_numbers(found),
         columns=columns,
-        rows=tuple(_row(row.request_class, row.cohort, {each.what: each for each in row.effects}, columns)
-                   for row in found.request_classes),
+        rows=tuple(_row(row, columns) for row in found.request_classes),
         untouched=found.untouched,
         flags=tuple(NowThen(flag.flag, flag.now, flag.then) for flag in found.flags[:20]),
+        more_flags=max(0, found.flags_touched - 20),
         unknown=found.unknown,
-        banner=next(banners, "") or await _banner(visit, environment, asked.profile),
+        warnings=found.warnings,
+        notes=reach_notes(found.reach),
+        banner=next(banners, "") or await _banner(visit, environment, found.profile),
         revision=found.revision,
         wrong="",
     )  # fmt: skip
@@ -287,19 +315,23 @@ async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
 
 async def _banner(visit: Visit, environment: str, profile: str) -> str:
     """The profile's own, where none changes: no request class yet, or all of them show it already."""
-    found = await visit.services.reads.resource(visit.actor, environment, "safe_mode_profile", profile)
+    found = await visit.services.reads.find(visit.actor, environment, "safe_mode_profile", profile)
+    if found is None:  # it is made by the activation
+        return ""
     banner = msgspec.json.decode(found.spec, type=SafeModeProfile).banner
     return banner.text if banner else ""
 
 
-def _row(request_class: str, cohort: str, effects: dict[str, Any], columns: tuple[str, ...]) -> RadiusRow:
+def _row(row: TouchedClass, columns: tuple[str, ...]) -> RadiusRow:
+    effects = {each.what: each for each in row.effects}
     values = tuple(
         NowThen(name, _short(name, effects[name].now), _short(name, effects[name].then))
         if name in effects
         else NowThen(name, "", "")
         for name in columns
     )
-    return RadiusRow(request_class, cohort, values)
+    share = "without a unit" if row.anonymous else "" if row.share == 1 else share_words(row.share)
+    return RadiusRow(row.request_class, row.cohort, share, values)
 
 
 def _short(name: str, said: str) -> str:
@@ -319,6 +351,10 @@ def _numbers(found: BlastRadius) -> tuple[BigNumber, ...]:
         share = percent(reach.requests_per_min / reach.of_requests_per_min)
         note = f"{count(reach.requests_per_min)} of {count(reach.of_requests_per_min)} req/min"
         numbers.append(BigNumber("Requests", share, note))
+        if reach.to_people_per_min:
+            numbers.append(BigNumber("To people", count(reach.to_people_per_min), "more req/min"))
+        if reach.turned_away_per_min:
+            numbers.append(BigNumber("Turned away", count(reach.turned_away_per_min), "more req/min"))
     if reach.of_instances:
         numbers.append(BigNumber("Instances", count(reach.instances), f"of {count(reach.of_instances)}"))
     touched = {row.request_class for row in found.request_classes}

@@ -10,8 +10,7 @@ def profile_words(profile: SafeModeProfile) -> str:
     """No tools · temperature ≤ 0.1 · context ≤ 8 k tokens · sensitive → a person."""
     parts = [
         _without("tools", profile.exclude_tools),
-        _without("models", profile.exclude_targets),
-        _without("providers", profile.exclude_providers),
+        *_models(profile),
         "" if profile.max_temperature is None else f"temperature ≤ {profile.max_temperature:g}",
         "" if profile.max_context_tokens is None else f"context ≤ {short(profile.max_context_tokens)} tokens",
         "" if profile.max_output_tokens is None else f"output ≤ {short(profile.max_output_tokens)} tokens",
@@ -22,6 +21,12 @@ def profile_words(profile: SafeModeProfile) -> str:
     ]
     said = " · ".join(part for part in parts if part)
     return said[:1].upper() + said[1:] if said else "Changes nothing yet"
+
+
+def _models(profile: SafeModeProfile) -> tuple[str, ...]:
+    if "*" in (*profile.exclude_targets, *profile.exclude_providers):
+        return ("no model answers",)
+    return (_without("targets", profile.exclude_targets), _without("providers", profile.exclude_providers))
 
 
 def _without(what: str, names: tuple[str, ...]) -> str:

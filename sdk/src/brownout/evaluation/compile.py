@@ -17,6 +17,7 @@ import msgspec
 from brownout.context import NOTHING, Context
 from brownout.evaluation.activations import KINDS as SAFE_MODE_KINDS
 from brownout.evaluation.activations import Activations
+from brownout.evaluation.alone import under_safe_mode
 from brownout.evaluation.counts import Counts
 from brownout.evaluation.decision import ErrorCode, Outcome, Validity
 from brownout.evaluation.flag import CompiledFlag, Evaluate, SafeCase
@@ -110,6 +111,14 @@ class Compiled:
         """
         return cls(environment, revision, resources, service=service, previous=previous)
 
+    def with_safe_mode(self, changes: Mapping[ResourceRef, bytes]) -> "Compiled":
+        """What this would be with `changes`, activations and profiles to put. The two share what is compiled of flags and
+        cohorts, so asking what a policy would be costs that policy. For as long as nothing is applied to either."""
+        assert all(ref.kind in SAFE_MODE_KINDS for ref in changes)
+        made = Compiled(self.environment, self.revision, {**self._resources, **changes}, service=self.service)
+        made._flags, made._cohorts = self._flags, self._cohorts
+        return made
+
     # Changing
 
     def apply(self, ops: "Sequence[Operation]", revision: int) -> None:
@@ -166,7 +175,8 @@ class Compiled:
 
     def _touched_by_safe_mode(self, changed: Sequence[Activation]) -> set[ResourceRef]:
         """What may decide differently now that `changed` came into force or left it: the policies of the request classes
-        and services in their scope, and the flags that they give a safe variant outside any request class."""
+        and services in their scope, the flags that they give a safe variant outside any request class, and flags of LLM
+        types, which they tighten there."""
         stale: set[ResourceRef] = set()
         if not changed:
             return stale
@@ -180,6 +190,9 @@ class Compiled:
             flag = self._flags.get(key)
             if flag is not None and flag.safe_variant is not None:
                 stale.add(ResourceRef("flag", key))
+        if any(activation.for_flags_alone() for activation in changed):
+            typed = (key for key, flag in self._flags.items() if flag is not None and flag.spec_type in _LLM_TYPES)
+            stale.update(ResourceRef("flag", key) for key in typed)
         return stale
 
     def _retire(self, stale: set[ResourceRef], revision: int) -> None:
@@ -247,6 +260,10 @@ class Compiled:
         return self._unknown
 
     def _serving(self, view: View, flag: CompiledFlag) -> Evaluate:
+        if not self._safe_mode.in_force:
+            return flag.run
+        if flag.spec_type in _LLM_TYPES:
+            return self._tightened(view, flag)
         if flag.safe_variant is None:
             return flag.run
         cases = []
@@ -264,6 +281,18 @@ class Compiled:
             if not cohorts:
                 break
         return flag.serving(cases)
+
+    def _tightened(self, view: View, flag: CompiledFlag) -> Evaluate:
+        here = [
+            activation
+            for activation in self._safe_mode.in_force
+            if activation.for_flags_alone() and activation.in_service(view.service)
+        ]
+        if not here:
+            return flag.run
+        cohorts = dict.fromkeys(cohort for activation in here for cohort in activation.spec.scope.cohorts)
+        ref = ResourceRef("flag", flag.key)
+        return under_safe_mode(flag, here, {cohort: self._membership(cohort, ref) for cohort in cohorts})
 
     def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
         """Compiles a request class that has not been asked for yet."""

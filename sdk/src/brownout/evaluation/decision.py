@@ -42,8 +42,10 @@ NO_METADATA: Metadata = FrozenDict()
 class Decision(msgspec.Struct, Generic[T], frozen=True):
     """One evaluated flag. With an `error_code`, `value` is the caller's default and `variant` is None.
 
-    `metadata` may hold `safe_mode` (the key of the activation that chose the variant) and `unit_missing`
-    (True: the context lacks what the split hashes, so the split's fallback was served).
+    `metadata` may hold `safe_mode` (the key of the activation that chose the variant or changed its value), `tightened`
+    (True: the value is the variant's without what safe mode excludes and within its limits), `excluded` (True: safe mode
+    left nothing of it, so the caller's default is served) and `unit_missing` (True: the context lacks what the split
+    hashes, so the split's fallback was served).
     """
 
     flag: str

@@ -26,7 +26,18 @@ class SafeCase(NamedTuple):
 class CompiledFlag:
     """`run` answers without safe mode; `serving(cases)` with it. `outcomes` are all they can answer."""
 
-    __slots__ = ("_off_variant", "_safe", "key", "outcomes", "run", "safe_variant", "spec_type", "validity", "values")
+    __slots__ = (
+        "_off_variant",
+        "_safe",
+        "_variations",
+        "key",
+        "outcomes",
+        "run",
+        "safe_variant",
+        "spec_type",
+        "validity",
+        "values",
+    )
 
     def __init__(self, key: str, spec: Flag, cohorts: Cohorts, validity: Validity) -> None:
         self.key = key
@@ -38,6 +49,7 @@ class CompiledFlag:
         self.outcomes: list[Outcome] = []
         self._safe: dict[str, Outcome] = {}
         """By the activation that serves the safe variant."""
+        self._variations: dict[Outcome, list[Outcome]] = {}
         self.run: Evaluate = self._program(spec, cohorts).build(self._recover)
 
     def serving(self, cases: Sequence[SafeCase]) -> Evaluate:
@@ -46,7 +58,7 @@ class CompiledFlag:
             return self.run
         program = Program()
         for case in cases:
-            outcome = program.constant(self._safe_outcome(case.activation))
+            outcome = program.constant(self.cached_safe_outcome(case.activation))
             if not case.cohorts:
                 program.line(f"return {outcome}")
                 break
@@ -57,7 +69,7 @@ class CompiledFlag:
             program.line(f"return {program.constant(self.run)}(context)")
 
         def recover(context: Context | None) -> Outcome:
-            return run(NOTHING) if context is None else self._invalid()
+            return run(NOTHING) if context is None else self.invalid()
 
         run: Evaluate = program.build(recover)
         return run
@@ -70,10 +82,24 @@ class CompiledFlag:
             self.key, value, self.safe_variant, Reason.TARGETING_MATCH, metadata=metadata, validity=self.validity
         )
 
-    def _safe_outcome(self, activation: str) -> Outcome:
+    def cached_safe_outcome(self, activation: str) -> Outcome:
+        """`safe_outcome`, kept and counted here."""
         if activation not in self._safe:
             self._safe[activation] = self._add(self.safe_outcome(activation))
         return self._safe[activation]
+
+    def variation(self, of: Outcome, value: FlagValue | None, error: ErrorCode | None, metadata: Metadata) -> Outcome:
+        """What is served in place of `of`: another value, or with `error` the caller's default. Kept and counted here."""
+        known = self._variations.setdefault(of, [])
+        for made in known:
+            if (made.error, made.metadata) == (error, metadata) and (error is not None or made.value == value):
+                return made
+        if value is None:
+            made = Outcome(self.key, error=error, metadata=metadata, validity=self.validity)
+        else:
+            made = Outcome(self.key, value, of.variant, of.reason, of.rule, metadata=metadata, validity=self.validity)
+        known.append(made)
+        return self._add(made)
 
     def mismatch(self) -> Evaluate:
         """Answers who asks for another type."""
@@ -158,9 +184,10 @@ class CompiledFlag:
 
     def _recover(self, context: Context | None) -> Outcome:
         """What becomes of a context that raised: None is an empty one; of the rest only the code is told."""
-        return self.run(NOTHING) if context is None else self._invalid()
+        return self.run(NOTHING) if context is None else self.invalid()
 
-    def _invalid(self) -> Outcome:
+    def invalid(self) -> Outcome:
+        """For a context that cannot be read."""
         return self._error(ErrorCode.INVALID_CONTEXT)
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from brownout.evaluation.decision import Decision, ErrorCode
 from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
-from brownout.model.resources import Banner, Criticality, RequestClass, SensitiveAction
+from brownout.model.resources import Banner, Criticality, FlagValue, RequestClass, SensitiveAction
 from brownout.model.values import (
     ErrorClass,
     FallbackLadder,
@@ -32,6 +32,9 @@ class PolicyTarget(msgspec.Struct, frozen=True):
     model: str
     params: ModelParams = ModelParams()
     max_context_tokens: int | None = None
+
+
+_AnyTarget = TypeVar("_AnyTarget", PolicyTarget, Target)
 
 
 class PolicyRung(msgspec.Struct, frozen=True):
@@ -150,7 +153,7 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
     rungs = tuple(
         msgspec.structs.replace(rung, target=_limit(rung.target, overlay)) if rung.target else rung
         for rung in policy.ladder.rungs
-        if rung.target is None or not _excluded(rung.target, overlay)
+        if not _excluded_rung(rung, overlay)
     )
     model, stop = policy.model, policy.stop
     if model is not None and _excluded(model, overlay):
@@ -177,20 +180,63 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
     )
 
 
+def tighten_value(value: FlagValue, overlay: Overlay) -> FlagValue | None:
+    """The value of one flag under `overlay`, as a policy would have it; None when nothing of it is left.
+
+    A route whose primary target is excluded gets its first target that survives (in order of names).
+    """
+    if isinstance(value, ModelRoute):
+        left = {
+            name: _limit(target, overlay)
+            for name, target in value.targets.items()
+            if not overlay.excludes(name, target.provider)
+        }
+        if not left:
+            return None
+        primary = value.primary if value.primary in left else min(left)
+        return msgspec.structs.replace(value, targets=left, primary=primary)
+    if isinstance(value, FallbackLadder):
+        rungs = tuple(rung for rung in value.rungs if not _excluded_alone(rung, overlay))
+        return msgspec.structs.replace(value, rungs=rungs)
+    if isinstance(value, TokenBudget):
+        return _limit_budget(value, overlay)
+    if isinstance(value, ToolPolicy):
+        return _exclude_tools(value, overlay)
+    if isinstance(value, RetryPolicy):
+        return msgspec.structs.replace(value, max_attempts=least(value.max_attempts, overlay.max_attempts))
+    return value
+
+
 _NO_OVERLAY = Overlay()
 
 
+def _excluded_alone(rung: Rung, overlay: Overlay) -> bool:
+    """Without a route a rung's target is a name only."""
+    if rung.type in {"model", "cache"} and overlay.excludes_every_model:
+        return True
+    return rung.target is not None and normal(rung.target) in overlay.exclude_targets
+
+
 def _excluded(target: PolicyTarget, overlay: Overlay) -> bool:
-    return normal(target.name) in overlay.exclude_targets or normal(target.provider) in overlay.exclude_providers
+    return overlay.excludes(target.name, target.provider)
 
 
-def _limit(target: PolicyTarget, overlay: Overlay) -> PolicyTarget:
+def _excluded_rung(rung: PolicyRung, overlay: Overlay) -> bool:
+    """What is in the cache was answered by a model, so it goes when every model goes."""
+    if rung.target is not None:
+        return _excluded(rung.target, overlay)
+    return rung.type == "cache" and overlay.excludes_every_model
+
+
+def _limit(target: _AnyTarget, overlay: Overlay) -> _AnyTarget:
     params = msgspec.structs.replace(
         target.params,
         temperature=least(target.params.temperature, overlay.max_temperature),
         max_output_tokens=least(target.params.max_output_tokens, overlay.max_output_tokens),
     )
     window = least(target.max_context_tokens, overlay.max_context_tokens)
+    if (params, window) == (target.params, target.max_context_tokens):
+        return target
     return msgspec.structs.replace(target, params=params, max_context_tokens=window)
 
 

@@ -12,13 +12,16 @@ import msgspec
 
 from brownout.model.resources import Banner, Criticality, SafeModeActivation, SafeModeProfile, SensitiveAction
 
+EVERY = "*"
+"""Among excluded providers or targets: all of them."""
+
 _SEVERITY = {"info": 0, "warning": 1, "critical": 2}
 Number = TypeVar("Number", int, float)
 _STRICTNESS: tuple[SensitiveAction, ...] = ("continue", "human_review", "stop")
 
 
 def normal(name: str) -> str:
-    """The form in which the names of providers and targets are compared: safe mode must not wait for a spelling."""
+    """The form in which the names of providers, targets and services are compared: safe mode must not wait for a spelling."""
     return name.strip().casefold()
 
 
@@ -36,6 +39,16 @@ class Overlay(msgspec.Struct, frozen=True):
     shed_bp: tuple[int, ...] = (0,) * len(get_args(Criticality))
     """In the order of `Criticality`."""
     banner: Banner | None = None
+
+    def excludes(self, target: str, provider: str) -> bool:
+        """Whether no request may go to the target of this name, at this provider."""
+        if self.excludes_every_model:
+            return True
+        return normal(target) in self.exclude_targets or normal(provider) in self.exclude_providers
+
+    @property
+    def excludes_every_model(self) -> bool:
+        return EVERY in self.exclude_targets or EVERY in self.exclude_providers
 
     @classmethod
     def of(cls, profile: SafeModeProfile) -> "Overlay":
@@ -93,7 +106,8 @@ class Activation(msgspec.Struct, frozen=True):
         return "*" in listed or flag in listed
 
     def in_service(self, service: str) -> bool:
-        return not self.spec.scope.services or service in self.spec.scope.services
+        services = self.spec.scope.services
+        return not services or normal(service) in map(normal, services)
 
     def in_request_class(self, request_class: str) -> bool:
         return not self.spec.scope.request_classes or request_class in self.spec.scope.request_classes
@@ -101,6 +115,10 @@ class Activation(msgspec.Struct, frozen=True):
     def at_provider(self, provider: str | None) -> bool:
         providers = self.spec.scope.providers
         return not providers or (provider is not None and normal(provider) in map(normal, providers))
+
+    def for_flags_alone(self) -> bool:
+        """Whether it reaches flags of LLM types evaluated alone: a request class is known to policies only."""
+        return not self.spec.scope.request_classes
 
     def for_every_request(self) -> bool:
         """Whether it applies to a flag evaluated alone, outside any request class."""

@@ -121,12 +121,19 @@ def explain(trace: Trace) -> str:
     decision = trace.decision
     lines = [f"{decision.flag}: {_json(decision.value)} (variant {decision.variant}) at revision {decision.revision}"]
     if decision.error_code is not None:
-        lines = [f"{decision.flag}: the caller's default, because of {decision.error_code}"]
+        why = (
+            f"safe mode {decision.metadata['safe_mode']} excludes all of it"
+            if decision.metadata.get("excluded")
+            else ""
+        )
+        lines = [f"{decision.flag}: the caller's default, because {why or f'of {decision.error_code}'}"]
     for rule in trace.rules:
         lines.append(f"  rule {rule.id}: {'served' if rule.matched else 'did not match'}")
         lines += [f"    {_clause(tested.clause)}: {tested.result}" for tested in rule.clauses]
     if decision.rule is None and decision.error_code is None:
         lines.append("  " + _closing(decision))
+    if decision.metadata.get("tightened"):
+        lines.append(f"  safe mode {decision.metadata['safe_mode']} takes out what it excludes, and limits the rest")
     if decision.metadata.get("unit_missing"):
         lines.append("  the context has no usable unit to split by, so the fallback of the split was served")
     return "\n".join(lines)
@@ -145,7 +152,7 @@ def _json(value: object) -> str:
 
 def _closing(decision: Decision[Any]) -> str:
     activation = decision.metadata.get("safe_mode")
-    if activation is not None:
+    if activation is not None and decision.reason == "TARGETING_MATCH":
         return f"safe mode {activation} serves the safe variant"
     match decision.reason:
         case "DISABLED":

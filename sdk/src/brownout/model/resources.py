@@ -218,7 +218,7 @@ class SafeModeProfile(Spec, frozen=True):
     exclude_targets: tuple[Name, ...] = ()
     """Targets of model routes that may not be used, by name."""
     exclude_providers: tuple[Name, ...] = ()
-    """Providers that may not be used."""
+    """Providers that may not be used. `*`, here or in targets, excludes every model: only templates and people answer."""
     max_temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """The highest temperature."""
     max_context_tokens: Annotated[int, Meta(ge=1)] | None = None
