@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from brownout import Brownout, SyncState
+from brownout._sync.clock import SignedTime
 from brownout._sync.notices import Notices
 from brownout._sync.progress import Progress, Trouble
-from brownout._sync.clock import SignedTime
 from brownout.config import Config
 from brownout.status import Counters, Source, State, Status
 from sdk.tests.history import History

@@ -16,7 +16,6 @@ import pytest
 from brownout import Brownout
 from controlplane.embedded.data_dir import FORMAT
 from controlplane.embedded.identity import FREE
-from brownout import Brownout
 from tests.e2e.brownout_up import AS_NOBODY, CAN_BE_NOBODY, CLI, NOBODY, ROOT, BrownoutUp, environment, refused
 
 

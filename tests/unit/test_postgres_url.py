@@ -20,7 +20,9 @@ def test_every_usual_scheme_is_the_same_place(scheme: str) -> None:
 
 
 def test_settings_of_the_session_are_the_operators() -> None:
-    query = "application_name=flags&options=-c%20statement_timeout%3D9s%20--search-path%3Da%20-cjit%3Don&connect_timeout=7"
+    query = (
+        "application_name=flags&options=-c%20statement_timeout%3D9s%20--search-path%3Da%20-cjit%3Don&connect_timeout=7"
+    )
     address = parse(f"{PLACE}?{query}")
     options = address.options(3, jit="off", statement_timeout="15000")
     assert options["server_settings"] == {

@@ -9,7 +9,6 @@ from brownout._sync.clock import SignedTime
 from brownout._sync.log import log
 from brownout.status import Counters, Source, SyncState
 
-
 _REFUSALS = ("authorization", "authentication")
 """What nats-server says to a key that it does not know, in either of its words."""
 

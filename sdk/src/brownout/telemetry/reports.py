@@ -21,6 +21,7 @@ Recorder = Callable[[Policy, RequestKey, Report], None]
 _REPEAT_S = 3600.0
 """A message is sent this often even when nothing was counted, so that the control plane remembers this instance."""
 
+
 class Unit(msgspec.Struct, frozen=True):
     """What a rollout's spec says of whom it splits."""
 
