@@ -76,7 +76,8 @@ class Server(Protocol):
     @property
     def running(self) -> bool: ...
 
-    log: Path
+    @property
+    def log(self) -> Path: ...
 
 
 class Restartable(Server, Protocol):

@@ -11,9 +11,8 @@ from controlplane.kit.addresses import url
 
 
 class FakeServer:
-    log = Path("log")
-
     def __init__(self) -> None:
+        self.log = Path("log")
         self.running = True
         self.starts = 0
         self.stays_down = False
