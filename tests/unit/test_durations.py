@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2] / "controlplane"
 WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 OWN_CLOCK = {
-    "clock.py": "the one place that reads it",
+    "kit/clock.py": "the one place that reads it",
     "cli/watch.py": "a line in a person's terminal, on their machine",
     "demo/fleet.py": "an instance of the demo, not the control plane",
 }
@@ -26,7 +26,7 @@ INSTANTS_AS_NUMBERS = {
     "access/alerts.py": "the receiver checks when it was sent",
     "access/authd.py": "when keys expire and were used",
     "access/oidc.py": "instants in cookies and tokens of others",
-    "bundles.py": "when a bundle was signed",
+    "configuration/bundles.py": "when a bundle was signed",
     "publish/heartbeat.py": "the signed time",
     "telemetry/fleet.py": "when instances were seen: shown, and kept in Postgres",
     "telemetry/otlp.py": "OpenTelemetry's instants",
@@ -62,19 +62,19 @@ def numbers(tree: ast.Module) -> Iterator[int]:
 def test_nobody_reads_the_wall_clock_past_the_injected_one() -> None:
     found = [f"{name}:{line} {what}" for name, tree in modules() for line, what in called(tree) if what in WALL
              and name not in OWN_CLOCK]  # fmt: skip
-    assert found == [], "take a controlplane.clock.Clock for an instant, a Monotonic for a duration"
+    assert found == [], "take a controlplane.kit.clock.Clock for an instant, a Monotonic for a duration"
 
 
 def test_the_present_instant_becomes_a_number_only_where_an_instant_is_meant() -> None:
     found = [f"{name}:{line}" for name, tree in modules() for line in numbers(tree) if name not in INSTANTS_AS_NUMBERS]
-    assert found == [], "measure a duration with controlplane.clock.Monotonic"
+    assert found == [], "measure a duration with controlplane.kit.clock.Monotonic"
 
 
 def test_there_is_one_source_of_durations() -> None:
-    beside = ("clock.py", "cli/", "demo/", "embedded/")  # processes of their own, and before anything is injected
+    beside = ("kit/clock.py", "cli/", "demo/", "embedded/")  # processes of their own, and before anything is injected
     found = [f"{name}:{line}" for name, tree in modules() for line, what in called(tree) if what == "time.monotonic"
              and not name.startswith(beside)]  # fmt: skip
-    assert found == [], "take a controlplane.clock.Monotonic"
+    assert found == [], "take a controlplane.kit.clock.Monotonic"
 
 
 def test_the_lists_name_nobody_in_vain() -> None:
@@ -83,7 +83,7 @@ def test_the_lists_name_nobody_in_vain() -> None:
     assert not [name for name in INSTANTS_AS_NUMBERS if not list(numbers(trees[name]))]
 
 
-@pytest.mark.parametrize("name", ["access/throttle.py", "access/memory.py", "background.py", "health/alarm.py"])
+@pytest.mark.parametrize("name", ["access/throttle.py", "access/memory.py", "kit/background.py", "health/alarm.py"])
 def test_what_measures_durations_holds_no_clock(name: str) -> None:
     names = {alias.name for node in ast.walk(dict(modules())[name]) if isinstance(node, ast.ImportFrom)
              for alias in node.names}  # fmt: skip
