@@ -199,7 +199,9 @@ async def _page(
     visit: Visit, environment: str, cards: tuple[ProfileCard, ...], asked: Asked, errors: dict[str, str]
 ) -> Response[Any]:
     title = next((card.title for card in cards if card.key == asked.profile), "")
-    lasts = next((option.label for option in DURATIONS if option.value == asked.for_s), span(float(number(asked.for_s))))
+    lasts = next(
+        (option.label for option in DURATIONS if option.value == asked.for_s), span(float(number(asked.for_s)))
+    )
     view = ActivatePage(
         frame=await visit.frame(environment, "safe-mode"),
         profiles=cards,
