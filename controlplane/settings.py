@@ -12,6 +12,7 @@ import msgspec
 from controlplane.access.second_factor_rule import parse_requirement
 from controlplane.access.webhook_signing import parse_secrets
 from controlplane.kit.addresses import Network, parse_networks
+from controlplane.kit.addresses import url as server_url
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
@@ -189,7 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or server_url(self.host, self.port)
 
 
 def secret_keys(present: Secret, previous: Secret) -> tuple[str, ...]:

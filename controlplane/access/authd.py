@@ -26,6 +26,7 @@ from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
 from controlplane.kit.background import beat
 from controlplane.kit.clock import Clock, PostgresClock, monotonic
+from controlplane.kit.postgres_url import parse
 from controlplane.kit.tasks import run_together, wait_set
 
 log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ class Authd:
 
     def __init__(self, options: AuthdOptions, callout: Callout, table: KeyTable, uses: KeyUses, clock: Clock) -> None:
         self._options = options
+        self._database = parse(options.database_url)
         self._callout = callout
         self._table = table
         self._uses = uses
@@ -141,7 +143,7 @@ class Authd:
     async def _follow(self) -> None:
         """Keeps the table like the database: woken by NOTIFY, and by a poll that also proves the connection alive."""
         beat("authd.keys")
-        connection = await asyncpg.connect(self._options.database_url, timeout=_ANSWER_S, command_timeout=_ANSWER_S)
+        connection = await asyncpg.connect(**self._database.arguments(_ANSWER_S), command_timeout=_ANSWER_S)
         try:
             changed = asyncio.Event()
             await connection.add_listener(CHANNEL, lambda *_: changed.set())

@@ -1,6 +1,5 @@
 """The part of nats-server's configuration that puts Brownout in charge of who connects."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +43,14 @@ class NatsSecrets(msgspec.Struct, frozen=True):
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
 
+_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def quoted(text: str) -> str:
+    """A string of nats-server's configuration: UTF-8 as it is, for it knows no `\\u` as JSON does."""
+    return '"' + "".join(_ESCAPED.get(c) or (c if c >= " " else f"\\x{ord(c):02x}") for c in text) + '"'
+
+
 def with_credentials(servers: str, user: str, password: str) -> str:
     """`nats://a:4222,nats://b:4222` → the same with user and password in each, replacing any."""
     return ",".join(_with_credentials(server.strip(), user, password) for server in servers.split(","))
@@ -60,10 +67,10 @@ def accounts_config(nats: NatsSecrets) -> str:
     The streams and their API live in our own account. Each environment's SDKs have one of theirs, into which the rows of
     `traffic` lead and nothing else, so that no reply subject an SDK names can mean anything outside of it.
     """
-    app, auth, system = (json.dumps(p) for p in (nats.app_password, nats.auth_password, nats.system_password))
-    exports = [f"{{ stream: {json.dumps(subject)} }}" for subject in traffic.patterns("down")] + [
+    app, auth, system = (quoted(p) for p in (nats.app_password, nats.auth_password, nats.system_password))
+    exports = [f"{{ stream: {quoted(subject)} }}" for subject in traffic.patterns("down")] + [
         # A fetch in pieces has many answers; what is never fetched to its end is forgotten soon.
-        f"{{ service: {json.dumps(subject)}, response_type: stream, response_threshold: {json.dumps(_FETCH_WITHIN)} }}"
+        f"{{ service: {quoted(subject)}, response_type: stream, response_threshold: {quoted(_FETCH_WITHIN)} }}"
         for subject in traffic.patterns("ask")
     ]
     places = [traffic.account(place) for place in range(traffic.PLACES)]
@@ -93,17 +100,17 @@ authorization {{
 
 def _place(account: str) -> str:
     """One environment's account: no users of its own, no JetStream."""
-    exports = [f"{{ stream: {json.dumps(subject)}, accounts: [{APP_ACCOUNT}] }}" for subject in traffic.patterns("up")]
+    exports = [f"{{ stream: {quoted(subject)}, accounts: [{APP_ACCOUNT}] }}" for subject in traffic.patterns("up")]
     imports = [_stream(APP_ACCOUNT, subject) for subject in traffic.patterns("down")]
     for subject in traffic.patterns("ask"):
         for local in (subject, traffic.in_domain(subject)):
-            service = f"service: {{ account: {APP_ACCOUNT}, subject: {json.dumps(subject)} }}"
-            imports.append(f"{{ {service}, to: {json.dumps(local)} }}")
+            service = f"service: {{ account: {APP_ACCOUNT}, subject: {quoted(subject)} }}"
+            imports.append(f"{{ {service}, to: {quoted(local)} }}")
     return f"  {account} {{ exports: [{', '.join(exports)}], imports: [{', '.join(imports)}] }}\n"
 
 
 def _stream(account: str, subject: str) -> str:
-    return f"{{ stream: {{ account: {account}, subject: {json.dumps(subject)} }} }}"
+    return f"{{ stream: {{ account: {account}, subject: {quoted(subject)} }} }}"
 
 
 def _list(entries: Sequence[str]) -> str:
@@ -116,14 +123,14 @@ def cluster_config(listen: str, routes: Sequence[str], nats: NatsSecrets, tls: s
     `listen` is host:port; `routes` are those of all nodes, the own one included; `tls`: a block for the routes.
     """
     password = quote(nats.system_password, safe="")
-    urls = ", ".join(json.dumps(f"nats://route:{password}@{route}") for route in routes)
+    urls = ", ".join(quoted(f"nats://route:{password}@{route}") for route in routes)
     return f"""
 ping_interval: "10s"
 ping_max: 2
 cluster {{
   name: brownout
-  listen: {json.dumps(listen)}
-  authorization {{ user: route, password: {json.dumps(nats.system_password)} }}
+  listen: {quoted(listen)}
+  authorization {{ user: route, password: {quoted(nats.system_password)} }}
   routes: [{urls}]
   {tls}
 }}
@@ -136,7 +143,7 @@ def node_config(name: str, nodes: Sequence[str], nats: NatsSecrets, folder: str)
     `folder` holds its certificate. Nobody connects without TLS, other nodes neither; the monitor is for the node itself.
     """
     routes = [f"{node}:6222" for node in nodes]
-    server = f'server_name: {json.dumps(name)}\nlisten: "0.0.0.0:4222"\nhttp: "127.0.0.1:8222"\n'
+    server = f'server_name: {quoted(name)}\nlisten: "0.0.0.0:4222"\nhttp: "127.0.0.1:8222"\n'
     jetstream = 'jetstream { store_dir: "/data" }\n'
     cluster = cluster_config("0.0.0.0:6222", routes, nats, tls_config(folder, verify=True))
     return server + jetstream + tls_config(folder) + accounts_config(nats) + cluster
@@ -145,5 +152,5 @@ def node_config(name: str, nodes: Sequence[str], nats: NatsSecrets, folder: str)
 def tls_config(folder: str, *, verify: bool = False) -> str:
     """A `tls` block with the certificate in `folder`; `verify`: the other side must show one of the same authority."""
     files = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "ca.pem"}
-    named = ", ".join(f"{name}: {json.dumps(f'{folder}/{file}')}" for name, file in files.items())
+    named = ", ".join(f"{name}: {quoted(f'{folder}/{file}')}" for name, file in files.items())
     return f'tls {{ {named}{", verify: true" * verify}, min_version: "1.2" }}\n'

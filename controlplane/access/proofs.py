@@ -97,18 +97,17 @@ class Prover:
         raise _wrong("password" if proof.password else "code", f"prove it with what you have set up: {ways}")
 
     async def _by_password(self, actor: Actor, password: str) -> str:
-        self._throttle.check(actor.name, actor.address, actor.credential)
+        self._throttle.begin(actor.name, actor.address, actor.credential)
         async with self._database.reading() as connection:
             person = await people.by_id(connection, actor.person)
         if person is None or not await self._passwords.matches(person.password, password):
-            self._throttle.failed(actor.name, actor.address, actor.credential)
             await self._refused(actor, "wrong password")
             raise _wrong("password", "the password is wrong")
         self._throttle.succeeded(actor.name, actor.address, actor.credential)
         return "password"
 
     async def _by_code(self, actor: Actor, typed: str) -> str:
-        self._throttle.check(actor.name, "", SECOND_FACTOR)
+        self._throttle.begin(actor.name, "", SECOND_FACTOR)
         plain = typed.replace(" ", "")
         now = self._clock.now()
         async with self._database.transaction() as connection:
@@ -123,7 +122,6 @@ class Prover:
                 holds = digest is not None and await factors.use_recovery_code(connection, actor.person, digest, now)
             left = (await factors.held(connection, actor.person)).recovery
         if not holds:
-            self._throttle.failed(actor.name, "", SECOND_FACTOR)
             await self._refused(actor, "wrong code")
             raise _wrong("code", "the code is wrong, or was used already; wait for the next one")
         self._throttle.succeeded(actor.name, "", SECOND_FACTOR)

@@ -71,10 +71,9 @@ class SignIn:
         """
         account = email.strip().lower()
         person, device = await self._lookup(account, origin)
-        self._throttle.check(account, origin.address, device)
+        self._throttle.begin(account, origin.address, device)
         stored = person.password if person and person.disabled_at is None else None
         if not await self._passwords.matches(stored, password):
-            self._throttle.failed(account, origin.address, device)
             await self._refused(person, origin)
             raise UnauthenticatedError("the address or the password is wrong")
         assert person is not None
@@ -182,9 +181,8 @@ class SignIn:
             person = await people.by_id(connection, actor.person)
         if person is None or actor.kind != "person":
             raise UnauthenticatedError("sign in with your password first")
-        self._throttle.check(person.email, actor.address, actor.credential)
+        self._throttle.begin(person.email, actor.address, actor.credential)
         if not await self._passwords.matches(person.password, old):
-            self._throttle.failed(person.email, actor.address, actor.credential)
             raise InvalidInputError("the present password is wrong")
         self._check(new, person.email, person.name, "/new")
         hashed = await self._passwords.hash(new)

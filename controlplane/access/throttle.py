@@ -48,29 +48,29 @@ class Rate:
 
 
 class LoginThrottle:
-    """Asked before a password is checked, told when it was wrong."""
+    """Asked before a password is checked, and told when it was right.
+
+    An attempt counts as failed from the moment it begins: checking takes long, and others may begin meanwhile.
+    """
 
     def __init__(self, monotonic: Monotonic) -> None:
         self._monotonic = monotonic
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._addresses = Rate(monotonic, per_s=1, burst=30)
 
-    def check(self, account: str, address: str, device: str) -> None:
-        """`device`: the digest of a known device's cookie, or empty.
+    def begin(self, account: str, address: str, device: str) -> None:
+        """Takes one attempt. `device`: the digest of a known device's cookie, or empty.
 
         Raises:
             RateLimitedError: wait before trying again.
         """
-        count, last = self._failures.get(_key(account, address, device), (0, 0.0))
-        wait = last + _delay_s(count) - self._monotonic()
+        key, now = _key(account, address, device), self._monotonic()
+        count, last = self._failures.get(key, (0, now))
+        wait = last + _delay_s(count) - now
         if not device and wait <= 0:
             wait = self._addresses.wait_s(network(address))
         if wait > 0:
             raise _refusal("too many attempts from here", wait)
-
-    def failed(self, account: str, address: str, device: str) -> None:
-        key, now = _key(account, address, device), self._monotonic()
-        count, last = self._failures.get(key, (0, now))
         self._failures[key] = (1 if now - last > _FORGET_S else count + 1, now)
         self._failures.move_to_end(key)
         if len(self._failures) > _REMEMBERED:

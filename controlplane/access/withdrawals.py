@@ -3,6 +3,7 @@
 import asyncio
 
 from controlplane.access.audit import Audit
+from controlplane.kit.clock import Monotonic, monotonic
 
 ASKED_EVERY_S = 1.0
 """How soon a replica hears that a credential was revoked, or a role taken."""
@@ -11,8 +12,9 @@ ASKED_EVERY_S = 1.0
 class Withdrawals:
     """Many wait, one asks."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, monotonic: Monotonic = monotonic) -> None:
         self._audit = audit
+        self._monotonic = monotonic
         self._asking = asyncio.Lock()
         self._asked_at = float("-inf")
         self._last = 0
@@ -20,7 +22,7 @@ class Withdrawals:
     async def last(self) -> int:
         """Grows with every withdrawal; at most a second old. Raises UnavailableError."""
         async with self._asking:
-            now = asyncio.get_running_loop().time()
+            now = self._monotonic()
             if now - self._asked_at >= ASKED_EVERY_S:
                 self._last = await self._audit.last_withdrawal()
                 self._asked_at = now

@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+from controlplane.access.natsconfig import quoted
 from controlplane.embedded.identity import identity_of
 from controlplane.embedded.processes import HERE, await_orphan, binary, free_port, spawn, stop, wait_until
 
@@ -58,8 +59,10 @@ class EmbeddedNats:
         config, store = self._config, HERE if self._own_user else self._store
         config.touch(mode=0o600)
         config.write_text(
-            f'server_name: {json.dumps(self.name)}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
-            f"jetstream {{ store_dir: {json.dumps(str(store))} }}\n{self.extra}\n"
+            f'server_name: {quoted(self.name)}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
+            f"jetstream {{ store_dir: {quoted(str(store))} }}\n{self.extra}\n",
+            encoding="utf-8",
+            errors="surrogateescape",  # a path's bytes, whatever they are
         )
         self._process = self._spawn_as_another() if self._own_user else self._spawn()
         self._pid_file.write_text(f"{self._process.pid}\n")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 import msgspec
@@ -13,10 +14,13 @@ from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.processes import StartError, free_port, port_is_free
+from controlplane.kit.clock import Monotonic, monotonic
 
 log = structlog.get_logger(__name__)
 
 DATABASE = "brownout"
+BACKOFF_S = (0.5, 30.0)
+"""Between two starts of NATS; a NATS that ran for longer than the second begins anew."""
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -27,7 +31,7 @@ class Stack(msgspec.Struct, frozen=True):
     nats_secrets: NatsSecrets
     ports: Ports
     failure: Callable[[], str]
-    """Which of them has ended by itself, in a sentence; empty while both run."""
+    """Looks after them; why they cannot go on, in a sentence, or nothing."""
 
 
 def choose_port(asked: int, remembered: int, preferred: int = 0) -> int:
@@ -63,14 +67,51 @@ def running(data_dir: DataDir, *, postgres_port: int = 0, nats_port: int = 0) ->
     nats.port = choose_port(nats_port, kept.nats)
     with postgres, nats:
         ports = Ports(kept.http, postgres.port, nats.port)
-        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, ports, lambda: _ended(postgres, nats))
+        yield Stack(postgres.dsn(DATABASE), nats.url, nats_secrets, ports, Watch(postgres, nats).look)
 
 
-def _ended(postgres: EmbeddedPostgres, nats: EmbeddedNats) -> str:
-    for what, server in (("Postgres", postgres), ("NATS", nats)):
-        if not server.running:
-            return f"{what} has ended by itself; its last words are in {server.log}"
-    return ""
+class Server(Protocol):
+    """What is watched of a server."""
+
+    @property
+    def running(self) -> bool: ...
+
+    @property
+    def log(self) -> Path: ...
+
+
+class Restartable(Server, Protocol):
+    def start(self, *, wait: bool = True) -> object: ...
+
+
+class Watch:
+    """Starts NATS again when it has ended: Postgres holds all that it held. Without Postgres `brownout up` ends, for
+    whoever supervises it (docs/adr/0049)."""
+
+    def __init__(self, postgres: Server, nats: Restartable, now: Monotonic = monotonic) -> None:
+        self._postgres, self._nats, self._now = postgres, nats, now
+        self._backoff_s, self._due = BACKOFF_S[0], now()
+
+    def look(self) -> str:
+        """To be called now and then, from the thread that started them: a server dies with that thread.
+
+        Returns:
+            Why there is no going on, in a sentence; else nothing.
+        """
+        if not self._postgres.running:
+            return f"Postgres has ended by itself; its last words are in {self._postgres.log}"
+        now = self._now()
+        if self._nats.running:
+            if now - self._due > BACKOFF_S[1]:
+                self._backoff_s = BACKOFF_S[0]
+        elif now >= self._due:
+            self._due, self._backoff_s = now + self._backoff_s, min(2 * self._backoff_s, BACKOFF_S[1])
+            log.error("nats_has_ended_and_is_started_again", log=str(self._nats.log), next_try_in_s=self._due - now)
+            try:
+                self._nats.start(wait=False)
+            except (OSError, StartError) as error:
+                log.warning("nats_does_not_start", error=str(error))
+        return ""
 
 
 def _nats_secrets(file: Path) -> NatsSecrets:

@@ -13,6 +13,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
+def url(host: str, port: int, scheme: str = "http") -> str:
+    """Where a server that listens on `host` is reached: an IPv6 address in brackets, any address as this machine."""
+    reached = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104 - compared, not bound
+    if reached is None:
+        bare = host.strip("[]")
+        reached = f"[{bare.replace('%', '%25')}]" if ":" in bare else bare
+    return f"{scheme}://{reached}:{port}"
+
+
 def parse_networks(text: str) -> tuple[Network, ...]:
     """`10.0.0.0/8, 127.0.0.1` → networks. Raises ValueError, naming the wrong one."""
     found = (ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())

@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL, TextClause, event, make_url, text
+from sqlalchemy import TextClause, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from controlplane.errors import InvalidInputError, UnavailableError
 from controlplane.kit.clock import Monotonic
-from controlplane.kit.tls import split_postgres_tls
+from controlplane.kit.postgres_url import parse
 
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
@@ -176,34 +176,14 @@ def _state(error: DBAPIError | asyncpg.PostgresError) -> str:
     return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
 
 
-def _address(url: str) -> URL:
-    """Raises InvalidInputError; its message does not repeat what may hold a password."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
-    if parsed is None or parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise InvalidInputError("BROWNOUT_DATABASE_URL is not the URL of a Postgres: postgresql://user@host:5432/name")
-    return parsed
-
-
 def _engine(url: str, pool_size: int, settings: dict[str, str]) -> AsyncEngine:
-    parsed = _address(url)
-    query, tls = split_postgres_tls({name: str(value) for name, value in parsed.query.items()})
+    address = parse(url)
     engine = create_async_engine(
-        parsed.set(drivername="postgresql+asyncpg", query=query),
+        address.url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=CONNECT_TIMEOUT_S,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "ssl": tls,
-            "server_settings": {
-                "application_name": "brownout",
-                "jit": "off",
-                **settings,
-            },
-        },
+        connect_args=address.options(CONNECT_TIMEOUT_S, jit="off", **settings),
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine

@@ -9,6 +9,7 @@ import structlog
 
 from controlplane.configuration.store import NOTIFY_CHANNEL
 from controlplane.kit.background import beat
+from controlplane.kit.postgres_url import parse
 from controlplane.kit.tasks import wait_set
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ async def listen(url: str, on_notify: Callable[[str], None], on_connected: Calla
 
 async def _listen_once(url: str, on_notify: Callable[[str], None], on_connected: Callable[[], None]) -> None:
     ended = asyncio.Event()
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    connection = await asyncpg.connect(**parse(url).arguments(TIMEOUT_S), command_timeout=TIMEOUT_S)
     try:
         await connection.add_listener(
             NOTIFY_CHANNEL, lambda _connection, _pid, _channel, payload: on_notify(str(payload))

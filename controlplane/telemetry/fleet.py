@@ -342,18 +342,26 @@ class Fleet:
 
     async def wait(self, actor: Actor, environment: str, revision: int, *, percent: float, timeout_s: float) -> Spread:
         """Returns when `percent` of the live instances have applied `revision`, or time is up; the caller compares."""
+        authorize(actor, Action.READ, environment)
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             changed = self._changed_event(environment)
-            with contextlib.suppress(NotFoundError):
-                spread = self.spread(actor, environment, revision)
-                if spread.live and spread.percent >= percent:
-                    return spread
+            if self._has_reached(environment, revision, percent):
+                return self.spread(actor, environment, revision)
             try:
                 async with asyncio.timeout_at(deadline):
                     await changed.wait()
             except TimeoutError:
                 return self.spread(actor, environment, revision)
+
+    def _has_reached(self, environment: str, revision: int, percent: float) -> bool:
+        """Asked after every report of every instance: it must not look at them one by one."""
+        state = self._state(environment)
+        found = state.convergence(revision)
+        if found is None and revision > state.head.revision:
+            return False
+        head = Head(state.head.epoch if found is None else found.epoch, revision)
+        return state.live > 0 and 100 * state.applied(head) >= percent * state.live
 
     def events(self, actor: Actor, environment: str) -> AsyncIterator[bytes]:
         """The summary, encoded as JSON, now and after each change; nothing in between. Ends never.
@@ -417,7 +425,7 @@ class Fleet:
             _instant(found.published),
             state.live,
             applied,
-            round(100.0 * applied / state.live, 1) if state.live else 100.0,
+            _percent(applied, state.live),
             found.took_100_ms if found.took_100_ms is not None else max(0, round((now - found.published) * 1000)),
             found.took_50_ms,
             found.took_95_ms,
@@ -443,6 +451,13 @@ class Fleet:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _percent(applied: int, live: int) -> float:
+    """To one decimal place; 100 only when it is all of them."""
+    if applied >= live:
+        return 100.0
+    return min(99.9, round(100 * applied / live, 1))
 
 
 def _instant(unix_s: float) -> datetime:

@@ -118,6 +118,8 @@ class FleetState:
         self._tracked: dict[Head, _Tracked] = {}
         self._done: list[Convergence] = []
         self._touched: set[str] = set()
+        self._at: Counter[Head] = Counter()
+        """Live instances by what they have applied."""
         self._of_key: Counter[str] = Counter()
         """Instances remembered by SDK key."""
 
@@ -162,14 +164,15 @@ class FleetState:
         known = self.instances.get(seen.instance)
         if known is not None:
             seen.first_seen = known.first_seen
+        was_live = seen.instance in self._live
+        if was_live:
+            self._left(seen.instance)
         self.remember(seen)
         self._touched.add(seen.instance)
         changed = known is None or (known.head, known.state, known.closed) != (seen.head, seen.state, seen.closed)
-        was_live = seen.instance in self._live
-        if seen.closed:
-            self._live.discard(seen.instance)
-        else:
+        if not seen.closed:
             self._live.add(seen.instance)
+            self._at[seen.head] += 1
         if not changed and was_live:
             return
         self.version += 1
@@ -186,12 +189,21 @@ class FleetState:
         if not silent:
             return
         self.version += 1
-        self._live.difference_update(silent)
+        for name in silent:
+            self._left(name)
         for tracked in list(self._tracked.values()):
             tracked.behind.difference_update(silent)
             self._note(tracked, at)
         for name in [name for name, seen in self.instances.items() if seen.last_seen < at - 3600]:
             self._forget(name)
+
+    def _left(self, name: str) -> None:
+        """A live instance is not any more, or not at its head."""
+        self._live.remove(name)
+        head = self.instances[name].head
+        self._at[head] -= 1
+        if not self._at[head]:
+            del self._at[head]
 
     def remember(self, seen: Seen) -> None:
         known = self.instances.get(seen.instance)
@@ -239,7 +251,7 @@ class FleetState:
 
     def applied(self, head: Head) -> int:
         """Live instances that have applied everything up to `head`."""
-        return sum(self.instances[name].head >= head for name in self._live)
+        return sum(n for at, n in self._at.items() if at >= head)
 
     def laggards(self, at: float, head: Head | None = None) -> list[Seen]:
         """Live instances behind `head` (default: all that is older than LAGGING_S), furthest behind first."""
@@ -258,7 +270,7 @@ class FleetState:
 
     def revisions(self) -> list[tuple[Head, int]]:
         """How many live instances are at which head, newest first."""
-        return sorted(Counter(self.instances[name].head for name in self._live).items(), reverse=True)
+        return sorted(self._at.items(), reverse=True)
 
     def states(self) -> dict[str, int]:
         return dict(Counter(self.instances[name].state for name in self._live))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from brownout.evaluation.counts import WITHOUT_UNIT
 from brownout.wire.telemetry import EvaluationKey, RequestKey, RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.store import Store
@@ -139,7 +140,8 @@ class Signals:
                     counts[key] += n
                     last_at = row.at
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return FlagUse(flag, since, last_at, [VariantUse(key.variant, key.reason, n) for key, n in ordered])
+        unitless = sum(n for key, n in ordered if key.reason == WITHOUT_UNIT)
+        return FlagUse(flag, since, last_at, [VariantUse(key.variant, key.reason, n) for key, n in ordered], unitless)
 
     async def custom(
         self, actor: Actor, environment: str, *, since: datetime, until: datetime, name: str = ""

@@ -194,3 +194,5 @@ class FlagUse(msgspec.Struct, frozen=True):
     since: datetime
     last_at: datetime | None
     variants: list[VariantUse]
+    without_unit: int = 0
+    """Of these, requests without a usable unit, which got a split's fallback; their reason is `NO_UNIT`."""

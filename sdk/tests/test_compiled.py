@@ -313,6 +313,19 @@ def test_object_values_are_shared_and_so_cannot_be_changed() -> None:
     assert copy.copy(found) == found.copy() == found == {"list": [{"a": 1}]}
 
 
+def test_who_has_no_unit_is_counted_apart() -> None:
+    split = {"split": [{"variant": "on", "weight_bp": 100}, {"variant": "off", "weight_bp": 9_900}]}
+    spec = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": split}
+    compiled = Compiled.load("production", 1, {ResourceRef("flag", "canary"): msgspec.json.encode(spec)})
+    for context in ({}, {"targeting_key": ""}, {"targeting_key": None}, {"targeting_key": 1.5}):
+        evaluate(compiled, "canary", context, default=None)
+    with_unit = evaluate(compiled, "canary", {"targeting_key": "u-1"}, default=None)
+    assert compiled.drain_counts().flags == {
+        FlagCount("canary", "off", "NO_UNIT"): 4,
+        FlagCount("canary", with_unit.variant, "SPLIT"): 1,
+    }
+
+
 def test_every_answer_is_counted_once(compiled: Compiled) -> None:
     client = Client(compiled)
     for _ in range(3):

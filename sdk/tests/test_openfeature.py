@@ -9,16 +9,18 @@ from openfeature import api
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent
-from openfeature.exception import ErrorCode
+from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 from openfeature.provider import ProviderStatus
+from openfeature.provider.no_op_provider import NoOpProvider
 from openfeature.track import TrackingEventDetails
 
 from brownout import Brownout
 from brownout.openfeature import BrownoutProvider
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
-from sdk.tests.nats_process import NatsProcess
+from sdk.tests.nats_process import NatsProcess, free_port
 from sdk.tests.openfeature_flags import FLAGS
+from sdk.tests.waiting import eventually
 
 
 @pytest.fixture
@@ -130,3 +132,27 @@ def test_tracking_reaches_the_clients_metrics(client: OpenFeatureClient, brownou
     collected = brownout._collect(final=True)
     assert collected is not None
     assert b"checkout" in collected
+
+
+def test_the_error_names_the_cause(history: History) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    with Brownout.connect(url, key=history.sdk_key, environment=history.environment, disk=False) as unreachable:
+        eventually(unreachable, lambda: bool(unreachable.status.last_error))
+        provider = BrownoutProvider(unreachable, ready_timeout_s=0.01)
+        with pytest.raises(ProviderNotReadyError, match="Connect call failed"):
+            provider.initialize(EvaluationContext())
+        details = provider.resolve_boolean_details("first", default_value=True)
+        assert details.error_code is ErrorCode.PROVIDER_NOT_READY
+        assert "Connect call failed" in str(details.error_message)
+
+
+def test_a_provider_that_was_shut_down_says_so_when_it_is_registered_again(brownout: Brownout) -> None:
+    provider = BrownoutProvider(brownout)
+    api.set_provider_and_wait(provider)
+    api.set_provider_and_wait(NoOpProvider())
+    eventually(brownout, lambda: brownout.status.sync == "CLOSED")  # OpenFeature shuts down in the background
+    with pytest.raises(ProviderFatalError, match="register a new one"):
+        api.set_provider_and_wait(provider)
+    assert api.get_client().get_provider_status() is ProviderStatus.FATAL
+    assert api.get_client().get_boolean_details("boolean-flag", False).value is False
+    api.shutdown()

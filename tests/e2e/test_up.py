@@ -139,12 +139,21 @@ def test_killed_it_comes_back_with_everything_on_the_same_ports(folder: Path) ->
         assert again.json("history", "verify")["broken"] is None
 
 
-@pytest.mark.parametrize("what", ["postgres", "nats-server"])
-def test_a_server_that_dies_ends_it_with_a_sentence(folder: Path, what: str) -> None:
+def test_without_postgres_it_ends_with_a_sentence(folder: Path) -> None:
     with BrownoutUp(folder / "data") as up:
-        next(child for child in up.children() if child.name() == what).kill()
+        next(child for child in up.children() if child.name() == "postgres").kill()
         assert up.process.wait(30) == 1
         assert "has ended by itself" in up.log.read_text().splitlines()[-1]
+
+
+def test_under_a_path_of_any_letters_nats_is_started_again_and_changes_arrive(folder: Path) -> None:
+    with BrownoutUp(folder / 'dátá "中文"') as up:
+        next(child for child in up.children() if child.name() == "nats-server").kill()
+        key = up.sdk_keys["production"]
+        with Brownout.connect(up.target["nats_url"], key=key, environment="production", disk=False) as client:
+            assert client.wait_ready(60)
+            up.json("safe-mode", "on", "contain", "--for", "1h", "--reason", "nats came back")
+        assert up.process.poll() is None
 
 
 def test_a_second_one_on_the_same_directory_is_refused(folder: Path) -> None:

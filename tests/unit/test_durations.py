@@ -98,6 +98,6 @@ def test_limits_need_nothing_but_time_passing() -> None:
     elapsed[0] += 1
     assert rate.wait_s("a") == 0
     throttle = LoginThrottle(lambda: elapsed[0])
-    throttle.check("mara", "198.51.100.7", "")
+    throttle.begin("mara", "198.51.100.7", "")
     RequestRates(lambda: elapsed[0], per_principal_s=1, per_address_s=1).by_address("198.51.100.7")
     assert ActorMemory(lambda: elapsed[0]).recall("nobody") is None

@@ -1,5 +1,8 @@
 """Convergence as the fleet reports it, with time in our hands."""
 
+import random
+from collections import Counter
+
 import pytest
 
 from controlplane.telemetry.fleet_state import (
@@ -169,3 +172,19 @@ def test_a_clock_is_judged_by_its_fastest_message_of_late() -> None:
     assert (len(ahead), min(ahead)) == (CLOCK_SAMPLES, 100.003)
     known.ahead = clock_samples(known, 100.05)
     assert min(clock_samples(known, 100.05)) == 100.05
+
+
+def test_what_is_counted_as_it_happens_agrees_with_counting_all(fleet: FleetState) -> None:
+    """However instances join, move, fall back, close, fall silent and return."""
+    chance = random.Random(7)
+    at = 1.0
+    for _ in range(600):
+        at += chance.choice((0.1, 0.1, LIVE_S / 20))
+        closed, epoch = chance.random() < 0.1, chance.choice((1, 1, 2))
+        fleet.heard(seen(f"i-{chance.randrange(30):02d}", chance.randrange(1, 6), at, closed=closed, epoch=epoch))
+        if chance.random() < 0.1:
+            fleet.expire(at)
+        live = [each for name, each in fleet.instances.items() if fleet.is_live(name)]
+        assert fleet.revisions() == sorted(Counter(each.head for each in live).items(), reverse=True)
+        for head in (Head(1, 3), Head(2, 1)):
+            assert fleet.applied(head) == sum(each.head >= head for each in live)

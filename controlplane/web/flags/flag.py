@@ -205,6 +205,7 @@ async def _used(visit: Visit, environment: str, found: Resource, variants: int) 
     last_at = served.last_at(found.key)
     parts = (
         f"{short(total)} in 24 h" if total else "not in the last 24 h",
+        f"{short(use.without_unit)} served without a unit" if use.without_unit else "",
         f"last {evaluated_words(last_at, visit.now)}" if last_at and not total else "",
         stale_words(served.stale(found.key, variants, found.changed_at, visit.now)),
     )

@@ -216,7 +216,9 @@ async def _page(
     outages = await _outages(visit, environment, cards)
     titles = {card.key: card.title for card in cards} | {each.value: f"{each.label} outage" for each in outages}
     title = titles.get(asked.profile, "")
-    lasts = next((option.label for option in DURATIONS if option.value == asked.for_s), span(float(asked.for_s or 0)))
+    lasts = next(
+        (option.label for option in DURATIONS if option.value == asked.for_s), span(float(number(asked.for_s)))
+    )
     view = ActivatePage(
         frame=await visit.frame(environment, "safe-mode"),
         profiles=cards,

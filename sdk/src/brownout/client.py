@@ -143,7 +143,10 @@ class Brownout(Recording):
         return _subscribe(self._engine.on_change, callback)
 
     def on_status(self, callback: "Callable[[Status], None]") -> Callable[[], None]:
-        """Calls `callback` whenever the state, the sync state or the source has changed; returns what ends that."""
+        """Calls `callback` when the state, the sync state, the source or the reason why it cannot connect has changed.
+
+        Attempts that fail one after another are one state. Returns a function that ends the subscription.
+        """
         return _subscribe(self._engine.on_status, callback)
 
     def close(self, timeout_s: float = _CLOSE_S) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent, ProviderEventDetails
-from openfeature.exception import ErrorCode, ProviderNotReadyError
+from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
 from brownout.client import Brownout
 from brownout.evaluation.decision import Decision
-from brownout.status import State, Status
+from brownout.status import State, Status, SyncState
 
 if TYPE_CHECKING:
     from brownout.status import Change
@@ -54,7 +54,14 @@ class BrownoutProvider(AbstractProvider):
         return Metadata(name="brownout")
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002
-        """Raises ProviderNotReadyError when there is nothing to answer from; it goes on trying all the same."""
+        """Waits for a first configuration.
+
+        Raises:
+            ProviderNotReadyError: there is nothing to answer from; it goes on trying all the same.
+            ProviderFatalError: the provider was shut down, which closed its client.
+        """
+        if self._client.status.sync is SyncState.CLOSED:
+            raise ProviderFatalError("this provider was shut down, which closed its client: register a new one")
         configured = self._client.wait_configured(self._ready_timeout_s)
         self._state = State.READY if configured else State.NOT_READY  # what OpenFeature takes it for from now on
         if configured:
@@ -63,7 +70,7 @@ class BrownoutProvider(AbstractProvider):
             self._patient.start()
         self._ends += [self._client.on_status(self._tell_status), self._client.on_change(self._tell_change)]
         if not configured:
-            raise ProviderNotReadyError("no configuration yet: NATS has not answered and there is no copy on disk")
+            raise ProviderNotReadyError(self._why_nothing())
 
     def shutdown(self) -> None:
         while self._ends:
@@ -113,9 +120,13 @@ class BrownoutProvider(AbstractProvider):
         decision = self._client.decide(key, _context(context), default)
         if decision.error_code and self._client.status.state is State.NOT_READY:
             return FlagResolutionDetails(
-                default, ErrorCode.PROVIDER_NOT_READY, "no configuration yet", reason=Reason.ERROR
+                default, ErrorCode.PROVIDER_NOT_READY, self._why_nothing(), reason=Reason.ERROR
             )
         return _details(decision)
+
+    def _why_nothing(self) -> str:
+        cause = self._client.status.last_error
+        return f"no configuration yet: {cause or 'NATS has not answered and there is no copy on disk'}"
 
     def _lose_patience(self) -> None:
         self._patient = None

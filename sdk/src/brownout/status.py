@@ -89,6 +89,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     clock_skew_s: float | None = None
     """How far this host's clock is ahead of the control plane's; None until the control plane was heard."""
     last_error: str
+    """The latest of what is wrong now; empty when nothing is."""
     counters: Counters
 
     @property

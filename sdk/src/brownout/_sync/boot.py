@@ -1,7 +1,6 @@
 """Starting a client. What a sync needs is imported here and nowhere earlier.
 
-The imports happen in the caller's thread on purpose: a fork while another thread imports leaves the child with a
-module lock that nobody will ever release.
+The imports happen in the caller's thread on purpose; see brownout._sync.prepare.
 """
 
 import atexit
@@ -16,6 +15,7 @@ import msgspec
 from brownout import wire
 from brownout._sync import fork
 from brownout._sync.engine import Engine
+from brownout._sync.prepare import prepare
 from brownout.config import Config
 from brownout.errors import BundleError, ConfigurationError
 from brownout.wire import bundle
@@ -59,6 +59,7 @@ def open_file(path: Path, key: str | None, service: str, client: Client) -> Engi
 
 
 def _engine(config: Config, verifier: wire.Verifier, client: Client) -> Engine:
+    prepare()
     engine = Engine(
         config,
         verifier,

@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import nats
+from nats.errors import Error, NoServersError
 
 from brownout import wire
 from brownout._sync.direct import signed
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT_S = 2
 _CLOSE_TIMEOUT_S = 1.0
 _PENDING_BYTES = 64 * 1024 * 1024
+_NATS_FILES = str(Path(nats.__file__).parent)
 _SIGNATURE = f"\r\n{wire.SIGNATURE_HEADER}:".encode()
 
 Taker = Callable[[Signed], None]
@@ -51,6 +56,14 @@ class _Client(InsistentClient):
         return {name.strip(): value.strip() for name, colon, value in lines if colon}
 
 
+class CannotConnectError(Exception):
+    """An attempt to connect failed; `cause` says why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 class Connection:
     """`lost` is set once and for all when the connection ends, whoever ended it."""
 
@@ -61,6 +74,7 @@ class Connection:
         self.client = _Client()
         self.lost = asyncio.Event()
         self.last_error = ""
+        self._raised: Exception | None = None
         self.may_report = True
         """False once the server has said that the key is not for reports."""
 
@@ -69,7 +83,15 @@ class Connection:
         return self.client.is_connected and not self.lost.is_set()
 
     async def open(self, url: str) -> None:
-        """Raises OSError, TimeoutError or nats.errors.Error."""
+        """Raises CannotConnectError."""
+        try:
+            await self._open(url)
+        except NoServersError as error:  # nats-py told the callback why
+            raise CannotConnectError(self._raised or error) from None
+        except (Error, OSError, TimeoutError) as error:
+            raise CannotConnectError(error) from None
+
+    async def _open(self, url: str) -> None:
         await self.client.connect(
             [url],
             name=self._instance,
@@ -98,8 +120,6 @@ class Connection:
 
     async def answers(self, timeout_s: int) -> bool:
         """Whether the server still answers a ping; everything sent before is then known to have arrived."""
-        from nats.errors import Error
-
         try:
             await self.client.flush(timeout_s)
         except (Error, OSError, TimeoutError):
@@ -117,8 +137,10 @@ class Connection:
             if writer is not None:
                 writer.transport.abort()
             self.lost.set()
+            await _end_tasks()
 
     async def _on_error(self, error: Exception) -> None:
+        self._raised = error
         text = str(error) or type(error).__name__
         if 'permissions violation for publish to "bot.' in text.lower():
             self.may_report = False
@@ -128,6 +150,20 @@ class Connection:
     async def _on_closed(self) -> None:
         self.lost.set()
         self._on_lost()
+
+
+async def _end_tasks() -> None:
+    """nats-py forgets its tasks when a connection fails half-way; this thread's loop has one connection at a time."""
+    left = [task for task in asyncio.all_tasks() if _is_of_nats(task) and task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_CLOSE_TIMEOUT_S)
+
+
+def _is_of_nats(task: asyncio.Task[object]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(_NATS_FILES)
 
 
 def _signature(headers: bytes) -> str:

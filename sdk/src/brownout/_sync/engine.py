@@ -15,7 +15,8 @@ from brownout._sync import fork
 from brownout._sync.clock import SignedTime, uptime
 from brownout._sync.disk import DiskCopy
 from brownout._sync.log import first_time, log
-from brownout._sync.progress import Progress
+from brownout._sync.notices import Notices
+from brownout._sync.progress import Progress, Trouble
 from brownout._sync.replica import Replica
 from brownout._sync.reporter import Collect
 from brownout._sync.serving import Serving
@@ -75,7 +76,8 @@ class Engine:
         self._moved = threading.Event()
         self._watch: Watch | None = None
         self._updater: Updater | None = None
-        self._told: tuple[State, SyncState, Source] | None = None
+        self._told: tuple[State, SyncState, Source, Trouble | None] | None = None
+        self._notices = Notices(config)
         self._watchdog = Watchdog()
         self._stuck: list[Updater] = []
         """Replaced sync threads that have not ended."""
@@ -229,7 +231,7 @@ class Engine:
             self._replica.adopt(content)
         except (OSError, BundleError) as error:
             self.progress.counters.refused_files += isinstance(error, BundleError)
-            self.progress.fail(error)
+            self.progress.fail(error, "file")
             log.warning("the %s is not used: %s", "disk copy" if source is Source.DISK else "bundle", error)
             return False
         self.progress.source = source
@@ -262,7 +264,8 @@ class Engine:
                 self._serving.expire(self.time.now())
         expires_at = self._serving.expires_at
         status = self.status
-        told = (status.state, status.sync, status.source)
+        self._notices.look(status, self.progress.trouble)
+        told = (status.state, self.progress.settled, status.source, self.progress.trouble)
         if told != self._told:
             self._told = told
             self._call(self.on_status, status)
@@ -288,8 +291,9 @@ class Engine:
         if self.progress.source is Source.NATS:
             try:
                 self._disk.keep(self._replica, last=last)
+                self.progress.mend("disk")
             except OSError as error:
-                self.progress.fail(error)
+                self.progress.fail(error, "disk")
 
     def _supervise(self) -> None:
         updater, now = self._updater, time.monotonic()

@@ -96,7 +96,7 @@ class Reporter:
             wire.Presence(
                 instance=self._instance,
                 service=self._config.service,
-                sdk_version=_version(),
+                sdk_version=sdk_version(),
                 ep=self._replica.epoch,
                 rev=self._replica.revision,
                 state=self._progress.sync.value,
@@ -123,5 +123,5 @@ def _collected(collect: Collect) -> bytes | None:
 
 
 @cache
-def _version() -> str:
+def sdk_version() -> str:
     return version("brownout")

@@ -54,6 +54,11 @@ class Session:
         self._rebase_at = random.randint(*_TAIL)  # noqa: S311 - spreads load
         self.was_live = False
 
+    @property
+    def last_error(self) -> str:
+        """What the server said."""
+        return self._connection.last_error
+
     async def run(self, url: str) -> None:
         """Returns when the connection is lost. Raises what connecting raises."""
         announcer: asyncio.Task[None] | None = None
@@ -67,8 +72,6 @@ class Session:
         finally:
             if announcer is not None:
                 announcer.cancel()
-            if self._connection.last_error:
-                self._progress.fail(self._connection.last_error)
             await self._connection.close()
 
     async def farewell(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nats.errors import Error as NatsError
 
 from brownout._sync import native
+from brownout._sync.connection import CannotConnectError
 from brownout._sync.direct import NotAnsweredError
 from brownout._sync.log import first_time, log
 from brownout._sync.loop import Loop
@@ -137,16 +138,20 @@ class Updater:
         while True:
             started = time.monotonic()
             self._session = Session(self._config, self._instance, self.replica, self._progress, self._collect)
+            why: Exception | str = "the connection was lost"
             try:
                 await self._session.run(urls[attempt % len(urls)])
+            except CannotConnectError as error:
+                why = error.cause
             except (NatsError, NotAnsweredError, OSError, TimeoutError) as error:
-                self._progress.fail(error)
+                why = self._session.last_error or error
             except RetiredError:
                 raise
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the updates
-                self._progress.fail(error)
+                why = error
                 if first_time(type(error).__name__, "session"):
                     log.exception("the connection was given up")
+            self._progress.lost(why, attempted=not self._session.was_live)
             self._progress.enter(SyncState.DISCONNECTED)
             self._progress.counters.reconnects += 1
             if self._session.was_live and time.monotonic() - started > _GOOD_S:

@@ -4,9 +4,13 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+WITHOUT_UNIT = "NO_UNIT"
+"""Counted in place of the reason SPLIT: the request had no usable unit, so a split served its fallback."""
+
 
 class FlagCount(NamedTuple):
-    """`flag` is "" for keys that no flag has; `variant` is None for answers that were the caller's default."""
+    """`flag` is "" for keys that no flag has; `variant` is None for answers that were the caller's default. `reason` is a
+    Reason or WITHOUT_UNIT."""
 
     flag: str
     variant: str | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from brownout.evaluation.counts import Counts, FlagCount, add
+from brownout.evaluation.counts import WITHOUT_UNIT, Counts, FlagCount, add
 from brownout.model.frozen import FrozenDict
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ class Outcome:
         """Adds how often it was answered since this was asked last, and `besides` as part of policies."""
         fresh = self.count - self.reported
         self.reported += fresh
-        add(counts.flags, FlagCount(self.flag, self.variant, self.reason.value), fresh + besides)
+        reason = WITHOUT_UNIT if self.metadata.get("unit_missing") else self.reason.value
+        add(counts.flags, FlagCount(self.flag, self.variant, reason), fresh + besides)
 
 
 NEVER: "Decision[FlagValue]" = Decision("", None, revision=-2)

@@ -28,7 +28,7 @@ def decode_known(struct: type[_S], spec: bytes) -> _S:
     """
     content = msgspec.json.decode(spec, type=dict[str, msgspec.Raw])
     return msgspec.json.decode(
-        msgspec.json.encode({name: content[name] for name in _names(struct) if name in content}), type=struct
+        msgspec.json.encode({name: content[name] for name in field_names(struct) if name in content}), type=struct
     )
 
 
@@ -57,7 +57,8 @@ def _without_defaults(value: Any) -> Any:
 
 
 @cache
-def _names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+def field_names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """As they are written."""
     return tuple(field.encode_name for field in msgspec.structs.fields(struct))
 
 

@@ -21,7 +21,11 @@ Recorder = Callable[[Policy, RequestKey, Report], None]
 _REPEAT_S = 3600.0
 """A message is sent this often even when nothing was counted, so that the control plane remembers this instance."""
 
-_Unit = msgspec.defstruct("_Unit", [("unit", str, "targeting_key")])
+
+class Unit(msgspec.Struct, frozen=True):
+    """What a rollout's spec says of whom it splits."""
+
+    unit: str = "targeting_key"
 
 
 class Reports:
@@ -88,7 +92,7 @@ def _unit_attribute(rule: str, compiled: Compiled) -> str:
     if spec is None:
         return "targeting_key"
     try:
-        return str(msgspec.json.decode(spec, type=_Unit).unit)  # type: ignore[attr-defined]
+        return msgspec.json.decode(spec, type=Unit).unit
     except msgspec.DecodeError:
         return "targeting_key"
 
