@@ -130,7 +130,8 @@ async def _commit(
             environment,
             (op,),
             message,
-            expected_revision=conditions.expected_revision,
+            expected_revision=conditions.at,
+            bases=conditions.bases(op.kind, op.key),
             idempotency_key=conditions.idempotency_key,
         )
     return tagged(CommitOutput.of(commit), commit)

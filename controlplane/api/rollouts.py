@@ -6,6 +6,7 @@ from litestar.params import FromPath, JSONBody, RawBody
 
 from controlplane.access.actor import Action, Actor
 from controlplane.contract.dto import CommitOutput, Input, Json
+from controlplane.http.conditions import Conditions
 from controlplane.kit.strict_json import read_struct
 from controlplane.rollouts.values import Moved, RolloutList, RolloutView
 from controlplane.services import Services
@@ -49,15 +50,22 @@ class RolloutController(Controller):
     @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT, "body": RolloutInput})
     async def create_rollout(
         self,
+        *,
         environment: FromPath[str],
         key: FromPath[str],
         body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
     ) -> CommitOutput:
-        """A draft: nothing is served differently before it starts."""
+        """A draft: nothing is served differently before it starts. Replaces one that is not running, unless
+        `If-None-Match: *` says that it is new."""
         data = read_struct(body, RolloutInput)
-        return CommitOutput.of(await services.rollouts.create(actor, environment, key, bytes(data.spec), data.reason))
+        made = await services.rollouts.create(
+            actor, environment, key, bytes(data.spec), data.reason,
+            base=conditions.base, expected_revision=conditions.at,
+        )  # fmt: skip
+        return CommitOutput.of(made)
 
     @post("/{key:str}/{step:str}", operation_id="move_rollout", opt={"action": Action.ROLLOUT})
     async def move_rollout(

@@ -6,6 +6,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.rule import CommitRule, Pass
 from controlplane.configuration.store import Store, count_of_kind
+from controlplane.configuration.store.basis import Bases, Expected
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Preview
 from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
@@ -30,7 +31,8 @@ class Changes:
         message: str,
         *,
         action: Action = Action.EDIT,
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
+        bases: Bases | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
@@ -42,7 +44,8 @@ class Changes:
             ApprovalRequiredError: not without others (access/rule.py).
             TooManyActivationsError: it adds one, and only a person may.
             InvalidInputError: the environment would no longer compile; every fault is named.
-            ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
+            ConflictError: `expected_revision` is no longer the head, a resource is not what it was at its revision in
+                `bases` (configuration/store/basis.py), or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
         await self._rule.check(actor, environment, ops, action)
@@ -60,6 +63,7 @@ class Changes:
             author=actor.name,
             message=message,
             expected_revision=expected_revision,
+            bases=bases,
             idempotency_key=idempotency_key,
             asked=asked,
             witness=witness,
@@ -96,11 +100,17 @@ class Changes:
         return commit
 
     async def preview(
-        self, actor: Actor, environment: str, ops: Sequence[Operation], *, action: Action = Action.EDIT
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        *,
+        action: Action = Action.EDIT,
+        bases: Bases | None = None,
     ) -> Preview:
-        """What `commit` would do; writes nothing."""
+        """What `commit` would do; writes nothing. Raises as it does for `bases`."""
         self._authorize(actor, environment, ops, action)
-        return await self._store.preview(environment, ops)
+        return await self._store.preview(environment, ops, bases=bases)
 
     @staticmethod
     def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:

@@ -9,6 +9,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
+from controlplane.configuration.store.basis import Expected
 from controlplane.configuration.store.values import Commit, Preview, ResourceDiff
 from controlplane.contract.kinds import KINDS, row, words
 from controlplane.errors import ConflictError, Fault, InvalidInputError
@@ -29,7 +30,7 @@ class Restores:
         *,
         refs: Collection[ResourceRef] = (),
         message: str = "",
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
         idempotency_key: str | None = None,
     ) -> Commit:
         """Brings `refs` (none = everything) back to `revision`.

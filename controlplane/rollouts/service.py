@@ -6,11 +6,13 @@ from datetime import timedelta
 from brownout.model.faults import InvalidResource
 from brownout.model.measures import MEASURES, Measure
 from brownout.model.parse import decode, encode, parse
-from brownout.model.resources import Rollout, Stage
+from brownout.model.resources import ResourceRef, Rollout, Stage
 from brownout.wire.telemetry import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store, every_spec
+from controlplane.configuration.store.basis import ABSENT, Expected
+from controlplane.configuration.store.errors import AlreadyExistsError
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.pointers import MEMBER, pointing_into
 from controlplane.errors import ConflictError, Fault, InvalidInputError
@@ -64,17 +66,31 @@ class Rollouts:
         facts = await self._facts.read(environment, key, context.rollout)
         return await self._view(context, facts)
 
-    async def create(self, actor: Actor, environment: str, key: str, spec: bytes, reason: str) -> Commit:
-        """Puts a rollout that is not running; `start` runs it.
+    async def create(
+        self,
+        actor: Actor,
+        environment: str,
+        key: str,
+        spec: bytes,
+        reason: str,
+        *,
+        base: int | None = None,
+        expected_revision: Expected = None,
+    ) -> Commit:
+        """Puts a rollout that is not running; `start` runs it. With `base` ABSENT it must be new, with PRESENT not
+        (configuration/store/basis.py).
 
         Raises:
-            ConflictError: it exists and is running or paused.
+            ConflictError: it exists and is running or paused, or it is not what it was at `base`.
             InvalidInputError: it is no rollout, names what does not exist, or comes with progress of its own.
         """
         authorize(actor, Action.ROLLOUT, environment)
         rollout = _read(key, spec)
-        existing = await self._store.find_resource(environment, "rollout", key)
+        ref = ResourceRef("rollout", key)
+        existing = await self._store.find_resource(environment, *ref)
         run = 0
+        if existing is not None and base == ABSENT:
+            raise AlreadyExistsError(ref)
         if existing is not None:
             before = decode("rollout", existing.spec)
             assert isinstance(before, Rollout)
@@ -88,8 +104,9 @@ class Rollouts:
         op = moves.put("rollout", key, encode(draft))
         with pointing_into(MEMBER, (op,)):
             return await self._changes.commit(
-                actor, environment, (op,), _reason(reason) or f"rollout {key}", action=Action.ROLLOUT
-            )
+                actor, environment, (op,), _reason(reason) or f"rollout {key}", action=Action.ROLLOUT,
+                bases={ref: existing.revision if existing else base or ABSENT}, expected_revision=expected_revision,
+            )  # fmt: skip
 
     async def move(self, actor: Actor, environment: str, key: str, name: str, reason: str) -> Moved:
         """Makes one move by hand, by its name in BY_HAND. Resuming also puts back rules that were edited meanwhile.

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,6 +13,7 @@ from sqlalchemy import select
 
 from brownout.model.check import references
 from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.basis import Bases, Expected, compare, is_expected
 from controlplane.configuration.store.draft import MAX_FAULTS, Draft, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.errors import IdempotencyKeyReusedError
@@ -54,10 +56,11 @@ class Request(NamedTuple):
     draft: Draft
     author: str
     message: str
-    expected_revision: int | None
+    expected_revision: Expected
     idempotency_key: str | None
     body: bytes
     witness: Witness | None = None
+    bases: Bases = MappingProxyType({})
 
 
 class Loaded(NamedTuple):
@@ -67,6 +70,8 @@ class Loaded(NamedTuple):
     kid: str
     answer: tuple[bytes, int] | None
     present: Mapping[ResourceRef, bytes]
+    revisions: Mapping[ResourceRef, int]
+    """Which revision last changed each of them."""
     size: int
 
 
@@ -117,12 +122,13 @@ class Committer:
         assert done is not None, "the head moved although its row was locked"
         return done
 
-    async def preview(self, environment: str, drafted: Draft) -> Preview:
-        """What a commit of the draft would do now. Raises NotFoundError."""
-        request = Request(environment, drafted, "", "", None, None, b"")
+    async def preview(self, environment: str, drafted: Draft, bases: Bases) -> Preview:
+        """What a commit of the draft would do now. Raises NotFoundError, and as `compare` does."""
+        request = Request(environment, drafted, "", "", None, None, b"", bases=bases)
         at = now_ms(self._clock)
         async with self._database.reading() as connection:
             loaded = await load(connection, request, at)
+        compare(bases, loaded.revisions)
         changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at)
         if faults:
             return Preview(loaded.head, faults[:MAX_FAULTS], (), ())
@@ -137,8 +143,9 @@ class Committer:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return Replay(answered)
         changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at)
-        if request.expected_revision not in {None, loaded.head.revision}:
+        if not is_expected(request.expected_revision, loaded.head.revision):
             return Stale(loaded.head, changes)
+        compare(request.bases, loaded.revisions)
         refuse(faults)
         entry = Entry(request.author, request.message, at, changes, effective(loaded.present, changes))
         if not changes:
@@ -173,7 +180,7 @@ class Committer:
 
 async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
     """Raises NotFoundError when there is no such environment."""
-    touched, named = list(request.draft.entries), list(request.draft.named)
+    touched, named = list(request.draft.entries), [*request.draft.named, *request.bases]
     rows = await connection.fetch(
         LOAD,
         {
@@ -194,7 +201,8 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
     head = Head(request.environment, first["epoch"], first["revision"], first["chain"])
     answer = None if first["body"] is None else (first["body"], first["answered"])
     present = {ResourceRef(row["kind"], row["key"]): row["spec"] for row in rows if row["kind"] is not None}
-    return Loaded(head, first["signing_kid"], answer, present, len(present) + len(touched))
+    revisions = {ResourceRef(row["kind"], row["key"]): row["changed"] for row in rows if row["kind"] is not None}
+    return Loaded(head, first["signing_kid"], answer, present, revisions, len(present) + len(touched))
 
 
 async def write(
@@ -228,7 +236,7 @@ async def aside(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwar
     return await asyncio.to_thread(work, *args, **kwargs)
 
 
-def body_of(what: object, author: str, message: str, expected_revision: int | None) -> bytes:
+def body_of(what: object, author: str, message: str, expected_revision: Expected) -> bytes:
     """The digest by which an idempotency key recognises its request; `what` is anything that JSON can say."""
     request = msgspec.json.encode((what, author, message, expected_revision))
     return hashlib.sha256(request).digest()

@@ -11,6 +11,7 @@ from msgspec import inspect
 
 from brownout.model.resources import Rollout
 from controlplane.access.actor import Action
+from controlplane.configuration.store.basis import ABSENT
 from controlplane.errors import BrownoutError
 from controlplane.web.editing.draft import Document, change
 from controlplane.web.editing.sent import errors_of, sent
@@ -106,7 +107,7 @@ class NewRolloutController(Controller):
             spec = msgspec.json.encode(draft.document)
             try:
                 commit = await visit.services.rollouts.create(
-                    visit.actor, environment, draft.key, spec, form.get("reason", "")
+                    visit.actor, environment, draft.key, spec, form.get("reason", ""), base=ABSENT
                 )
             except BrownoutError as error:
                 errors = {fault.pointer: fault.message for fault in error.faults} or {"": await visit.refusal(error)}
