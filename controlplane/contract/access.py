@@ -1,7 +1,7 @@
 """What the access routes take and give. Secrets appear once, in the answer that made them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,7 @@ from controlplane.access.queries.credentials import TokenRow as TokenRow  # noqa
 from controlplane.access.sessions import SessionInfo
 from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.configuration.store.values import ResourceDiff
-from controlplane.contract.dto import Input, PreviewOutput
+from controlplane.contract.dto import Input, OperationInput, PreviewOutput
 from controlplane.contract.pointers import OPERATIONS, relocated
 
 GrantsJson = dict[str, list[str]]
@@ -244,6 +244,24 @@ class ApproveInput(Input, frozen=True):
 
     edition: int
     note: str = ""
+
+
+class EditInput(Input, frozen=True):
+    """`edition` is the one that the new operations were made from."""
+
+    edition: int
+    ops: tuple[OperationInput, ...]
+    message: str
+
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(op.operation() for op in self.ops)
+
+
+class RebaseInput(Input, frozen=True):
+    """`prefer` says whose value a field gets that both changed: `mine` is the proposal's."""
+
+    edition: int
+    prefer: Literal["mine", "theirs"] | None = None
 
 
 class ReviewInput(Input, frozen=True):
