@@ -58,6 +58,11 @@ class Conditions(msgspec.Struct, frozen=True):
             return self.revisions[0]
         return self.revisions
 
+    @property
+    def seen(self) -> int | None:
+        """For what has no ETag of its own: it must not have changed after the newest of these revisions."""
+        return None if self.revisions is None else max(self.revisions)
+
     def bases(self, kind: str, key: str) -> Bases:
         return {} if self.base is None else {ResourceRef(kind, key): self.base}
 

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
+from controlplane.configuration.store.errors import ChangedMeanwhileError
 from controlplane.contract.kinds import row
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.web.editing.jsondiff import diff_changes
@@ -32,6 +33,7 @@ class RestorePage(View, frozen=True, kw_only=True):
     action: str
     back: str
     target: int
+    seen: int
     refs: tuple[str, ...]
     effective: tuple[str, ...]
     diff: tuple[DiffLine, ...]
@@ -95,10 +97,17 @@ class RestoreController(Controller):
         else:
             try:
                 commit = await visit.services.restores.restore(
-                    visit.actor, environment, target, refs=refs, message=message
+                    visit.actor,
+                    environment,
+                    target,
+                    refs=refs,
+                    message=message,
+                    seen=number(form["seen"]) if form.get("seen") else None,
                 )
             except InvalidInputError as refused:
                 faults = refused.faults
+            except ChangedMeanwhileError as refused:
+                error = f"{refused.message}. Look at the change below, then commit it."
             else:
                 return saved(environment, commit.revision, "history", str(commit.revision))
         return await _page(
@@ -132,6 +141,7 @@ async def _page(
         action=url(environment, "restore"),
         back=url(environment, "history"),
         target=target,
+        seen=preview.head.revision,
         refs=tuple(f"{ref.kind}/{ref.key}" for ref in refs),
         effective=preview.effective,
         diff=diff_changes(preview.changes),
