@@ -54,7 +54,7 @@ class Changes:
             if guard is not None:
                 guard(commit)
             await _check_activations(connection, actor, commit)
-            how = await self._rule.passes(connection, actor, environment, ops, action)
+            how = await self._rule.passes(connection, actor, commit, ops, action)
             await self._rule.record(connection, actor, commit, how)
 
         commit = await self._store.commit(
