@@ -50,5 +50,5 @@ def _merged(op: Operation, their: ResourceDiff, at: str, prefer: Side | None, fa
     return Operation("put", op.kind, op.key, msgspec.Raw(msgspec.json.encode(document)))
 
 
-def _decoded(spec: bytes | msgspec.Raw | None) -> Any:
-    return None if spec is None else msgspec.json.decode(spec)
+def _decoded(spec: bytes | msgspec.Raw | msgspec.UnsetType | None) -> Any:
+    return None if spec is None or isinstance(spec, msgspec.UnsetType) else msgspec.json.decode(spec)

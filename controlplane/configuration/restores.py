@@ -70,6 +70,12 @@ class Restores:
             if (since.kind, since.key) in touched:
                 raise ChangedMeanwhileError(ResourceRef(since.kind, since.key), seen, head)
 
+    async def operations(
+        self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()
+    ) -> tuple[tuple[Operation, ...], int]:
+        """What `restore` would commit, and the head that it leads back from: to propose where it needs approvals."""
+        return await self._plan(actor, environment, revision, refs)
+
     async def preview(
         self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()
     ) -> Preview:

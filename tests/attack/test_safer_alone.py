@@ -114,6 +114,19 @@ async def test_an_earlier_approved_state_is_restored_and_undone_alone_unless_it_
     assert [each.uses for each in waiting] == [[f"r{done.revision}"]]
 
 
+async def test_the_console_restores_what_is_safer_and_proposes_the_rest(world: World, ed: Actor) -> None:
+    good = await commit(world, put("flag", "m", route("gpt-4")), put("flag", "t", tools(v={"exclude": ["shell"]})))
+    await commit(world, put("flag", "m", route("gpt-5")), put("flag", "t", tools(v={"exclude": ["shell", "mail"]})))
+    await world.access.rule.set(ROOT, P, 1)
+    browser = world.client((await world.access.tokens.create_personal(ed, "console")).token)
+    form = {"target": str(good), "seen": str(good + 1), "message": "gpt-5 is down"}
+    safer = await browser.post(f"/e/{P}/restore", data={**form, "ref": "flag/m"})
+    assert (safer.status_code, safer.headers["location"]) == (303, f"/e/{P}/history/{good + 2}?saved={good + 2}")
+    rest = await browser.post(f"/e/{P}/restore", data={**form, "ref": "flag/t"})
+    assert (rest.status_code, "/access/approvals/" in rest.headers["location"]) == (303, True)
+    assert (await world.services.store.head(P)).revision == good + 2
+
+
 async def test_what_was_only_committed_under_broken_glass_was_never_approved(world: World, ed: Actor) -> None:
     await commit(world, put("flag", "m", route("gpt-4")))
     await world.access.rule.set(ROOT, P, 1)

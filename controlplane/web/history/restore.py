@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
 
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
 from controlplane.configuration.store.errors import ChangedMeanwhileError
 from controlplane.contract.kinds import row
-from controlplane.errors import Fault, InvalidInputError
+from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
 from controlplane.web.editing.jsondiff import diff_changes
 from controlplane.web.history.pages import summary_of
 from controlplane.web.kit.frame import Frame
@@ -104,6 +105,12 @@ class RestoreController(Controller):
                     message=message,
                     seen=number(form["seen"]) if form.get("seen") else None,
                 )
+            except ApprovalRequiredError:
+                ops, head = await visit.services.restores.operations(visit.actor, environment, target, refs)
+                made = await visit.services.proposals.propose(
+                    visit.actor, environment, ops, message, expected_revision=head
+                )
+                return Redirect(url(environment, "access", "approvals", str(made.id)), status_code=303)
             except InvalidInputError as refused:
                 faults = refused.faults
             except ChangedMeanwhileError as refused:
