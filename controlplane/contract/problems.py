@@ -49,6 +49,11 @@ OUTCOMES: Mapping[str, Outcome] = {
 """Closed: every BrownoutError's code stands here; tests/unit/test_problems.py sees to it."""
 
 
+PRECONDITION_FAILED = 412
+PRECONDITIONS = frozenset({"stale_revision", "stale_resource", "already_exists"})
+"""Conflicts that are failed preconditions when the request itself sent the condition (RFC 9110 §15.5.13)."""
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """application/problem+json. `code` is closed; `faults` name each wrong thing with a JSON pointer."""
 

@@ -10,7 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from controlplane.configuration.store import StaleRevisionError
 from controlplane.contract.dto import ConflictOutput
-from controlplane.contract.problems import Problem, headers_of, problem, problem_of
+from controlplane.contract.problems import PRECONDITION_FAILED, PRECONDITIONS, Problem, headers_of, problem, problem_of
 from controlplane.errors import BrownoutError, Fault
 from controlplane.http.parameters import sent_name
 from controlplane.kit.strict_json import pointer_of
@@ -21,18 +21,14 @@ _CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "meth
           413: "too_large", 429: "rate_limited", 503: "unavailable"}  # fmt: skip
 
 
-_PRECONDITIONS = frozenset({"stale_revision", "stale_resource", "already_exists"})
-"""A conflict with what the request itself asked for is a failed precondition (RFC 9110 §15.5.13)."""
-
-
 def problem_response(what: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
     return Response(what, status_code=what.status, media_type="application/problem+json", headers=headers)
 
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Problem]:
     made = problem_of(error, request.url.path)
-    if error.code in _PRECONDITIONS and any(name in request.headers for name in ("If-Match", "If-None-Match")):
-        made = msgspec.structs.replace(made, status=412)
+    if error.code in PRECONDITIONS and any(name in request.headers for name in ("If-Match", "If-None-Match")):
+        made = msgspec.structs.replace(made, status=PRECONDITION_FAILED)
     if isinstance(error, StaleRevisionError):
         made = msgspec.structs.replace(made, conflict=ConflictOutput.of(error))
     return problem_response(made, headers_of(error))
