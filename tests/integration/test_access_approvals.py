@@ -92,7 +92,9 @@ async def test_whoever_had_a_hand_in_it_does_not_approve_it(world: World, ed: Ac
     with pytest.raises(ForbiddenError, match="hand in"):
         await world.services.proposals.approve(ed, P, made.id, made.edition)
     eve = await world.person("eve@example.com", {P: ["editor", "approver"]})
-    edited = await world.services.proposals.edit(eve, P, made.id, [flag("a", on=False)], "mine, by eve", edition=made.edition)
+    edited = await world.services.proposals.edit(
+        eve, P, made.id, [flag("a", on=False)], "mine, by eve", edition=made.edition
+    )
     for who in (ed, eve):
         with pytest.raises(ForbiddenError, match="hand in"):
             await world.services.proposals.approve(who, P, made.id, edited.edition)

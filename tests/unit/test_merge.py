@@ -58,10 +58,12 @@ def test_true_is_not_one() -> None:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["a", "b"]),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from(["x", "y", "~/"]), inner, max_size=3)
-    | st.lists(st.sampled_from("pqr"), unique=True, max_size=3).flatmap(
-        lambda ids: st.tuples(*(inner.map(lambda v, i=i: {"id": i, "v": v}) for i in ids)).map(list)
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["x", "y", "~/"]), inner, max_size=3)
+        | st.lists(st.sampled_from("pqr"), unique=True, max_size=3).flatmap(
+            lambda ids: st.tuples(*(inner.map(lambda v, i=i: {"id": i, "v": v}) for i in ids)).map(list)
+        )
     ),
     max_leaves=8,
 )
