@@ -99,6 +99,12 @@ class StaleProposalError(ConflictError):
     code = "stale_proposal"
 
 
+class MergeConflictError(ConflictError):
+    """Two changes of the same fields; `faults` name them. Choose one side. Nothing was saved."""
+
+    code = "merge_conflict"
+
+
 class TooLargeError(BrownoutError):
     code = "too_large"
     status = 413

@@ -33,6 +33,7 @@ from controlplane.configuration.store import (
     StoredEnvelope,
     VerifiedHistory,
 )
+from controlplane.configuration.store.basis import compare
 from controlplane.configuration.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
 from controlplane.configuration.store.draft import MAX_FAULTS, Draft, check_words, draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
@@ -137,6 +138,7 @@ class MemoryStore(Store):
         author,
         message,
         expected_revision=None,
+        bases=None,
         idempotency_key=None,
         asked=None,
         witness=None,
@@ -146,9 +148,18 @@ class MemoryStore(Store):
         assert witness is None, "there is no transaction to write in"
         check_words(author, message, idempotency_key)
         body = body_of(ops, author, message, expected_revision)
+        compare(bases or {}, self._revisions(environment, bases or {}))
         return self._commit(environment, draft(ops), author, message, expected_revision, idempotency_key, body, machine)
 
-    async def preview(self, environment: str, ops: Sequence[wire.Operation], *, machine: str = "") -> Preview:
+    def _revisions(self, environment, refs):
+        return {
+            ref: one.revision for ref in refs for one in self._resources(environment, ref.kind) if one.key == ref.key
+        }
+
+    async def preview(
+        self, environment: str, ops: Sequence[wire.Operation], *, machine: str = "", bases=None
+    ) -> Preview:
+        compare(bases or {}, self._revisions(environment, bases or {}))
         log = self._log(environment)
         try:
             drafted = draft(ops) if ops else Draft({})

@@ -12,9 +12,11 @@ from controlplane.access.audit import Audit
 from controlplane.access.counting import Counting
 from controlplane.access.queries import approvals as queries
 from controlplane.access.queries.approvals import ApprovalRow, ProposalRow
+from controlplane.access.rebasing import Side, rebased
 from controlplane.access.rule import require_words
 from controlplane.access.values import Approval, Event
 from controlplane.configuration.store import StaleRevisionError, Store
+from controlplane.configuration.store.basis import Bases, Expected, is_expected
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Head, Preview, ResourceDiff
 from controlplane.errors import (
@@ -29,12 +31,15 @@ from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, ReadConnection, WriteConnection
 
 _ATTEMPTS = 5
+EDITED = "it was edited since you looked; look again"
 
 
 class Gate(Protocol):
     """What of Changes a proposal needs."""
 
-    async def preview(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> Preview: ...
+    async def preview(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], *, bases: Bases | None = None
+    ) -> Preview: ...
 
     async def carry_out(
         self,
@@ -114,9 +119,26 @@ class Proposals:
             return ProposalView(found, preview, ())
         return ProposalView(found, preview, await self._theirs(found, await self._store.head(environment)))
 
-    async def propose(self, actor: Actor, environment: str, ops: Sequence[Operation], message: str) -> Proposal:
-        """Raises InvalidInputError when it would not compile now: what cannot be committed is not put before others."""
-        words, head = require_words(message, "message"), await self._checked(actor, environment, ops)
+    async def propose(
+        self,
+        actor: Actor,
+        environment: str,
+        ops: Sequence[Operation],
+        message: str,
+        *,
+        bases: Bases | None = None,
+        expected_revision: Expected = None,
+    ) -> Proposal:
+        """Puts a change before others.
+
+        Raises:
+            InvalidInputError: it would not compile now: what cannot be committed is not put before others.
+            ConflictError: it was made from a state that is no longer the present one; `bases` and `expected_revision`
+                as in Changes.commit.
+        """
+        words, head = require_words(message, "message"), await self._checked(actor, environment, ops, bases)
+        if not is_expected(expected_revision, head):
+            raise StaleProposalError(f"the environment is at {head}, which is not what this was made from")
         async with self._database.transaction() as connection:
             made = await queries.insert_proposal(
                 connection, environment=environment, operations=msgspec.json.encode(ops), message=words, base=head,
@@ -128,27 +150,69 @@ class Proposals:
         return found
 
     async def edit(
-        self, actor: Actor, environment: str, proposal_id: int, ops: Sequence[Operation], message: str
+        self, actor: Actor, environment: str, proposal_id: int, ops: Sequence[Operation], message: str, *, edition: int
     ) -> Proposal:
-        """Replaces what is proposed, on top of the present head, and loses every approval. Rebasing is this, too."""
-        words, head = require_words(message, "message"), await self._checked(actor, environment, ops)
+        """Replaces what is proposed in `edition`, and loses every approval.
+
+        What others committed since its base stays to be seen: rebase it.
+
+        Raises:
+            ConflictError: closed, or edited since that edition.
+        """
+        words = require_words(message, "message")
+        await self._checked(actor, environment, ops)
+        return await self._replace(actor, environment, proposal_id, edition=edition, ops=ops, words=words)
+
+    async def _replace(
+        self,
+        actor: Actor,
+        environment: str,
+        proposal_id: int,
+        *,
+        edition: int,
+        ops: Sequence[Operation],
+        words: str,
+        base: int | None = None,
+    ) -> Proposal:
         async with self._database.transaction() as connection:
-            await _open(connection, environment, proposal_id)
+            row = await _open(connection, environment, proposal_id)
+            if row.edition != edition:
+                raise StaleProposalError(EDITED)
             await queries.edit_proposal(
-                connection, proposal_id, operations=msgspec.json.encode(ops), message=words, base=head,
-                at=self._clock.now(),
+                connection, proposal_id, operations=msgspec.json.encode(ops), message=words,
+                base=row.base_revision if base is None else base, at=self._clock.now(),
             )  # fmt: skip
             await queries.add_editor(connection, proposal_id, actor.principal)
             found = await self._load(connection, environment, proposal_id)
             await self._record(connection, Event.PROPOSAL_EDITED, actor, found)
         return found
 
-    async def rebase(self, actor: Actor, environment: str, proposal_id: int) -> Proposal:
-        """Keeps what is proposed, having seen what others changed, on top of the present head."""
+    async def rebase(
+        self, actor: Actor, environment: str, proposal_id: int, edition: int, prefer: Side | None = None
+    ) -> Proposal:
+        """Merges what `edition` proposes with what others committed since its base, and loses every approval.
+
+        Args:
+            prefer: whose value a field gets that both changed.
+
+        Raises:
+            MergeConflictError: both changed the same fields, and `prefer` chooses none; `faults` name them.
+            ConflictError: closed, or edited since that edition.
+        """
         authorize(actor, Action.EDIT, environment)
         async with self._database.reading() as connection:
             found = await self._load(connection, environment, proposal_id)
-        return await self.edit(actor, environment, proposal_id, found.operations, found.message)
+        if found.edition != edition:
+            raise StaleProposalError(EDITED)
+        head = await self._store.head(environment)
+        theirs = await self._theirs(found, head)
+        ops = rebased(found.operations, theirs, prefer)
+        checked = await self._gate.preview(actor, environment, ops)
+        if checked.faults:
+            raise InvalidInputError(checked.faults[0].message, checked.faults)
+        return await self._replace(
+            actor, environment, proposal_id, edition=edition, ops=ops, words=found.message, base=head.revision
+        )
 
     async def approve(self, actor: Actor, environment: str, proposal_id: int, edition: int, note: str = "") -> Proposal:
         """Says yes to one edition.
@@ -163,7 +227,7 @@ class Proposals:
         async with self._database.transaction() as connection:
             row = await _open(connection, environment, proposal_id)
             if row.edition != edition:
-                raise ConflictError("it was edited since you looked; look again")
+                raise ConflictError(EDITED)
             if actor.principal in await queries.editors(connection, proposal_id):
                 raise ForbiddenError("you cannot approve a proposal that you have a hand in")
             given = ApprovalRow(proposal_id, edition, actor.principal, actor.name, note[:2000], self._clock.now())
@@ -243,9 +307,11 @@ class Proposals:
         needed = await self._counting.needed(connection, environment, (row,))
         return _proposal(row, given, needed[row.id], await self._counting.objections(connection, (row,), given))
 
-    async def _checked(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> int:
+    async def _checked(
+        self, actor: Actor, environment: str, ops: Sequence[Operation], bases: Bases | None = None
+    ) -> int:
         """The head's revision. Raises what committing `ops` now would raise, except for approvals."""
-        preview = await self._gate.preview(actor, environment, ops)
+        preview = await self._gate.preview(actor, environment, ops, bases=bases)
         if preview.faults:
             raise InvalidInputError(preview.faults[0].message, preview.faults)
         return preview.head.revision

@@ -1,7 +1,8 @@
 """The two-person rule of an environment: who may commit alone (ADR 0063).
 
-Nobody waits for a second person to make things safer: safe mode by an operator is never held up, and neither is the
-control plane itself carrying out what was committed before. Anything else waits for approvals, or breaks the glass.
+Nobody waits for a second person to make things safer: safe mode by an operator is never held up, neither is a change
+that only makes things safer (configuration/safer.py; someone else reviews it afterwards), nor the control plane itself
+carrying out what was committed before. Anything else waits for approvals, or breaks the glass.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from typing import Literal
 
 import msgspec
 
+from brownout.model.resources import ResourceRef
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.audit import Audit
 from controlplane.access.queries import approvals as queries
 from controlplane.access.values import Event
-from controlplane.configuration.store import lock_environment
+from controlplane.configuration import safer
+from controlplane.configuration.store import lock_environment, revisions_that_put
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.kinds import alone
 from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
@@ -30,9 +33,9 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Why a commit may go ahead; `glass` is the id of what was broken for it."""
+    """Why a commit may go ahead; `glass` is the id of what was broken for it. `safer` is reviewed afterwards."""
 
-    why: Literal["no rule", "safe mode", "control plane", "approved", "break-glass"]
+    why: Literal["no rule", "safe mode", "control plane", "approved", "break-glass", "safer"]
     glass: int | None = None
 
 
@@ -92,25 +95,49 @@ class CommitRule:
         Raises:
             ApprovalRequiredError: this actor may not make it alone.
         """
-        if _never_waits(actor, ops, action) is None:
-            async with self._database.reading() as connection:
-                await self.passes(connection, actor, environment, ops, action)
+        if _never_waits(actor, ops, action) is not None or all(op.kind in safer.KINDS for op in ops):
+            return  # the latter may be only safer: `passes` sees what they change
+        async with self._database.reading() as connection:
+            needed = await queries.requires(connection, environment)
+            if needed and await self._glass(connection, actor, environment) is None:
+                raise _waits(environment, needed)
 
     async def passes(
-        self, connection: ReadConnection, actor: Actor, environment: str, ops: Sequence[Operation], action: Action
+        self, connection: ReadConnection, actor: Actor, commit: Commit, ops: Sequence[Operation], action: Action
     ) -> Pass:
-        """Raises as `check` does; what it answers holds until the end of a transaction that has the environment locked,
-        as that of a commit."""
+        """What lets `commit` through, in its own transaction, which has the environment locked.
+
+        Raises:
+            ApprovalRequiredError: this actor may not make it alone.
+        """
+        environment = commit.environment
         if (free := _never_waits(actor, ops, action)) is not None:
             return free
         needed = await queries.requires(connection, environment)
         if needed == 0:
             return Pass("no rule")
+        why_not = safer.objections(commit.changes, await self._approved(connection, commit))
+        if not why_not:
+            return Pass("safer")
         glass = await self._glass(connection, actor, environment)
         if glass is None:
-            what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
-            raise ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead")
+            raise _waits(environment, needed, why_not)
         return Pass("break-glass", glass)
+
+    @staticmethod
+    async def _approved(connection: ReadConnection, commit: Commit) -> frozenset[ResourceRef]:
+        """The resources that become what they were once, when no one acted alone."""
+        alone = await queries.revisions_alone(connection, commit.environment)
+        found = set()
+        for change in commit.changes:
+            if change.after is None or change.kind not in safer.KINDS:
+                continue
+            earlier = await revisions_that_put(
+                connection, commit.environment, change.ref, change.after, commit.revision
+            )
+            if any(revision not in alone for revision in earlier):
+                found.add(change.ref)
+        return frozenset(found)
 
     async def _glass(self, connection: ReadConnection, actor: Actor, environment: str) -> int | None:
         """What the actor has broken: the person, not the machines they made."""
@@ -122,10 +149,26 @@ class CommitRule:
         """Puts a commit on record in its own transaction: there is none without a line in the audit log."""
         if how.glass is not None:
             await queries.note_use(connection, how.glass, f"r{commit.revision}")
+        if how.why == "safer":
+            await self._leave_for_review(connection, actor, commit)
         await self._audit.record(
             connection, Event.COMMIT, actor, environment=commit.environment, target=f"r{commit.revision}",
             reason=commit.message, detail={"revision": commit.revision, "allowed_by": how.why},
         )  # fmt: skip
+
+    async def _leave_for_review(self, connection: WriteConnection, actor: Actor, commit: Commit) -> None:
+        """Among what was done under broken glass, but without the alarm: it is over as it begins."""
+        made = await queries.break_glass(
+            connection, environment=commit.environment, principal=actor.principal, actor=actor.name,
+            reason=f"Only made safer: {commit.message}"[:2000], at=commit.created_at, expires_at=commit.created_at,
+        )  # fmt: skip
+        await queries.note_use(connection, made, f"r{commit.revision}")
+
+
+def _waits(environment: str, needed: int, why_not: Sequence[str] = ()) -> ApprovalRequiredError:
+    what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
+    because = f". Not only safer: {'; '.join(why_not[:3])}" if why_not else ""
+    return ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead{because}")
 
 
 def _never_waits(actor: Actor, ops: Sequence[Operation], action: Action) -> Pass | None:

@@ -13,15 +13,18 @@ from controlplane.contract.access import (
     BreakGlassInput,
     BrokenGlass,
     BrokenGlassList,
+    EditInput,
     ProposalDetail,
     ProposalList,
     ProposalOutput,
     ReasonInput,
+    RebaseInput,
     ReviewInput,
     RuleInput,
 )
 from controlplane.contract.dto import CommitInput, CommitOutput
 from controlplane.contract.pointers import OPERATIONS, pointing_into
+from controlplane.http.conditions import Conditions
 from controlplane.http.limits import MAX_DOCUMENT_BYTES
 from controlplane.http.parameters import duration
 from controlplane.kit.strict_json import read_struct
@@ -79,12 +82,16 @@ class ProposalController(Controller):
         body: RawBody,
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
     ) -> ProposalOutput:
         """Puts a commit before others; refused when it would not compile now."""
         data = read_struct(body, CommitInput)
         ops = data.operations()
         with pointing_into(OPERATIONS, ops):
-            return ProposalOutput.of(await services.proposals.propose(actor, environment, ops, data.message))
+            made = await services.proposals.propose(
+                actor, environment, ops, data.message, expected_revision=conditions.expected_revision
+            )
+        return ProposalOutput.of(made)
 
     @get("/{proposal:int}", operation_id="get_proposal", opt={"action": Action.READ})
     async def get_proposal(
@@ -100,7 +107,7 @@ class ProposalController(Controller):
     @put(
         "/{proposal:int}",
         operation_id="edit_proposal",
-        opt={"action": Action.EDIT, "body": CommitInput},
+        opt={"action": Action.EDIT, "body": EditInput},
         request_max_body_size=MAX_DOCUMENT_BYTES,
     )
     async def edit(
@@ -111,22 +118,27 @@ class ProposalController(Controller):
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalOutput:
-        """Replaces it, on top of the present head; it loses its approvals."""
-        data = read_struct(body, CommitInput)
+        """Replaces the edition that you have seen; it loses its approvals."""
+        data = read_struct(body, EditInput)
         ops = data.operations()
         with pointing_into(OPERATIONS, ops):
-            return ProposalOutput.of(await services.proposals.edit(actor, environment, proposal, ops, data.message))
+            edited = await services.proposals.edit(
+                actor, environment, proposal, ops, data.message, edition=data.edition
+            )
+        return ProposalOutput.of(edited)
 
     @post("/{proposal:int}/rebase", operation_id="rebase_proposal", status_code=200, opt={"action": Action.EDIT})
     async def rebase(
         self,
         environment: FromPath[str],
         proposal: FromPath[int],
+        data: JSONBody[RebaseInput],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
     ) -> ProposalOutput:
-        """Keeps it as it is on top of the present head; it loses its approvals."""
-        return ProposalOutput.of(await services.proposals.rebase(actor, environment, proposal))
+        """Merges it with what others committed since, field by field; it loses its approvals."""
+        done = await services.proposals.rebase(actor, environment, proposal, data.edition, data.prefer)
+        return ProposalOutput.of(done)
 
     @post("/{proposal:int}/approve", operation_id="approve_proposal", status_code=200, opt={"action": Action.APPROVE})
     async def approve(

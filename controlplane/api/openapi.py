@@ -1,6 +1,6 @@
 """The API's description at /api/openapi.json: what Litestar knows, and what only we know of each route."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
-from controlplane.contract.problems import OUTCOMES, Problem
+from controlplane.contract.problems import OUTCOMES, PRECONDITION_FAILED, PRECONDITIONS, Problem
 
 Json = dict[str, Any]
 
@@ -72,6 +72,8 @@ def describe(schema: Json, by_operation: Mapping[str, HTTPRouteHandler]) -> Json
         operation["responses"].pop("400", None)
         for status in WRITE_REFUSALS if method != "get" else PUBLIC_REFUSALS if public else READ_REFUSALS:
             operation["responses"][str(status)] = _refusal(status)
+        if any(parameter.get("name") == "If-Match" for parameter in operation.get("parameters", ())):
+            operation["responses"][str(PRECONDITION_FAILED)] = _described(PRECONDITIONS)
     return schema
 
 
@@ -83,9 +85,12 @@ def _operations(schema: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _refusal(status: int) -> Json:
-    codes = [code for code, outcome in OUTCOMES.items() if outcome.status == status]
+    return _described(code for code, outcome in OUTCOMES.items() if outcome.status == status)
+
+
+def _described(codes: Iterable[str]) -> Json:
     content = {"application/problem+json": {"schema": {"$ref": REF.format(name="Problem")}}}
-    return {"description": "Refused: " + ", ".join(codes), "content": content}
+    return {"description": "Refused: " + ", ".join(sorted(codes)), "content": content}
 
 
 OPENAPI = OpenAPIConfig(

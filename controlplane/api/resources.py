@@ -130,7 +130,8 @@ async def _commit(
             environment,
             (op,),
             message,
-            expected_revision=conditions.expected_revision,
+            expected_revision=conditions.at,
+            bases=conditions.bases(op.kind, op.key),
             idempotency_key=conditions.idempotency_key,
         )
     warnings = await services.safe_mode_warnings.of_operations(actor, environment, (op,))

@@ -56,6 +56,7 @@ class RolloutController(Controller):
     @put("/{key:str}", operation_id="create_rollout", opt={"action": Action.ROLLOUT, "body": NewRolloutInput})
     async def create_rollout(
         self,
+        *,
         environment: FromPath[str],
         key: FromPath[str],
         body: RawBody,

@@ -88,28 +88,33 @@ class SafeModeController(Controller):
     )
     async def extend(
         self,
+        *,
         environment: FromPath[str],
         key: FromPath[str],
         data: JSONBody[ExtensionRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
     ) -> SwitchedOutput:
-        """Moves its end, counted from now."""
-        return await _switched(services, environment, await services.safe_mode.extend(actor, environment, key, data))
+        """Moves its end, counted from now. With If-Match: unless it was changed after that revision."""
+        done = await services.safe_mode.extend(actor, environment, key, data, seen=conditions.seen)
+        return await _switched(services, environment, done)
 
     @post(
         "/activations/{key:str}/lift", operation_id="lift_safe_mode", status_code=200, opt={"action": Action.SAFE_MODE}
     )
     async def lift(
         self,
+        *,
         environment: FromPath[str],
         key: FromPath[str],
         data: JSONBody[LiftRequest],
         services: NamedDependency[Services],
         actor: NamedDependency[Actor],
+        conditions: NamedDependency[Conditions],
     ) -> SwitchedOutput:
-        """Switches it off. What other activations tighten stays tight."""
-        done = await services.safe_mode.lift(actor, environment, key, data.reason)
+        """Switches it off. What other activations tighten stays tight. With If-Match: unless it was changed since."""
+        done = await services.safe_mode.lift(actor, environment, key, data.reason, seen=conditions.seen)
         return await _switched(services, environment, done)
 
 

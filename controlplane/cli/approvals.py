@@ -112,11 +112,17 @@ def commit(call: Call, number: NumberArgument) -> None:
 
 
 @verb(app, "rebase", action=Action.EDIT)
-def rebase(call: Call, number: NumberArgument) -> None:
-    """Apply it on top of what others changed. It loses its approvals."""
+def rebase(
+    call: Call,
+    number: NumberArgument,
+    edition: Annotated[int, typer.Option(min=1, help="The edition you have seen.")],
+    prefer: Annotated[str | None, typer.Option(help="Where both changed a field: mine or theirs.")] = None,
+) -> None:
+    """Merge it with what others changed since; it loses its approvals."""
     from controlplane.contract.access import ProposalOutput
 
-    done = call.session.send("POST", call.session.path("proposals", str(number), "rebase"), {}, ProposalOutput)
+    body = {"edition": edition, "prefer": prefer}
+    done = call.session.send("POST", call.session.path("proposals", str(number), "rebase"), body, ProposalOutput)
     call.answer(done, lambda: f"[green]✓[/] edition {done.edition} on r{done.base_revision}")
 
 

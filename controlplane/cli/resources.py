@@ -54,11 +54,19 @@ def group(kind: str, row: KindRow) -> typer.Typer:
         call: Call,
         key: KeyArgument,
         file: FileArgument,
+        *,
         message: MessageOption = "",
         if_revision: RevisionOption = None,
+        create: Annotated[bool, typer.Option("--create", help="Refuse if there is one already.")] = False,
     ) -> None:
-        """Create or replace one from a file."""
-        commit = send_spec(call, segment, key, read_spec(file), message=message, if_revision=if_revision)
+        """Create or replace one from a file. What `get --json` printed carries its revision: edit it and put it back,
+        and it is refused if someone changed the resource since."""
+        if create and if_revision is not None:
+            raise CliError("--create and --if-revision exclude each other", USAGE)
+        spec, read_at = taken_apart(read_spec(file))
+        if read_at is not None and not create and if_revision is None:
+            if_revision = unchanged_since(call, segment, key, read_at)
+        commit = send_spec(call, segment, key, spec, message=message, if_revision=if_revision, create=create)
         call.answer(commit, lambda: commit_text(commit))
 
     @verb(app, "delete", action=Action.EDIT)
@@ -98,16 +106,38 @@ def _switches(app: typer.Typer) -> None:
 
 
 def send_spec(
-    call: Call, segment: str, key: str, spec: bytes, *, message: str, if_revision: int | None
+    call: Call, segment: str, key: str, spec: bytes, *, message: str, if_revision: int | None, create: bool = False
 ) -> CommitOutput:
+    headers = {"If-None-Match": "*"} if create else condition(if_revision)
     response = call.session.request(
         "PUT",
         call.session.path(segment, key),
         content=spec,
         params=_said(message),
-        headers={"Content-Type": "application/json", **condition(if_revision)},
+        headers={"Content-Type": "application/json", **headers},
     )
     return msgspec.json.decode(response.content, type=CommitOutput)
+
+
+def taken_apart(sent: bytes) -> tuple[bytes, int | None]:
+    """The spec, and the revision of what `get --json` printed; None for a bare spec."""
+    try:
+        found = msgspec.json.decode(sent, type=ResourceOutput)
+    except msgspec.MsgspecError:
+        return sent, None
+    return bytes(found.spec), found.revision
+
+
+def unchanged_since(call: Call, segment: str, key: str, revision: int) -> int:
+    """The environment's revision, in which the resource is still as it was at `revision`."""
+    response = call.session.request("GET", call.session.path(segment, key))
+    present = msgspec.json.decode(response.content, type=ResourceOutput)
+    if present.revision != revision:
+        raise CliError(
+            f"{key} was changed in revision {present.revision} by {present.changed_by}, after revision {revision} that "
+            "the file was made from. Nothing was saved; get it again"
+        )
+    return int(response.headers["ETag"].strip('"'))
 
 
 def read_spec(file: str) -> bytes:

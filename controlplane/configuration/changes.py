@@ -6,6 +6,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.rule import CommitRule, Pass
 from controlplane.configuration.store import Store, count_of_kind
+from controlplane.configuration.store.basis import Bases, Expected
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Preview
 from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
@@ -36,7 +37,8 @@ class Changes:
         message: str,
         *,
         action: Action = Action.EDIT,
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
+        bases: Bases | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
@@ -50,7 +52,8 @@ class Changes:
             ApprovalRequiredError: not without others (access/rule.py).
             TooManyActivationsError: it adds one, and only a person may.
             InvalidInputError: the environment would no longer compile; every fault is named.
-            ConflictError: `expected_revision` is no longer the head, or the idempotency key was used for other ops.
+            ConflictError: `expected_revision` is no longer the head, a resource is not what it was at its revision in
+                `bases` (configuration/store/basis.py), or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
         await self._rule.check(actor, environment, ops, action)
@@ -61,7 +64,7 @@ class Changes:
             if action is Action.SAFE_MODE:
                 _refuse_to_overwrite(ops, commit)
             await _check_activations(connection, actor, commit)
-            how = await self._rule.passes(connection, actor, environment, ops, action)
+            how = await self._rule.passes(connection, actor, commit, ops, action)
             await self._rule.record(connection, actor, commit, how)
 
         commit = await self._store.commit(
@@ -70,6 +73,7 @@ class Changes:
             author=actor.name,
             message=message,
             expected_revision=expected_revision,
+            bases=bases,
             idempotency_key=idempotency_key,
             asked=asked,
             witness=witness,
@@ -114,10 +118,11 @@ class Changes:
         *,
         action: Action = Action.EDIT,
         machine: str = "",
+        bases: Bases | None = None,
     ) -> Preview:
-        """What `commit` would do; writes nothing."""
+        """What `commit` would do; writes nothing. Raises as it does for `bases`."""
         self._authorize(actor, environment, ops, action)
-        return await self._store.preview(environment, ops, machine=machine)
+        return await self._store.preview(environment, ops, machine=machine, bases=bases)
 
     @staticmethod
     def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:

@@ -6,6 +6,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
+from controlplane.configuration.store.basis import Expected
 from controlplane.configuration.store.values import Change, State
 from controlplane.contract.document import Document
 from controlplane.contract.kinds import edited, without_owned
@@ -65,7 +66,7 @@ class Documents:
         message: str = "",
         prune: bool = False,
         dry_run: bool = False,
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
     ) -> Imported:
         """Puts what differs; with `prune` also deletes what the document does not have.
 

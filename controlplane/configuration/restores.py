@@ -1,6 +1,6 @@
 """Going back: a new commit that makes resources what they were. History itself never changes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -9,6 +9,8 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
+from controlplane.configuration.store.basis import Expected
+from controlplane.configuration.store.errors import ChangedMeanwhileError
 from controlplane.configuration.store.values import Commit, Preview, ResourceDiff
 from controlplane.contract.kinds import KINDS, row, without_owned, words
 from controlplane.errors import ConflictError, Fault, InvalidInputError
@@ -30,13 +32,15 @@ class Restores:
         *,
         refs: Collection[ResourceRef] = (),
         message: str = "",
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
+        seen: int | None = None,
         idempotency_key: str | None = None,
     ) -> Commit:
-        """Brings `refs` (none = everything) back to `revision`.
+        """Brings `refs` (none = everything) back to `revision`. `seen`: the head that the actor looked at.
 
         Raises:
             NotFoundError: no such revision.
+            ChangedMeanwhileError: someone changed after `seen` what this would put back.
             ConflictError: nothing differs, somebody committed meanwhile, or the idempotency key was used for another
                 request.
             InvalidInputError: it would not compile with what exists now.
@@ -47,6 +51,8 @@ class Restores:
         )
         if not ops and idempotency_key is None:
             raise nothing
+        if seen is not None and seen < head:
+            await self._refuse_unseen(environment, ops, seen, head)
         commit = await self._changes.commit(
             actor,
             environment,
@@ -59,6 +65,19 @@ class Restores:
         if commit.unchanged:
             raise nothing
         return commit
+
+    async def _refuse_unseen(self, environment: str, ops: Sequence[Operation], seen: int, head: int) -> None:
+        """The commit expects `head`, so nothing that comes later is missed."""
+        touched = {(op.kind, op.key) for op in ops}
+        for since in (await self._store.diff(environment, seen, head)).resources:
+            if (since.kind, since.key) in touched:
+                raise ChangedMeanwhileError(ResourceRef(since.kind, since.key), seen, head)
+
+    async def operations(
+        self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()
+    ) -> tuple[tuple[Operation, ...], int]:
+        """What `restore` would commit, and the head that it leads back from: to propose where it needs approvals."""
+        return await self._plan(actor, environment, revision, refs)
 
     async def preview(
         self, actor: Actor, environment: str, revision: int, refs: Collection[ResourceRef] = ()

@@ -1,14 +1,14 @@
 """What the access routes take and give. Secrets appear once, in the answer that made them."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from brownout.wire import Operation
 from controlplane.access.traffic import ALL_USES, KeyUse
 from controlplane.access.values import AddressRow, Approval, AuditLine, GlassRow, KeyRow, Person, SessionInfo, TokenRow
-from controlplane.contract.dto import Input, PreviewOutput
+from controlplane.contract.dto import Input, OperationInput, PreviewOutput
 from controlplane.contract.pointers import OPERATIONS, relocated
 
 if TYPE_CHECKING:  # the CLI reads these structs without loading the store
@@ -240,6 +240,24 @@ class ApproveInput(Input, frozen=True):
 
     edition: int
     note: str = ""
+
+
+class EditInput(Input, frozen=True):
+    """`edition` is the one that the new operations were made from."""
+
+    edition: int
+    ops: tuple[OperationInput, ...]
+    message: str
+
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(op.operation() for op in self.ops)
+
+
+class RebaseInput(Input, frozen=True):
+    """`prefer` says whose value a field gets that both changed: `mine` is the proposal's."""
+
+    edition: int
+    prefer: Literal["mine", "theirs"] | None = None
 
 
 class ReviewInput(Input, frozen=True):

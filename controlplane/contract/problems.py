@@ -32,6 +32,9 @@ OUTCOMES: Mapping[str, Outcome] = {
     "not_found": Outcome(404, "Not found"),
     "conflict": Outcome(409, "The state has changed"),
     "stale_revision": Outcome(409, "Another commit came first"),
+    "stale_resource": Outcome(409, "Another commit changed it first"),
+    "already_exists": Outcome(409, "It exists already"),
+    "merge_conflict": Outcome(409, "Both of you changed the same field"),
     "stale_proposal": Outcome(409, "It was changed meanwhile"),
     "idempotency_key_reused": Outcome(409, "This idempotency key belongs to another request"),
     "too_many_activations": Outcome(409, "Only a person may add another activation"),
@@ -44,6 +47,11 @@ OUTCOMES: Mapping[str, Outcome] = {
     "internal": Outcome(500, "Internal error", UNREACHABLE),
 }
 """Closed: every BrownoutError's code stands here; tests/unit/test_problems.py sees to it."""
+
+
+PRECONDITION_FAILED = 412
+PRECONDITIONS = frozenset({"stale_revision", "stale_resource", "already_exists"})
+"""Conflicts that are failed preconditions when the request itself sent the condition (RFC 9110 §15.5.13)."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from controlplane.configuration.store import StaleRevisionError
 from controlplane.contract.dto import ConflictOutput
-from controlplane.contract.problems import Problem, headers_of, problem, problem_of
+from controlplane.contract.problems import PRECONDITION_FAILED, PRECONDITIONS, Problem, headers_of, problem, problem_of
 from controlplane.errors import BrownoutError, Fault
 from controlplane.http.parameters import sent_name
 from controlplane.kit.strict_json import pointer_of
@@ -27,6 +27,8 @@ def problem_response(what: Problem, headers: dict[str, str] | None = None) -> Re
 
 def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[Problem]:
     made = problem_of(error, request.url.path)
+    if error.code in PRECONDITIONS and any(name in request.headers for name in ("If-Match", "If-None-Match")):
+        made = msgspec.structs.replace(made, status=PRECONDITION_FAILED)
     if isinstance(error, StaleRevisionError):
         made = msgspec.structs.replace(made, conflict=ConflictOutput.of(error))
     return problem_response(made, headers_of(error))

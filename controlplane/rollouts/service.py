@@ -9,12 +9,14 @@ from msgspec import UNSET
 from brownout.model.faults import InvalidResource
 from brownout.model.measures import MEASURES, Measure
 from brownout.model.parse import decode, encode, parse
-from brownout.model.resources import Flag, Progress, Rollout, Stage
+from brownout.model.resources import Flag, Progress, ResourceRef, Rollout, Stage
 from brownout.wire import Operation
 from brownout.wire.telemetry import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import StaleRevisionError, Store, every_spec
+from controlplane.configuration.store.basis import Expected
+from controlplane.configuration.store.errors import AlreadyExistsError
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.pointers import MEMBER, pointing_into
 from controlplane.contract.rollout_rules import SERVING
@@ -96,10 +98,7 @@ class Rollouts:
     ) -> Commit:
         head = await self._store.head(environment)
         if await self._store.find_resource(environment, "rollout", key) is not None:
-            raise ConflictError(
-                f"there is a rollout {key} already, and nothing was saved: choose another name, or change that one with "
-                f"`brownout rollout edit {key}`"
-            )
+            raise AlreadyExistsError(ResourceRef("rollout", key))
         before = await self._store.list_commits(environment, kind="rollout", key=key, limit=1)
         made = moves.drafted(rollout, head.revision if before else 0)  # a deleted one's runs keep their evidence
         found = await self._store.find_resource(environment, "flag", rollout.flag) if start else None
@@ -125,7 +124,7 @@ class Rollouts:
         spec: bytes,
         reason: str,
         *,
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
     ) -> Commit:
         """Gives a rollout that serves no one another definition; it is then a draft.
 

@@ -1,7 +1,7 @@
 """Flip safe mode: on, longer, off. Each is one commit, and history is derived from those commits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from brownout.model.parse import encode
-from brownout.model.resources import SafeModeActivation
+from brownout.model.resources import ResourceRef, SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import ACTIVATION, Changes, WouldOverwriteError
 from controlplane.configuration.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
+from controlplane.configuration.store.errors import ChangedMeanwhileError
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.activations import extended, find_same
 from controlplane.contract.outages import outage_keys, outage_put
@@ -146,28 +147,37 @@ class SafeMode:
             idempotency_key=once, asked=asked, guard=unmoved,
         )  # fmt: skip
 
-    async def extend(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
-        """Moves the end of an activation, later or sooner."""
+    async def extend(
+        self, actor: Actor, environment: str, key: str, request: ExtensionRequest, *, seen: int | None = None
+    ) -> Switched:
+        """Moves the end of an activation, later or sooner. `seen`: the environment's revision that the actor saw.
+
+        Raises:
+            ChangedMeanwhileError: someone changed the activation after `seen`, or at this very moment.
+        """
         authorize(actor, Action.SAFE_MODE, environment)
-        present, head = await self._present(environment, key)
+        present, bases = await self._present(environment, key, seen)
         end, faults = expiry(request.expires_at, request.for_s, self._clock.now(), self._longest)
         refuse((*faults, *reason_faults(request.reason)))
         spec = msgspec.structs.replace(present, expires_at=end)
         message = said("changed", spec, request.reason)
-        commit = await self._write(actor, environment, (self._put(key, spec),), message, expected_revision=head)
+        commit = await self._write(actor, environment, (self._put(key, spec),), message, bases=bases)
         return Switched(key, commit, extended=True, expires_at=end)
 
-    async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
-        """Switches one activation off. What others tighten stays tight."""
+    async def lift(
+        self, actor: Actor, environment: str, key: str, reason: str = "", *, seen: int | None = None
+    ) -> Switched:
+        """Switches one activation off. What others tighten stays tight. `seen` and errors as in `extend`."""
         authorize(actor, Action.SAFE_MODE, environment)
         refuse(reason_faults(reason))
-        present, _ = await self._present(environment, key)
+        present, bases = await self._present(environment, key, seen)
         commit = await self._changes.commit(
             actor,
             environment,
             (Operation("del", ACTIVATION, key),),
             said("off", present, reason)[:MAX_MESSAGE],
             action=Action.SAFE_MODE,
+            bases=bases,
         )
         return Switched(key, commit)
 
@@ -199,12 +209,17 @@ class SafeMode:
             raise IdempotencyKeyReusedError("this idempotency key was used for another activation")
         return _switched(msgspec.structs.replace(first, replayed=True))
 
-    async def _present(self, environment: str, key: str) -> tuple[SafeModeActivation, int]:
-        head = await self._store.head(environment)
+    async def _present(
+        self, environment: str, key: str, seen: int | None = None
+    ) -> tuple[SafeModeActivation, Mapping[ResourceRef, int]]:
+        await self._store.head(environment)
+        ref = ResourceRef(ACTIVATION, key)
         found = await self._store.find_resource(environment, ACTIVATION, key)
         if found is None:
             raise NotFoundError(f"{environment} has no activation {key}: it was lifted, or has expired")
-        return _decode(found.spec), head.revision
+        if seen is not None and found.revision > seen:
+            raise ChangedMeanwhileError(ref, seen, found.revision)
+        return _decode(found.spec), {ref: found.revision}
 
     @staticmethod
     def _put(key: str, spec: SafeModeActivation) -> Operation:
@@ -218,6 +233,7 @@ class SafeMode:
         message: str,
         *,
         expected_revision: int | None = None,
+        bases: Mapping[ResourceRef, int] | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
@@ -230,6 +246,7 @@ class SafeMode:
                 message[:MAX_MESSAGE],
                 action=Action.SAFE_MODE,
                 expected_revision=expected_revision,
+                bases=bases,
                 idempotency_key=idempotency_key,
                 asked=asked,
                 guard=guard,

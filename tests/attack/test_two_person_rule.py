@@ -148,7 +148,9 @@ async def test_whoever_let_in_the_author_after_all_is_the_author(world: World, a
     proposal = await ed.propose("by-ed")
     as_ed = await follow(world, await ada.reset(ed.id), "taken over by ada 12")
     ops = [{"op": "put", "kind": "flag", "key": "by-ada", "spec": BOOLEAN}]
-    edited = await as_ed.api("PUT", f"/environments/{P}/proposals/{proposal['id']}", {"message": "by ada", "ops": ops})
+    edited = await as_ed.api(
+        "PUT", f"/environments/{P}/proposals/{proposal['id']}", {"message": "by ada", "ops": ops, "edition": 1}
+    )
     proposal = edited.json()
     done = await ada.approve(proposal)
     assert why_not(done) == [

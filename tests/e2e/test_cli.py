@@ -206,3 +206,18 @@ def test_a_wrong_token_is_refused(up: BrownoutUp) -> None:
 def test_wrong_usage_is_exit_code_2(up: BrownoutUp, arguments: list[str]) -> None:
     where = [] if arguments == ["nonsense"] else ["--data-dir", str(up.data_dir)]
     assert run(*arguments, *where).returncode == 2
+
+
+def test_what_get_printed_is_put_back_unless_it_changed_meanwhile(up: BrownoutUp, tmp_path: Path) -> None:
+    spec, read = tmp_path / "spec.json", tmp_path / "read.json"
+    spec.write_text(json.dumps(FLAG))
+    up.json("flag", "put", "there-and-back", str(spec), "--create")
+    assert (
+        problem(up.cli("flag", "put", "there-and-back", str(spec), "--create", "--json"), 1)["code"] == "already_exists"
+    )
+    found = up.json("flag", "get", "there-and-back")
+    read.write_text(json.dumps({**found, "spec": {**found["spec"], "owner": "mine"}}))
+    up.json("flag", "put", "there-and-back", str(read))
+    assert up.json("flag", "get", "there-and-back")["spec"]["owner"] == "mine"
+    late = up.cli("flag", "put", "there-and-back", str(read))
+    assert (late.returncode, b"Nothing was saved" in late.stderr) == (1, True)

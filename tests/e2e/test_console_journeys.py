@@ -214,9 +214,10 @@ def test_a_stale_edit_overwrites_nothing(console: Console) -> None:
         expect(dialog.get_by_label("Their change")).to_contain_text("theirs")
         expect(dialog.get_by_label("Your change")).to_contain_text("Mine")
         assert console.api("GET", "environments/production/flags/stale-model")["spec"]["owner"] == "theirs"
-        say_why(page, "Both looked at", re.compile("Use mine on top"))
+        say_why(page, "Both looked at", re.compile("Save both on top"))
         seen.check()
-    assert console.api("GET", "environments/production/flags/stale-model")["spec"]["description"] == "Mine"
+    saved = console.api("GET", "environments/production/flags/stale-model")["spec"]
+    assert (saved["description"], saved["owner"]) == ("Mine", "theirs")
 
 
 def test_a_rollout_to_a_bad_model_is_planned_started_and_rolls_itself_back(console: Console) -> None:

@@ -22,6 +22,7 @@ from controlplane.errors import (
     ConflictError,
     ForbiddenError,
     InvalidInputError,
+    MergeConflictError,
     NotFoundError,
     StaleProposalError,
 )
@@ -91,7 +92,9 @@ async def test_whoever_had_a_hand_in_it_does_not_approve_it(world: World, ed: Ac
     with pytest.raises(ForbiddenError, match="hand in"):
         await world.services.proposals.approve(ed, P, made.id, made.edition)
     eve = await world.person("eve@example.com", {P: ["editor", "approver"]})
-    edited = await world.services.proposals.edit(eve, P, made.id, [flag("a", on=False)], "mine, by eve")
+    edited = await world.services.proposals.edit(
+        eve, P, made.id, [flag("a", on=False)], "mine, by eve", edition=made.edition
+    )
     for who in (ed, eve):
         with pytest.raises(ForbiddenError, match="hand in"):
             await world.services.proposals.approve(who, P, made.id, edited.edition)
@@ -149,7 +152,7 @@ async def test_an_edit_loses_the_approvals_and_an_approval_is_of_what_was_seen(
 ) -> None:
     made = await world.services.proposals.propose(ed, P, [flag("a")], "first")
     await world.services.proposals.approve(ann, P, made.id, made.edition)
-    edited = await world.services.proposals.edit(ed, P, made.id, [flag("b")], "second")
+    edited = await world.services.proposals.edit(ed, P, made.id, [flag("b")], "second", edition=made.edition)
     assert not edited.approvals
     with pytest.raises(ApprovalRequiredError):
         await world.services.proposals.commit(ed, P, made.id)
@@ -169,7 +172,10 @@ async def test_a_stale_proposal_shows_both_changes_and_is_rebased(world: World, 
     assert [(c.kind, c.key) for c in view.preview.changes] == [("flag", "a")]
     with pytest.raises(StaleProposalError):
         await world.services.proposals.commit(ed, P, made.id)
-    rebased = await world.services.proposals.rebase(ed, P, made.id)
+    with pytest.raises(MergeConflictError) as both:
+        await world.services.proposals.rebase(ed, P, made.id, made.edition)
+    assert [fault.pointer for fault in both.value.faults] == ["/ops/0/spec"]
+    rebased = await world.services.proposals.rebase(ed, P, made.id, made.edition, "mine")
     assert not rebased.approved
     await world.services.proposals.approve(ann, P, made.id, rebased.edition)
     await world.services.proposals.commit(ed, P, made.id)

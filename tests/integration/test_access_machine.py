@@ -490,7 +490,9 @@ class Machine(RuleBasedStateMachine):
     def edit(self, which: int, at: int) -> None:
         hand, at = self.hand(which), at % len(self.proposals)
         found, edit = self.proposals[at], self.world.services.proposals.edit
-        allowed = self.tried(hand, lambda actor: edit(actor, self.environment, found.id, self.change(), "edited"))
+        allowed = self.tried(
+            hand, lambda actor: edit(actor, self.environment, found.id, self.change(), "edited", edition=found.edition)
+        )
         assert allowed == self.may(hand, Action.EDIT)
         if allowed:
             self.proposals[at] = found._replace(

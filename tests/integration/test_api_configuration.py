@@ -107,7 +107,7 @@ async def test_a_stale_edit_is_refused_with_both_sides(api: httpx.AsyncClient) -
     await api.put(f"{API}/flags/web-search", json={**FLAG, "enabled": False})
     mine = await api.put(f"{API}/flags/web-search", json={**FLAG, "default": "off"}, headers={"If-Match": read})
     problem = mine.json()
-    assert (mine.status_code, problem["code"]) == (409, "stale_revision")
+    assert (mine.status_code, problem["code"]) == (412, "stale_revision")
     assert problem["conflict"]["theirs"][0]["after"]["enabled"] is False
     assert problem["conflict"]["mine"][0]["after"]["default"] == "off"
     assert await head(api) == 3

@@ -78,6 +78,7 @@ async def test_writing_a_flag_is_described_with_its_body_and_permission(anybody:
     assert put["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Flag"}
     assert put["x-permission"] == Action.EDIT
     assert "stale_revision" in put["responses"]["409"]["description"]
+    assert "already_exists" in put["responses"]["412"]["description"]
     assert {p["name"] for p in put["parameters"]} >= {"environment", "key", "If-Match", "Idempotency-Key"}
 
 

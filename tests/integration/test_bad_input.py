@@ -102,7 +102,7 @@ CASES: Mapping[str, Case] = {
         "DELETE", "/flags/nope", None, ("", ""), ("flag", "delete", "nope"), 404, "not_found"
     ),
     "a stale revision": Case(
-        "PUT", "/flags/a", FLAG, ("", ""), ("flag", "put", "a", "-", "--if-revision", "1"), 409, "stale_revision",
+        "PUT", "/flags/a", FLAG, ("", ""), ("flag", "put", "a", "-", "--if-revision", "1"), 412, "stale_revision",
         {"If-Match": '"1"'},
     ),
     "a message beyond measure": Case(

@@ -213,6 +213,15 @@ async def note_use(connection: WriteConnection, glass: int, use: str) -> None:
     await run(connection, "UPDATE break_glass SET uses = array_append(uses, :use) WHERE id = :id", id=glass, use=use)
 
 
+async def revisions_alone(connection: ReadConnection, environment: str) -> frozenset[int]:
+    """Those that someone committed without approvals where the rule asked for them."""
+    sql = """
+    SELECT DISTINCT CAST(substr(use, 2) AS bigint) AS revision FROM break_glass, unnest(uses) AS use
+    WHERE environment = :environment AND use ~ '^r[0-9]{1,18}$'
+    """
+    return frozenset(row["revision"] for row in await fetch(connection, dict[str, int], sql, environment=environment))
+
+
 async def glass(connection: ReadConnection, environment: str, glass_id: int) -> GlassRow | None:
     sql = f"SELECT {_GLASS} FROM break_glass WHERE environment = :environment AND id = :id"  # noqa: S608
     return await fetch_one(connection, GlassRow, sql, environment=environment, id=glass_id)

@@ -2,7 +2,7 @@
 
 from controlplane.configuration.store.environments import lock_environment
 from controlplane.configuration.store.errors import IdempotencyKeyReusedError, StaleRevisionError
-from controlplane.configuration.store.read import count_of_kind
+from controlplane.configuration.store.read import count_of_kind, revisions_that_put
 from controlplane.configuration.store.signing import SigningKey, SigningKeys
 from controlplane.configuration.store.store import Store, every_resource, every_spec
 from controlplane.configuration.store.values import (
@@ -48,4 +48,5 @@ __all__ = [
     "every_resource",
     "every_spec",
     "lock_environment",
+    "revisions_that_put",
 ]

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,6 +13,7 @@ from sqlalchemy import select
 
 from brownout.model.check import references
 from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.basis import Bases, Expected, compare, is_expected
 from controlplane.configuration.store.draft import MAX_FAULTS, Draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.errors import IdempotencyKeyReusedError
@@ -54,12 +56,13 @@ class Request(NamedTuple):
     draft: Draft
     author: str
     message: str
-    expected_revision: int | None
+    expected_revision: Expected
     idempotency_key: str | None
     body: bytes
     witness: Witness | None = None
     machine: str = ""
     """The kind whose own service commits (KindRow.owned); empty: people."""
+    bases: Bases = MappingProxyType({})
 
 
 class Loaded(NamedTuple):
@@ -69,6 +72,8 @@ class Loaded(NamedTuple):
     kid: str
     answer: tuple[bytes, int] | None
     present: Mapping[ResourceRef, bytes]
+    revisions: Mapping[ResourceRef, int]
+    """Which revision last changed each of them."""
     size: int
 
 
@@ -119,12 +124,13 @@ class Committer:
         assert done is not None, "the head moved although its row was locked"
         return done
 
-    async def preview(self, environment: str, drafted: Draft, machine: str = "") -> Preview:
-        """What a commit of the draft would do now. Raises NotFoundError."""
-        request = Request(environment, drafted, "", "", None, None, b"", machine=machine)
+    async def preview(self, environment: str, drafted: Draft, bases: Bases, machine: str = "") -> Preview:
+        """What a commit of the draft would do now. Raises NotFoundError, and as `compare` does."""
+        request = Request(environment, drafted, "", "", None, None, b"", machine=machine, bases=bases)
         at = now_ms(self._clock)
         async with self._database.reading() as connection:
             loaded = await load(connection, request, at)
+        compare(bases, loaded.revisions)
         drafted = keep_owned(drafted, loaded.present, machine)
         changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at, machine)
         if faults:
@@ -141,8 +147,9 @@ class Committer:
             return Replay(answered)
         request = request._replace(draft=keep_owned(request.draft, loaded.present, request.machine))
         changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at, request.machine)
-        if request.expected_revision not in {None, loaded.head.revision}:
+        if not is_expected(request.expected_revision, loaded.head.revision):
             return Stale(loaded.head, changes)
+        compare(request.bases, loaded.revisions)
         refuse(faults)
         entry = Entry(request.author, request.message, at, changes, effective(loaded.present, changes))
         if not changes:
@@ -177,7 +184,7 @@ class Committer:
 
 async def load(connection: ReadConnection, request: Request, at: datetime) -> Loaded:
     """Raises NotFoundError when there is no such environment."""
-    touched, named = list(request.draft.entries), list(request.draft.named)
+    touched, named = list(request.draft.entries), [*request.draft.named, *request.bases]
     rows = await connection.fetch(
         LOAD,
         {
@@ -198,7 +205,8 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
     head = Head(request.environment, first["epoch"], first["revision"], first["chain"])
     answer = None if first["body"] is None else (first["body"], first["answered"])
     present = {ResourceRef(row["kind"], row["key"]): row["spec"] for row in rows if row["kind"] is not None}
-    return Loaded(head, first["signing_kid"], answer, present, len(present) + len(touched))
+    revisions = {ResourceRef(row["kind"], row["key"]): row["changed"] for row in rows if row["kind"] is not None}
+    return Loaded(head, first["signing_kid"], answer, present, revisions, len(present) + len(touched))
 
 
 async def write(
@@ -232,7 +240,7 @@ async def aside(size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwar
     return await asyncio.to_thread(work, *args, **kwargs)
 
 
-def body_of(what: object, author: str, message: str, expected_revision: int | None) -> bytes:
+def body_of(what: object, author: str, message: str, expected_revision: Expected) -> bytes:
     """The digest by which an idempotency key recognises its request; `what` is anything that JSON can say."""
     request = msgspec.json.encode((what, author, message, expected_revision))
     return hashlib.sha256(request).digest()

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from controlplane.errors import ConflictError
+from controlplane.errors import ConflictError, Fault
 
 if TYPE_CHECKING:
+    from brownout.model.resources import ResourceRef
     from controlplane.configuration.store.values import Change, LoggedCommit
 
 
@@ -29,6 +30,32 @@ class StaleRevisionError(ConflictError):
         self.commits = commits
         self.theirs = theirs
         self.mine = mine
+
+
+class ChangedMeanwhileError(ConflictError):
+    """The resource is not what the writer read: someone changed or deleted it since. Nothing was saved."""
+
+    code = "stale_resource"
+
+    def __init__(self, ref: "ResourceRef", base: int, revision: int) -> None:
+        name = f"{ref.kind.replace('_', ' ')} {ref.key}"
+        now = f"was changed in revision {revision}" if revision else "does not exist any more"
+        was = f", after revision {base} that this change was made from" if base > 0 else ""
+        super().__init__(f"{name} {now}{was}. Nothing was saved; read it again")
+        self.ref = ref
+        self.base = base
+        self.revision = revision
+
+
+class AlreadyExistsError(ConflictError):
+    """The writer meant to create it. Nothing was saved."""
+
+    code = "already_exists"
+
+    def __init__(self, ref: "ResourceRef") -> None:
+        message = f"there is a {ref.kind.replace('_', ' ')} {ref.key} already. Nothing was saved; choose another key"
+        super().__init__(message, (Fault("already_exists", message, "/key"),))
+        self.ref = ref
 
 
 class IdempotencyKeyReusedError(ConflictError):

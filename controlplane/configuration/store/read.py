@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import Select, func, select
 
 from brownout.model.resources import ResourceRef
+from controlplane.configuration.store.tables import change, reference, resource, revision
 from controlplane.configuration.store.tables import environment as environments
-from controlplane.configuration.store.tables import reference, resource, revision
 from controlplane.configuration.store.values import Head, Resource, ResourcePage, State
 from controlplane.errors import NotFoundError
 from controlplane.kit.database import Database, ReadConnection
@@ -51,6 +51,20 @@ async def count_of_kind(connection: ReadConnection, environment: str, kind: str)
     """How many there are; in the transaction of a commit, with what that wrote."""
     query = select(func.count()).where(resource.c.environment == environment, resource.c.kind == kind)
     return (await connection.execute(query)).scalar_one()
+
+
+async def revisions_that_put(
+    connection: ReadConnection, environment: str, ref: ResourceRef, spec: bytes, before: int
+) -> tuple[int, ...]:
+    """The revisions earlier than `before` that made the resource exactly this."""
+    query = select(change.c.revision).where(
+        change.c.environment == environment,
+        change.c.kind == ref.kind,
+        change.c.key == ref.key,
+        change.c.after == spec,
+        change.c.revision < before,
+    )
+    return tuple((await connection.execute(query)).scalars())
 
 
 async def count_resources(database: Database, environment: str) -> dict[str, int]:

@@ -41,11 +41,12 @@ WITH touched AS (
         WHERE environment = :environment AND from_kind = a.kind AND from_key = a.key OFFSET 0
     ) d
 )
-SELECT e.epoch, e.revision, e.chain, e.signing_kid, i.body, i.revision AS answered, r.kind, r.key, r.spec
+SELECT e.epoch, e.revision, e.chain, e.signing_kid, i.body, i.revision AS answered, r.kind, r.key, r.spec,
+       r.revision AS changed
 FROM environment e
 LEFT JOIN idempotency i ON i.environment = e.key AND i.key = :idempotency_key AND i.created_at > :horizon
 LEFT JOIN (needed n CROSS JOIN LATERAL (
-    SELECT kind, key, spec FROM resource
+    SELECT kind, key, spec, revision FROM resource
     WHERE environment = :environment AND kind = n.kind AND key = n.key OFFSET 0
 ) r) ON true
 WHERE e.key = :environment

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from brownout.model.parse import decode
 from brownout.model.resources import ResourceRef, Spec
 from brownout.wire import Operation
 from controlplane.configuration.store import environments, history, log, read
+from controlplane.configuration.store.basis import Bases, Expected, newest
 from controlplane.configuration.store.commit import Committer, Replay, Request, Stale, Witness, aside, body_of
 from controlplane.configuration.store.draft import Draft, check_words, draft
 from controlplane.configuration.store.errors import StaleRevisionError
@@ -72,7 +74,8 @@ class Store:
         *,
         author: str,
         message: str,
-        expected_revision: int | None = None,
+        expected_revision: Expected = None,
+        bases: Bases | None = None,
         idempotency_key: str | None = None,
         asked: object = None,
         witness: Witness | None = None,
@@ -88,20 +91,34 @@ class Store:
         Raises:
             InvalidInputError: `faults` point at each operation or resource that is wrong.
             StaleRevisionError: the head is not `expected_revision`; carries both sides.
+            ChangedMeanwhileError, AlreadyExistsError: a resource is not what it was at its revision in `bases`.
             IdempotencyKeyReusedError: the key belongs to another commit of the last 24 hours.
             NotFoundError, TooLargeError, UnavailableError.
         """
         check_words(author, message, idempotency_key)
-        body = body_of(ops, author, message, expected_revision) if asked is None else body_of(asked, author, "", None)
+        made_from = sorted((*ref, base) for ref, base in (bases or {}).items())
+        what = (ops, made_from) if made_from else ops
+        body = body_of(what, author, message, expected_revision) if asked is None else body_of(asked, author, "", None)
         drafted = await aside(len(ops), draft, ops) if ops or asked is None else Draft({})
         request = Request(
-            environment, drafted, author, message, expected_revision, idempotency_key, body, witness, machine
+            environment,
+            drafted,
+            author,
+            message,
+            expected_revision,
+            idempotency_key,
+            body,
+            witness,
+            machine,
+            bases or {},
         )
         return await self._answer(await self._committer.commit(request), request)
 
-    async def preview(self, environment: str, ops: Sequence[Operation], *, machine: str = "") -> Preview:
-        """What `commit` would do now, faults included; writes nothing."""
-        return await self._preview(await self.head(environment), ops, machine)
+    async def preview(
+        self, environment: str, ops: Sequence[Operation], *, machine: str = "", bases: Bases | None = None
+    ) -> Preview:
+        """What `commit` would do now, faults included; writes nothing. Raises as it does for `bases`."""
+        return await self._preview(await self.head(environment), ops, machine, bases or {})
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
         return await read.find_resource(self._database, environment, ResourceRef(kind, key))
@@ -216,12 +233,14 @@ class Store:
         where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
         return await log.list_commits(self._database, environment, where, limit)
 
-    async def _preview(self, head: Head, ops: Sequence[Operation], machine: str = "") -> Preview:
+    async def _preview(
+        self, head: Head, ops: Sequence[Operation], machine: str = "", bases: Bases = MappingProxyType({})
+    ) -> Preview:
         try:
             drafted = await aside(len(ops), draft, ops) if ops else Draft({})
         except InvalidInputError as error:
             return Preview(head, error.faults, (), ())
-        return await self._committer.preview(head.environment, drafted, machine)
+        return await self._committer.preview(head.environment, drafted, bases, machine)
 
     async def _answer(self, done: Commit | Stale | Replay, request: Request) -> Commit:
         if isinstance(done, Replay):
@@ -232,7 +251,7 @@ class Store:
 
     async def _stale(self, request: Request, stale: Stale) -> StaleRevisionError:
         """Both sides. An expectation from beyond the head (of a history lost since) has only one."""
-        expected, head = request.expected_revision or 0, stale.head.revision
+        expected, head = newest(request.expected_revision), stale.head.revision
         where = CommitFilter(after=expected, before=head + 1)
         commits = await log.list_commits(self._database, request.environment, where, limit=50)
         theirs = await history.changes_since(self._database, request.environment, expected) if expected < head else ()

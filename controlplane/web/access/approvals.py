@@ -1,5 +1,6 @@
 """The two-person rule: what waits for others, broken glass and its reviews; and the audit log."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Action
 from controlplane.access.proposals import Proposal
+from controlplane.access.rebasing import Side
 from controlplane.access.values import Event
 from controlplane.configuration.store.values import Change
 from controlplane.errors import BrownoutError
@@ -168,7 +170,7 @@ class ApprovalsController(Controller):
                     commit = await proposals.commit(actor, environment, proposal)
                     return saved(environment, commit.revision, "history", str(commit.revision))
                 case "rebase":
-                    await proposals.rebase(actor, environment, proposal)
+                    await proposals.rebase(actor, environment, proposal, number(form.get("edition", "")), _side(form))
                 case "withdraw":
                     await proposals.withdraw(actor, environment, proposal, note)
         except BrownoutError as error:
@@ -216,6 +218,11 @@ class ApprovalsController(Controller):
                 here=url(environment, "access", "audit"),
             )
         )
+
+
+def _side(form: Mapping[str, str]) -> Side | None:
+    sides: dict[str, Side] = {"mine": "mine", "theirs": "theirs"}
+    return sides.get(form.get("prefer", ""))
 
 
 async def _list(visit: Visit, environment: str, error: str) -> Response[Any]:

@@ -2,22 +2,18 @@
 
 from typing import Any, ClassVar
 
-import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from brownout.model.faults import InvalidResource
-from brownout.model.parse import encode, parse
-from brownout.model.resources import ResourceRef
-from brownout.wire import Operation
 from controlplane.access.actor import Action, authorize
+from controlplane.configuration.store.errors import AlreadyExistsError
 from controlplane.configuration.store.values import Preview, Resource
 from controlplane.contract.kinds import row
 from controlplane.errors import ApprovalRequiredError, ConflictError, Fault, InvalidInputError
 from controlplane.kit.strict_json import check_json
-from controlplane.web.editing.draft import Document
+from controlplane.web.editing.conflict import Change, Conflict, encoded, picks_of, settle
 from controlplane.web.editing.jsondiff import diff_bytes, diff_changes
 from controlplane.web.editing.sent import document_of, sent
 from controlplane.web.flags.flag import resource_url
@@ -28,15 +24,6 @@ from controlplane.web.kit.parts import DiffLine
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit, saved
 from controlplane.web.kit.words import number, words
-
-
-class Conflict(msgspec.Struct, frozen=True):
-    """Somebody saved this resource after the edit began."""
-
-    author: str
-    revision: int
-    theirs: tuple[DiffLine, ...]
-    yours: tuple[DiffLine, ...]
 
 
 class ReviewPage(View, frozen=True, kw_only=True):
@@ -50,6 +37,7 @@ class ReviewPage(View, frozen=True, kw_only=True):
     action: str
     back: str
     base: int
+    onto: int | None
     head: int
     spec: str
     effective: tuple[str, ...]
@@ -60,22 +48,6 @@ class ReviewPage(View, frozen=True, kw_only=True):
     message: str
     message_error: str
     verb: str
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One edit, as far as the review is concerned. `spec` None: it is deleted."""
-
-    environment: str
-    kind: str
-    key: str
-    spec: bytes | None
-    base: int
-
-    @property
-    def ops(self) -> tuple[Operation, ...]:
-        if self.spec is None:
-            return (Operation("del", self.kind, self.key),)
-        return (Operation("put", self.kind, self.key, msgspec.Raw(self.spec)),)
 
 
 class ReviewController(Controller):
@@ -96,7 +68,7 @@ class ReviewController(Controller):
             if not document.get("safe_variant"):
                 document.pop("safe_variant", None)
         return await _page(
-            visit, Change(environment, kind, draft.key, _encoded(kind, draft.key, document), draft.base), found
+            visit, Change(environment, kind, draft.key, encoded(kind, draft.key, document), draft.base), found
         )
 
     @get("/delete/{kind:str}/{key:str}", opt={"action": Action.EDIT})
@@ -114,27 +86,36 @@ class ReviewController(Controller):
         authorize(visit.actor, Action.EDIT, environment)
         form = dict(await visit.form())
         spec = _object(form["spec"]) if form.get("spec") else None
-        change = Change(environment, kind, form.get("key", ""), spec, number(form.get("base", "")))
+        onto = number(form["onto"]) if form.get("onto") else None
+        change = Change(
+            environment, kind, form.get("key", ""), spec, number(form.get("base", "")), onto, picks_of(form)
+        )
         message = form.get("message", "").strip()
         found = await visit.services.reads.find(visit.actor, environment, kind, change.key)
         if not message:
             return await _page(visit, change, found, message_error="Say why: it becomes the commit message.")
-        if _overtaken(change, found):
+        settled = await settle(visit, change, found)
+        if settled.conflict and (settled.conflict.undecided or settled.conflict.revision != change.onto):
             return await _page(visit, change, found, message=message)
-        head = await visit.services.reads.head(visit.actor, environment)
-        try:
-            commit = await visit.services.changes.commit(
-                visit.actor, environment, change.ops, message, expected_revision=head.revision
-            )
-        except ApprovalRequiredError:
-            made = await visit.services.proposals.propose(visit.actor, environment, change.ops, message)
-            return Redirect(url(environment, "access", "approvals", str(made.id)), status_code=303)
-        except ConflictError:
-            return await _page(visit, change, await visit.services.reads.find(visit.actor, environment, kind, change.key),
-                               message=message)  # fmt: skip
-        except InvalidInputError as error:
-            return await _page(visit, change, found, message=message, faults=error.faults)
-        return _done(environment, change, commit.revision)
+        return await _commit(visit, change, settled.spec, found, message)
+
+
+async def _commit(
+    visit: Visit, change: Change, spec: bytes | None, found: Resource | None, message: str
+) -> Response[Any]:
+    """Saves `spec` if the resource is still what the change was made from, or what it was merged with."""
+    environment, ops, services = change.environment, change.ops(spec), visit.services
+    try:
+        commit = await services.changes.commit(visit.actor, environment, ops, message, bases=change.bases)
+    except ApprovalRequiredError:
+        made = await services.proposals.propose(visit.actor, environment, ops, message, bases=change.bases)
+        return Redirect(url(environment, "access", "approvals", str(made.id)), status_code=303)
+    except ConflictError:
+        found = await services.reads.find(visit.actor, environment, change.kind, change.key)
+        return await _page(visit, change, found, message=message)
+    except InvalidInputError as error:
+        return await _page(visit, change, found, message=message, faults=error.faults)
+    return _done(environment, change, commit.revision)
 
 
 def _object(text: str) -> bytes:
@@ -152,19 +133,6 @@ def _done(environment: str, change: Change, revision: int) -> Redirect:
     return saved(environment, revision, kind.path, change.key)
 
 
-def _overtaken(change: Change, found: Resource | None) -> bool:
-    """Whether the resource is no longer what the edit started from."""
-    return (found.revision if found else 0) != change.base
-
-
-def _encoded(kind: str, key: str, document: Document) -> bytes:
-    """Canonical when it parses, else as it is: the preview then names what is wrong."""
-    try:
-        return encode(parse(kind, key, document))
-    except InvalidResource:
-        return msgspec.json.encode(document)
-
-
 async def _page(
     visit: Visit,
     change: Change,
@@ -175,21 +143,26 @@ async def _page(
     faults: tuple[Fault, ...] = (),
 ) -> Response[Any]:
     environment = change.environment
-    preview = await visit.services.changes.preview(visit.actor, environment, change.ops)
-    conflict = await _conflict(visit, change, found) if _overtaken(change, found) else None
+    settled = await settle(visit, change, found)
+    conflict = settled.conflict
+    ops = change.ops(settled.spec)
+    preview = await visit.services.changes.preview(visit.actor, environment, ops)
+    if change.base == 0 and change.onto is None and found is not None:
+        faults = AlreadyExistsError(change.ref).faults
     wrong = faults or preview.faults
     view = ReviewPage(
         frame=await visit.frame(environment, row(change.kind).marked),
-        title=f"{_verb(change, found)} {words(change.kind)} ",
+        title=f"{_verb(change)} {words(change.kind)} ",
         key=change.key,
         action=url(environment, "save", change.kind),
         back=_back(change, found),
-        base=found.revision if conflict and found else change.base,
+        base=change.base,
+        onto=conflict.revision if conflict else None,
         head=preview.head.revision,
         spec=change.spec.decode() if change.spec is not None else "",
         effective=preview.effective,
-        warnings=await visit.services.safe_mode_warnings.of_operations(visit.actor, environment, change.ops),
-        diff=_diff(preview, change, found),
+        warnings=await visit.services.safe_mode_warnings.of_operations(visit.actor, environment, ops),
+        diff=_diff(preview, settled.spec, found),
         faults=wrong,
         conflict=conflict,
         message=message,
@@ -200,31 +173,19 @@ async def _page(
     return visit.page(view, 422 if wrong or message_error else 409 if overtaken else 200)
 
 
-def _verb(change: Change, found: Resource | None) -> str:
+def _verb(change: Change) -> str:
     if change.spec is None:
         return "Delete"
-    return "Review change to" if found else "Review new"
+    return "Review change to" if change.base else "Review new"
 
 
 def _back(change: Change, found: Resource | None) -> str:
-    if found is None:
+    if found is None or change.base == 0:
         return url(change.environment, row(change.kind).path, "new")
     return resource_url(change.environment, change.kind, change.key)
 
 
-def _diff(preview: Preview, change: Change, found: Resource | None) -> tuple[DiffLine, ...]:
+def _diff(preview: Preview, spec: bytes | None, found: Resource | None) -> tuple[DiffLine, ...]:
     if preview.changes:
         return diff_changes(preview.changes)
-    return diff_bytes(found.spec if found else None, change.spec)
-
-
-async def _conflict(visit: Visit, change: Change, found: Resource | None) -> Conflict | None:
-    """Both sides against what the edit started from."""
-    start = await visit.services.reads.state(visit.actor, change.environment, change.base)
-    before = start.resources.get(ResourceRef(change.kind, change.key))
-    return Conflict(
-        author=found.changed_by if found else "Another person",
-        revision=found.revision if found else 0,
-        theirs=diff_bytes(before, found.spec if found else None),
-        yours=diff_bytes(before, change.spec),
-    )
+    return diff_bytes(found.spec if found else None, spec)

@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
 
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
+from controlplane.configuration.store.errors import ChangedMeanwhileError
 from controlplane.contract.kinds import row
-from controlplane.errors import Fault, InvalidInputError
+from controlplane.errors import ApprovalRequiredError, Fault, InvalidInputError
 from controlplane.web.editing.jsondiff import diff_changes
 from controlplane.web.history.pages import summary_of
 from controlplane.web.kit.frame import Frame
@@ -32,6 +34,7 @@ class RestorePage(View, frozen=True, kw_only=True):
     action: str
     back: str
     target: int
+    seen: int
     refs: tuple[str, ...]
     effective: tuple[str, ...]
     diff: tuple[DiffLine, ...]
@@ -95,10 +98,23 @@ class RestoreController(Controller):
         else:
             try:
                 commit = await visit.services.restores.restore(
-                    visit.actor, environment, target, refs=refs, message=message
+                    visit.actor,
+                    environment,
+                    target,
+                    refs=refs,
+                    message=message,
+                    seen=number(form["seen"]) if form.get("seen") else None,
                 )
+            except ApprovalRequiredError:
+                ops, head = await visit.services.restores.operations(visit.actor, environment, target, refs)
+                made = await visit.services.proposals.propose(
+                    visit.actor, environment, ops, message, expected_revision=head
+                )
+                return Redirect(url(environment, "access", "approvals", str(made.id)), status_code=303)
             except InvalidInputError as refused:
                 faults = refused.faults
+            except ChangedMeanwhileError as refused:
+                error = f"{refused.message}. Look at the change below, then commit it."
             else:
                 return saved(environment, commit.revision, "history", str(commit.revision))
         return await _page(
@@ -132,6 +148,7 @@ async def _page(
         action=url(environment, "restore"),
         back=url(environment, "history"),
         target=target,
+        seen=preview.head.revision,
         refs=tuple(f"{ref.kind}/{ref.key}" for ref in refs),
         effective=preview.effective,
         diff=diff_changes(preview.changes),

@@ -1,6 +1,6 @@
 """The safe-mode page: what is on, what could be, what was; and lifting and extending."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -116,8 +116,8 @@ class SafeModeController(Controller):
     async def ask_lift(
         self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
     ) -> Response[Any]:
+        frame = await visit.frame(environment, "safe-mode")  # first: the card is at least as new as its revision
         card = await _card(visit, environment, key)
-        frame = await visit.frame(environment, "safe-mode")
         return visit.page(LiftPage(frame=frame, card=card, action=card.lift_href, back=url(environment, "safe-mode")))
 
     @post("/{key:str}/lift", opt={"action": Action.SAFE_MODE}, status_code=200)
@@ -125,7 +125,9 @@ class SafeModeController(Controller):
         self, visit: NamedDependency[Visit], environment: FromPath[str], key: FromPath[str]
     ) -> Response[Any]:
         form = dict(await visit.form())
-        done = await visit.services.safe_mode.lift(visit.actor, environment, key, form.get("reason", ""))
+        done = await visit.services.safe_mode.lift(
+            visit.actor, environment, key, form.get("reason", ""), seen=_seen(form)
+        )
         return saved(environment, done.commit.revision, "safe-mode")
 
     @get("/{key:str}/extend", opt={"action": Action.SAFE_MODE})
@@ -144,7 +146,7 @@ class SafeModeController(Controller):
         more = number(form.get("for_s", ""))
         request = ExtensionRequest(for_s=round(present.left_s) + more, reason=form.get("reason", ""))
         try:
-            done = await visit.services.safe_mode.extend(visit.actor, environment, key, request)
+            done = await visit.services.safe_mode.extend(visit.actor, environment, key, request, seen=_seen(form))
         except InvalidInputError as error:
             return await _extend_page(visit, environment, key, error.message)
         return saved(environment, done.commit.revision, "safe-mode")
@@ -171,9 +173,14 @@ async def _card(visit: Visit, environment: str, key: str) -> ActivationCard:
     return next(card for card in panel.active if card.key == key)
 
 
+def _seen(form: Mapping[str, str]) -> int | None:
+    """The environment's revision when the dialog was opened."""
+    return number(form["seen"]) if form.get("seen") else None
+
+
 async def _extend_page(visit: Visit, environment: str, key: str, error: str) -> Response[Any]:
-    card = await _card(visit, environment, key)
     frame = await visit.frame(environment, "safe-mode")
+    card = await _card(visit, environment, key)
     back = url(environment, "safe-mode")
     page = ExtendPage(frame=frame, card=card, options=EXTENSIONS, action=card.extend_href, back=back, error=error)
     return visit.page(page, 422 if error else 200)
