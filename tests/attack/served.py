@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 
-from controlplane.app import background
 from controlplane.http.edge.listener import listen
+from controlplane.kit.background import background
 from controlplane.server import configure
 from tests.integration.accessing import World
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from controlplane.demo import load_demo
+from controlplane.demo.document import load_demo
 from controlplane.web.kit.assets import Assets
 from controlplane.web.kit.render import UI
 from tests.integration.accessing import PASSWORD, ROOT, URL, open_world

@@ -11,7 +11,7 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, Role
 from controlplane.configuration.changes import WouldOverwriteError
 from controlplane.contract.outages import outage_keys, outage_put
-from controlplane.demo import load_demo
+from controlplane.demo.document import load_demo
 from controlplane.errors import ForbiddenError
 from tests.integration.accessing import ROOT, World, open_world
 
