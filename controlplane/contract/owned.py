@@ -117,7 +117,7 @@ def _progress(key: str, old: Rollout | None, new: Spec | None) -> Iterator[Fault
     if was == becomes:
         return
     if new is None:
-        why = f"the rollout {key} ran: `brownout rollout delete {key}` deletes it, once it serves nobody"
+        why = f"the rollout {key} ran: `brownout rollout delete {key}` deletes it, once it serves no one"
         yield Fault(CODE, why, "", kind="rollout", key=key)
         return
     why = f"progress is the rollout's own: leave it out, and move it with `brownout rollout start {key}` and the like"

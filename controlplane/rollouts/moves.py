@@ -115,7 +115,7 @@ def refuse_unreachable(key: str, rollout: Rollout, flag: Flag) -> None:
     way = (
         f"Finish that rollout first: `brownout rollout finish {other}`, once it is completed"
         if other is not None
-        else f"Delete that rule, or change whom it catches: `brownout flag put {rollout.flag}`, or its page in the console"
+        else f"Delete that rule, or change who it catches: `brownout flag put {rollout.flag}`, or its page in the console"
     )
     raise ConflictError(f"{why}. Nothing was saved. {way}")
 

@@ -92,7 +92,7 @@ async def settle(visit: Visit, change: Change, found: Resource | None) -> Settle
     mine_kept = frozenset(pointer for pointer, pick in picks.items() if pick == MINE)
     merged = merge(_decoded(before), _decoded(change.spec), _decoded(theirs), keep_mine=mine_kept)
     conflict = Conflict(
-        author=found.changed_by if found else "Somebody",
+        author=found.changed_by if found else "Another person",
         revision=now,
         theirs=diff_bytes(before, theirs),
         yours=diff_bytes(before, change.spec),

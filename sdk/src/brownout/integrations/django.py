@@ -3,7 +3,7 @@
 BROWNOUT_CONTEXT = "shop.flags.attributes"   # def attributes(request: HttpRequest) -> Mapping[str, object]
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
@@ -41,7 +41,10 @@ def _streaming(response: HttpResponseBase) -> HttpResponseBase:
     """A body that is made while it is sent sees the request's context too; a file's needs none."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         seen, body = dict(context.current()), response.streaming_content
-        response.streaming_content = within_async(seen, body) if response.is_async else within(seen, body)
+        if response.is_async:
+            response.streaming_content = within_async(seen, cast("AsyncIterable[bytes]", body))
+        else:
+            response.streaming_content = within(seen, cast("Iterable[bytes]", body))
     return response
 
 
