@@ -247,7 +247,7 @@ def test_a_rollout_to_a_bad_model_is_planned_started_and_rolls_itself_back(conso
         expect(page.locator("h1")).to_contain_text("running")
         console.wait_for_head()
         console.serve("reply", range(2_000, 6_000), bad_model="big")
-        expect(page.locator("#waits")).to_have_text("Rolled back", timeout=120_000)
+        expect(page.locator("#waits")).to_have_text("Why it was rolled back", timeout=120_000)
         expect(page.locator("#rollout-live")).to_contain_text("efusal")
         seen.check()
     console.wait_for_head()

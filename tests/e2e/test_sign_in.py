@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from controlplane.access import totp
+from controlplane.access.memory import REMEMBERED_S
 from controlplane.kit.clock import SystemClock
 from tests.attack.signing_in import totp_key
 from tests.e2e.brownout_up import BrownoutUp
@@ -95,6 +97,7 @@ def long_ago(up: BrownoutUp) -> None:
 
     with ThreadPoolExecutor(1) as threads:
         threads.submit(asyncio.run, move()).result()
+    time.sleep(REMEMBERED_S)  # until a replica reads the row again
 
 
 def test_a_passkey_is_enrolled_signs_in_alone_and_proves_what_is_sensitive(up: BrownoutUp, browser: Browser) -> None:
