@@ -426,6 +426,7 @@ async def test_a_spec_within_a_body_is_a_plain_object(
     body: dict[str, object] = {"ops": [{"op": "put", "kind": "flag", "key": "f", "spec": FLAG}], "message": "x"}
     if path == "/proposals/1":
         assert (await api.post(f"{API}/proposals", json=body)).status_code == 201
+        body["edition"] = 1
     if path == "/rollouts/r":
         assert (await api.post(f"{API}/commits", json=body)).status_code == 201
         spec = {"flag": "f", "treatment": "on", "control": "off", "stages": [{"weight_bp": 1_000}]}
