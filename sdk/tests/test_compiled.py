@@ -232,7 +232,7 @@ def test_of_a_newer_profile_the_limits_that_are_known_hold(compiled: Compiled) -
     unknown = Operation("put", "safe_mode_profile", "safe", msgspec.Raw(b'{"sensitive":"something newer"}'))
     compiled.apply([unknown], 4)
     found = policy(compiled, "reply", {"targeting_key": "u-1"})
-    assert (found.shed, found.error_code) == (False, None)
+    assert (found.shed, found.error_code, found.safe_mode.active) == (False, None, True)
 
 
 def test_expiry_follows_the_clock_that_is_handed_in(compiled: Compiled) -> None:

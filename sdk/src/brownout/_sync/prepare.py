@@ -15,9 +15,9 @@ import msgspec
 from brownout import wire
 from brownout._sync import native
 from brownout._sync.reporter import sdk_version
-from brownout.model.codec import field_names
 from brownout.model.kinds import KINDS
-from brownout.model.resources import VALUE_TYPES
+from brownout.model.resources import VALUE_TYPES, SafeModeActivation, SafeModeProfile
+from brownout.model.tightest import decode_tightest
 from brownout.telemetry.reports import Unit
 from brownout.wire.bundle import Bundle
 from brownout.wire.telemetry import TelemetryMessage
@@ -79,8 +79,9 @@ def _prepare() -> None:
         for decoder in (msgspec.json.Decoder, msgspec.msgpack.Decoder):
             with suppress(TypeError):  # msgspec.Raw exists in one format only
                 decoder(type_)
-    for kind in KINDS.values():
-        field_names(kind.struct)
+    for safe_mode in (SafeModeProfile, SafeModeActivation):
+        with suppress(msgspec.ValidationError):
+            decode_tightest(safe_mode, b'{"newer":0,"banner":{"newer":0},"scope":{"newer":0}}')
     sdk_version()
     "localhost".encode("idna")
     _verify_in_vain()

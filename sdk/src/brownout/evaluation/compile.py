@@ -27,7 +27,7 @@ from brownout.evaluation.plan import Plan, PolicyOutcome
 from brownout.evaluation.policy import Policy
 from brownout.evaluation.safemode import Activation
 from brownout.evaluation.source import CompiledCohort, Membership
-from brownout.model.codec import decode, decode_known
+from brownout.model.codec import decode
 from brownout.model.resources import (
     Cohort,
     Flag,
@@ -38,6 +38,7 @@ from brownout.model.resources import (
     SafeModeProfile,
     Spec,
 )
+from brownout.model.tightest import decode_tightest
 
 if TYPE_CHECKING:
     from brownout.wire import Operation
@@ -391,13 +392,13 @@ class Compiled:
     def _spec(self, ref: ResourceRef, struct: type[_S]) -> _S | None:
         """The decoded spec; None when there is none, or it was written by a newer control plane.
 
-        Of a newer profile the limits that are known hold: safe mode only tightens, and some of it is safer than none.
+        Of safe mode everything holds that can be read: it only tightens, and some of it is safer than none.
         """
         raw = self._resources.get(ref)
         if raw is None:
             return None
         try:
-            spec = decode_known(struct, raw) if ref.kind == "safe_mode_profile" else decode(ref.kind, raw)
+            spec = decode_tightest(struct, raw) if ref.kind in SAFE_MODE_KINDS else decode(ref.kind, raw)
         except (msgspec.MsgspecError, KeyError, ValueError):
             return None
         return spec if isinstance(spec, struct) else None

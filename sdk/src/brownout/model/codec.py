@@ -1,14 +1,12 @@
 """Specs as bytes: canonical when written, quick when read. What comes from outside goes through brownout.parse."""
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from brownout.model.kinds import KINDS
 from brownout.model.resources import VALUE_TYPES, Flag, Spec
-
-_S = TypeVar("_S", bound=Spec)
 
 
 def decode(kind: str, spec: bytes) -> Spec:
@@ -18,18 +16,6 @@ def decode(kind: str, spec: bytes) -> Spec:
         msgspec.ValidationError, KeyError: a newer control plane wrote what this version does not know.
     """
     return with_typed_values(msgspec.json.decode(spec, type=KINDS[kind].struct))
-
-
-def decode_known(struct: type[_S], spec: bytes) -> _S:
-    """What this version knows of a spec that a newer control plane wrote: its fields, without those it has not heard of.
-
-    Raises:
-        msgspec.ValidationError: a field that it knows holds what it does not.
-    """
-    content = msgspec.json.decode(spec, type=dict[str, msgspec.Raw])
-    return msgspec.json.decode(
-        msgspec.json.encode({name: content[name] for name in field_names(struct) if name in content}), type=struct
-    )
 
 
 def encode(spec: Spec) -> bytes:
@@ -54,12 +40,6 @@ def _without_defaults(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_defaults(inner) for key, inner in value.items()}
     return value
-
-
-@cache
-def field_names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    """As they are written."""
-    return tuple(field.encode_name for field in msgspec.structs.fields(struct))
 
 
 @cache
