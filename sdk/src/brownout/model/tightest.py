@@ -1,6 +1,5 @@
 """Safe mode as another version wrote it: what this one cannot read never loosens it."""
 
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,31 +29,30 @@ def decode_tightest(struct: type[_S], spec: bytes) -> _S:
     try:
         return msgspec.json.decode(spec, type=struct)
     except msgspec.ValidationError:
-        return _tightest(struct, msgspec.json.decode(spec))
+        return msgspec.convert(_readable_fields(struct, msgspec.json.decode(spec)), struct)
 
 
-def _tightest(struct: type[_S], content: Any) -> _S:
+def _readable_fields(struct: type[Spec], content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise msgspec.ValidationError(f"expected an object, a {struct.__name__}")
+        return {}
     if struct is SafeModeActivation and not _reads(Instant, content.get("expires_at")):
         content = {**content, "expires_at": content.get("activated_at"), "on_expiry": "hold"}
     known: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         name, value = field.name, content.get(field.encode_name)
+        if not _reads(field.type, value):
+            if name in _INSTEAD and (field.required or field.encode_name in content):
+                value = _INSTEAD[name]
+            elif name in _INNER:
+                value = _readable_fields(_INNER[name], value)
+            elif struct is not Scope:
+                value = _readable_entries(field.type, value)
         if _reads(field.type, value):
             known[name] = value
-        elif name in _INSTEAD and (field.required or field.encode_name in content):
-            known[name] = _INSTEAD[name]
-        elif name in _INNER:
-            with suppress(msgspec.ValidationError):
-                known[name] = msgspec.to_builtins(_tightest(_INNER[name], value))
-        elif struct is not Scope:
-            with suppress(msgspec.ValidationError):
-                known[name] = msgspec.to_builtins(msgspec.convert(_readable(field.type, value), field.type))
-    return msgspec.convert(known, struct)
+    return known
 
 
-def _readable(type_: Any, value: Any) -> Any:
+def _readable_entries(type_: Any, value: Any) -> Any:
     """The entries of a list or an object that can be read."""
     if isinstance(value, list):
         return [each for each in value if _reads(type_, [each])]
