@@ -120,6 +120,7 @@ class Audit:
         reason: str = "",
     ) -> None:
         """Writes a refusal, or counts it when the same was refused within the last minute: `run` writes the number."""
+        reason, target = (text.replace("\0", "\ufffd") for text in (reason, target))  # Postgres stores no NUL
         made = Refusal(event, actor.name, actor.kind, actor.credential, environment, reason, target, actor.address)
         first = self._repeats.see(made, self._now_ms(), bounds)
         if first is not None:

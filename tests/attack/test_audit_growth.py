@@ -59,6 +59,17 @@ async def test_strangers_guesses_are_counted(world: World) -> None:
     assert found[-1].entry.actor == "ada@example.com", "a flood of strangers hides nobody's account"
 
 
+async def test_a_refusal_that_postgres_cannot_store_as_it_is_takes_no_other_with_it(world: World) -> None:
+    audit = world.access.audit
+    for reason in ("a\0b", "a\0b", "plain", "plain"):
+        await audit.refused(Event.DENIED, ROOT, [], target=f"t\0{reason}", reason=reason)
+    await audit.write_counted(every=True)
+    found = await lines(world, Event.DENIED)
+    assert [line.entry.reason.replace("\ufffd", "_") for line in found] == [
+        "a_b", "plain", "a_b (1 more times)", "plain (1 more times)"
+    ]  # fmt: skip
+
+
 async def test_a_restart_writes_what_was_counted(database_url: str) -> None:
     from controlplane.app import open_services
 

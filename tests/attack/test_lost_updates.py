@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brownout.wire import Operation
 from controlplane.access.actor import Actor
-from controlplane.configuration.store.errors import AlreadyExistsError, ChangedMeanwhileError
+from controlplane.configuration.store.errors import AlreadyExistsError, ChangedMeanwhileError, StaleRevisionError
 from controlplane.contract.kinds import edited
 from controlplane.errors import ConflictError, MergeConflictError, StaleProposalError
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest
@@ -176,8 +176,8 @@ async def test_a_rollout_that_starts_while_it_is_replaced_is_not_replaced(
     rollout = msgspec.json.encode({"flag": "f", "control": "on", "treatment": "off", "stages": [{"weight_bp": 5000}]})
     await rollouts.create(ed, P, "r", rollout, "draft")
     before(monkeypatch, world.services.store, "commit", lambda: rollouts.move(ed, P, "r", "start", "go"))
-    with pytest.raises(ChangedMeanwhileError):
-        await rollouts.create(ed, P, "r", rollout, "replace")
+    with pytest.raises(StaleRevisionError):
+        await rollouts.edit(ed, P, "r", rollout, "replace")
     assert (await rollouts.get(ed, P, "r")).summary.state == "running"
 
 
