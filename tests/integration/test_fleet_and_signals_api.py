@@ -293,8 +293,8 @@ async def test_a_minute_that_is_not_over_has_shares_but_no_rates(plane: Plane) -
 
 
 def half_past() -> datetime:
-    """In the middle of the present minute."""
-    return series.floor(datetime.now(UTC), series.FINE_S) + timedelta(seconds=30)
+    """In the middle of the next minute: what Postgres dates has happened by then."""
+    return series.floor(datetime.now(UTC), series.FINE_S) + timedelta(seconds=90)
 
 
 class _Standing:
