@@ -46,9 +46,9 @@ def said(took: str) -> tuple[float, float]:
     return float(number), 0.5 / 10 ** len(number.partition(".")[2])
 
 
-WAY_S = 0.05
-"""What nobody can tell from an instance's clock being behind: how long its fastest message was on its way, beside a
-browser and a suite on the same two cores."""
+AHEAD_S, BEHIND_S = 0.005, 0.05
+"""What nobody can tell from an instance's clock being off: how long its fastest message was on its way. Beside a busy
+browser that is tens of milliseconds, and it only ever makes an instance look later than it was."""
 
 
 def reload_until(page: Page, there: Locator, timeout_s: float = 60) -> None:
@@ -81,7 +81,7 @@ def test_safe_mode_in_three_interactions_and_the_fleet_confirms(console: Console
         activated_at = console.api("GET", "environments/production/safe-mode")["active"][0]["activated_at"]
         last_s = (max(filter(None, applied)) - datetime.fromisoformat(activated_at)).total_seconds()
         assert None not in applied
-        assert said_s == pytest.approx(last_s, abs=rounding_s + WAY_S)
+        assert last_s - rounding_s - AHEAD_S <= said_s <= last_s + rounding_s + BEHIND_S
         revision = int(re.findall(r"r(\d+)", page.locator("#fleet-chip").inner_text())[0])
         assert all(client.status.revision >= revision for client in console.clients)
         assert all(client.policy("support-reply", {}).safe_mode.active for client in console.clients)
