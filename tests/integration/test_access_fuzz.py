@@ -31,6 +31,9 @@ ANSWER_S = 60.0
 WORK_S = 5.0
 """An answer may take so much of the event loop's own processor time, which is the same on a busy machine."""
 
+PROBES = {"/healthz", "/readyz"}
+"""What they say is not theirs to choose: this world has no NATS, and a busy machine's Postgres may take over 2 s."""
+
 MARK = "only-staging-knows-this"
 
 
@@ -80,12 +83,12 @@ class Prober:
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._client.send(sent)
-                while answer.status_code == 503:  # /readyz waits 2 s for Postgres, which a busy machine can exceed
-                    answer = await self._client.send(sent)
         except TimeoutError:
             self._failed("hangs", case)
             return
         worked = time.thread_time() - worked
+        if answer.status_code == 503 and case.operation.path in PROBES:
+            return
         self.answers[answer.status_code] += 1
         if worked > WORK_S:
             self._failed(f"{worked:.1f} s of work", case)
@@ -114,7 +117,7 @@ async def tokens(world: World) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(900)  # with --fuzz as long as it takes
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 async def test_nothing_that_fits_the_description_or_just_does_not_breaks_us_or_leaks(
     world: World, mode: GenerationMode, request: pytest.FixtureRequest
