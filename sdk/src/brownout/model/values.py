@@ -18,6 +18,8 @@ ErrorClass = Literal[
     "tool_error",
     "budget_exhausted",
     "auth",
+    "bad_request",
+    "retrieval_miss",
 ]
 """The one closed set of ways in which a model call fails."""
 
