@@ -13,7 +13,8 @@ import pytest
 
 from brownout import Brownout, Change, State
 from brownout._sync.updater import Updater
-from brownout.model import codec
+from brownout.model import codec, tightest
+from brownout.model.kinds import KINDS
 from sdk.tests.history import History, flag, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess
@@ -39,7 +40,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted[kind] += 1
         return codec.decode(kind, spec)
 
+    def decode_tightest(struct: type[Any], spec: bytes) -> Any:
+        counted[next(kind for kind, row in KINDS.items() if row.struct is struct)] += 1
+        return tightest.decode_tightest(struct, spec)
+
     monkeypatch.setattr("brownout.evaluation.compile.decode", decode)
+    monkeypatch.setattr("brownout.evaluation.compile.decode_tightest", decode_tightest)
     return counted
 
 
