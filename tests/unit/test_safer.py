@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -179,3 +180,10 @@ def test_nothing_is_safer_that_was_never_approved(data: st.DataObject, kind: str
     one, other = (canonical(ref, data.draw(flags(kind))) for _ in range(2))
     if one != other:
         assert objections([Change(*ref, one, other)], ())
+
+
+@pytest.mark.parametrize(("was", "now"), [([], ["*"]), ([], ["search"]), (["search"], []), (["search"], ["*"])])
+def test_a_safe_variant_may_allow_more_than_what_it_replaces(was: list[str], now: list[str]) -> None:
+    ref = ResourceRef("safe_mode_profile", "p")
+    before, after = (canonical(ref, {"serve_safe_variant": flags}) for flags in (was, now))
+    assert objections([Change(*ref, before, after)], [ref]) == ["safe mode profile p changes serve_safe_variant"]
