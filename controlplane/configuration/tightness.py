@@ -44,9 +44,8 @@ def profile_loosens(before: SafeModeProfile, after: SafeModeProfile) -> Iterator
             yield f"raises {field}"
     if SENSITIVE.index(after.sensitive) < SENSITIVE.index(before.sensitive):
         yield "loosens sensitive"
-    if set(before.serve_safe_variant) != set(
-        after.serve_safe_variant
-    ):  # a safe variant may allow more than what it replaces
+    # A safe variant may allow more than what it replaces.
+    if set(before.serve_safe_variant) != set(after.serve_safe_variant):
         yield "changes serve_safe_variant"
     if any(after.shed_bp.get(criticality, 0) < share for criticality, share in before.shed_bp.items()):
         yield "lowers shed_bp"
