@@ -207,8 +207,8 @@ def _rung(each: PolicyRung) -> Rung:
         return Rung("model", each.target.model, on)
     if rung.type == "cache":
         return Rung("cache", f"≤ {span(rung.max_age_s)}" if rung.max_age_s else "cache", on)
-    if rung.type == "template":
-        return Rung("template", rung.template or "template", on)
+    if rung.type in {"template", "evidence", "later"}:
+        return Rung(rung.type, rung.template or rung.type, on)
     return Rung("human", rung.queue or "a person", on)
 
 

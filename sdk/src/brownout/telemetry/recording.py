@@ -8,12 +8,10 @@ import msgspec
 from brownout.context import NOTHING, Context, ambient, merged
 from brownout.evaluation.evaluate import Evaluator
 from brownout.evaluation.policy import Policy
-from brownout.model.values import ErrorClass
+from brownout.model.values import ErrorClass, RungType
 
 if TYPE_CHECKING:
     from brownout.telemetry.reports import Reports
-
-Rung = Literal["model", "cache", "template", "human_review"]
 
 
 class Recording(Evaluator):
@@ -47,7 +45,7 @@ class Recording(Evaluator):
         duration_ms: float | None = None,
         time_to_first_token_ms: float | None = None,
         quality: float | None = None,
-        rung: Rung | None = None,
+        rung: RungType | None = None,
         refused: bool = False,
         format_ok: bool | None = None,
         completed: bool | None = None,
