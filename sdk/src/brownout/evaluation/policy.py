@@ -9,7 +9,7 @@ import msgspec
 from brownout.evaluation.decision import Decision, ErrorCode
 from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
-from brownout.model.resources import Banner, Criticality, FlagValue, NoticeKey, RequestClass, SensitiveAction
+from brownout.model.resources import Banner, Criticality, FlagValue, RequestClass, SensitiveAction
 from brownout.model.values import (
     ErrorClass,
     FallbackLadder,
@@ -17,6 +17,7 @@ from brownout.model.values import (
     ModelRoute,
     RetryPolicy,
     Rung,
+    RungType,
     Target,
     Terminal,
     TokenBudget,
@@ -48,7 +49,7 @@ class PolicyRung(msgspec.Struct, frozen=True):
     text: str | None = None
 
     @property
-    def type(self) -> str:
+    def type(self) -> RungType:
         return self.rung.type
 
 
@@ -110,7 +111,7 @@ class Policy(msgspec.Struct, frozen=True):
     safe_mode: SafeMode = SafeMode()
     revision: int = 0
     cache_epoch: int = 0
-    notices: Mapping[NoticeKey, str] = FrozenDict()
+    notices: Mapping[str, str] = FrozenDict()
     error_code: ErrorCode | None = None
     provenance: Mapping[str, Decision[Any]] = FrozenDict()
     exposures: tuple[tuple[str, str], ...] = ()
@@ -135,7 +136,7 @@ def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templat
         tools=tools if isinstance(tools, ToolPolicy) else ToolPolicy(),
         retry=retry if isinstance(retry, RetryPolicy) else RetryPolicy(),
         cache_epoch=spec.cache_epoch,
-        notices=FrozenDict(spec.notices),
+        notices=FrozenDict({str(error): text for error, text in spec.notices.items()}),
     )
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import get_args
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from brownout.model.faults import Fault, pointer
 from brownout.model.resources import (

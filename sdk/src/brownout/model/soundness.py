@@ -153,7 +153,11 @@ _NEEDS: dict[RungType, tuple[str, ...]] = {
     "model": ("target",), "template": ("template",), "later": ("template", "not_after_s"),
     "cache": (), "evidence": (), "human_review": (),
 }  # fmt: skip
-_MAY: dict[RungType, tuple[str, ...]] = {"cache": ("max_age_s",), "evidence": ("template", "max_sources"), "human_review": ("queue",)}
+_MAY: dict[RungType, tuple[str, ...]] = {
+    "cache": ("max_age_s",),
+    "evidence": ("template", "max_sources"),
+    "human_review": ("queue",),
+}
 _OWN = ("target", "max_age_s", "template", "queue", "max_sources", "not_after_s")
 
 
