@@ -1,5 +1,5 @@
 """The runner obeys a policy: attempts, retries, fallbacks, budgets, one deadline."""
 
-from brownout.runner.calls import Call, Failed, Output, Text, ToolCall
+from brownout.runner.calls import Call, Failed, Output, Reason, Text, ToolCall
 
-__all__ = ["Call", "Failed", "Output", "Text", "ToolCall"]
+__all__ = ["Call", "Failed", "Output", "Reason", "Text", "ToolCall"]

@@ -9,6 +9,9 @@ import msgspec
 from brownout.model.values import ErrorClass
 
 Finish = Literal["stop", "length", "tool_calls", "refusal", "content_filter"]
+Reason = Literal["ramp", "unsupported", "gateway"]
+"""What the runner must know beyond the class: the rate of requests grew too fast (`rate_limited`), only this target
+cannot take the request (`bad_request`), or a gateway gave up and not we (`timeout`)."""
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -61,9 +64,10 @@ class Failed(Exception):  # noqa: N818 - it is what users raise, and reads as a 
 
     def __init__(
         self, error_class: ErrorClass, message: str = "", *,
-        retry_after_s: float | None = None, headers: Mapping[str, str] = NO_HEADERS,
+        retry_after_s: float | None = None, headers: Mapping[str, str] = NO_HEADERS, reason: Reason | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message or error_class)
         self.error_class: ErrorClass = error_class
         self.retry_after_s = retry_after_s
         self.headers = headers
+        self.reason: Reason | None = reason
