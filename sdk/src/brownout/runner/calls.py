@@ -15,6 +15,23 @@ cannot take the request (`bad_request`), or a gateway gave up and not we (`timeo
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool that the model wants run."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+    """The provider's own name for this call; answers refer to it. Never a key for idempotency: models mint new ones."""
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A turn of the model that is over: what it said, the tools that it asked for, and what each of them returned."""
+
+    text: str
+    tools: tuple[ToolCall, ...]
+    results: tuple[Any, ...]
+
+
 class Call(msgspec.Struct, frozen=True):
     """One attempt at one target, as its callable gets it."""
 
@@ -30,15 +47,8 @@ class Call(msgspec.Struct, frozen=True):
     """The policy's `ToolPolicy`, or None where every tool may be used."""
     feedback: str | None = None
     """What the validator said of the answer before, when this attempt repeats it."""
-
-
-class ToolCall(msgspec.Struct, frozen=True):
-    """A tool that the model wants run."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    id: str = ""
-    """The provider's own name for this call; answers refer to it. Never a key for idempotency: models mint new ones."""
+    turns: tuple[Turn, ...] = ()
+    """What came after the messages in this request, whichever model said it: the model goes on from there."""
 
 
 class Text(msgspec.Struct, frozen=True):
