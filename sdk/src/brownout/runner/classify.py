@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from brownout.model.values import ErrorClass
-from brownout.runner.calls import NO_HEADERS, Failed
+from brownout.runner.calls import NO_HEADERS, Failed, Reason
 from brownout.runner.error_bodies import EXACT, GENERIC, STATUSES, WORDS, Meaning, of_status
 from brownout.runner.headers import kept_headers, retry_after_s
 
@@ -76,9 +76,9 @@ def is_filter_error(results: Any) -> bool:
     return bool(results.get("error")) or any(isinstance(one, Mapping) and bool(one.get("error")) for one in categories)
 
 
-def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
-    """Returns a failure that an adapter found by itself, in a response that is no error."""
-    return _failed((error_class, None), None, headers)
+def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS, reason: Reason | None = None) -> Failed:
+    """Returns a failure that an adapter found by itself, without an error of the provider."""
+    return _failed((error_class, reason), None, headers)
 
 
 def _failed(meaning: Meaning, status: int | None, headers: Mapping[str, str]) -> Failed:
