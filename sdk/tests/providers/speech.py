@@ -54,7 +54,7 @@ def whole(api: Api, text: str) -> Answer:
 def stream_error(api: Api, body: dict[str, Any]) -> bytes:
     """An error event, as it arrives inside a stream that began with 200."""
     if api == "responses":
-        return event({"type": "error", "sequence_number": 9, "param": None, **body.get("error", body)}, "error")
+        return event({**body["error"], "type": "error", "sequence_number": 9}, "error")
     return event(body, "error" if api == "anthropic" else None)
 
 
