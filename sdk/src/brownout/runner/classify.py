@@ -55,17 +55,19 @@ def classify(error: Exception) -> Failed:
         if found is not None:
             return found
     names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
-    kinds = (error_class for pattern, error_class in KINDS if any(map(pattern.search, names)))
-    return failed(next(kinds, "server_error"))
+    for pattern, error_class in KINDS:
+        if any(pattern.search(name) for name in names):
+            return failed(error_class)
+    return failed("server_error")
 
 
-def classify_body(body: Any, *, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
-    """Returns what the body of an error event means, inside a stream that began with status 200."""
+def classify_body(body: Any, *, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
+    """Returns what an error's body means; without a status, that of an error event inside a stream that began well."""
     try:
-        meaning = _meaning(body, None)
+        meaning = _meaning(body, status)
     except Exception:  # noqa: BLE001 - a foreign mapping may raise anything
         meaning = None
-    return _failed(meaning or ("overloaded", None), None, headers)
+    return _failed(meaning or ("overloaded", None), status, headers)
 
 
 def is_filter_error(results: Any) -> bool:
