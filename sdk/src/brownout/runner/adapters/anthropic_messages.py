@@ -50,7 +50,8 @@ class MessagesReader(Reader):
         kind = event.type
         if kind == "content_block_delta":
             if event.delta.type == "text_delta":
-                yield from self.text(event.delta.text)
+                if event.delta.text:
+                    yield self.text(event.delta.text)
             elif event.delta.type == "input_json_delta" and event.index in self.calls:
                 self.count(event.delta.partial_json)
                 self.calls[event.index][1] += event.delta.partial_json

@@ -73,12 +73,11 @@ class Reader:
         text = "".join(self._texts) or self.refusal
         yield Output(text, self.usage, finish, tuple(self._tools), self.headers)
 
-    def text(self, text: str | None) -> Iterator[Piece]:
-        """Yields a piece of content; an empty one is not content."""
-        if text:
-            self.count(text)
-            self._texts.append(text)
-            yield Text(text)
+    def text(self, text: str) -> Text:
+        """Returns a piece of content. An empty one is not content: readers leave it out."""
+        self.count(text)
+        self._texts.append(text)
+        return Text(text)
 
     def tool(self, name: str, arguments: str, call_id: str) -> Iterator[Piece]:
         """Yields a whole tool call. Raises `Failed` unless its arguments are a JSON object."""

@@ -41,18 +41,22 @@ class ChatReader(Reader):
     def feed(self, event: Any) -> Iterator[Piece]:
         if event.usage is not None:
             self.usage = (event.usage.prompt_tokens, event.usage.completion_tokens)
-        for prompt in (event.model_extra or {}).get("prompt_filter_results") or ():
-            self._check_filter(prompt)
-        choice = next((one for one in event.choices or () if not one.index), None)
-        if choice is None:
+        if event.model_extra:
+            for prompt in event.model_extra.get("prompt_filter_results") or ():
+                self._check_filter(prompt)
+        choice = event.choices[0] if event.choices else None
+        if choice is None or choice.index:  # of several choices, each chunk holds one
             return
-        self._check_filter(choice.model_extra)
+        if choice.model_extra:
+            self._check_filter(choice.model_extra)
         delta = choice.delta
         if delta is not None:
-            self.refusal += delta.refusal or ""
+            if delta.refusal:
+                self.refusal += delta.refusal
             for part in delta.tool_calls or ():
                 self._add(part)
-            yield from self.text(delta.content)
+            if delta.content:
+                yield self.text(delta.content)
         if choice.finish_reason == "error":  # OpenRouter: the provider behind it failed midway
             raise failed("server_error", self.headers)
         if choice.finish_reason is not None:
@@ -60,7 +64,7 @@ class ChatReader(Reader):
 
     def _check_filter(self, said: Any) -> None:
         """Raises before unfiltered content is passed on: with Azure, each chunk says how its filter did."""
-        if said and isinstance(said, Mapping):
+        if isinstance(said, Mapping):
             results = said.get("content_filter_results") or said.get("content_filter_result")
             if is_filter_error(results):
                 raise failed("filter_unavailable", self.headers)

@@ -38,7 +38,8 @@ class ResponsesReader(Reader):
     def feed(self, event: Any) -> Iterator[Piece]:
         kind = event.type
         if kind == "response.output_text.delta":
-            yield from self.text(event.delta)
+            if event.delta:
+                yield self.text(event.delta)
         elif kind == "response.refusal.delta":
             self.refusal += event.delta or ""
         elif kind == "response.output_item.done" and event.item.type == "function_call":
