@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from brownout.model.values import ErrorClass
-from brownout.runner.calls import NO_HEADERS, Failed
+from brownout.runner.calls import NO_HEADERS, Failed, Reason
 from brownout.runner.error_bodies import EXACT, GENERIC, STATUSES, WORDS, Meaning, of_status
 from brownout.runner.headers import kept_headers, retry_after_s
 
@@ -55,17 +55,19 @@ def classify(error: Exception) -> Failed:
         if found is not None:
             return found
     names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
-    kinds = (error_class for pattern, error_class in KINDS if any(map(pattern.search, names)))
-    return failed(next(kinds, "server_error"))
+    for pattern, error_class in KINDS:
+        if any(pattern.search(name) for name in names):
+            return failed(error_class)
+    return failed("server_error")
 
 
-def classify_body(body: Any, *, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
-    """Returns what the body of an error event means, inside a stream that began with status 200."""
+def classify_body(body: Any, *, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
+    """Returns what an error's body means; without a status, that of an error event inside a stream that began well."""
     try:
-        meaning = _meaning(body, None)
+        meaning = _meaning(body, status)
     except Exception:  # noqa: BLE001 - a foreign mapping may raise anything
         meaning = None
-    return _failed(meaning or ("overloaded", None), None, headers)
+    return _failed(meaning or ("overloaded", None), status, headers)
 
 
 def is_filter_error(results: Any) -> bool:
@@ -76,9 +78,9 @@ def is_filter_error(results: Any) -> bool:
     return bool(results.get("error")) or any(isinstance(one, Mapping) and bool(one.get("error")) for one in categories)
 
 
-def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS) -> Failed:
-    """Returns a failure that an adapter found by itself, in a response that is no error."""
-    return _failed((error_class, None), None, headers)
+def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS, reason: Reason | None = None) -> Failed:
+    """Returns a failure that an adapter found by itself, without an error of the provider."""
+    return _failed((error_class, reason), None, headers)
 
 
 def _failed(meaning: Meaning, status: int | None, headers: Mapping[str, str]) -> Failed:
