@@ -4,11 +4,12 @@ from collections.abc import Generator
 from typing import Any
 
 from brownout.evaluation.policy import PolicyTarget
+from brownout.model.values import ErrorClass
 from brownout.runner.calls import Failed, Output, Text, ToolCall
 from brownout.runner.classify import classify
 from brownout.runner.commands import Broke, Channel, Command, Emit, Ended, Next, Open
 from brownout.runner.health import Permit
-from brownout.runner.moves import AnyAction, Answered, Attempt, Delivered, Failure, NotAdmitted
+from brownout.runner.moves import Answered, AnyAction, Attempt, Delivered, Failure, NotAdmitted
 from brownout.runner.reply import Attempted
 from brownout.runner.request import LONGEST_ATTEMPT_S, Request, log
 
@@ -23,9 +24,12 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
         return request.step(Answered(request.now(), "tool_calls"))
     function = core.calls.get(target.provider)
     if function is None:
-        log.error("no callable for the provider %r, which the request class %r needs", target.provider, request.policy.request_class)
+        log.error("%s: there is no callable for the provider %r", request.policy.request_class, target.provider)
         return request.step(NotAdmitted(request.now(), "auth"))
-    permit = core.health.admit(request.policy, target, request.now(), spare=action.spare)
+    permit = core.health.admit(
+        request.policy, target, request.now(), tokens=request.state.facts.input_tokens or 0, spare=action.spare,
+        again=action.purpose == "retry",
+    )  # fmt: skip
     if not isinstance(permit, Permit):
         return request.step(NotAdmitted(request.now(), permit))
     watch = _Watch(request, action, target, permit)
@@ -36,7 +40,7 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
         finally:
             channel.close()
     except BaseException:
-        permit.cancel(request.now())
+        permit.cancel()
         raise
     event = watch.judge(found)
     watch.note(event, found)
@@ -120,7 +124,7 @@ class _Watch:
             permit.succeeded(request.now(), first_s, found.headers, characters, found.usage)
         if first_s is not None and request.first_token_ms is None:
             request.first_token_ms = (self._content_at or 0.0) * 1000 - request.began_at * 1000
-        error = event.error if isinstance(event, Failure) else request.error_of(event)
+        error = event.error if isinstance(event, Failure) else _error_of(event)
         request.attempts.append(
             Attempted(
                 target.name, target.provider, target.model, self._action.purpose, error,
@@ -140,12 +144,18 @@ class _Watch:
     def _whole(self, result: Any) -> Output | Failed:
         said, tools = "".join(self._texts), tuple(self._tools)
         if isinstance(result, Output):
-            return Output(
-                result.text or said, result.usage, result.finish, result.tools or tools, result.headers
-            )
+            return Output(result.text or said, result.usage, result.finish, result.tools or tools, result.headers)
         if isinstance(result, str) or result is None:
             return Output(said if result is None else result, finish="tool_calls" if tools else "stop", tools=tools)
         return Failed("bad_request", f"a callable returns an Output or a text, not {type(result).__name__}")
+
+
+def _error_of(event: Answered) -> ErrorClass | None:
+    if event.finish == "refusal":
+        return "refusal"
+    if event.finish == "content_filter":
+        return "content_filter"
+    return "format_error" if event.problem or event.finish == "length" else None
 
 
 def _fault(request: Request, text: str) -> str | None:

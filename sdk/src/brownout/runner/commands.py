@@ -6,7 +6,6 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from brownout.runner.calls import Call, Text, ToolCall
 from brownout.runner.reply import Event
 
-
 T = TypeVar("T")
 
 

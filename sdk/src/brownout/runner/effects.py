@@ -42,6 +42,8 @@ def effect_key(request: str, tool: str, arguments: Mapping[str, Any], ordinal: i
 class MemoryEffects:
     """Effects of this process. The oldest requests are forgotten first, beyond `most` effects."""
 
+    blocks = False
+
     def __init__(self, most: int = 100_000) -> None:
         self._effects: dict[str, Effect] = {}
         self._lock = threading.Lock()

@@ -1,12 +1,16 @@
 """How a request is carried out: it obeys the ladder's actions and yields what takes time as commands (sans I/O)."""
 
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from brownout.evaluation.policy import PolicyRung
 from brownout.runner.attempt import attempt
+from brownout.runner.calls import Text, Turn
 from brownout.runner.commands import Background, Command, Emit, Invoke, Sleep
+from brownout.runner.kept import Cached
 from brownout.runner.moves import (
     AnyAction,
     Ask,
@@ -23,8 +27,8 @@ from brownout.runner.moves import (
 )
 from brownout.runner.reply import Evidence, Notice, Reply, Reset, Withdrawn
 from brownout.runner.request import Request, log
-from brownout.runner.calls import Text, Turn
 
+LONGEST_CACHED_S = 86_400.0
 ASK_S = 5.0
 """The longest wait for a cache, a queue or an outbox where the request has no deadline."""
 
@@ -34,6 +38,7 @@ def conduct(request: Request) -> Generator[Command, Any, Reply]:
     try:
         if request.streams and request.options.evidence:
             yield Emit(Evidence(request.options.evidence))
+        request.core.health.request(request.policy, request.began_at)
         action = request.step(Began(request.began_at))
         while not isinstance(action, Finish):
             yield from _taken_back(request, action)
@@ -126,6 +131,8 @@ def _ask(request: Request, action: Ask) -> Generator[Command, Any, bool]:
                 named = yield Invoke(core.people, (ticket,), timeout_s=left_s)
                 request.ticket, request.rung_text = named or ticket.id, ""
                 return True
+            case "later":
+                return (yield from _saved(request, rung, left_s))
     except Exception:  # noqa: BLE001 - whatever a cache, a queue or an outbox raises is a rung that does not answer
         log.warning("%s: the %s rung failed", request.policy.request_class, action.what, exc_info=True)
     return False
@@ -144,6 +151,41 @@ def _evidence(request: Request, text: str | None, most: int | None) -> bool:
         around = request.fill(text)
         request.rung_text = None if around is None else f"{around}\n\n{listed}"
     return request.rung_text is not None
+
+
+def _cached(request: Request, max_age_s: int | None, left_s: float) -> Generator[Command, Any, bool]:
+    cache, key = request.core.cache, request.cache_key()
+    if cache is None or key is None:
+        return False
+    found = yield Invoke(cache.get, (key,), timeout_s=left_s)
+    if found is None or (max_age_s is not None and request.core.wall_s() - found.at > max_age_s):
+        return False
+    request.rung_text, request.as_of = found.text, datetime.fromtimestamp(found.at, UTC)
+    return True
+
+
+def _saved(request: Request, rung: PolicyRung, left_s: float) -> Generator[Command, Any, bool]:
+    outbox, text = request.core.outbox, request.fill(rung.text or "")
+    if outbox is None or text is None:
+        return False
+    payload = msgspec.json.encode(
+        {"request_class": request.policy.request_class, "context": dict(request.context), "arguments": request.arguments,
+         "given": dict(request.given)}, enc_hook=str,
+    )  # fmt: skip
+    not_after = request.core.wall_s() + (rung.rung.not_after_s or 0)
+    yield Invoke(outbox.put, (request.id, payload, not_after), timeout_s=left_s)
+    request.ticket, request.rung_text = request.id, text
+    return True
+
+
+def _kept(request: Request, reply: Reply) -> Iterator[Command]:
+    """Caches what a model answered in full, where the ladder has a rung that may serve it."""
+    cache = request.core.cache
+    ages = [rung.rung.max_age_s for rung in request.policy.ladder.rungs if rung.type == "cache"]
+    good = reply.outcome == "answered" and reply.rung == "model" and not reply.tools and not request.turns
+    if cache is not None and ages and good and (key := request.cache_key()) is not None:
+        longest_s = max(age or LONGEST_CACHED_S for age in ages)
+        yield Background(cache.put, (key, Cached(reply.text, request.core.wall_s()), longest_s))
 
 
 def _told(request: Request, reply: Reply) -> Iterator[Command]:

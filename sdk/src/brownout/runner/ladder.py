@@ -37,7 +37,7 @@ from brownout.runner.moves import (
     Wait,
     Waited,
 )
-from brownout.runner.pause import backoff_s, pause_s
+from brownout.runner.pause import pause_s, wait_s
 from brownout.runner.state import Facts, State, find, fits, last_call
 
 MAX_TURNS = 64
@@ -137,7 +137,7 @@ def _tool_failed(state: State, event: Failure) -> State:
     turn = (f"turn {state.turns}", "tool_error")
     if event.unknown and not event.idempotent:
         return _person(replace(state, effects=True))
-    seconds = backoff_s(state, event)
+    seconds = wait_s(state, event)
     if event.idempotent and turn not in state.once and state.now_s + seconds < last_call(state):
         return replace(state, once=state.once | {turn}, action=Wait(seconds=seconds, then="tool"))
     return _told(state)

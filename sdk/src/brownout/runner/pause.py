@@ -1,19 +1,15 @@
 """Whether the same target is tried again, and after how long. Pure."""
 
-from collections.abc import Mapping
-
+from brownout.runner.backoff import backoff_s
 from brownout.runner.moves import Attempt, Failure
 from brownout.runner.state import State, find, last_call
-
-_BASE_MS: Mapping[str, int] = {"rate_limited": 1_000, "overloaded": 1_000}
-"""The least first backoff where the provider is short of capacity."""
 
 
 def pause_s(state: State, event: Failure) -> float | None:
     """Seconds until the same target is tried again; None when it is not."""
     assert isinstance(state.action, Attempt)
     name, retry, error = state.action.target, state.policy.retry, event.error
-    seconds = backoff_s(state, event)
+    seconds = wait_s(state, event)
     if error == "format_error":
         tried, seconds = (name, error) in state.once, 0.0
     elif error not in retry.retry_on:
@@ -32,8 +28,6 @@ def pause_s(state: State, event: Failure) -> float | None:
     return seconds
 
 
-def backoff_s(state: State, event: Failure) -> float:
-    retry, spent = state.policy.retry, sum(state.spent.values())
-    first_ms = max(retry.initial_backoff_ms, _BASE_MS.get(event.error, 0))
-    full_ms = min(retry.max_backoff_ms, first_ms * 2.0 ** min(max(spent, 1) - 1, 32))
-    return full_ms / 1000 * (event.chance if retry.jitter == "full" else 1.0)
+def wait_s(state: State, event: Failure) -> float:
+    """The backoff after a failure, which grows with the failures of the whole request."""
+    return backoff_s(state.policy.retry, event.error, sum(state.spent.values()), event.chance)

@@ -37,6 +37,8 @@ People = Callable[[Ticket], str | Awaitable[str | None] | None]
 class MemoryPeople:
     """A queue for tests and examples: tickets stay in `tickets`."""
 
+    blocks = False
+
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
 

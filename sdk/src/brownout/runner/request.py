@@ -1,10 +1,10 @@
 """One request: the ladder's state, and all that surrounds it but takes no time. The drivers and the flow share it."""
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
 
 import msgspec
 
@@ -14,8 +14,10 @@ from brownout.model.frozen import FrozenDict
 from brownout.model.template import placeholders, render
 from brownout.model.values import RungType
 from brownout.runner.calls import Call, Output, ToolCall, Turn
+from brownout.runner.effects import effect_key
+from brownout.runner.kept import cache_key
 from brownout.runner.ladder import begin, step
-from brownout.runner.moves import AnyAction, AnyEvent, Attempt, Finish
+from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
 from brownout.runner.people import Ticket
 from brownout.runner.reply import Attempted, Reply
 from brownout.runner.state import Facts
@@ -63,21 +65,23 @@ class Suspended(msgspec.Struct, frozen=True):
     output: Output
     results: Mapping[int, Any]
     waits_for: int
+    """The position of the call to approve."""
     approved: frozenset[str]
-    declined: frozenset[str] = frozenset()
+    declined: frozenset[str]
+    """Effect keys that a person has decided on."""
 
 
 class Request:
     """The state of one request, mutable. One thread or task at a time uses it."""
 
     def __init__(
-        self, core: "Core", policy: Policy, context: Context, arguments: tuple[Any, ...], given: Mapping[str, Any],
-        options: Options, *, streams: bool, resumed: Suspended | None = None,
+        self, core: "Core", policy: Policy, context: Context, arguments: tuple[Any, ...], given: Mapping[str, Any], *,
+        options: Options, streams: bool, resumed: Suspended | None = None,
     ) -> None:  # fmt: skip
         self.core, self.policy, self.context = core, policy, context
         self.arguments, self.given, self.options = arguments, given, options
         self.streams = streams
-        self.id = options.request_id or uuid4().hex
+        self.id = options.request_id or secrets.token_hex(16)
         self.began_at = core.now()
         self.turns = resumed.turns if resumed else ()
         self.pending = resumed.output if resumed else None
@@ -87,6 +91,9 @@ class Request:
         self.declined = resumed.declined if resumed else frozenset()
         self.attempts: list[Attempted] = []
         self.output = Output("")
+        self.emitted = False
+        """Whether the reader has the text of this attempt."""
+        self.characters = 0
         self.feedback: str | None = None
         self.done: list[str] = []
         self.tool_calls = 0
@@ -95,11 +102,42 @@ class Request:
         self.rung_text: str | None = None
         self.first_token_ms: float | None = None
         self.reply: Reply | None = None
+        self._asked = given
+        """What was asked, before it was trimmed."""
         self._trim()
         self.state = begin(policy, self._facts())
 
     def now(self) -> float:
         return self.core.now()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the tools of this turn are being run, or the model is about to be told."""
+        action = self.state.action
+        return isinstance(action, Attempt) or (isinstance(action, Ask) and action.what == "tools")
+
+    def index_of(self, call: ToolCall) -> int:
+        """The position of a tool call in the answer. Raises RuntimeError if it is not one of its calls."""
+        tools = self.output.tools if self.goes_on else ()
+        for same in (lambda each: each is call, lambda each: each == call):
+            for index, each in enumerate(tools):
+                if index not in self.results and same(each):
+                    return index
+        raise RuntimeError(f"the model does not ask for the tool {call.name!r} now")
+
+    def key_of(self, index: int) -> str:
+        """The effect key of a tool call: its ordinal counts the same wish in this conversation."""
+        call = self.output.tools[index]
+        before = [*(each for turn in self.turns for each in turn.tools), *self.output.tools[:index]]
+        ordinal = sum(each.name == call.name and each.arguments == call.arguments for each in before)
+        return effect_key(self.id, call.name, call.arguments, ordinal)
+
+    def suspended(self, index: int) -> Suspended:
+        return Suspended(
+            self.policy.request_class, self.context, self.arguments, self.given,
+            msgspec.structs.replace(self.options, request_id=self.id), self.turns, self.output, dict(self.results), index,
+            self.approved, self.declined,
+        )  # fmt: skip
 
     def step(self, event: AnyEvent) -> AnyAction:
         self.state, action = step(self.state, event)
@@ -135,6 +173,20 @@ class Request:
             f"{self.id}-{len(self.turns)}", self.policy.request_class, reason, queue, self.output.text, tuple(self.done),
             tool, self.arguments, self.given, self.context,
         )  # fmt: skip
+
+    def cache_key(self) -> str | None:
+        options = self.options
+        return cache_key(self.policy, self.context, options.scope, options.version, (self.arguments, self._asked))
+
+    def decide(self, found: Suspended, *, approved: bool) -> None:
+        """A person has decided on the call that the request waits for."""
+        self.output = found.output
+        call, key = found.output.tools[found.waits_for], self.key_of(found.waits_for)
+        if approved:
+            self.approved |= {key}
+        else:
+            self.declined |= {key}
+            self.results[found.waits_for] = f"A person declined the tool {call.name}."
 
     def finish(self, action: Finish) -> Reply:
         """Makes the reply, and records how it went."""
@@ -176,7 +228,9 @@ class Request:
         return (self.fill(text) if text else None) or (banner.text if banner else None)
 
     def _record(self, reply: Reply) -> None:
-        own = reply.rung == "model" and not (reply.target and self.policy.model and reply.target != self.policy.model.name)
+        own = reply.rung == "model" and not (
+            reply.target and self.policy.model and reply.target != self.policy.model.name
+        )
         answered = reply.outcome == "answered"
         failed = reply.error if not (own and answered) else None
         checked = self.options.validate is not None and reply.rung == "model"
@@ -210,12 +264,12 @@ class Request:
             self.given = FrozenDict(trim(dict(self.given), limit))
 
     def _input_tokens(self) -> int | None:
+        self.characters = characters((self.arguments, cast("Any", self.given)))
         limit = self.policy.budget.per_request.max_input_tokens
         targets = (self.policy.model, *(rung.target for rung in self.policy.ladder.rungs))
         if limit is None and all(target is None or target.max_context_tokens is None for target in targets):
             return None  # nothing compares it with anything
-        name = self.policy.model.name if self.policy.model else ""
-        return self.core.health.tokens(name, characters((self.arguments, cast("Any", self.given))))
+        return self.core.health.tokens(self.policy.model, self.characters)
 
 
 def characters(value: Any, depth: int = 8) -> int:
@@ -229,7 +283,3 @@ def characters(value: Any, depth: int = 8) -> int:
     if isinstance(value, list | tuple):
         return sum(characters(each, depth - 1) for each in value)
     return 0
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 from brownout.runner.calls import ToolCall
 from brownout.runner.commands import Command, Invoke
-from brownout.runner.effects import effect_key
+from brownout.runner.core import is_async
 from brownout.runner.flow import ASK_S, wait
 from brownout.runner.moves import Ask, EffectRan, Failure, Suspended, Wait
 from brownout.runner.request import Request, log
@@ -24,13 +24,10 @@ def run_tool(
     index = request.index_of(call)
     name = call.name
     refusal = _refusal(request, name)
-    if refusal is None and request.policy.tools.needs_approval(name):
-        key = request.key_of(index)
-        if key in request.declined:
-            refusal = "A person declined this call."
-        elif key not in request.approved:
-            yield from _suspend(request, index)
-            return None
+    needs_approval = request.policy.tools.needs_approval(name)
+    if refusal is None and needs_approval and request.key_of(index) not in request.approved:
+        yield from _suspend(request, index)
+        return None
     if refusal is not None:
         request.results[index] = refusal
         return refusal
@@ -60,16 +57,20 @@ def _run(
     work: Callable[..., Any] = function
     if effect:
         known = yield Invoke(log_.start, (key, call.name), timeout_s=request.left_s)
-        if known is not None and known.done:
-            return known.result
         request.done.append(call.name)
         request.step(EffectRan(request.now()))
+        if known is not None and known.done:
+            return known.result
         if known is not None and not idempotent:  # started before, and its outcome never became known
             return _failed(request, "its outcome is unknown", idempotent=False, unknown=True)
-        work = partial(_recorded, function, log_.finish, key)
+        if not is_async(function):
+            work = partial(_recorded, function, log_.finish, key)
     while True:
         try:
-            return (yield Invoke(work, (), given, request.left_s))
+            result = yield Invoke(work, (), given, request.left_s)
+            if effect and work is function:
+                yield Invoke(log_.finish, (key, result))
+            return result
         except Exception as error:  # noqa: BLE001 - whatever a tool raises
             why = "it took too long" if isinstance(error, TimeoutError) else str(error)[:2_000] or type(error).__name__
         told = _failed(request, why, idempotent=idempotent, unknown=effect)
@@ -106,16 +107,8 @@ def _suspend(request: Request, index: int) -> Generator[Command, Any, None]:
 def _recorded(function: Callable[..., Any], finish: Callable[[str, Any], None], key: str, **given: Any) -> Any:
     """The result is in the log before anything else sees it, and also when no one waits for it any more."""
     result = function(**given)
-    if inspect.isawaitable(result):
-        return _awaited(result, finish, key)
     finish(key, result)
     return result
-
-
-async def _awaited(result: Any, finish: Callable[[str, Any], None], key: str) -> Any:
-    found = await result
-    finish(key, found)
-    return found
 
 
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:
