@@ -90,7 +90,7 @@ class Script:
     def tool(self) -> str:
         event = self.due
         if isinstance(event, Failure):
-            raise ValueError("the tool broke")
+            raise ConnectionError("the tool broke")
         return "done"
 
     @property
