@@ -17,7 +17,7 @@ Admission = Literal["refused", "admitted", "probe"]
 WINDOW_S = 30.0
 BURST, BURST_S = 5, 5.0
 """Opens: so many failures in so many seconds, and no success in the window."""
-LEAD = 12
+LEAD = 16
 """Opens: failures ahead of successes by so many."""
 RECOVERING_LEAD = 5
 """The same while the target recovers: it has just been down."""

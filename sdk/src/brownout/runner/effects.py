@@ -1,13 +1,15 @@
 """The log of tools with side effects: a key is ours, not the model's, and runs once."""
 
 import hashlib
-import sqlite3
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+
+from brownout._sync.clock import wall_s
+from brownout.runner.sqlite_file import SqliteFile
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -64,32 +66,35 @@ class MemoryEffects:
             self._effects[key] = Effect(key, tool, True, result)
 
 
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS effect (key TEXT PRIMARY KEY, tool TEXT NOT NULL, result BLOB, at REAL NOT NULL)
+WITHOUT ROWID;
+"""
+
+
 class SqliteEffects:
-    """Effects that survive the process, in one file. Results must be JSON."""
+    """Effects that survive the process and a power cut, in one file of threads and processes. Results must be JSON."""
 
     def __init__(self, path: str | Path) -> None:
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._lock = threading.Lock()
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS effect (key TEXT PRIMARY KEY, tool TEXT NOT NULL, result BLOB) WITHOUT ROWID"
-        )
+        self._file = SqliteFile(path, _SCHEMA, "full")
 
     def start(self, key: str, tool: str) -> Effect | None:
-        with self._lock:
-            added = self._connection.execute("INSERT OR IGNORE INTO effect VALUES (?, ?, NULL)", (key, tool)).rowcount
-            if added == 1:
+        with self._file.connection() as connection:
+            added = connection.execute("INSERT OR IGNORE INTO effect VALUES (?, ?, NULL, ?)", (key, tool, wall_s()))
+            if added.rowcount == 1:
                 return None
-            row = self._connection.execute("SELECT tool, result FROM effect WHERE key = ?", (key,)).fetchone()
-        result = None if row[1] is None else msgspec.json.decode(row[1])
-        return Effect(key, row[0], row[1] is not None, result)
+            row = connection.execute("SELECT tool, result FROM effect WHERE key = ?", (key,)).fetchone()
+        return Effect(key, row[0], row[1] is not None, None if row[1] is None else msgspec.json.decode(row[1]))
 
     def finish(self, key: str, result: Any) -> None:
-        with self._lock:
-            self._connection.execute(
-                "UPDATE effect SET result = ? WHERE key = ?", (msgspec.json.encode(result, enc_hook=str), key)
-            )
+        encoded = msgspec.json.encode(result, enc_hook=str)
+        with self._file.connection() as connection:
+            connection.execute("UPDATE effect SET result = ? WHERE key = ?", (encoded, key))
+
+    def forget(self, before: float) -> int:
+        """Deletes what started before that (Unix seconds), and returns how many: requests that old are not repeated."""
+        with self._file.connection() as connection:
+            return connection.execute("DELETE FROM effect WHERE at < ?", (before,)).rowcount
 
     def close(self) -> None:
-        self._connection.close()
+        self._file.close()
