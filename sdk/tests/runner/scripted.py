@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from brownout.evaluation.policy import Policy
+from brownout.runner.cache import Cached
 from brownout.runner.calls import Call, Failed, Output, Text, ToolCall
 from brownout.runner.core import Core
 from brownout.runner.health import Health
-from brownout.runner.kept import Cached
 from brownout.runner.moves import (
     Answered,
     AnyAction,
@@ -56,11 +56,11 @@ class Script:
         facts = self.trace.facts
         return {
             "question": "?", "validate": lambda text: text == "good", "resets": facts.resets,
-            "evidence": None if facts.sources is None else ("source",) * facts.sources, "scope": ("me",),
+            "evidence": None if facts.sources is None else ("source",) * facts.sources,
         }  # fmt: skip
 
     def build(self, kind: type[Core], **parts: Any) -> Any:
-        core = kind(self.client, cache=_Cache(self, parts.pop("sleep")), chance=lambda: 0.0, **parts)
+        core = kind(self.client, cache=_Cache(self, parts.pop("sleep")), tenant=None, chance=lambda: 0.0, **parts)
         core.health = _Health(self)
         core.calls.restart = {"a", "b"} - self.trace.facts.resumes
         return core

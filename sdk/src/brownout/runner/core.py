@@ -12,14 +12,18 @@ import msgspec
 from brownout.context import NOTHING, Context, ambient, merged
 from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
+from brownout.runner.cache import Cache
+from brownout.runner.calls import Failed
 from brownout.runner.effects import EffectLog, MemoryEffects
+from brownout.runner.guarded import Guarded, admit
 from brownout.runner.health import Health
-from brownout.runner.kept import Cache, Outbox
+from brownout.runner.outbox import Outbox
 from brownout.runner.people import People
 from brownout.runner.request import Options, Request, Suspended
 
 if TYPE_CHECKING:
     from brownout.client import Brownout
+    from brownout.runner.guard import GuardedRequest
 
 MOST_SUSPENDED = 10_000
 OPTIONS = frozenset(field.name for field in msgspec.structs.fields(Options))
@@ -61,12 +65,15 @@ class Core:
         people: Where tickets for `human_review` rungs and for approvals go.
         outbox: Where requests for `later` rungs are kept.
         effects: The log of tools with side effects; in memory by default.
+        tenant, user: The attributes of the context that say who may see a cached answer; None where the product has no
+            tenants, or no users. A request without them is not cached.
         now, wall_s, chance: Monotonic seconds, Unix seconds, and random numbers from 0 to 1.
     """
 
     def __init__(
         self, client: "Brownout", calls: Mapping[str, Callable[..., Any]] | None = None, *, cache: Cache | None = None,
         people: People | None = None, outbox: Outbox | None = None, effects: EffectLog | None = None,
+        tenant: str | None = "tenant", user: str | None = "targeting_key",
         now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
@@ -74,6 +81,7 @@ class Core:
         self.calls = Calls(calls or {})
         self.cache, self.people, self.outbox = cache, people, outbox
         self.effects = MemoryEffects() if effects is None else effects
+        self.tenant, self.user = tenant, user
         self.now, self.wall_s, self.chance = now, wall_s, chance
         self.health = Health(chance, wall_s)
         self._suspended: dict[str, Suspended] = {}
@@ -83,6 +91,10 @@ class Core:
     def resumes(self) -> frozenset[str]:
         """Providers whose callable goes on from a conversation that another model began."""
         return frozenset(self.calls.keys() - self.calls.restart)
+
+    def admit(self, request: "GuardedRequest", now: float) -> Guarded | Failed:
+        """For brownout.runner.guard: an attempt of a client that calls its provider itself."""
+        return admit(self, request, now)
 
     def suspend(self, ticket: str, request: Suspended) -> None:
         with self._lock:

@@ -8,9 +8,9 @@ import msgspec
 
 from brownout.evaluation.policy import PolicyRung
 from brownout.runner.attempt import attempt
+from brownout.runner.cache import Cached
 from brownout.runner.calls import Text, Turn
 from brownout.runner.commands import Background, Command, Emit, Invoke, Sleep
-from brownout.runner.kept import Cached
 from brownout.runner.moves import (
     AnyAction,
     Ask,

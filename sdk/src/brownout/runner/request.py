@@ -13,9 +13,9 @@ from brownout.evaluation.policy import Policy, PolicyTarget
 from brownout.model.frozen import FrozenDict
 from brownout.model.template import placeholders, render
 from brownout.model.values import RungType
+from brownout.runner.cache import cache_key
 from brownout.runner.calls import Call, Output, ToolCall, Turn
 from brownout.runner.effects import effect_key
-from brownout.runner.kept import cache_key
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
 from brownout.runner.people import Ticket
@@ -43,8 +43,6 @@ class Options(msgspec.Struct, frozen=True):
     """Shortens what the callables are given to so many tokens."""
     values: Mapping[str, object] = FrozenDict()
     """Placeholders of templates and notices, besides the context."""
-    scope: tuple[str, ...] | None = None
-    """Who may share a cached answer; None is the context's `tenant` and `targeting_key`."""
     version: str = ""
     """The version of the prompt: another one does not share cached answers."""
     resets: bool = False
@@ -175,8 +173,19 @@ class Request:
         )  # fmt: skip
 
     def cache_key(self) -> str | None:
-        options = self.options
-        return cache_key(self.policy, self.context, options.scope, options.version, (self.arguments, self._asked))
+        """The key of this request's answer; None where no one can say who may see it."""
+        tenant, user = (self._attribute(name) for name in (self.core.tenant, self.core.user))
+        return cache_key(
+            self.policy.request_class, [self.arguments, self._asked], tenant=tenant, user=user,
+            prompt_version=self.options.version, locale=self._attribute("locale"), epoch=self.policy.cache_epoch,
+            safe_mode=self.policy.safe_mode.profiles,
+        )  # fmt: skip
+
+    def _attribute(self, name: str | None) -> str | None:
+        if name is None:
+            return ""
+        value = self.context.get(name)
+        return None if value is None else str(value)
 
     def decide(self, found: Suspended, *, approved: bool) -> None:
         """A person has decided on the call that the request waits for."""

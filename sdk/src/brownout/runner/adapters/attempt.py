@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from brownout.runner.adapters.translate import of_turn
 from brownout.runner.calls import Call, Failed, Finish, Output, Text, ToolCall
 from brownout.runner.classify import classify, failed
 from brownout.runner.headers import kept_headers
@@ -28,9 +29,10 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def conversation(self) -> list[Any]:
-        """The messages, and what the validator said of the answer before."""
+        """The messages, what came after them in this request, and what the validator said of the answer before."""
         feedback = self.call.feedback
-        return [*self.messages, {"role": "user", "content": feedback}] if feedback else list(self.messages)
+        said = [message for n, turn in enumerate(self.call.turns) for message in of_turn(turn, n)]
+        return [*self.messages, *said, *([{"role": "user", "content": feedback}] if feedback else [])]
 
     def params(self) -> dict[str, Any]:
         """What the policy says of sampling; it wins over what `run()` was given, since safe mode tightens it."""

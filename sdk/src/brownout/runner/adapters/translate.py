@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from brownout.model.values import ToolPolicy
+from brownout.runner.calls import Turn
 
 Form = Literal["chat", "responses", "anthropic"]
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -60,6 +61,20 @@ def _written(said: Mapping[str, Any], form: Form) -> dict[str, Any]:
         return {"type": "function", **said}
     described = {"description": said["description"]} if said.get("description") else {}
     return {"name": said["name"], **described, "input_schema": said["parameters"]}
+
+
+def of_turn(turn: Turn, number: int) -> Iterator[dict[str, Any]]:
+    """A turn of this request as messages: what the model asked for, and what each tool returned."""
+    named = [(call, call.id or f"call_{number}_{index}") for index, call in enumerate(turn.tools)]
+    calls = [
+        {"id": call_id, "type": "function",
+         "function": {"name": call.name, "arguments": msgspec.json.encode(call.arguments, enc_hook=str).decode()}}
+        for call, call_id in named
+    ]  # fmt: skip
+    yield {"role": "assistant", "content": turn.text or None, "tool_calls": calls}
+    for (_, call_id), result in zip(named, turn.results, strict=True):
+        content = result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=str).decode()
+        yield {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
 def for_responses(messages: Sequence[Any]) -> list[Any]:
