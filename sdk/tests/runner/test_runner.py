@@ -90,7 +90,9 @@ def test_a_fallback_is_said_in_the_reply_and_in_the_record() -> None:
 def test_a_callable_raises_what_its_client_raises() -> None:
     class RateLimitError(Exception):
         status_code = 429
-        body = {"error": {"code": "insufficient_quota"}}
+
+        def __init__(self) -> None:
+            self.body = {"error": {"code": "insufficient_quota"}}
 
     async def ask(call: Call) -> Output:
         raise RateLimitError
@@ -196,7 +198,7 @@ def test_a_rung_that_breaks_does_not_break_the_request() -> None:
     class Broken:
         blocks = False
 
-        def get(self, key: str) -> Any:
+        def get(self, _: str) -> Any:
             raise ConnectionError
 
         put = get

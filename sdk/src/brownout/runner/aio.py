@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -78,7 +78,7 @@ class AsyncRunner(Core):
     def _open(self, command: Open) -> "AsyncChannel":
         channel = AsyncChannel(asyncio.get_running_loop())
         start = partial(command.function, command.call, *command.arguments, **command.given)
-        if is_async(command.function):
+        if _is_async(command.function):
             channel.task = channel.loop.create_task(pump(channel, start))
         else:
             self._workers.run(partial(copy_context().run, pump_plain, channel, start))
@@ -144,6 +144,10 @@ class AsyncStream:
     ) -> None:
         """A stream that is left early is cancelled."""
         self._steps.close()
+
+
+_is_async = lru_cache(256)(is_async)
+"""For callables, which are few and live long."""
 
 
 async def _wait(task: "asyncio.Future[Any]", timeout_s: float | None) -> tuple[set[Any], set[Any]]:

@@ -4,7 +4,8 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,7 +13,7 @@ from brownout.context import Context
 from brownout.evaluation.policy import Policy, PolicyTarget
 from brownout.model.frozen import FrozenDict
 from brownout.model.template import placeholders, render
-from brownout.model.values import RungType
+from brownout.model.values import ModelParams, RungType
 from brownout.runner.cache import cache_key
 from brownout.runner.calls import Call, Output, ToolCall, Turn
 from brownout.runner.effects import effect_key
@@ -29,6 +30,11 @@ log = logging.getLogger("brownout.runner")
 
 LONGEST_ATTEMPT_S = 600.0
 """What a callable is told where neither the policy nor the target has a limit."""
+
+
+@lru_cache(256)
+def _given_params(params: ModelParams) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, value) for name, value in msgspec.structs.asdict(params).items() if value is not None)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -102,7 +108,6 @@ class Request:
         self.reply: Reply | None = None
         self._asked = given
         """What was asked, before it was trimmed."""
-        self._trim()
         self.state = begin(policy, self._facts())
 
     def now(self) -> float:
@@ -149,9 +154,8 @@ class Request:
 
     def call(self, action: Attempt, target: PolicyTarget, timeout_s: float) -> Call:
         limits = (self.policy.budget.per_request.max_output_tokens, target.params.max_output_tokens)
-        params = {name: value for name, value in msgspec.structs.asdict(target.params).items() if value is not None}
         return Call(
-            target.name, target.provider, target.model, FrozenDict(params), timeout_s,
+            target.name, target.provider, target.model, FrozenDict(_given_params(target.params)), timeout_s,
             min((limit for limit in limits if limit is not None), default=None), self.policy.tools,
             self.feedback if action.purpose == "feedback" else None, () if action.purpose == "restart" else self.turns,
         )  # fmt: skip
@@ -259,25 +263,22 @@ class Request:
         )
 
     def _facts(self) -> Facts:
-        evidence = self.options.evidence
+        evidence, limit, trim = (
+            self.options.evidence,
+            self.policy.budget.per_request.max_input_tokens,
+            self.options.trim,
+        )
+        tokens = self._input_tokens()
+        if trim is not None and limit is not None and tokens > limit:
+            self.given = FrozenDict(trim(dict(self.given), limit))
+            tokens = self._input_tokens()
         return Facts(
-            now_s=self.began_at, input_tokens=self._input_tokens(),
-            sources=None if evidence is None else len(evidence), resets=self.streams and self.options.resets,
-            resumes=self.core.resumes,
+            self.began_at, tokens, None if evidence is None else len(evidence), self.streams and self.options.resets,
+            self.core.resumes,
         )  # fmt: skip
 
-    def _trim(self) -> None:
-        limit, trim = self.policy.budget.per_request.max_input_tokens, self.options.trim
-        tokens = self._input_tokens()
-        if trim is not None and limit is not None and tokens is not None and tokens > limit:
-            self.given = FrozenDict(trim(dict(self.given), limit))
-
-    def _input_tokens(self) -> int | None:
-        self.characters = characters((self.arguments, cast("Any", self.given)))
-        limit = self.policy.budget.per_request.max_input_tokens
-        targets = (self.policy.model, *(rung.target for rung in self.policy.ladder.rungs))
-        if limit is None and all(target is None or target.max_context_tokens is None for target in targets):
-            return None  # nothing compares it with anything
+    def _input_tokens(self) -> int:
+        self.characters = characters(self.arguments) + characters(self.given)
         return self.core.health.tokens(self.policy.model, self.characters)
 
 
@@ -285,10 +286,10 @@ def characters(value: Any, depth: int = 8) -> int:
     """How many characters of text there are in what a callable is given."""
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, bytes) or depth == 0:
+    if depth == 0:
         return 0
-    if isinstance(value, Mapping):
-        return sum(characters(each, depth - 1) for each in value.values())
-    if isinstance(value, list | tuple):
-        return sum(characters(each, depth - 1) for each in value)
-    return 0
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    found = 0
+    for part in parts:
+        found += len(part) if isinstance(part, str) else characters(part, depth - 1)
+    return found
