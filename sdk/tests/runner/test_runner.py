@@ -451,6 +451,33 @@ def test_a_tool_waits_for_approval_and_the_request_goes_on(approved: bool, text:
         runner.resume(ticket.id)
 
 
+def test_who_resumes_knows_what_was_done_before() -> None:
+    """After an effect in the first turn, what fails after the approval is for a person, not for a model that starts anew."""
+
+    def ask(call: Call) -> Iterator[Any]:
+        names = ("refund", "mail")
+        if len(call.turns) < 2:
+            yield Output("", finish="tool_calls", tools=(ToolCall(names[len(call.turns)], {}),))
+        else:
+            raise Failed("timeout")
+
+    spare_calls: list[Call] = []
+    people = MemoryPeople()
+    policy = made(TO_SPARE, rung("human_review"), tools={"require_approval": ["mail"]})
+    runner = Runner(Client(policy), {"a": ask}, people=people)
+    runner.calls("b", resumes=False)(spare_calls.append)
+    with runner.stream("reply", ANA) as request:
+        for event in request:
+            if isinstance(event, ToolCall):
+                request.tool(event, lambda: "ok", effect=True)
+    with runner.resume(people.tickets[0].id) as request:
+        for event in request:
+            if isinstance(event, ToolCall):
+                request.tool(event, lambda: "ok", effect=True)
+    assert request.reply is not None
+    assert (request.reply.outcome, request.reply.done, spare_calls) == ("queued", ("refund", "mail"), [])
+
+
 def test_a_call_in_a_thread_that_outlives_its_deadline_is_abandoned_and_runs_nothing() -> None:
     hold, went_on = threading.Event(), threading.Event()
     pieces: list[str] = []

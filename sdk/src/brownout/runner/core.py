@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from brownout.context import NOTHING, Context, ambient, merged
+from brownout.context import Context, ambient, merged
 from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
 from brownout.runner.cache import Cache
@@ -111,8 +111,9 @@ class Core:
         if options.get("evidence") is not None:
             options["evidence"] = tuple(options["evidence"])
         rest = FrozenDict({name: value for name, value in given.items() if name not in OPTIONS})
-        policy, seen = self._ask(request_class, context)
-        return Request(self, policy, seen, arguments, rest, options=Options(**options), streams=streams)
+        made = Options(**options)
+        policy, seen = self._ask(request_class, context, made.default)
+        return Request(self, policy, seen, arguments, rest, options=made, streams=streams)
 
     def resumed(self, ticket: str, *, approved: bool) -> Request:
         """The suspended request, with a new deadline, today's policy and the same effect log.
@@ -124,16 +125,17 @@ class Core:
             found = self._suspended.pop(ticket, None)
         if found is None:
             raise LookupError(f"no request waits for the ticket {ticket!r}")
-        policy, seen = self._ask(found.request_class, found.context)
+        policy, seen = self._ask(found.request_class, found.context, found.options.default)
         request = Request(
             self, policy, seen, found.arguments, found.given, options=found.options, streams=True, resumed=found
         )
         request.decide(found, approved=approved)
         return request
 
-    def _ask(self, request_class: str, context: Context) -> tuple[Policy, Context]:
-        around = ambient()
-        return self.client.policy(request_class, context), merged(around, context) if around else context or NOTHING
+    def _ask(self, request_class: str, context: Context, default: Policy | None) -> tuple[Policy, Context]:
+        around, ask = ambient(), self.client.policy
+        policy = ask(request_class, context) if default is None else ask(request_class, context, default)
+        return policy, merged(around, context) if around else context
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from brownout.context import Context
 from brownout.evaluation.policy import Policy, PolicyTarget
@@ -53,6 +54,8 @@ class Options(msgspec.Struct, frozen=True):
     """The version of the prompt: another one does not share cached answers."""
     resets: bool = False
     """Whether the reader of the stream takes back text on `Reset`."""
+    default: Policy | None = None
+    """What to do where nothing is known of the request class."""
     request_id: str = ""
     """Names the request: the same one repeated runs no effect twice."""
 
@@ -72,6 +75,8 @@ class Suspended(msgspec.Struct, frozen=True):
     """The position of the call to approve."""
     approved: frozenset[str]
     declined: frozenset[str]
+    done: tuple[str, ...]
+    tool_calls: int
     """Effect keys that a person has decided on."""
 
 
@@ -99,8 +104,8 @@ class Request:
         """Whether the reader has the text of this attempt."""
         self.characters = 0
         self.feedback: str | None = None
-        self.done: list[str] = []
-        self.tool_calls = 0
+        self.done: list[str] = list(resumed.done) if resumed else []
+        self.tool_calls = resumed.tool_calls if resumed else 0
         self.ticket: str | None = None
         self.as_of: datetime | None = None
         self.rung_text: str | None = None
@@ -109,6 +114,8 @@ class Request:
         self._asked = given
         """What was asked, before it was trimmed."""
         self.state = begin(policy, self._facts())
+        if resumed is not None:
+            self.state = replace(self.state, effects=bool(self.done), turns=len(self.turns))
 
     def now(self) -> float:
         return self.core.now()
@@ -138,8 +145,8 @@ class Request:
     def suspended(self, index: int) -> Suspended:
         return Suspended(
             self.policy.request_class, self.context, self.arguments, self.given,
-            msgspec.structs.replace(self.options, request_id=self.id), self.turns, self.output, dict(self.results), index,
-            self.approved, self.declined,
+            replace(self.options, request_id=self.id), self.turns, self.output, dict(self.results), index,
+            self.approved, self.declined, tuple(self.done), self.tool_calls,
         )  # fmt: skip
 
     def step(self, event: AnyEvent) -> AnyAction:
@@ -214,7 +221,7 @@ class Request:
             tools=self._open_tools(action), sources=self.options.evidence or (), done=tuple(self.done),
             attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
         )  # fmt: skip
-        self.reply = msgspec.structs.replace(reply, notice=self._notice(reply))
+        self.reply = replace(reply, notice=self._notice(reply))
         self._record(self.reply)
         return self.reply
 
