@@ -81,7 +81,8 @@ class AsyncRunner(Core):
         if _is_async(command.function):
             channel.task = channel.loop.create_task(pump(channel, start))
         else:
-            self._workers.run(partial(copy_context().run, pump_plain, channel, start))
+            context = copy_context()
+            self._workers.run(lambda: context.run(pump_plain, channel, start))
         return channel
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], given: Any) -> Any:

@@ -33,7 +33,8 @@ class Permit:
     """An attempt that may start. Exactly one of `succeeded`, `failed` and `cancel` follows."""
 
     def __init__(self, target: _Target, admission: Admission, wall_s: Callable[[], float]) -> None:
-        self._target, self._admission, self._wall_s = target, admission, wall_s
+        self._target, self._wall_s = target, wall_s
+        self._admission: Admission = admission
         self.first_token_s = target.first_token.limit_s()
 
     def succeeded(

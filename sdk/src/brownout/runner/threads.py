@@ -46,11 +46,13 @@ class Waiting(Protocol):
 
     def start(self, items: Callable[[Callable[[], bool]], Any]) -> "Inbox":
         """Runs what yields items beside the caller. Its argument says whether it is abandoned."""
+        ...
 
 
 class Inbox(Channel, Protocol):
     def get(self, timeout_s: float | None) -> Item | None:
         """The next item; None after `timeout_s`."""
+        ...
 
 
 class Runner(Core):
@@ -168,7 +170,8 @@ class RealTime:
 
     def start(self, items: Callable[[Callable[[], bool]], Any]) -> "_Inbox":
         inbox = _Inbox()
-        self._workers.run(partial(copy_context().run, inbox.fill, items))
+        context = copy_context()
+        self._workers.run(lambda: context.run(inbox.fill, items))
         return inbox
 
 
