@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, get_args
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brownout.evaluation.policy import Policy, PolicyLadder, PolicyRung, PolicyTarget
@@ -122,6 +122,7 @@ class Walk:
 walks = st.composite(Walk)()
 
 
+@settings(max_examples=300)
 @given(walks)
 def test_a_target_fails_at_most_max_attempts_times(walk: Walk) -> None:
     failed = Counter(
@@ -136,6 +137,7 @@ def test_a_target_fails_at_most_max_attempts_times(walk: Walk) -> None:
         assert n <= walk.policy.retry.max_attempts + turns, name
 
 
+@settings(max_examples=300)
 @given(walks)
 def test_one_thing_is_under_way_at_a_time(walk: Walk) -> None:
     """A new attempt begins only where the one before has answered, failed or was never admitted."""
@@ -144,6 +146,7 @@ def test_one_thing_is_under_way_at_a_time(walk: Walk) -> None:
             assert isinstance(event, moves.Answered | moves.Failure | moves.NotAdmitted | moves.Cancelled)
 
 
+@settings(max_examples=300)
 @given(walks)
 def test_a_refusal_reaches_a_model_only_if_its_rung_names_it(walk: Walk) -> None:
     refused: set[str] = set()
@@ -158,6 +161,7 @@ def test_a_refusal_reaches_a_model_only_if_its_rung_names_it(walk: Walk) -> None
         assert walk.steps[-1][2].action.outcome != "failed" or walk.steps[-1][2].error not in refused
 
 
+@settings(max_examples=300)
 @given(walks)
 def test_after_the_deadline_there_is_only_a_template(walk: Walk) -> None:
     for before, _, after in walk.steps:
@@ -173,6 +177,7 @@ def test_after_the_deadline_there_is_only_a_template(walk: Walk) -> None:
             assert state.ends_at == float("inf")
 
 
+@settings(max_examples=300)
 @given(walks)
 def test_after_an_effect_only_who_knows_the_conversation_goes_on(walk: Walk) -> None:
     effects = False

@@ -81,6 +81,8 @@ def _began(state: State, _: Began) -> State:
         return _next(state, models=False)
     if not fits(state, policy.model):
         return _next(replace(state, error="context_window"))
+    if state.now_s >= last_call(state):
+        return _next(replace(state, error="timeout"))
     return _attempt(state, -1, "answer")
 
 
