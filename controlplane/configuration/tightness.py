@@ -106,6 +106,8 @@ def _ladder(before: FallbackLadder, after: FallbackLadder) -> Iterator[str]:
             yield f"changes what ends a {field}"
     if _rises(before.deadline_ms, after.deadline_ms):
         yield "raises deadline_ms"
+    if before.on_break == "surface" and after.on_break != "surface":
+        yield "starts broken streams again"
     known = set(map(_past_a_refusal, before.rungs))
     if any(kept[1:] != (False, False) and kept not in known for kept in map(_past_a_refusal, after.rungs)):
         yield "sends refusals to another model"

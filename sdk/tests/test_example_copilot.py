@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 pytest.importorskip("openai")
 
-from copilot.assistant import Assistant
 from copilot.provider_stub import ProviderStub
+from support_copilot import answer, copilot
 
 ALICE = {"targeting_key": "u-1", "name": "Alice"}
 
 
 def target(model: str) -> dict[str, Any]:
-    return {"provider": "acme", "model": model, "params": {"max_output_tokens": 100}}
+    return {"provider": "openai", "model": model, "params": {"max_output_tokens": 100}}
 
 
 RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
@@ -39,7 +39,8 @@ RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
     ("flag", "ladder"): {
         "type": "fallback_ladder",
         "variants": {"v": {"rungs": [{"type": "cache", "max_age_s": 60}, {"type": "template", "template": "sorry"},
-                                     {"type": "human_review", "queue": "tier-2"}]}},
+                                     {"type": "human_review", "queue": "tier-2"}],
+                           "terminal": {"refusal": "human_review"}}},
         "off_variant": "v", "default": "v",
     },
     ("flag", "tools"): {
@@ -93,9 +94,9 @@ def well(stub: ProviderStub) -> None:
 
 def test_the_model_answers_and_uses_a_tool(stub: ProviderStub) -> None:
     client = Client()
-    reply = Assistant(client, stub.url).answer("Where is my order?", ALICE)  # type: ignore[arg-type]
+    reply = answer(copilot(client, stub.url), "Where is my order?", ALICE)  # type: ignore[arg-type]
 
-    assert (reply.by, reply.banner, reply.revision) == ("big-1", "", 3)
+    assert (reply.target, reply.notice, reply.policy.revision) == ("big", None, 3)
     assert "order 4711" in reply.text
     (totals,) = client.sent().requests.values()
     assert totals.requests == 1
@@ -105,25 +106,25 @@ def test_the_model_answers_and_uses_a_tool(stub: ProviderStub) -> None:
 
 def test_an_outage_goes_down_the_ladder_to_the_cache_and_the_template(stub: ProviderStub) -> None:
     client = Client()
-    assistant = Assistant(client, stub.url)  # type: ignore[arg-type]
-    before = assistant.answer("How do I change my address?", ALICE)
+    runner = copilot(client, stub.url)  # type: ignore[arg-type]
+    before = answer(runner, "How do I change my address?", ALICE)
     request = urllib.request.Request(f"{stub.url}/faults", b'{"fault": "outage"}', method="POST")
     urllib.request.urlopen(request).close()
 
-    cached = assistant.answer("How do I change my address?", ALICE)
-    template = assistant.answer("Something new", ALICE)
+    cached = answer(runner, "How do I change my address?", ALICE)
+    template = answer(runner, "How do I change my address?", {"targeting_key": "u-2", "name": "Bob"})
 
-    assert (cached.by, cached.text) == ("from the cache", before.text)
-    assert (template.by, template.text) == ("a template", "Sorry Alice, later.")
+    assert (cached.rung, cached.text, cached.provisional) == ("cache", before.text, True)
+    assert (template.rung, template.text) == ("template", "Sorry Bob, later.")
     (totals,) = client.sent().requests.values()
     assert totals.fallbacks == {"cache": 1, "template": 1}
-    assert totals.errors == {"server_error": 2}
+    assert totals.errors == {"overloaded": 2}
 
 
 def test_too_many_requests_are_called_that(stub: ProviderStub) -> None:
     client = Client()
     stub.fault = "rate_limits"
-    Assistant(client, stub.url).answer("Hello", ALICE)  # type: ignore[arg-type]
+    answer(copilot(client, stub.url), "Hello", ALICE)  # type: ignore[arg-type]
 
     (totals,) = client.sent().requests.values()
     assert totals.errors == {"rate_limited": 1}
@@ -137,22 +138,24 @@ def test_a_fault_that_there_is_not_is_refused(stub: ProviderStub) -> None:
     assert stub.fault is None
 
 
-def test_a_refusal_is_counted(stub: ProviderStub) -> None:
+def test_a_refusal_is_counted_and_goes_to_a_person(stub: ProviderStub) -> None:
     client = Client()
+    runner = copilot(client, stub.url)  # type: ignore[arg-type]
     stub.fault = "refusals"
-    Assistant(client, stub.url).answer("Hello", ALICE)  # type: ignore[arg-type]
+    reply = answer(runner, "Hello", ALICE)
 
     (totals,) = client.sent().requests.values()
-    assert totals.refusals == 1
+    assert (totals.refusals, totals.escalations) == (1, 1)
+    assert (reply.outcome, reply.rung) == ("queued", "human_review")
 
 
-def test_safe_mode_takes_the_model_the_tools_and_money_away(stub: ProviderStub) -> None:
+def test_safe_mode_takes_the_model_the_tools_and_sensitive_requests_away(stub: ProviderStub) -> None:
     client = Client(safe_mode=True)
-    assistant = Assistant(client, stub.url)  # type: ignore[arg-type]
-    question, refund = assistant.answer("Where is my order?", ALICE), assistant.answer("Please refund me", ALICE)
+    runner = copilot(client, stub.url)  # type: ignore[arg-type]
+    reply = answer(runner, "Please refund me", ALICE)
 
-    assert question.banner == "Answers may be short today."
-    assert "4711" not in question.text
-    assert refund.by == "a person (tier-2)"
-    assert assistant.for_people == [("tier-2", "Please refund me")]
+    assert reply.notice == "Answers may be short today."
+    assert (reply.rung, reply.outcome, reply.attempts) == ("human_review", "queued", ())
+    (ticket,) = runner.people.tickets  # type: ignore[union-attr]
+    assert (ticket.queue, ticket.reason, ticket.given["messages"][0]["content"]) == ("tier-2", "sensitive", "Please refund me")  # fmt: skip
     assert {key.safe_mode for key in client.sent().requests} == {"contain"}

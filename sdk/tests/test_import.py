@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 LATER = ("asyncio", "nats", "cryptography", "socket", "ssl", "json", "logging", "hashlib", "pathlib", "openfeature",
-    "brownout.evaluation.compile", "brownout.telemetry.counters")  # fmt: skip
+    "brownout.evaluation.compile", "brownout.telemetry.counters", "brownout.runner")  # fmt: skip
 
 
 def test_importing_the_sdk_loads_nothing_that_only_a_running_client_needs() -> None:

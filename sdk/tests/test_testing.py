@@ -5,6 +5,7 @@ import pytest
 from brownout import Brownout, Change, Policy, State, context
 from brownout.evaluation.policy import PolicyTarget
 from brownout.model.parse import InvalidResource
+from brownout.model.values import ModelRoute, Target
 from brownout.testing import FakeBrownout
 
 
@@ -13,6 +14,15 @@ def service(client: Brownout) -> str:
     if client.boolean("web-search", {"targeting_key": "u-1"}):
         return client.string("engine", default="none")
     return "off"
+
+
+def test_a_policy_has_a_default_where_nothing_is_known() -> None:
+    client, mine = FakeBrownout(), Policy("reply", stop=True)
+    assert client.policy("reply", {}, default=mine) is mine
+    assert client.policy("reply").error_code is not None
+    client.set_flag("model", ModelRoute({"big": Target("openai", "big")}, "big"))
+    client.put("request_class", "reply", {"criticality": "critical", "model": "model"})
+    assert client.policy("reply", {}, default=mine).model is not None
 
 
 def test_flags_serve_what_the_test_says(fake_brownout: FakeBrownout) -> None:

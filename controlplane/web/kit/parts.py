@@ -37,7 +37,7 @@ class DiffLine(msgspec.Struct, frozen=True):
 class Rung(msgspec.Struct, frozen=True):
     """`gone`: safe mode excludes it; `now`: it serves in the excluded one's place."""
 
-    kind: Literal["model", "cache", "template", "human"]
+    kind: Literal["model", "cache", "evidence", "template", "human", "later"]
     label: str
     on: str = ""
     gone: bool = False

@@ -207,9 +207,9 @@ def _rung(each: PolicyRung) -> Rung:
         return Rung("model", each.target.model, on)
     if rung.type == "cache":
         return Rung("cache", f"≤ {span(rung.max_age_s)}" if rung.max_age_s else "cache", on)
-    if rung.type == "template":
-        return Rung("template", rung.template or "template", on)
-    return Rung("human", rung.queue or "a person", on)
+    if rung.type == "human_review":
+        return Rung("human", rung.queue or "a person", on)
+    return Rung(rung.type, rung.template or rung.type, on)
 
 
 def _tools(found: Policy) -> str:

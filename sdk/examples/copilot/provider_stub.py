@@ -125,8 +125,8 @@ def _message(body: dict[str, Any], *, refuse: bool) -> dict[str, Any]:
     said = body["messages"]
     tools = {tool["function"]["name"] for tool in body.get("tools") or ()}
     asked = str(next((m["content"] for m in reversed(said) if m["role"] == "user"), ""))
-    if said[-1]["role"] != "tool" and "order" in asked and "orders_read" in tools:
-        call = {"id": "call_1", "type": "function", "function": {"name": "orders_read", "arguments": "{}"}}
+    if said[-1]["role"] != "tool" and "order" in asked and "orders.read" in tools:
+        call = {"id": "call_1", "type": "function", "function": {"name": "orders.read", "arguments": "{}"}}
         return {"role": "assistant", "content": None, "tool_calls": [call]}
     known = f" I looked it up: {said[-1]['content']}." if said[-1]["role"] == "tool" else ""
     return {"role": "assistant", "content": f"This is {body['model']}.{known} Thank you for asking about: {asked}"}

@@ -159,9 +159,8 @@ class Brownout(Recording):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def policy(self, request_class: str, context: Context = NOTHING) -> Policy:
-        """What to do now with one request of this class; see brownout.policy.Policy."""
-        policy = super().policy(request_class, context)
+    def policy(self, request_class: str, context: Context = NOTHING, default: Policy | None = None) -> Policy:
+        policy = super().policy(request_class, context, default)
         if policy.error_code is not None:
             _say_once("request class", request_class, policy.error_code)
         return policy

@@ -108,8 +108,8 @@ class FakeBrownout(Brownout):
     def decide(self, key: str, context: Context = NOTHING, default: T = None) -> Decision[T]:  # type: ignore[assignment]
         return self._note(key, context, super().decide(key, context, default))
 
-    def policy(self, request_class: str, context: Context = NOTHING) -> Policy:
-        found = self._policies.get(request_class) or super().policy(request_class, context)
+    def policy(self, request_class: str, context: Context = NOTHING, default: Policy | None = None) -> Policy:
+        found = self._policies.get(request_class) or super().policy(request_class, context, default)
         return self._note(request_class, context, found)
 
     @property

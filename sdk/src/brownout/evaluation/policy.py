@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from brownout.model.values import (
     ModelRoute,
     RetryPolicy,
     Rung,
+    RungType,
     Target,
     Terminal,
     TokenBudget,
@@ -32,6 +33,9 @@ class PolicyTarget(msgspec.Struct, frozen=True):
     model: str
     params: ModelParams = ModelParams()
     max_context_tokens: int | None = None
+    first_token_ms: int | None = None
+    stall_ms: int | None = None
+    attempt_ms: int | None = None
 
 
 _AnyTarget = TypeVar("_AnyTarget", PolicyTarget, Target)
@@ -45,7 +49,7 @@ class PolicyRung(msgspec.Struct, frozen=True):
     text: str | None = None
 
     @property
-    def type(self) -> str:
+    def type(self) -> RungType:
         return self.rung.type
 
 
@@ -53,6 +57,7 @@ class PolicyLadder(msgspec.Struct, frozen=True):
     rungs: tuple[PolicyRung, ...] = ()
     terminal: Terminal = Terminal()
     deadline_ms: int | None = None
+    on_break: Literal["surface", "restart"] = "surface"
 
     def after(self, error: ErrorClass, failed: Collection[str] = ()) -> tuple[PolicyRung, ...]:
         """The rungs to try, in order, once the model failed with `error`. `failed` are the names of the targets that have
@@ -105,6 +110,8 @@ class Policy(msgspec.Struct, frozen=True):
     banner: Banner | None = None
     safe_mode: SafeMode = SafeMode()
     revision: int = 0
+    cache_epoch: int = 0
+    notices: Mapping[str, str] = FrozenDict()
     error_code: ErrorCode | None = None
     provenance: Mapping[str, Decision[Any]] = FrozenDict()
     exposures: tuple[tuple[str, str], ...] = ()
@@ -128,6 +135,8 @@ def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templat
         budget=budget if isinstance(budget, TokenBudget) else TokenBudget(),
         tools=tools if isinstance(tools, ToolPolicy) else ToolPolicy(),
         retry=retry if isinstance(retry, RetryPolicy) else RetryPolicy(),
+        cache_epoch=spec.cache_epoch,
+        notices=FrozenDict({str(error): text for error, text in spec.notices.items()}),
     )
 
 
@@ -135,7 +144,10 @@ def _target(targets: Mapping[str, Target], name: str | None) -> PolicyTarget | N
     target = targets.get(name or "")
     if target is None or name is None:
         return None
-    return PolicyTarget(name, target.provider, target.model, target.params, target.max_context_tokens)
+    return PolicyTarget(
+        name, target.provider, target.model, target.params, target.max_context_tokens,
+        target.first_token_ms, target.stall_ms, target.attempt_ms,
+    )  # fmt: skip
 
 
 def _ladder(ladder: FallbackLadder, targets: Mapping[str, Target], templates: Mapping[str, str]) -> PolicyLadder:
@@ -143,7 +155,7 @@ def _ladder(ladder: FallbackLadder, targets: Mapping[str, Target], templates: Ma
         PolicyRung(rung, _target(targets, rung.target), templates.get(rung.template or "")) for rung in ladder.rungs
     )
     kept = tuple(rung for rung in rungs if rung.type != "model" or rung.target is not None)
-    return PolicyLadder(kept, ladder.terminal, ladder.deadline_ms)
+    return PolicyLadder(kept, ladder.terminal, ladder.deadline_ms, ladder.on_break)
 
 
 def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
@@ -160,7 +172,7 @@ def tighten(policy: Policy, overlay: Overlay, *, sensitive: bool) -> Policy:
         spare = next((rung for rung in rungs if rung.target is not None), None)
         model = spare.target if spare else None
         rungs = PolicyLadder(rungs).without(model).rungs
-        stop = stop or (spare is None and not any(rung.type in {"template", "human_review"} for rung in rungs))
+        stop = stop or (spare is None and not any(rung.type in _WITHOUT_MODEL for rung in rungs))
     elif model is not None:
         model = _limit(model, overlay)
     strictest = join((Overlay(sensitive=policy.sensitive), overlay)).sensitive if sensitive else policy.sensitive
@@ -208,6 +220,8 @@ def tighten_value(value: FlagValue, overlay: Overlay) -> FlagValue | None:
 
 
 _NO_OVERLAY = Overlay()
+_WITHOUT_MODEL = {"evidence", "template", "human_review", "later"}
+"""Rungs that answer without a model, from the cache neither."""
 
 
 def _excluded_alone(rung: Rung, overlay: Overlay) -> bool:

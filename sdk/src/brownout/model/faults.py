@@ -23,6 +23,7 @@ FaultCode = Literal[
     "unknown_kind",
     "unknown_reference",
     "unknown_variant",
+    "unreachable",
     "wrong_reference_type",
     "wrong_type",
 ]

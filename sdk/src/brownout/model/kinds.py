@@ -42,9 +42,11 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 KINDS: dict[str, Kind] = {
-    "flag": Kind(Flag, references.of_flag, soundness.flag),
+    "flag": Kind(Flag, references.of_flag, soundness.flag, references.flag_fits),
     "cohort": Kind(Cohort, references.of_cohort, soundness.cohort),
-    "request_class": Kind(RequestClass, references.of_request_class, fits=references.request_class_fits),
+    "request_class": Kind(
+        RequestClass, references.of_request_class, soundness.request_class, references.request_class_fits
+    ),
     "safe_mode_profile": Kind(SafeModeProfile, references.of_profile, fits=references.profile_fits),
     "safe_mode_activation": Kind(
         SafeModeActivation, references.of_activation, soundness.activation, references.activation_fits

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from brownout.model.faults import Fault, pointer
 from brownout.model.resources import (
@@ -16,7 +16,7 @@ from brownout.model.resources import (
     SafeModeProfile,
     Spec,
 )
-from brownout.model.values import FallbackLadder, ModelRoute, TokenBudget
+from brownout.model.values import ErrorClass, FallbackLadder, ModelRoute, TokenBudget
 
 Resources = Mapping[ResourceRef, Spec]
 Named = Iterator[tuple[str, ResourceRef]]
@@ -77,6 +77,22 @@ def of_rollout(spec: Rollout) -> Named:
     for index, guardrail in enumerate(spec.guardrails):
         if guardrail.profile is not None:
             yield pointer("/guardrails", index, "profile"), ResourceRef("safe_mode_profile", guardrail.profile)
+
+
+def flag_fits(_resources: Resources, spec: Flag, _now: datetime | None) -> Iterator[Fault]:
+    """A rung is unreachable after one that always succeeds where it would be tried. The terminal actions use the ladder's
+    first rung of their type, which is no reason to refuse it."""
+    for name, value in spec.variants.items():
+        rungs = value.rungs if isinstance(value, FallbackLadder) else ()
+        answered: set[ErrorClass] = set()
+        named = {value.terminal.refusal, value.terminal.content_filter} if isinstance(value, FallbackLadder) else set()
+        for index, rung in enumerate(rungs):
+            errors = {error for error in get_args(ErrorClass) if rung.follows(error)}
+            if errors <= answered and rung.type not in named:
+                at = pointer("/variants", name, "rungs", index)
+                yield Fault("unreachable", "the rungs before it answer every error that leads to it", at)
+            if rung.always_succeeds:
+                answered |= errors
 
 
 def profile_fits(resources: Resources, spec: SafeModeProfile, _now: datetime | None) -> Iterator[Fault]:

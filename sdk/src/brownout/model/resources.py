@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, field
 
 from brownout.model.measures import MeanMeasure, Measure
-from brownout.model.values import FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
+from brownout.model.values import ErrorClass, FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"
 NOT_BLANK = r"\S"
@@ -54,6 +54,7 @@ Operator = Literal[
     "exists",
     "in_cohort",
 ]
+NoticeKey = ErrorClass | Literal["*"]
 Criticality = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
 SensitiveAction = Literal["continue", "human_review", "stop"]
 
@@ -197,6 +198,11 @@ class RequestClass(Spec, frozen=True):
     """A `retry_policy` flag."""
     sensitive: bool = False
     """Whether a profile's `sensitive` action applies."""
+    cache_epoch: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Cached responses of another epoch are not served. Raise it to invalidate all of them."""
+    notices: dict[NoticeKey, Annotated[str, Meta(min_length=1, max_length=2_000)]] = {}
+    """What users are told beside a degraded response, by error class; `*` is for every other one. Placeholders as in a
+    response template."""
     description: Text = ""
     owner: Text = ""
 

@@ -10,6 +10,7 @@ from brownout.model.resources import (
     Clause,
     Cohort,
     Flag,
+    RequestClass,
     ResponseTemplate,
     Rollout,
     SafeModeActivation,
@@ -18,7 +19,7 @@ from brownout.model.resources import (
 )
 from brownout.model.schema import schema_faults, value_faults
 from brownout.model.template import placeholders
-from brownout.model.values import FallbackLadder, ModelRoute
+from brownout.model.values import FallbackLadder, ModelRoute, RungType
 
 
 def cohort(spec: Cohort) -> Iterator[Fault]:
@@ -32,10 +33,19 @@ def activation(spec: SafeModeActivation) -> Iterator[Fault]:
 
 
 def template(spec: ResponseTemplate) -> Iterator[Fault]:
+    yield from _text(spec.text, "/text")
+
+
+def request_class(spec: RequestClass) -> Iterator[Fault]:
+    for error, text in spec.notices.items():
+        yield from _text(text, pointer("/notices", error))
+
+
+def _text(text: str, at: str) -> Iterator[Fault]:
     try:
-        placeholders(spec.text)
+        placeholders(text)
     except ValueError as error:
-        yield Fault("invalid_value", str(error), "/text")
+        yield Fault("invalid_value", str(error), at)
 
 
 def flag(spec: Flag) -> Iterator[Fault]:
@@ -139,18 +149,27 @@ def _route(route: ModelRoute, at: str) -> Iterator[Fault]:
             yield Fault("over_window", f"{output:,} tokens do not fit the window of {window:,}", here)
 
 
-_NEEDS = {"model": "target", "template": "template", "human_review": None, "cache": None}
-_MAY = {"model": {"target"}, "template": {"template"}, "human_review": {"queue"}, "cache": {"max_age_s"}}
+_NEEDS: dict[RungType, tuple[str, ...]] = {
+    "model": ("target",), "template": ("template",), "later": ("template", "not_after_s"),
+    "cache": (), "evidence": (), "human_review": (),
+}  # fmt: skip
+_MAY: dict[RungType, tuple[str, ...]] = {
+    "cache": ("max_age_s",),
+    "evidence": ("template", "max_sources"),
+    "human_review": ("queue",),
+}
+_OWN = ("target", "max_age_s", "template", "queue", "max_sources", "not_after_s")
 
 
 def _ladder(ladder: FallbackLadder, at: str) -> Iterator[Fault]:
     for index, rung in enumerate(ladder.rungs):
         here = pointer(at, "rungs", index)
         needed = _NEEDS[rung.type]
-        if needed and getattr(rung, needed) is None:
-            yield Fault("missing_field", f"a {rung.type} rung needs {needed!r}", pointer(here, needed))
-        for name in ("target", "max_age_s", "template", "queue"):
-            if getattr(rung, name) is not None and name not in _MAY[rung.type]:
+        for name in needed:
+            if getattr(rung, name) is None:
+                yield Fault("missing_field", f"a {rung.type} rung needs {name!r}", pointer(here, name))
+        for name in _OWN:
+            if getattr(rung, name) is not None and name not in (*needed, *_MAY.get(rung.type, ())):
                 yield Fault("unknown_field", f"a {rung.type} rung takes no {name!r}", pointer(here, name))
     present = {rung.type for rung in ladder.rungs}
     for error in ("refusal", "content_filter"):

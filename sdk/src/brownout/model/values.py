@@ -26,6 +26,7 @@ ErrorClass = Literal[
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
+TimeLimit = Annotated[int, Meta(ge=1, le=86_400_000)]
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -58,6 +59,12 @@ class Target(Value, frozen=True):
     """Sampling parameters."""
     max_context_tokens: Count | None = None
     """The model's context window; None if unknown."""
+    first_token_ms: TimeLimit | None = None
+    """The longest wait for the first content; None is learned from what the target usually takes."""
+    stall_ms: TimeLimit | None = None
+    """The longest silence between two pieces of a stream; None is as long as the wait for the first."""
+    attempt_ms: TimeLimit | None = None
+    """The most time for one attempt; None is what is left of the deadline."""
 
 
 class ModelRoute(Value, frozen=True):
@@ -69,18 +76,27 @@ class ModelRoute(Value, frozen=True):
     """The name of the target that comes first."""
 
 
+RungType = Literal["model", "cache", "evidence", "template", "human_review", "later"]
+"""`evidence` answers with the sources that came with the request; `later` saves the request and answers it afterwards."""
+
+
 class Rung(Value, frozen=True):
     """One step of a fallback ladder. An empty `on` means every error class, except that a model rung answers `refusal`
     and `content_filter` only if `on` names them."""
 
-    type: Literal["model", "cache", "template", "human_review"]
+    type: RungType
     """What the rung does."""
     target: Name | None = None
     """For `model`: a target of the route."""
     max_age_s: Count | None = None
     """For `cache`: the oldest response that may be served."""
     template: Name | None = None
-    """For `template`: the key of a response template."""
+    """For `template`, `evidence` and `later`: the key of a response template. Around evidence, `{sources}` stands for
+    the sources."""
+    max_sources: Count | None = None
+    """For `evidence`: the most sources to show."""
+    not_after_s: Count | None = None
+    """For `later`: how long a saved request is worth answering."""
     queue: Name | None = None
     """For `human_review`: the queue."""
     on: tuple[ErrorClass, ...] = ()
@@ -91,6 +107,16 @@ class Rung(Value, frozen=True):
         if self.on:
             return error in self.on
         return self.type != "model" or error not in {"refusal", "content_filter"}
+
+    def follows(self, error: ErrorClass) -> bool:
+        """Whether the runner tries this rung after `error`: a refusal and filtered content take the ladder's terminal
+        action instead of any rung that does not name them."""
+        return error in self.on or (error not in {"refusal", "content_filter"} and self.answers(error))
+
+    @property
+    def always_succeeds(self) -> bool:
+        """Whether nothing after this rung is tried for the errors that it answers."""
+        return self.type in {"template", "human_review", "later"}
 
 
 TerminalAction = Literal["stop", "surface", "human_review", "template"]
@@ -115,6 +141,9 @@ class FallbackLadder(Value, frozen=True):
     """What happens when no rung handles an error."""
     deadline_ms: Milliseconds | None = None
     """The most time for all attempts together; None is unlimited."""
+    on_break: Literal["surface", "restart"] = "surface"
+    """After a stream breaks that users have begun to read: show what there is, or start again on the next rung, where
+    the service can take back what it showed."""
 
     def after(self, error: ErrorClass) -> tuple[Rung, ...]:
         """The rungs to try, in order, once a request failed with `error`."""
@@ -198,6 +227,8 @@ class RetryPolicy(Value, frozen=True):
     """The wait before the first retry."""
     max_backoff_ms: Milliseconds = 10_000
     """The longest wait."""
+    retry_after_max_ms: Milliseconds = 2_000
+    """The longest wait that a provider can ask for; beyond it the next rung is tried."""
     jitter: Literal["full", "none"] = "full"
     """`full` spreads each wait evenly between 0 and its length."""
     retry_on: tuple[ErrorClass, ...] = ("rate_limited", "timeout", "server_error", "overloaded")

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, get_args
 
 from brownout._sync.clock import wall_s
 from brownout.model.measures import MeanMeasure, Measure
-from brownout.model.values import ErrorClass
+from brownout.model.values import ErrorClass, RungType
 from brownout.telemetry.sketch import bucket_of
 from brownout.telemetry.units import MAX_RULES, Outcome, StageUnits
 from brownout.wire.telemetry import (
@@ -43,7 +43,7 @@ LARGEST_VALUE = 1e100
 
 _NO_CONTROL = dict.fromkeys((*range(32), 127), " ")
 
-RUNGS = frozenset({"model", "cache", "template", "human_review"})
+RUNGS = frozenset(get_args(RungType))
 ERROR_CLASSES = frozenset(get_args(ErrorClass))
 
 _Key = TypeVar("_Key", EvaluationKey, RequestKey)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from brownout.context import NOTHING, Context, ambient, merged
+from brownout.evaluation.decision import ErrorCode
 from brownout.evaluation.evaluate import Evaluator
 from brownout.evaluation.policy import Policy
-from brownout.model.values import ErrorClass
+from brownout.model.values import ErrorClass, RungType
 
 if TYPE_CHECKING:
     from brownout.telemetry.reports import Reports
 
-Rung = Literal["model", "cache", "template", "human_review"]
+
+_UNKNOWN = {ErrorCode.FLAG_NOT_FOUND, ErrorCode.PROVIDER_NOT_READY}
 
 
 class Recording(Evaluator):
@@ -27,11 +29,16 @@ class Recording(Evaluator):
 
         self._reports = Reports(self._reports.recorders if hasattr(self, "_reports") else [])
 
-    def policy(self, request_class: str, context: Context = NOTHING) -> Policy:
-        """What to do now with one request of this class; see brownout.policy.Policy."""
+    def policy(self, request_class: str, context: Context = NOTHING, default: Policy | None = None) -> Policy:
+        """What to do now with one request of this class; see brownout.policy.Policy.
+
+        `default` is returned where nothing is known of the class: there is none, or no configuration is held yet.
+        """
         if around := ambient():
             context = merged(around, context)
         policy = self._compiled.policy(request_class, context)
+        if default is not None and policy.error_code in _UNKNOWN and policy.model is None and not policy.provenance:
+            return default
         if not policy.exposures:
             return policy
         return msgspec.structs.replace(policy, unit=self._reports.unit_of(policy, context, self._compiled))
@@ -47,7 +54,7 @@ class Recording(Evaluator):
         duration_ms: float | None = None,
         time_to_first_token_ms: float | None = None,
         quality: float | None = None,
-        rung: Rung | None = None,
+        rung: RungType | None = None,
         refused: bool = False,
         format_ok: bool | None = None,
         completed: bool | None = None,

@@ -1,0 +1,63 @@
+"""What a runner is to a guard: code that calls its provider itself gets one attempt, admitted, bounded and recorded."""
+
+from typing import TYPE_CHECKING
+
+from brownout.evaluation.policy import Policy, PolicyTarget
+from brownout.runner.calls import Failed
+from brownout.runner.health import Permit
+
+if TYPE_CHECKING:
+    from brownout.runner.core import Core
+    from brownout.runner.guard import GuardedRequest
+    from brownout.runner.watch import Observation
+
+LONGEST_S = 600.0
+
+
+class Guarded:
+    """One attempt of a guarded client: what a runner admitted."""
+
+    def __init__(self, core: "Core", policy: Policy, permit: Permit, asked: "GuardedRequest", began: float) -> None:
+        self._core, self._policy, self._permit, self._asked, self._began = core, policy, permit, asked, began
+        deadline_ms = policy.ladder.deadline_ms
+        self.timeout_s = LONGEST_S if deadline_ms is None else deadline_ms / 1000
+
+    def observe(self, seen: "Observation", now: float) -> None:
+        """Takes note of how it went, once."""
+        permit, failed, usage = self._permit, seen.failed, seen.usage or (0, 0)
+        if failed is not None:
+            permit.failed(now, failed, hung=now - self._began >= permit.first_token_s)
+        elif seen.left:
+            permit.cancel()
+        else:
+            permit.succeeded(now, seen.first_s, seen.headers, self._asked.characters, seen.usage)
+        self._core.client.record(
+            self._policy, error_class=failed.error_class if failed else None, input_tokens=usage[0],
+            output_tokens=usage[1], duration_ms=(now - self._began) * 1000, completed=failed is None and not seen.left,
+            time_to_first_token_ms=None if seen.first_s is None else seen.first_s * 1000,
+            refused=failed is not None and failed.error_class in {"refusal", "content_filter"},
+        )  # fmt: skip
+
+
+def admit(core: "Core", asked: "GuardedRequest", now: float) -> Guarded | Failed:
+    """An attempt at the model that the client asks for, or why there is none. A model that the policy does not name,
+    because safe mode excludes it or no one allowed it, is not called."""
+    policy = core.client.policy(asked.request_class)
+    target = find_target(policy, asked.model)
+    if policy.stop or policy.shed:
+        return Failed("overloaded", "the policy turns this request away")
+    if target is None:
+        return Failed("auth", "the policy names no such model now")
+    limit, tokens = policy.budget.per_request.max_input_tokens, core.health.tokens(target, asked.characters)
+    if limit is not None and tokens > limit:
+        return Failed("budget_exhausted", f"the prompt has about {tokens:,} tokens, and the policy allows {limit:,}")
+    core.health.request(policy, now)
+    permit = core.health.admit(policy, target, now, tokens=tokens, output=asked.max_output_tokens or 0)
+    if not isinstance(permit, Permit):
+        return Failed(permit, "the target takes no requests now")
+    return Guarded(core, policy, permit, asked, now)
+
+
+def find_target(policy: Policy, model: str) -> PolicyTarget | None:
+    targets = (policy.model, *(rung.target for rung in policy.ladder.rungs))
+    return next((target for target in targets if target is not None and target.model == model), None)
