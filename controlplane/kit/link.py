@@ -14,6 +14,7 @@ from nats.errors import Error as NatsError
 
 from brownout import wire
 from brownout._sync.nats_client import InsistentClient
+from controlplane.kit.apart import set_aside
 from controlplane.kit.background import beat
 from controlplane.kit.chance import spread
 from controlplane.kit.tasks import wait_set
@@ -64,8 +65,6 @@ class Subscription:
     subject: str
     handler: Handler
     queue: str
-    failed: int = 0
-    """Messages that the handler raised on: a fault of ours, told once."""
 
 
 class Link:
@@ -204,10 +203,8 @@ async def _attach(client: Client, subscription: Subscription) -> None:
         heard = Heard(message.subject, message.data, signature, bool(message.reply), client)
         try:
             await subscription.handler(heard)
-        except Exception as error:
-            subscription.failed += 1
-            if subscription.failed == 1:  # whoever sends one can send a million
-                log.exception("message_not_handled", subject=message.subject, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - told by `set_aside`; the next message is another
+            set_aside("nats", subscription.subject, error)
 
     await client.subscribe(subscription.subject, queue=subscription.queue, cb=hand_over)
 

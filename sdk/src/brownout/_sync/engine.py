@@ -282,7 +282,7 @@ class Engine:
         for callback in list(callbacks):
             try:
                 callback(argument)
-            except Exception:  # noqa: BLE001 - a callback's fault is its author's
+            except BaseException:  # noqa: BLE001 - a callback's fault is its author's, also SystemExit and CancelledError
                 log.exception("a callback failed")
 
     def _save(self, *, last: bool = False) -> None:
