@@ -160,13 +160,14 @@ class PublisherService:
         return Publisher(key, self._parts, self._pace, self._tell)
 
     def _notified(self, payload: str) -> None:
-        said = _COMMITTED.fullmatch(payload)
-        if said is None:
-            log.warning("strange_notification", length=len(payload))
-        elif self._heads.find(said[1]) is None:
-            self._discover.set()
-        else:
-            self.wake(said[1], int(said[2] or 0))
+        with Turn("publisher").item("notification"):
+            said = _COMMITTED.fullmatch(payload)
+            if said is None:
+                raise ValueError("not a notification of a commit")
+            if self._heads.find(said[1]) is None:
+                self._discover.set()
+            else:
+                self.wake(said[1], int(said[2] or 0))
 
     def _tell_watchers(self, environment: str) -> None:
         for watcher in self._watchers:
@@ -178,5 +179,7 @@ class PublisherService:
         self._discover.set()
 
     def _tell(self, published: Published) -> None:
+        turn = Turn("publisher")
         for listener in self._listeners:
-            listener(published)
+            with turn.item("listener"):
+                listener(published)

@@ -1,5 +1,6 @@
 """What a client promises its service: settings, status, callbacks, expiry and silence in the logs."""
 
+import asyncio
 import logging
 import socket
 import subprocess
@@ -148,14 +149,15 @@ def incident(now: datetime, lasts: timedelta) -> list[Any]:
     return [put(key, msgspec.json.encode(spec), kind) for (kind, key), spec in specs.items()]
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("a fault of the service"), SystemExit(1), asyncio.CancelledError()])
 def test_a_callback_that_fails_is_logged_and_the_others_run(
-    client: Brownout, publisher: LogPublisher, caplog: pytest.LogCaptureFixture
+    client: Brownout, publisher: LogPublisher, caplog: pytest.LogCaptureFixture, fault: BaseException
 ) -> None:
     seen: list[Change] = []
     told = threading.Event()
 
     def fail(_change: Change) -> None:
-        raise RuntimeError("a fault of the service")
+        raise fault
 
     client.on_change(fail)
     client.on_change(seen.append)
