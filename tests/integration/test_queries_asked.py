@@ -19,19 +19,21 @@ pytestmark = pytest.mark.anyio
 
 @contextmanager
 def counted(database: Database) -> Iterator[list[str]]:
-    """Statements that begin with SELECT, as they are sent."""
+    """Statements that begin with SELECT, as they are sent, from either pool."""
     sent: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.lstrip().startswith("SELECT"):
             sent.append(statement)
 
-    engine = database._reader.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
+    engines = (database._reader.sync_engine, database.engine.sync_engine)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     try:
         yield sent
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -73,3 +75,29 @@ async def test_a_look_at_rollouts_reads_what_they_share_once(world: World) -> No
     steps = {after - before for before, after in zip([alone, *others], others, strict=False)}
     assert len(steps) == 1, "each more costs the same"
     assert steps.pop() <= 6, "its flag, who depends on that, and four of evidence"
+
+
+async def test_between_commits_a_look_at_rollouts_reads_their_evidence_only(world: World) -> None:
+    await world.begin()
+    await world.engines[0].tick()
+    with counted(world.database) as sent:
+        await world.engines[0].tick()
+    assert len(sent) == 1 + 4, "which revision each environment is at, and the evidence of the rollout that runs"
+    assert not [statement for statement in sent if "resource" in statement]
+
+
+async def test_an_environment_that_steers_nothing_costs_a_look_nothing_between_commits(world: World) -> None:
+    for number in range(5):
+        await world.store.create_environment(f"more-{number}", "More")
+    await world.engines[0].tick()
+    with counted(world.database) as sent:
+        await world.engines[0].tick()
+    assert len(sent) == 1
+
+
+async def test_a_commit_asks_the_rule_once(world: World) -> None:
+    flag = raw({**RESOURCES["flag", "support-model"]})
+    person = msgspec.structs.replace(ME, kind="person")
+    with counted(world.database) as sent:
+        await world.changes.commit(person, ENVIRONMENT, [Operation("put", "flag", "another", flag)], "one more")
+    assert len([statement for statement in sent if "requires" in statement]) == 1
