@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 
 import msgspec
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from brownout.wire import Operation
 from controlplane.kit.database import Database
 from controlplane.safemode.history import SafeModeHistory
+from controlplane.telemetry import tables
 from tests.integration.accessing import ROOT
 from tests.integration.rollout_world import ENVIRONMENT, ME, RESOURCES, ROLLOUT, MovedClock, World, open_store, raw
 from tests.support import SECRET_KEY
@@ -101,3 +103,18 @@ async def test_a_commit_asks_the_rule_once(world: World) -> None:
     with counted(world.database) as sent:
         await world.changes.commit(person, ENVIRONMENT, [Operation("put", "flag", "another", flag)], "one more")
     assert len([statement for statement in sent if "requires" in statement]) == 1
+
+
+GROWING = ("rollout_bad_unit", "rollout_sample", "telemetry_series", "fleet_convergence", "telemetry_cursor")
+"""With traffic; the others are as large as the fleet or the configuration."""
+
+
+@pytest.mark.parametrize("table", GROWING)
+async def test_retention_finds_old_rows_by_an_index(database: Database, table: str) -> None:
+    column, _ = tables._KEPT[table]
+    plan = f"EXPLAIN SELECT ctid FROM {table} WHERE {column} < :oldest LIMIT 5000 FOR UPDATE SKIP LOCKED"
+    oldest = date(2020, 1, 1) if column == "day" else datetime(2020, 1, 1, tzinfo=UTC)
+    async with database.transaction() as connection:
+        lines = (await connection.execute(text(plan), {"oldest": oldest})).scalars().all()
+    assert any("Index Scan" in line for line in lines), lines
+    assert not any("Seq Scan" in line for line in lines)
