@@ -89,7 +89,6 @@ class Link:
         self._name = name
         self._tls = tls
         self._client: Client | None = None
-        self._up = asyncio.Event()
         self._lost = asyncio.Event()
         """Of the present client: a dismissed one closes later and must not end its successor."""
         self._probing = asyncio.Lock()
@@ -109,9 +108,6 @@ class Link:
         if self._client is None:
             raise LinkDownError("not connected to NATS")
         return self._client
-
-    async def wait_up(self) -> None:
-        await self._up.wait()
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> Subscription:
         """Subscribes now and on every later connection."""
@@ -180,7 +176,6 @@ class Link:
                 for subscription in self._subscriptions:
                     await _attach(client, subscription)
             self._client, self._lost = client, lost
-            self._up.set()
             log.info("nats_connected", server=_without_password(server))
             beat("nats", BEAT_S)
             while not await wait_set(lost, BEAT_S):
@@ -188,7 +183,6 @@ class Link:
             log.warning("nats_lost", server=_without_password(server))
         finally:
             self._client = None
-            self._up.clear()
             self._dismiss(client)
 
     def _dismiss(self, client: Client) -> None:
