@@ -33,6 +33,8 @@ KEPT_DAYS = 7
 UNKEPT = 100
 """Alerts that wait in memory for Postgres to come back."""
 FORGET_EVERY_S = 3600.0
+BATCH = 5_000
+"""Deleted in one statement."""
 
 WAITING = Gauge("brownout_alerts_waiting", "Alerts that the webhook's receiver has not taken yet.")
 ATTEMPTS = Counter("brownout_alert_deliveries_total", "Attempts to deliver an alert.", ["outcome"])
@@ -120,7 +122,8 @@ class Alerts:
                 await self._count()
                 if loop.time() >= forget_at:
                     async with self._database.writing() as connection:
-                        await deliveries.forget(connection, KEPT_DAYS)
+                        while await deliveries.forget(connection, KEPT_DAYS, BATCH) == BATCH:
+                            beat("alerts", TIMEOUT_S)
                     forget_at = loop.time() + FORGET_EVERY_S
             except UnavailableError as error:
                 log.warning("alerts_not_delivered", error=error.message)

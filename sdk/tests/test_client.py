@@ -129,6 +129,19 @@ def test_an_activation_ends_on_time_when_nats_is_gone(own_nats: NatsProcess, his
         assert client.string("model") == "large"
 
 
+def test_safe_mode_expires_although_other_steps_of_the_watch_fail(
+    client: Brownout, publisher: LogPublisher, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for step in ("_supervise", "_look_at_the_clock"):
+        monkeypatch.setattr(client._engine, step, fail)
+    publisher.commit(*incident(history.now(), timedelta(seconds=1)))
+    follows(client, history.revision)
+    eventually(client, lambda: client.string("model") == "large")
+
+
 def incident(now: datetime, lasts: timedelta) -> list[Any]:
     flag = {
         "type": "string", "enabled": True, "variants": {"large": "large", "small": "small"}, "off_variant": "small",
