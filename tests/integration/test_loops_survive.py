@@ -32,6 +32,8 @@ from controlplane.kit.link import Heard, Subscription, _attach
 from controlplane.kit.resealing import Resealing, Sealed, Vault
 from controlplane.kit.secret_box import SecretBox
 from controlplane.kit.tasks import end
+from controlplane.publish import PublisherService, Shared
+from controlplane.publish.publisher import Publisher
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
 from controlplane.safemode.expiry import Expiry
@@ -216,6 +218,30 @@ async def notifications(world: World, _: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.02)
     assert set(told) == {P, S}
     assert not [reason for loop, reason in world.services.loops.reasons() if "died" in reason]
+
+
+@case("publisher")
+async def publishers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One environment's publisher dies at every start; the other one runs, and dies of a foreign cancellation only once."""
+    ran: list[str] = []
+
+    async def run(self: Publisher) -> None:
+        ran.append(self.environment)
+        if self.environment == P:
+            raise KeyError("an envelope of a newer version")
+        if ran.count(S) == 1:
+            raise asyncio.CancelledError
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Publisher, "run", run)
+    monkeypatch.setattr("controlplane.publish.service.RESTART_S", 0.01)
+    parts = world.services
+    service = PublisherService(Shared(parts.database, parts.store, parts.signing_keys, parts.link, parts.clock))
+
+    async def both_were_started_again() -> bool:
+        return ran.count(P) >= 3 and ran.count(S) == 2
+
+    await run_until(service.run(), both_were_started_again)
 
 
 @case("telemetry")
