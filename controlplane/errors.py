@@ -14,11 +14,10 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class BrownoutError(Exception):
-    """Base of everything a service refuses with. `code` is closed: clients may switch on it."""
+    """Base of everything a service refuses with. `code` is closed: clients may switch on it, and contract/problems.py
+    maps it to a status."""
 
     code: ClassVar[str]
-    status: ClassVar[int]
-    """The HTTP status this error maps to."""
 
     def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
@@ -30,12 +29,10 @@ class InvalidInputError(BrownoutError):
     """The input is not acceptable; `faults` name each field."""
 
     code = "invalid"
-    status = 422
 
 
 class UnauthenticatedError(BrownoutError):
     code = "unauthenticated"
-    status = 401
 
 
 class SignInAgainError(UnauthenticatedError):
@@ -44,14 +41,12 @@ class SignInAgainError(UnauthenticatedError):
 
 class ForbiddenError(BrownoutError):
     code = "forbidden"
-    status = 403
 
 
 class ApprovalRequiredError(ForbiddenError):
     """This environment wants approvals: propose the change, or break the glass. Nothing was written."""
 
     code = "approval_required"
-    status = 403
 
 
 class AddressNotAllowedError(ForbiddenError):
@@ -64,7 +59,6 @@ class SecondFactorRequiredError(BrownoutError):
     """Signed in with a password, and more is needed: the second factor, or to set one up. Nothing was done."""
 
     code = "second_factor_required"
-    status = 403
 
 
 class StepUpRequiredError(BrownoutError):
@@ -74,7 +68,6 @@ class StepUpRequiredError(BrownoutError):
     """
 
     code = "step_up_required"
-    status = 403
 
     def __init__(self, message: str = "confirm that it is you", proofs: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -83,14 +76,12 @@ class StepUpRequiredError(BrownoutError):
 
 class NotFoundError(BrownoutError):
     code = "not_found"
-    status = 404
 
 
 class ConflictError(BrownoutError):
     """The environment moved on since the caller read it, or the thing exists already."""
 
     code = "conflict"
-    status = 409
 
 
 class StaleProposalError(ConflictError):
@@ -107,14 +98,12 @@ class MergeConflictError(ConflictError):
 
 class TooLargeError(BrownoutError):
     code = "too_large"
-    status = 413
 
 
 class RateLimitedError(BrownoutError):
     """Wait `retry_after_s` whole seconds, at least, before asking again."""
 
     code = "rate_limited"
-    status = 429
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -125,4 +114,3 @@ class UnavailableError(BrownoutError):
     """A part that this needs (Postgres, NATS) does not answer. Nothing was written."""
 
     code = "unavailable"
-    status = 503

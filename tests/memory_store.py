@@ -3,7 +3,7 @@
 What is decided (drafts, faults, changes, words, records) is the store's own code; only keeping and finding is not.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,7 +40,6 @@ from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
 from controlplane.configuration.store.fence import jump_beyond
 from controlplane.configuration.store.fields import field_changes
-from controlplane.configuration.store.history import operations_to
 from controlplane.configuration.store.listing import listed
 from controlplane.configuration.store.log import REFS_SHOWN
 from controlplane.configuration.store.record import Entry, Record, record
@@ -208,21 +207,6 @@ class MemoryStore(Store):
         found = [ResourceDiff(*c.ref, c.before, c.after, field_changes(c)) for c in log.between(start, end)]
         return Diff(environment, start, end, tuple(found))
 
-    async def restore(
-        self, environment, to_revision, refs=None, *, author, message, expected_revision=None, idempotency_key=None
-    ):
-        check_words(author, message, idempotency_key)
-        ops = self._restoring(environment, to_revision, refs)
-        wanted = None if refs is None else sorted(refs)
-        body = body_of(("restore", to_revision, wanted), author, message, expected_revision)
-        drafted = draft(ops) if ops else Draft({})
-        return self._commit(environment, drafted, author, message, expected_revision, idempotency_key, body)
-
-    async def preview_restore(
-        self, environment: str, to_revision: int, refs: Collection[ResourceRef] | None = None
-    ) -> Preview:
-        return await self.preview(environment, self._restoring(environment, to_revision, refs))
-
     async def verify_history(self, environment: str) -> VerifiedHistory:
         return VerifiedHistory(environment, len(self._log(environment).rows), None)
 
@@ -281,14 +265,6 @@ class MemoryStore(Store):
             for ref, spec in sorted(log.state().items())
             if ref.kind == kind
         ]
-
-    def _restoring(
-        self, environment: str, to_revision: int, refs: Collection[ResourceRef] | None
-    ) -> list[wire.Operation]:
-        log = self._log(environment)
-        log.head_at(to_revision)
-        changes = log.between(log.head.revision, to_revision)
-        return operations_to([c for c in changes if refs is None or c.ref in refs])
 
     def _commit(self, environment, drafted, author, message, expected, idempotency_key, body, machine=""):
         log, at = self._log(environment), now_ms(self._clock)

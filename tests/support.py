@@ -1,7 +1,10 @@
 """Constants and small helpers that fixtures and tests share."""
 
+import asyncio
+
 from brownout.wire.telemetry import ENCODER, TelemetryMessage
 from controlplane.configuration.store import SigningKey, SigningKeys
+from controlplane.kit.link import Link
 from controlplane.telemetry.boundary import Speaker
 from controlplane.telemetry.ingest import Ingest
 
@@ -20,3 +23,10 @@ async def rotate(keys: SigningKeys, environment: str) -> SigningKey:
         made = await keys.create(connection, environment, keys._clock.now(), by=present)
         await keys.sign_with(connection, environment, made.kid)
     return made
+
+
+async def connected(link: Link) -> None:
+    """Waits until there is a connection to NATS."""
+    async with asyncio.timeout(10):
+        while not link.connected:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -17,7 +17,8 @@ from prometheus_client import Counter, Gauge
 from controlplane.access.queries import deliveries
 from controlplane.access.queries.deliveries import Waiting
 from controlplane.access.webhook import TIMEOUT_S, Webhook
-from controlplane.errors import BrownoutError, UnavailableError
+from controlplane.errors import UnavailableError
+from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock, SystemClock
 from controlplane.kit.database import Database, WriteConnection
@@ -32,6 +33,8 @@ KEPT_DAYS = 7
 UNKEPT = 100
 """Alerts that wait in memory for Postgres to come back."""
 FORGET_EVERY_S = 3600.0
+BATCH = 5_000
+"""Deleted in one statement."""
 
 WAITING = Gauge("brownout_alerts_waiting", "Alerts that the webhook's receiver has not taken yet.")
 ATTEMPTS = Counter("brownout_alert_deliveries_total", "Attempts to deliver an alert.", ["outcome"])
@@ -80,8 +83,8 @@ class Alerts:
             try:
                 async with self._database.writing() as own:
                     await deliveries.put(own, message_id, event, body)
-            except BrownoutError as error:
-                log.error("alert_not_kept", alert=event, error=error.message)
+            except Exception as error:  # noqa: BLE001 - what is told must not fail because it is told
+                log.error("alert_not_kept", alert=event, error=words(error))
                 task = asyncio.create_task(self._send_unkept(message_id, event, body))
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
@@ -93,11 +96,15 @@ class Alerts:
         if sent.error:
             self._unkept.append((message_id, event, body))
 
-    async def _keep_unkept(self) -> None:
+    async def _keep_unkept(self) -> str:
+        """Returns which could not be kept, and why; empty when all were. Those are gone: the log has them."""
+        turn = Turn("alerts")
         while self._unkept:
-            async with self._database.writing() as connection:
-                await deliveries.put(connection, *self._unkept[0])
+            with turn.item(self._unkept[0][1]):
+                async with self._database.writing() as connection:
+                    await deliveries.put(connection, *self._unkept[0])
             self._unkept.popleft()
+        return turn.trouble
 
     async def run(self) -> None:
         """Delivers what waits, oldest first within each kind."""
@@ -107,25 +114,23 @@ class Alerts:
         forget_at = loop.time()
         while True:
             self._woken.clear()
-            trouble = ""
             try:
-                await self._keep_unkept()
+                trouble = await self._keep_unkept()
                 beat("alerts", TIMEOUT_S)
                 while await self.deliver_one():
                     beat("alerts", TIMEOUT_S)
                 await self._count()
                 if loop.time() >= forget_at:
                     async with self._database.writing() as connection:
-                        await deliveries.forget(connection, KEPT_DAYS)
+                        while await deliveries.forget(connection, KEPT_DAYS, BATCH) == BATCH:
+                            beat("alerts", TIMEOUT_S)
                     forget_at = loop.time() + FORGET_EVERY_S
             except UnavailableError as error:
                 log.warning("alerts_not_delivered", error=error.message)
                 trouble = words(error)
-            beat(
-                "alerts",
-                LOOK_EVERY_S,
-                trouble or ("the receiver of the webhook takes nothing" if self._failing else ""),
-            )
+            if self._failing:
+                trouble = trouble or "the receiver of the webhook takes nothing"
+            beat("alerts", LOOK_EVERY_S, trouble)
             await wait_set(self._woken, LOOK_EVERY_S)
 
     async def deliver_one(self) -> bool:

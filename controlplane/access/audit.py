@@ -6,7 +6,7 @@ holds what is no commit: sign-ins, keys, roles, denials, approvals, exports.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import msgspec
 
@@ -15,7 +15,8 @@ from controlplane.access.queries import audit as queries
 from controlplane.access.repeats import Bound, Counted, Refusal, Repeats
 from controlplane.access.values import AuditLine, AuditOutcome, Entry, Event
 from controlplane.errors import ForbiddenError, UnavailableError
-from controlplane.kit.background import beat
+from controlplane.kit.apart import apart, set_aside
+from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, WriteConnection
 
@@ -62,6 +63,8 @@ class Audit:
         self._database = database
         self._clock = clock
         self._repeats = Repeats()
+        self._trouble = ""
+        """Why the last numbers could not be written; empty when they could."""
 
     async def record(
         self,
@@ -130,23 +133,36 @@ class Audit:
 
     async def run(self) -> None:
         """Writes the numbers of what was counted, for ever."""
+        beat("audit", _COUNTED_EVERY_S)
         while True:
-            beat("audit", _COUNTED_EVERY_S)
             await asyncio.sleep(_COUNTED_EVERY_S)
             beat("audit")
             await self.write_counted()
+            beat("audit", _COUNTED_EVERY_S, self._trouble)
 
     async def write_counted(self, *, every: bool = False) -> None:
         """The minutes that are over, or `every` one. What Postgres does not take now is told later."""
-        counted = self._repeats.take(every=every)
-        if not counted:
-            return
-        try:
+        counted, done = self._repeats.take(every=every), 0
+        self._trouble = ""
+
+        async def write(some: Sequence[Counted]) -> None:
+            nonlocal done
             async with self._database.transaction() as connection:
-                for each in counted:
+                for each in some:
                     await queries.append(connection, msgspec.json.encode(_entry_of(each)).decode())
-        except UnavailableError:
-            self._repeats.put_back(counted)
+            done += len(some)
+
+        def put_aside(one: Counted, error: Exception) -> None:
+            nonlocal done
+            done += 1
+            set_aside("audit", one.last.event, error)
+            self._trouble = f"a refusal could not be written: {words(error)}"
+
+        try:
+            await apart(counted, write, put_aside)
+        except UnavailableError as error:
+            self._repeats.put_back(counted[done:])
+            self._trouble = words(error)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

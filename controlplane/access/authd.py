@@ -24,7 +24,8 @@ from controlplane.access.keytable import KeyEntry, KeyTable
 from controlplane.access.keyuse import KeyUses
 from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import InvalidTokenError
-from controlplane.kit.background import beat
+from controlplane.kit.apart import Turn, set_aside
+from controlplane.kit.background import beat, is_cancelled
 from controlplane.kit.clock import Clock, PostgresClock, monotonic
 from controlplane.kit.postgres_url import parse
 from controlplane.kit.tasks import run_together, wait_set
@@ -103,6 +104,8 @@ class Authd:
         self._id = token_hex(8)
         self._listening = 0
         """On so many servers."""
+        self._trouble = ""
+        """Which key could not be read, and why."""
 
     async def run(self) -> None:
         if self._table.load_copy():
@@ -138,6 +141,8 @@ class Authd:
             await message.respond(self._callout.answer(message.data, self._now_ms()))
         except InvalidTokenError:
             log.warning("ignored a request that no NATS server signed")
+        except Exception as error:  # noqa: BLE001 - told by `set_aside`; the server asks another authd, and the client again
+            set_aside("authd", "request", error)
         self.answered += 1
 
     async def _follow(self) -> None:
@@ -156,7 +161,7 @@ class Authd:
                 if (now := asyncio.get_running_loop().time()) >= say_at:
                     await self._say(connection, first=say_at == 0.0)
                     say_at = now + _SAY_S
-                beat("authd.keys", _POLL_S)
+                beat("authd.keys", _POLL_S, self._trouble)
                 await wait_set(changed, _POLL_S)
         finally:
             connection.terminate()
@@ -170,7 +175,11 @@ class Authd:
         version: int = row["version"]
         if version != self._table.version:
             rows = await connection.fetch(_KEYS)
-            entries = [msgspec.convert(dict(row), KeyEntry) for row in rows]
+            turn, entries = Turn("authd"), []
+            for key in rows:
+                with turn.item(str(key["id"])):  # it opens nothing; the other keys do
+                    entries.append(msgspec.convert(dict(key), KeyEntry))
+            self._trouble = turn.trouble
             await asyncio.to_thread(self._table.replace, version, entries)
             self._loaded.set()
             self._sweep_due.set()
@@ -250,6 +259,13 @@ async def _forever(what: str, step: Callable[[], Awaitable[None]]) -> None:
             error = ""
         except (TimeoutError, OSError, NatsError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
             error = type(problem).__name__
+        except Exception as problem:  # noqa: BLE001 - told by `set_aside`; the other parts go on
+            set_aside("authd", what, problem)
+            error = type(problem).__name__
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            error = "CancelledError"  # of something it waited for, which nats-py cancelled
         if not quiet or asyncio.get_running_loop().time() - started > 10:
             log.warning("lost a connection; trying again", part=what, error=error)
         quiet = True

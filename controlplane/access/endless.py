@@ -4,6 +4,7 @@ import asyncio
 
 from controlplane.access.queries import credentials
 from controlplane.errors import UnavailableError
+from controlplane.kit.background import beat, words
 from controlplane.kit.database import Database
 from controlplane.kit.notify import Notify
 
@@ -19,12 +20,14 @@ class EndlessTokens:
     async def run(self) -> None:
         """Tells once a day, until cancelled."""
         while True:
+            beat("tokens")
+            wait_s, trouble = _AGAIN_S, ""
             try:
                 await self.tell()
-            except UnavailableError:
-                await asyncio.sleep(_RETRY_S)
-            else:
-                await asyncio.sleep(_AGAIN_S)
+            except UnavailableError as error:
+                wait_s, trouble = _RETRY_S, words(error)
+            beat("tokens", wait_s, trouble)
+            await asyncio.sleep(wait_s)
 
     async def tell(self) -> int:
         """How many live tokens have no end."""

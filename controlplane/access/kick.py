@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from controlplane.access.callout import key_id_of
+from controlplane.kit.apart import Turn
 
 _PAGE = 1024
 _QUIET_S = 0.25
@@ -73,11 +74,13 @@ async def _ask_all(system: Client, subject: str, body: bytes) -> list[_Answer]:
     inbox = system.new_inbox()
     subscription = await system.subscribe(inbox)
     answers: list[_Answer] = []
+    turn = Turn("authd")
     try:
         await system.publish(subject, body, reply=inbox)
         while True:
             message = await subscription.next_msg(timeout=_QUIET_S)
-            answers.append(msgspec.json.decode(message.data, type=_Answer))
+            with turn.item("server"):  # the connections of this one stay until it says who has them
+                answers.append(msgspec.json.decode(message.data, type=_Answer))
     except (TimeoutError, NatsError):
         return answers
     finally:

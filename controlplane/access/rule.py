@@ -40,7 +40,7 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 class CommitRule:
-    """Asked by Changes before each commit, and its witness."""
+    """The witness of each commit that Changes makes: asked once, in its transaction."""
 
     def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
         self._database = database
@@ -88,19 +88,6 @@ class CommitRule:
         if glass is None:
             raise ApprovalRequiredError(f"no one can loosen {environment}'s protection alone: break glass ({what})")
         await queries.note_use(connection, glass, what)
-
-    async def check(self, actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:
-        """Spares the work of a commit that would be refused.
-
-        Raises:
-            ApprovalRequiredError: this actor may not make it alone.
-        """
-        if _never_waits(actor, ops, action) is not None or all(op.kind in safer.KINDS for op in ops):
-            return  # the latter may be only safer: `passes` sees what they change
-        async with self._database.reading() as connection:
-            needed = await queries.requires(connection, environment)
-            if needed and await self._glass(connection, actor, environment) is None:
-                raise _waits(environment, needed)
 
     async def passes(
         self, connection: ReadConnection, actor: Actor, commit: Commit, ops: Sequence[Operation], action: Action
@@ -165,7 +152,7 @@ class CommitRule:
         await queries.note_use(connection, made, f"r{commit.revision}")
 
 
-def _waits(environment: str, needed: int, why_not: Sequence[str] = ()) -> ApprovalRequiredError:
+def _waits(environment: str, needed: int, why_not: Sequence[str]) -> ApprovalRequiredError:
     what = "another person's approval" if needed == 1 else f"{needed} other people's approval"
     because = f". Not only safer: {'; '.join(why_not[:3])}" if why_not else ""
     return ApprovalRequiredError(f"{environment} wants {what} for this: propose it instead{because}")

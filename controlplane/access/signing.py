@@ -16,6 +16,7 @@ from controlplane.access.queries import signing as queries
 from controlplane.access.values import Event
 from controlplane.configuration.store import SigningKeys, lock_environment
 from controlplane.errors import BrownoutError, ConflictError, Fault, InvalidInputError
+from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
@@ -45,6 +46,8 @@ class SigningRotation:
         self._clock = clock
         self._audit = audit
         self._keys = keys
+        self._trouble = ""
+        """Which environment could not switch the last time, and why."""
 
     async def announce(self, actor: Actor, environment: str, overlap: timedelta) -> Rotation:
         """Makes the next key and says so in the key chain.
@@ -74,22 +77,28 @@ class SigningRotation:
         """Lets every announced key whose time has come sign; returns how many. Replicas may do it at once."""
         async with self._database.reading() as connection:
             due = await queries.due(connection, self._clock.now())
+        turn = Turn("signing_keys")
         for environment, kid in due:
-            async with self._database.transaction() as connection:
-                await lock_environment(connection, environment)  # nothing is signed until it is done
-                if await queries.take(connection, environment, kid):
-                    await self._keys.sign_with(connection, environment, kid)
-                    await self._audit.record(
-                        connection, Event.SIGNING_KEY_SWITCHED, _ROTATION, environment=environment, target=kid
-                    )
+            with turn.item(environment):
+                await self._switch(environment, kid)
+        self._trouble = turn.trouble
         return len(due)
+
+    async def _switch(self, environment: str, kid: str) -> None:
+        async with self._database.transaction() as connection:
+            await lock_environment(connection, environment)  # nothing is signed until it is done
+            if await queries.take(connection, environment, kid):
+                await self._keys.sign_with(connection, environment, kid)
+                await self._audit.record(
+                    connection, Event.SIGNING_KEY_SWITCHED, _ROTATION, environment=environment, target=kid
+                )
 
     async def run(self) -> None:
         while True:
             beat("signing_keys")
-            trouble = ""
             try:
                 await self.switch_due()
+                trouble = self._trouble
             except BrownoutError as error:
                 log.debug("cannot look for due signing keys", error=error.message)
                 trouble = words(error)

@@ -20,6 +20,8 @@ from controlplane.access.signin import MAX_REFUSED, MAX_UNKNOWN, SignIn
 from controlplane.access.values import Event
 from controlplane.errors import UnauthenticatedError, UnavailableError
 from controlplane.kit.addresses import network
+from controlplane.kit.apart import Turn
+from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, ReadConnection, WriteConnection
 from controlplane.kit.resealing import Sealed, Vault
@@ -29,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 BY = system_actor("single sign-on")
 _PAUSE_S = 30.0
+_CHECK_S = 30.0
+"""How long the provider may take for one person: a request or two."""
 
 
 class SingleSignOn:
@@ -103,11 +107,17 @@ class SingleSignOn:
     async def run(self) -> None:
         """Asks the provider about people in turn, until cancelled."""
         while True:
+            turn = Turn("single_sign_on")
             try:
-                while await self.check_one():
-                    pass
+                with turn.item("person"):  # the next look takes another
+                    beat("single_sign_on", _CHECK_S)
+                    while await self.check_one():
+                        beat("single_sign_on", _CHECK_S)
+                trouble = turn.trouble
             except UnavailableError as error:
                 log.warning("single sign-on could not be checked", why=error.message)
+                trouble = words(error)
+            beat("single_sign_on", _PAUSE_S, trouble)
             await asyncio.sleep(_PAUSE_S)
 
     async def check_one(self) -> bool:

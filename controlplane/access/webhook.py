@@ -46,7 +46,7 @@ class Webhook:
                 if answer.is_success:
                     return Sent()
                 return Sent(f"status {answer.status_code}", _retry_after_s(answer.headers.get("retry-after", "")))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a receiver answers, its alert is tried again later
             return Sent(type(error).__name__)
 
 

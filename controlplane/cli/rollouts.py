@@ -94,67 +94,35 @@ def watch(
             live.update(picture(found), refresh=True)
 
 
-@verb(app, "start", action=Action.ROLLOUT)
-def start(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Begin at the first stage. One that completed takes `restart`."""
-    _move(call, key, "start", reason)
+STEPS = {
+    "start": "Begin at the first stage. One that completed takes `restart`.",
+    "restart": "Begin a completed rollout again: takes the treatment away from all but the first stage.",
+    "finish": "Hand what a completed rollout serves over to the flag: its default, or an ordinary rule.",
+    "delete": "Delete a rollout that serves no one.",
+    "pause": "Pause at the present share. Evidence is not counted.",
+    "resume": "Resume where it was paused.",
+    "advance": "Advance to the next stage without waiting for proof.",
+    "roll-back": "Serve the control to everyone again.",
+    "abort": "End without a verdict. Everyone gets the control.",
+}
+"""Each verb that moves a rollout, and what it does."""
 
 
-@verb(app, "restart", action=Action.ROLLOUT)
-def restart(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Begin a completed rollout again: takes the treatment away from all but the first stage."""
-    _move(call, key, "restart", reason)
+def _add_step(step: str, what: str) -> None:
+    def move(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
+        done = call.session.send("POST", call.session.path("rollouts", key, step), {"reason": reason}, Moved)
+        call.answer(done, lambda: f"r{done.revision}: {key} is {_standing(done)}")
+
+    move.__doc__ = what
+    verb(app, step, action=Action.ROLLOUT)(move)
 
 
-@verb(app, "finish", action=Action.ROLLOUT)
-def finish(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Hand what a completed rollout serves over to the flag: its default, or an ordinary rule."""
-    _move(call, key, "finish", reason)
-
-
-@verb(app, "delete", action=Action.ROLLOUT)
-def delete(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Delete a rollout that serves no one."""
-    _move(call, key, "delete", reason)
-
-
-@verb(app, "pause", action=Action.ROLLOUT)
-def pause(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Pause at the present share. Evidence is not counted."""
-    _move(call, key, "pause", reason)
-
-
-@verb(app, "resume", action=Action.ROLLOUT)
-def resume(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Resume where it was paused."""
-    _move(call, key, "resume", reason)
-
-
-@verb(app, "advance", action=Action.ROLLOUT)
-def advance(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Advance to the next stage without waiting for proof."""
-    _move(call, key, "advance", reason)
-
-
-@verb(app, "roll-back", action=Action.ROLLOUT)
-def roll_back(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """Serve the control to everyone again."""
-    _move(call, key, "roll-back", reason)
-
-
-@verb(app, "abort", action=Action.ROLLOUT)
-def abort(call: Call, key: KeyArgument, *, reason: ReasonOption) -> None:
-    """End without a verdict. Everyone gets the control."""
-    _move(call, key, "abort", reason)
+for _step, _what in STEPS.items():
+    _add_step(_step, _what)
 
 
 def _get(call: Call, key: str) -> RolloutView:
     return call.session.get(call.session.path("rollouts", key), RolloutView)
-
-
-def _move(call: Call, key: str, step: str, reason: str) -> None:
-    done = call.session.send("POST", call.session.path("rollouts", key, step), {"reason": reason}, Moved)
-    call.answer(done, lambda: f"r{done.revision}: {key} is {_standing(done)}")
 
 
 def _standing(done: Moved) -> str:

@@ -22,7 +22,7 @@ class WouldOverwriteError(ConflictError):
 
 
 class Changes:
-    """`commit` = may they? → may they alone? → store and audit log, in one → wake the publisher."""
+    """`commit` = may they? → store, may they alone? and audit log, in one → wake the publisher."""
 
     def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str, int], None]) -> None:
         self._store = store
@@ -56,7 +56,6 @@ class Changes:
                 `bases` (configuration/store/basis.py), or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
-        await self._rule.check(actor, environment, ops, action)
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
             if guard is not None:

@@ -1,19 +1,20 @@
 """Reading configuration and history: may they? → store. The console and the API read through here."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from typing import Unpack
 
 from brownout.model.resources import ResourceRef
 from controlplane.access.actor import PERMISSIONS, Action, Actor, authorize
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import (
     Commit,
+    CommitQuery,
     Diff,
     Environment,
     Head,
     LoggedCommit,
     Resource,
     ResourcePage,
+    ResourceQuery,
     State,
     VerifiedHistory,
 )
@@ -57,22 +58,11 @@ class Reads:
         return await self._store.count_resources(environment)
 
     async def resources(
-        self,
-        actor: Actor,
-        environment: str,
-        kind: str,
-        *,
-        search: str = "",
-        tags: Sequence[str] = (),
-        type: str = "",  # noqa: A002 - the field's own name
-        after: str = "",
-        limit: int = 100,
+        self, actor: Actor, environment: str, kind: str, **asked: Unpack[ResourceQuery]
     ) -> ResourcePage:
         authorize(actor, Action.READ, environment)
         await self._store.head(environment)
-        return await self._store.list_resources(
-            environment, kind, search=search, tags=tags, type=type, after=after, limit=limit
-        )
+        return await self._store.list_resources(environment, kind, **asked)
 
     async def dependants(self, actor: Actor, environment: str, kind: str, key: str) -> tuple[ResourceRef, ...]:
         authorize(actor, Action.READ, environment)
@@ -82,25 +72,11 @@ class Reads:
         authorize(actor, Action.READ, environment)
         return await self._store.state(environment, revision)
 
-    async def commits(
-        self,
-        actor: Actor,
-        environment: str,
-        *,
-        before: int | None = None,
-        limit: int = 50,
-        author: str | None = None,
-        kind: str | None = None,
-        key: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> tuple[LoggedCommit, ...]:
+    async def commits(self, actor: Actor, environment: str, **asked: Unpack[CommitQuery]) -> tuple[LoggedCommit, ...]:
         """Newest first."""
         authorize(actor, Action.READ, environment)
         await self._store.head(environment)
-        return await self._store.list_commits(
-            environment, before=before, limit=limit, author=author, kind=kind, key=key, since=since, until=until
-        )
+        return await self._store.list_commits(environment, **asked)
 
     async def commit(self, actor: Actor, environment: str, revision: int) -> Commit:
         authorize(actor, Action.READ, environment)

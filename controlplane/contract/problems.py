@@ -83,11 +83,16 @@ def problem(code: str, detail: str, instance: str = "", *, status: int = 0, faul
     )
 
 
+def status_of(error: BrownoutError) -> int:
+    """The HTTP status of a refusal."""
+    return OUTCOMES[error.code].status
+
+
 def headers_of(error: BrownoutError) -> dict[str, str]:
     """What HTTP says beside the body: how to be somebody (RFC 9110 11.6.1), when to come back (10.2.3)."""
     if isinstance(error, RateLimitedError):
         return {"Retry-After": str(error.retry_after_s)}
-    return {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    return {"WWW-Authenticate": "Bearer"} if status_of(error) == 401 else {}
 
 
 def problem_of(error: BrownoutError, instance: str = "") -> Problem:

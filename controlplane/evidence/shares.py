@@ -8,7 +8,6 @@ Ville's inequality it exceeds `1/alpha` with probability at most `alpha`, over a
 """
 
 import math
-from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -65,12 +64,6 @@ class ShareTest:
     def evidence(self) -> float:
         """1 says nothing, 20 is what alpha = 0.05 asks for; saturates at 1e300."""
         return math.exp(min(self.log_evidence, 690.0))
-
-
-def evidence_over_time(windows: Iterable[Window], ratio: float, *, against: str = "no_worse") -> Sequence[float]:
-    """The evidence after each window."""
-    test = ShareTest(ratio, against=against)
-    return [test.add(window) for window in windows]
 
 
 def units_needed(

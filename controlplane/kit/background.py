@@ -58,7 +58,7 @@ class Loops:
         loop.due = self._monotonic() + wait_s + PATIENCE_S
         loop.trouble = loop.trouble if trouble is None else trouble
 
-    def died(self, name: str, error: Exception) -> None:
+    def died(self, name: str, error: BaseException) -> None:
         """Says so in the log and counts it; what belongs to `name` promised nothing any more."""
         log.error("background work died", work=name, exc_info=error)
         RESTARTS.labels(name).inc()
@@ -109,7 +109,7 @@ def beat(name: str, wait_s: float = 0.0, trouble: str | None = None) -> None:
         loops.beat(name, wait_s, trouble)
 
 
-def words(error: Exception) -> str:
+def words(error: BaseException) -> str:
     """What may be shown of an error to anyone: our own sentences, and of others the name only."""
     return error.message if isinstance(error, BrownoutError) else type(error).__name__
 
@@ -119,27 +119,42 @@ def loops_here() -> Loops:
     return _LOOPS.get() or Loops()
 
 
+async def keep_running(
+    name: str, work: Work, loops: Loops, *, pause_s: float = RESTART_S, longest_pause_s: float = RESTART_S
+) -> None:
+    """Runs `work` until it returns or we are cancelled; what dies is told in the log, and started again after a pause
+    that doubles up to `longest_pause_s`."""
+    _LOOPS.set(loops)
+    while True:
+        loops.started(name)
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - told by `died`
+            loops.died(name, error)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            loops.died(name, error)  # of something it waited for, which a library cancelled
+        else:
+            loops.ended(name)
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, longest_pause_s)
+
+
+def is_cancelled() -> bool:
+    """Whether someone has told the present task to end; else a CancelledError came from what it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @asynccontextmanager
 async def background(
     name: str, work: Work, pause_s: float = RESTART_S, *, loops: Loops | None = None
 ) -> AsyncIterator[None]:
-    """Runs `work` until it returns or the block ends. What dies of a bug is told in the log, and started again."""
-    known = loops or Loops()
-
-    async def guarded() -> None:
-        _LOOPS.set(known)
-        while True:
-            known.started(name)
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001 - told by `died`
-                known.died(name, error)
-            else:
-                known.ended(name)
-                return
-            await asyncio.sleep(pause_s)
-
-    task = asyncio.create_task(guarded(), name=name)
+    """Keeps `work` running until the block ends."""
+    running = keep_running(name, work, loops or Loops(), pause_s=pause_s, longest_pause_s=pause_s)
+    task = asyncio.create_task(running, name=name)
     try:
         yield
     finally:

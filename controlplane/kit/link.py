@@ -14,6 +14,7 @@ from nats.errors import Error as NatsError
 
 from brownout import wire
 from brownout._sync.nats_client import InsistentClient
+from controlplane.kit.apart import set_aside
 from controlplane.kit.background import beat
 from controlplane.kit.chance import spread
 from controlplane.kit.tasks import wait_set
@@ -64,8 +65,6 @@ class Subscription:
     subject: str
     handler: Handler
     queue: str
-    failed: int = 0
-    """Messages that the handler raised on: a fault of ours, told once."""
 
 
 class Link:
@@ -90,7 +89,6 @@ class Link:
         self._name = name
         self._tls = tls
         self._client: Client | None = None
-        self._up = asyncio.Event()
         self._lost = asyncio.Event()
         """Of the present client: a dismissed one closes later and must not end its successor."""
         self._probing = asyncio.Lock()
@@ -110,9 +108,6 @@ class Link:
         if self._client is None:
             raise LinkDownError("not connected to NATS")
         return self._client
-
-    async def wait_up(self) -> None:
-        await self._up.wait()
 
     async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> Subscription:
         """Subscribes now and on every later connection."""
@@ -181,7 +176,6 @@ class Link:
                 for subscription in self._subscriptions:
                     await _attach(client, subscription)
             self._client, self._lost = client, lost
-            self._up.set()
             log.info("nats_connected", server=_without_password(server))
             beat("nats", BEAT_S)
             while not await wait_set(lost, BEAT_S):
@@ -189,7 +183,6 @@ class Link:
             log.warning("nats_lost", server=_without_password(server))
         finally:
             self._client = None
-            self._up.clear()
             self._dismiss(client)
 
     def _dismiss(self, client: Client) -> None:
@@ -204,10 +197,8 @@ async def _attach(client: Client, subscription: Subscription) -> None:
         heard = Heard(message.subject, message.data, signature, bool(message.reply), client)
         try:
             await subscription.handler(heard)
-        except Exception as error:
-            subscription.failed += 1
-            if subscription.failed == 1:  # whoever sends one can send a million
-                log.exception("message_not_handled", subject=message.subject, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - told by `set_aside`; the next message is another
+            set_aside("nats", subscription.subject, error)
 
     await client.subscribe(subscription.subject, queue=subscription.queue, cb=hand_over)
 

@@ -7,12 +7,16 @@ import msgspec
 import structlog
 
 from controlplane.errors import BrownoutError
+from controlplane.kit.apart import Turn
+from controlplane.kit.background import beat, words
 from controlplane.kit.database import Database, ReadConnection, WriteConnection
 from controlplane.kit.secret_box import SecretBox, SecretKeyError
 
 log = structlog.get_logger(__name__)
 
 PERIOD_S = 600.0
+SEALING_S = 60.0
+"""How long sealing thousands of secrets again may take."""
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -46,6 +50,8 @@ class Resealing:
     def __init__(self, database: Database, vaults: tuple[Vault, ...]) -> None:
         self._database = database
         self._vaults = vaults
+        self._trouble = ""
+        """Which secret could not be sealed again the last time, and why."""
 
     async def status(self) -> Mapping[str, SealStatus]:
         """By the name of each vault."""
@@ -68,29 +74,37 @@ class Resealing:
 
     async def reseal(self) -> int:
         """Seals again whatever a previous key sealed; returns how many. Replicas may do it at once."""
-        done = 0
+        done, turn = 0, Turn("sealing")
         for vault in self._vaults:
-            async with self._database.reading() as connection:
-                found = await vault.read(connection)
-            for each in found:
-                try:
-                    fresh = vault.box.resealed(each.sealed, each.label)
-                except SecretKeyError:
-                    log.error("a secret cannot be opened with any known key", kind=vault.name, secret=each.label)
-                    continue
-                if fresh is not None:
-                    async with self._database.transaction() as connection:
-                        await vault.replace(connection, each, fresh)
-                    done += 1
+            with turn.item(vault.name):
+                async with self._database.reading() as connection:
+                    found = await vault.read(connection)
+                for each in found:
+                    with turn.item(f"{vault.name} {each.label}"):
+                        done += await self._reseal(vault, each)
+        self._trouble = turn.trouble
         return done
+
+    async def _reseal(self, vault: Vault, each: Sealed) -> bool:
+        """Raises SecretKeyError when no known key opens it."""
+        fresh = vault.box.resealed(each.sealed, each.label)
+        if fresh is None:
+            return False
+        async with self._database.transaction() as connection:
+            await vault.replace(connection, each, fresh)
+        return True
 
     async def run(self) -> None:
         while True:
+            beat("sealing", SEALING_S)
             try:
                 if done := await self.reseal():
                     log.info("secrets are sealed with the present key now", secrets=done)
+                trouble = self._trouble
             except BrownoutError as error:
                 log.debug("cannot look for secrets to seal again", error=error.message)
+                trouble = words(error)
+            beat("sealing", PERIOD_S, trouble)
             await asyncio.sleep(PERIOD_S)
 
 

@@ -18,7 +18,6 @@ class SecretKeyError(BrownoutError):
     """BROWNOUT_SECRET_KEY is too short, or neither it nor a previous one sealed this."""
 
     code = "secret_key"
-    status = 503
 
 
 class SecretBox:

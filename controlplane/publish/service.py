@@ -1,13 +1,16 @@
 """One publisher for every environment, in every replica."""
 
 import asyncio
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import structlog
 
 from controlplane.errors import UnavailableError
-from controlplane.kit.background import beat, loops_here
+from controlplane.kit.apart import Turn
+from controlplane.kit.background import beat, keep_running, loops_here
 from controlplane.kit.tasks import end, wait_set
 from controlplane.publish.heads import Heads
 from controlplane.publish.listen import listen
@@ -19,6 +22,9 @@ log = structlog.get_logger(__name__)
 DISCOVER_S = 1.0
 RESTART_S = 0.5
 MAX_RESTART_S = 10.0
+_COMMITTED = re.compile(r"([a-z0-9-]{1,40})(?: ([0-9]{1,18}))?", re.ASCII)
+"""What a commit notifies of. Any role of the database can notify of anything."""
+
 LATE_S = 1.5
 """So long a commit may be on its way before the check fails."""
 
@@ -98,12 +104,13 @@ class PublisherService:
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        listening = asyncio.create_task(listen(self._parts.database.url, self._notified, self._wake_all))
+        listen_forever = partial(listen, self._parts.database.url, self._notified, self._wake_all)
+        listening = asyncio.create_task(keep_running("publisher.listen", listen_forever, loops_here()))
         try:
             while True:
                 beat("publisher")
-                await self._follow_environments()
-                beat("publisher", DISCOVER_S)
+                trouble = await self._follow_environments()
+                beat("publisher", DISCOVER_S, trouble)
                 await wait_set(self._discover, DISCOVER_S)
                 self._discover.clear()
         finally:
@@ -111,43 +118,56 @@ class PublisherService:
             self._tasks.clear()
             self._publishers.clear()
 
-    async def _follow_environments(self) -> None:
+    async def _follow_environments(self) -> str:
+        """Returns which environment could not be followed, and why; empty when all are."""
         asked = asyncio.get_running_loop().time()
         try:
             found = await self._parts.store.list_environments()
         except UnavailableError:
-            return
+            return ""
+        turn = Turn("publisher")
         present = {environment.key for environment in found}
         for key, moved in self._heads.replace(found, asked):
             if moved:
-                self._tell_watchers(key)
+                with turn.item(key):
+                    self._tell_watchers(key)
         for key in present - self._tasks.keys():
-            self._publishers[key] = Publisher(key, self._parts, self._pace, self._tell)
-            self._tasks[key] = asyncio.create_task(self._supervise(key))
+            with turn.item(key):
+                self._publishers[key] = self._make(key)
+                work = keep_running(
+                    f"publisher {key}", partial(self._publish, key), loops_here(),
+                    pause_s=RESTART_S, longest_pause_s=MAX_RESTART_S,
+                )  # fmt: skip
+                self._tasks[key] = asyncio.create_task(work)
         for key in self._tasks.keys() - present:
             # Its streams stay: if this is a restored Postgres, they still serve its SDKs.
             log.warning("environment_gone", environment=key)
             del self._publishers[key]
             loops_here().ended(f"publisher {key}")
             await end(self._tasks.pop(key))
+        return turn.trouble
 
-    async def _supervise(self, key: str) -> None:
-        """A publisher that crashes is a bug; it is reported, and started again from nothing."""
-        pause_s, loops, name = RESTART_S, loops_here(), f"publisher {key}"
-        while True:
-            loops.started(name)
-            try:
-                await self._publishers[key].run()
-            except Exception as error:
-                log.exception("publisher_crashed", environment=key)
-                loops.died(name, error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, MAX_RESTART_S)
-            self._publishers[key] = Publisher(key, self._parts, self._pace, self._tell)
+    async def _publish(self, key: str) -> None:
+        """A publisher that died is made anew: nothing that it remembers is trusted."""
+        try:
+            await self._publishers[key].run()
+        except BaseException:
+            if key in self._publishers:
+                self._publishers[key] = self._make(key)
+            raise
+
+    def _make(self, key: str) -> Publisher:
+        return Publisher(key, self._parts, self._pace, self._tell)
 
     def _notified(self, payload: str) -> None:
-        environment, _, revision = payload.partition(" ")
-        self.wake(environment, int(revision) if revision.isdecimal() else 0)
+        with Turn("publisher").item("notification"):
+            said = _COMMITTED.fullmatch(payload)
+            if said is None:
+                raise ValueError("not a notification of a commit")
+            if self._heads.find(said[1]) is None:
+                self._discover.set()
+            else:
+                self.wake(said[1], int(said[2] or 0))
 
     def _tell_watchers(self, environment: str) -> None:
         for watcher in self._watchers:
@@ -159,5 +179,7 @@ class PublisherService:
         self._discover.set()
 
     def _tell(self, published: Published) -> None:
+        turn = Turn("publisher")
         for listener in self._listeners:
-            listener(published)
+            with turn.item("listener"):
+                listener(published)

@@ -16,10 +16,11 @@ from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store, every_resource, every_spec
-from controlplane.configuration.store.values import Commit
+from controlplane.configuration.store.values import Commit, Head
 from controlplane.contract.activations import TooManyActivationsError
 from controlplane.contract.rollout_rules import expected, obstacle, owned
-from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
+from controlplane.errors import ConflictError, NotFoundError, UnavailableError
+from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
 from controlplane.kit.tasks import run_together
@@ -65,49 +66,73 @@ class Context(msgspec.Struct, frozen=True):
         return tuple(sorted(set(self.safe_mode.values())))
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """What all rollouts of an environment share, as of `revision`."""
+class Steered(msgspec.Struct, frozen=True):
+    """A rollout that runs or is paused, its flag, and the request classes that the flag governs."""
 
-    revision: int
-    activations: tuple[tuple[str, SafeModeActivation], ...]
-
-
-async def read_surroundings(store: Store, environment: str) -> Surroundings:
-    """Reads the head first: what is read later can only be newer, and then the commit is refused."""
-    head = await store.head(environment)
-    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
-    return Surroundings(head.revision, tuple(activations))
+    key: str
+    rollout: Rollout
+    flag: Flag
+    request_classes: tuple[str, ...]
 
 
-async def read_context(
-    store: Store,
-    environment: str,
-    key: str,
-    now: datetime,
-    *,
-    around: Surroundings | None = None,
-    rollout: Rollout | None = None,
-) -> Context:
-    """Reads what is not given: `around`, and the `rollout`, read after it.
+class Reading(msgspec.Struct, frozen=True):
+    """What an environment holds of rollouts at a revision; `trouble` names one that cannot be read."""
+
+    head: Head
+    steered: tuple[Steered, ...] = ()
+    activations: tuple[tuple[str, SafeModeActivation], ...] = ()
+    trouble: str = ""
+
+
+async def read_context(store: Store, environment: str, key: str, now: datetime) -> Context:
+    """Reads the head first: what is read later can only be newer, and then the commit is refused.
 
     Raises:
         NotFoundError: there is no such rollout.
     """
-    around = around or await read_surroundings(store, environment)
-    if rollout is None:
-        read = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
-        assert isinstance(read, Rollout)
-        rollout = read
+    head = await store.head(environment)
+    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
+    rollout = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
+    assert isinstance(rollout, Rollout)
+    return _context(head, tuple(activations), await _read_steered(store, environment, key, rollout), now)
+
+
+async def read_environment(store: Store, environment: str) -> Reading:
+    """Everything that is steered, whatever of it cannot be read."""
+    head, turn, rollouts = await store.head(environment), Turn("rollouts"), []
+    for resource in await every_resource(store, environment, "rollout"):
+        with turn.item(f"{environment} {resource.key}"):
+            rollout = decode("rollout", resource.spec)
+            if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
+                rollouts.append((resource.key, rollout))
+    if not rollouts:
+        return Reading(head, trouble=turn.trouble)
+    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
+    steered = []
+    for key, rollout in rollouts:
+        with turn.item(f"{environment} {key}"):
+            steered.append(await _read_steered(store, environment, key, rollout))
+    return Reading(head, tuple(steered), tuple(activations), turn.trouble)
+
+
+async def _read_steered(store: Store, environment: str, key: str, rollout: Rollout) -> Steered:
     flag = decode("flag", (await store.get_resource(environment, "flag", rollout.flag)).spec)
     assert isinstance(flag, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
-    classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
+    return Steered(key, rollout, flag, tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class")))
+
+
+def _context(
+    head: Head, activations: tuple[tuple[str, SafeModeActivation], ...], what: Steered, now: datetime
+) -> Context:
     touching = {
         key: activation.profile
-        for key, activation in around.activations
-        if _in_force(activation, now) and _touches(activation, classes)
+        for key, activation in activations
+        if _in_force(activation, now) and _touches(activation, what.request_classes)
     }
-    return Context(environment, key, around.revision, rollout, flag, classes, touching, around.activations)
+    return Context(
+        head.environment, what.key, head.revision, what.rollout, what.flag, what.request_classes, touching, activations
+    )
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:
@@ -130,6 +155,8 @@ class Engine:
         self._clock = clock
         self._committed: set[str] = set()
         self._woken = asyncio.Event()
+        self._readings: dict[str, Reading] = {}
+        """By environment, good until its next revision: between commits only evidence is read."""
         self._trouble = ""
         """What the present look at everything met."""
 
@@ -142,20 +169,21 @@ class Engine:
         await run_together(self._poll(), self._follow())
 
     async def tick(self) -> None:
-        for environment in await self._store.list_environments():
+        turn, environments = Turn("rollouts"), await self._store.list_environments()
+        for environment in environments:
             beat("rollouts.poll", LOOK_S)
-            await self._try(environment.key)
+            with turn.item(environment.key):
+                await self._look_at(environment.key, turn, (environment.epoch, environment.revision))
+        self._trouble = turn.trouble
+        for gone in self._readings.keys() - {environment.key for environment in environments}:
+            del self._readings[gone]
 
     async def _poll(self) -> None:
         while True:
-            self._trouble = ""
             try:
                 await self.tick()
             except UnavailableError as error:
                 log.warning("rollouts_wait", error=error.message)
-                self._trouble = words(error)
-            except Exception as error:
-                log.exception("rollouts_not_looked_at")
                 self._trouble = words(error)
             beat("rollouts.poll", TICK_S, self._trouble)
             await asyncio.sleep(TICK_S)
@@ -166,57 +194,37 @@ class Engine:
             await self._woken.wait()
             self._woken.clear()
             committed, self._committed = self._committed, set()
+            turn = Turn("rollouts")
             for environment in committed:
                 beat("rollouts.follow", LOOK_S)
-                with contextlib.suppress(UnavailableError):  # the next poll says so, or finds what we would have
-                    await self._try(environment)
+                with contextlib.suppress(UnavailableError), turn.item(environment):
+                    await self._look_at(environment, turn)  # the next poll says what is wrong, or finds what we missed
             await asyncio.sleep(GATHER_S)
 
-    async def _try(self, environment: str) -> None:
-        try:
-            await self._look_at(environment)
-        except UnavailableError:
-            raise
-        except Exception as error:  # whatever is wrong with one environment, the others' rollouts are steered
-            log.exception("rollouts_not_steered", environment=environment)
-            self._trouble = f"{environment}: {words(error)}"
+    async def _look_at(self, environment: str, turn: Turn, at: tuple[int, int] | None = None) -> None:
+        """`at` is the epoch and revision that the environment is known to have; None: read all of it anew."""
+        reading = self._readings.get(environment)
+        if reading is None or at != (reading.head.epoch, reading.head.revision):
+            reading = self._readings[environment] = await read_environment(self._store, environment)
+        turn.trouble = turn.trouble or reading.trouble
+        for steered in reading.steered:
+            with turn.item(f"{environment} {steered.key}"):  # the guardrails of the others hold
+                await self._steer(reading, steered)
 
-    async def _look_at(self, environment: str) -> None:
-        around: Surroundings | None = None
-        resources = await every_resource(self._store, environment, "rollout")
-        if any(_steered(resource.spec) for resource in resources):
-            around = await read_surroundings(self._store, environment)
-            resources = await every_resource(self._store, environment, "rollout")
-        for resource in resources:
+    async def _steer(self, reading: Reading, steered: Steered) -> None:
+        environment, now = reading.head.environment, self._clock.now()
+        context = _context(reading.head, reading.activations, steered, now)
+        for attempt in range(ATTEMPTS):
             try:
-                rollout = decode("rollout", resource.spec)
-                if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
-                    await self._steer(environment, resource.key, around, rollout)
-            except UnavailableError:
-                raise
-            except Exception as error:  # whatever is wrong with one rollout, the guardrails of the others hold
-                log.exception("rollout_not_steered", environment=environment, rollout=resource.key)
-                self._trouble = f"{environment} {resource.key}: {words(error)}"
-
-    async def _steer(self, environment: str, key: str, around: Surroundings | None, rollout: Rollout | None) -> None:
-        for _ in range(ATTEMPTS):
-            try:
-                context = await read_context(
-                    self._store, environment, key, self._clock.now(), around=around, rollout=rollout
-                )
-                around = rollout = None  # again: all anew
+                if attempt:
+                    context = await read_context(self._store, environment, steered.key, self._clock.now())
                 if context.rollout.progress.state in STEERED:
                     await self._act(context)
-                return
             except ConflictError:
                 continue
             except NotFoundError:
-                return
-            except UnavailableError:
-                raise
-            except BrownoutError as error:
-                log.error("rollout_refused", environment=environment, rollout=key, error=error.message)
-                return
+                pass
+            return
 
     async def look(self, context: Context) -> tuple[Decision, tuple[Judged, ...]]:
         """What would be done now, and on which evidence."""
@@ -268,15 +276,6 @@ class Engine:
                 )
             )
         return ops
-
-
-def _steered(spec: bytes) -> bool:
-    """Whether it looks like one that runs; what cannot be read is told where it is steered."""
-    try:
-        rollout = decode("rollout", spec)
-    except msgspec.DecodeError:
-        return False
-    return isinstance(rollout, Rollout) and rollout.progress.state in STEERED
 
 
 def held(context: Context, decision: Decision) -> Decision:

@@ -13,7 +13,8 @@ from controlplane.access.actor import Action, system_actor
 from controlplane.configuration.changes import ACTIVATION, Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Commit
-from controlplane.errors import BrownoutError, ConflictError, InvalidInputError, UnavailableError
+from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
+from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
 from controlplane.kit.chance import spread
 from controlplane.kit.clock import Clock
@@ -44,6 +45,8 @@ class Expiry:
         self._store = store
         self._changes = changes
         self._clock = clock
+        self._trouble = ""
+        """Which environment could not be tidied the last time, and why."""
 
     async def run(self) -> None:
         while True:
@@ -51,6 +54,7 @@ class Expiry:
             beat("expiry")
             try:
                 due = await self.tick()
+                trouble = self._trouble
                 if due:
                     wait_s = min(POLL_S, max(0.05, (due - self._clock.now()).total_seconds()))
             except BrownoutError as error:
@@ -60,15 +64,13 @@ class Expiry:
             await asyncio.sleep(wait_s + spread.uniform(0, 0.2))  # so that replicas take turns
 
     async def tick(self) -> datetime | None:
-        """Lifts what has expired everywhere; answers when the next one will."""
+        """Lifts what has expired everywhere; returns when the next one will."""
         ends: list[datetime | None] = []
+        turn = Turn("expiry")
         for environment in await self._store.list_environments():
-            try:
+            with turn.item(environment.key):
                 ends.append(await self._tidy(environment.key))
-            except UnavailableError:
-                raise
-            except BrownoutError as error:  # one environment's trouble is not the others'
-                log.warning("expiry postponed", environment=environment.key, error=str(error))
+        self._trouble = turn.trouble
         return min((end for end in ends if end), default=None)
 
     async def _tidy(self, environment: str) -> datetime | None:

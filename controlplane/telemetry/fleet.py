@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import structlog
@@ -15,14 +15,14 @@ import structlog
 from brownout.wire import UNREADABLE
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.errors import NotFoundError, UnavailableError
+from controlplane.kit.apart import Turn, apart, set_aside
 from controlplane.kit.background import beat, words
 from controlplane.kit.buckets import Buckets
 from controlplane.kit.clock import Clock, Monotonic, monotonic
 from controlplane.kit.database import Database
 from controlplane.kit.link import Heard
 from controlplane.telemetry import fleet_tables as tables
-from controlplane.telemetry.apart import apart
-from controlplane.telemetry.boundary import Present, RefusedError, Speaker, read_presence
+from controlplane.telemetry.boundary import LARGEST_INSTANT, Present, RefusedError, Speaker, read_presence
 from controlplane.telemetry.fleet_state import LIVE_S, Convergence, FleetState, Head, Seen, clock_samples
 from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log, Unknown
@@ -57,9 +57,12 @@ class Published(Protocol):
     def environment(self) -> str: ...
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INSTANT)]
+
+
 class _Position(msgspec.Struct):
-    ep: int
-    rev: int
+    ep: _Number
+    rev: _Number
 
 
 _decode_position = msgspec.json.Decoder(_Position).decode
@@ -151,23 +154,26 @@ class Fleet:
     # In the background
 
     async def run(self) -> None:
-        with contextlib.suppress(UnavailableError):
-            await self._load()
+        loaded = False
         while True:
+            turn, failing = Turn("telemetry.fleet"), ""
+            try:
+                if not loaded:
+                    await self._load(turn)
+                    loaded = True
+            except UnavailableError as error:
+                log.warning("fleet_not_loaded", error=error.message)
             beat("telemetry.fleet", WRITE_S)
             await asyncio.sleep(WRITE_S)
-            failing = ""
             for environment, state in list(self._states.items()):
                 beat("telemetry.fleet", SLOW_S)
                 try:
-                    await self._look_at(environment, state)
+                    with turn.item(environment):
+                        await self._look_at(environment, state)
                 except UnavailableError as error:
                     log.warning("fleet_not_written", environment=environment, error=error.message)
                     failing = words(error)
-                except Exception as error:  # the other environments are looked at, and this one again
-                    log.exception("fleet_not_looked_at", environment=environment)
-                    failing = words(error)
-            self.failing = failing
+            self.failing = failing or turn.trouble
 
     async def _look_at(self, environment: str, state: FleetState) -> None:
         now = self._now()
@@ -179,19 +185,20 @@ class Fleet:
         if self._alerts is not None:
             await self._alerts.look(environment, state)
 
-    async def _load(self) -> None:
+    async def _load(self, turn: Turn) -> None:
         """What was known before we started; who is gone since will fall silent."""
         async with self._database.reading() as connection:
             known = await tables.known_instances(connection, self._clock.now() - timedelta(hours=1))
         fresh = self._now() - LIVE_S
         for environment, seen in known:
-            state = self._apply(environment)
-            if seen.instance not in state.instances:
-                if seen.last_seen >= fresh:
-                    state.heard(seen)
-                else:
-                    state.remember(seen)
-            state.take_touched()
+            with turn.item(f"{environment} {seen.instance}"):
+                state = self._apply(environment)
+                if seen.instance not in state.instances:
+                    if seen.last_seen >= fresh:
+                        state.heard(seen)
+                    else:
+                        state.remember(seen)
+                state.take_touched()
 
     async def _write(self, environment: str, state: FleetState) -> None:
         touched = state.take_touched()
@@ -206,10 +213,17 @@ class Fleet:
         await apart(
             sorted(touched, key=lambda seen: seen.instance), self._instances(environment), self._set_aside(environment)
         )
-        if news:
+
+        async def converged(some: Sequence[Convergence]) -> None:
             async with self._database.transaction() as connection:
-                for found in news:
+                for found in some:
                     await tables.put_convergence(connection, environment, found)
+
+        await apart(
+            news,
+            converged,
+            lambda found, error: set_aside("telemetry.fleet", f"{environment} r{found.revision}", error),
+        )
         for found in news:
             self._written[environment, found.epoch, found.revision] = (found.reached, found.live)
         state.forget_done()

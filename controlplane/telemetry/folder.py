@@ -9,10 +9,10 @@ import structlog
 
 from brownout.telemetry.units import SAMPLE
 from brownout.wire.telemetry import ENCODER, ArmKey, TelemetryMessage, decode
+from controlplane.kit.apart import apart
 from controlplane.kit.database import Database, WriteConnection
 from controlplane.telemetry import arm_tables, series, tables
 from controlplane.telemetry.admission import Admission, Kind, Place, limited, names
-from controlplane.telemetry.apart import apart
 from controlplane.telemetry.arm_tables import EvidenceRow
 from controlplane.telemetry.boundary import RefusedError, Speaker, read_message
 from controlplane.telemetry.exported import Exported

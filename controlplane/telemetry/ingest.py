@@ -7,11 +7,13 @@ What an SDK key can do to others here is bounded by ADR 0075.
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 
 from controlplane.errors import UnavailableError
+from controlplane.kit.apart import apart, set_aside
 from controlplane.kit.background import beat, words
 from controlplane.kit.buckets import Buckets
 from controlplane.kit.clock import Clock, Monotonic, monotonic
@@ -23,7 +25,7 @@ from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.folder import Folder
 from controlplane.telemetry.inbox import Inbox
 from controlplane.telemetry.quotas import Quotas
-from controlplane.telemetry.refusals import Refusals
+from controlplane.telemetry.refusals import Refusal, Refusals
 
 log = structlog.get_logger(__name__)
 
@@ -148,17 +150,23 @@ class Ingest:
         return due
 
     async def _write_refusals(self) -> None:
-        refusals = self.refusals.take()
-        if not refusals:
-            return
-        try:
+        refusals, done = self.refusals.take(), 0
+
+        async def write(some: Sequence[Refusal]) -> None:
+            nonlocal done
             async with self._database.transaction() as connection:
-                await tables.put_refused(connection, refusals)
+                await tables.put_refused(connection, some)
+            done += len(some)
+
+        def put_aside(one: Refusal, error: Exception) -> None:
+            nonlocal done
+            done += 1
+            set_aside("telemetry.ingest", f"refusal {one.environment}", error)
+
+        try:
+            await apart(refusals, write, put_aside)
         except UnavailableError as error:
-            self.refusals.put_back(refusals)
-            self._trouble = words(error)
-        except Exception as error:
-            log.exception("refusals_not_written")
+            self.refusals.put_back(refusals[done:])
             self._trouble = words(error)
 
     def _now(self) -> datetime:

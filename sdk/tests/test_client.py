@@ -1,5 +1,6 @@
 """What a client promises its service: settings, status, callbacks, expiry and silence in the logs."""
 
+import asyncio
 import logging
 import socket
 import subprocess
@@ -128,6 +129,19 @@ def test_an_activation_ends_on_time_when_nats_is_gone(own_nats: NatsProcess, his
         assert client.string("model") == "large"
 
 
+def test_safe_mode_expires_although_other_steps_of_the_watch_fail(
+    client: Brownout, publisher: LogPublisher, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for step in ("_supervise", "_look_at_the_clock"):
+        monkeypatch.setattr(client._engine, step, fail)
+    publisher.commit(*incident(history.now(), timedelta(seconds=1)))
+    follows(client, history.revision)
+    eventually(client, lambda: client.string("model") == "large")
+
+
 def incident(now: datetime, lasts: timedelta) -> list[Any]:
     flag = {
         "type": "string", "enabled": True, "variants": {"large": "large", "small": "small"}, "off_variant": "small",
@@ -148,14 +162,15 @@ def incident(now: datetime, lasts: timedelta) -> list[Any]:
     return [put(key, msgspec.json.encode(spec), kind) for (kind, key), spec in specs.items()]
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("a fault of the service"), SystemExit(1), asyncio.CancelledError()])
 def test_a_callback_that_fails_is_logged_and_the_others_run(
-    client: Brownout, publisher: LogPublisher, caplog: pytest.LogCaptureFixture
+    client: Brownout, publisher: LogPublisher, caplog: pytest.LogCaptureFixture, fault: BaseException
 ) -> None:
     seen: list[Change] = []
     told = threading.Event()
 
     def fail(_change: Change) -> None:
-        raise RuntimeError("a fault of the service")
+        raise fault
 
     client.on_change(fail)
     client.on_change(seen.append)

@@ -24,7 +24,7 @@ from tests.support import SECRET_KEY
 
 ROOT = system_actor("system:test")
 PRODUCTION, STAGING = ENVIRONMENTS = ("production", "staging")
-DIED = frozenset({"publisher_crashed", "background work died", "message_not_handled"})
+DIED = frozenset({"background work died", "item_set_aside"})
 """What the log says when something that should run for ever did not."""
 
 

@@ -20,6 +20,7 @@ from controlplane.kit.link import Link
 from controlplane.telemetry import series, tables
 from controlplane.telemetry.service import Telemetry
 from tests.bench.report import Ratio, Report
+from tests.support import connected
 
 SECONDS = 40.0
 WARM_UP_S = 12.0
@@ -40,7 +41,7 @@ async def _measure(dsn: str, url: str) -> Report:
     telemetry, link = Telemetry(database, store, clock, {}, 14), Link([url])
     await telemetry.attach(link)
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(telemetry.run())]
-    await link.wait_up()
+    await connected(link)
     load = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -18,7 +18,7 @@ from controlplane.kit.database import Database
 from controlplane.kit.link import Link
 from controlplane.kit.tasks import end
 from controlplane.publish import Pace, PublisherService, Shared
-from tests.support import SECRET_KEY
+from tests.support import SECRET_KEY, connected
 
 PATIENT = Pace(poll_s=60, heartbeat_s=60)
 """Does nothing by the clock: whatever happens was woken."""
@@ -50,7 +50,7 @@ async def replica(database_url: str, nats_url: str, pace: Pace = QUICK) -> Async
     made = Replica(database, Store(database, SystemClock(), keys), keys, link, pace)
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(made.service.run())]
     try:
-        await asyncio.wait_for(link.wait_up(), 10)
+        await connected(link)
         yield made
     finally:
         await end(*tasks)

@@ -20,6 +20,7 @@ from controlplane.kit.database import Database
 from controlplane.kit.link import Link
 from controlplane.kit.tls import client_tls
 from tests.integration import nats_clients
+from tests.support import connected
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +56,7 @@ async def test_the_control_plane_speaks_tls_with_nats_and_only_with_the_right_on
         [server.url], user=CONTROL_USER, password=secrets.app_password, tls=client_tls(str(certificates / "ca.pem"))
     )
     running = asyncio.create_task(link.run())
-    await asyncio.wait_for(link.wait_up(), 10)
+    await connected(link)
     running.cancel()
     await asyncio.wait([running])
     with pytest.raises((OSError, nats.errors.Error)):

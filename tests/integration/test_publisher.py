@@ -16,7 +16,7 @@ from controlplane.publish.jetstream import JetStream
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until
-from tests.support import rotate
+from tests.support import connected, rotate
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +220,7 @@ async def test_a_snapshot_is_only_ensured_when_no_older_one_came_in_between(
     link = Link([nats_server.url])
     running = asyncio.create_task(link.run())
     try:
-        await link.wait_up()
+        await connected(link)
         jetstream = JetStream(link)
         other = Snapshots(
             environment, jetstream, cast("Store", EarlierStore(bare_store)), Trust(environment, signing_keys), 1

@@ -317,7 +317,7 @@ async def test_a_manifest_that_is_not_ours_is_absent(
             assert await ears.revisions(2) == [1, 2]
             assert (await plane.store.head(environment)).epoch == genuine.ep
             assert plane.service.health()[0].counters.strange > 0
-    assert not [line for line in told if line["event"] == "publisher_crashed"]
+    assert not [line for line in told if line["event"] == "background work died"]
 
 
 async def test_what_has_no_business_in_the_streams_is_removed_and_a_damaged_snapshot_made_anew(

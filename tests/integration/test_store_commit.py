@@ -138,7 +138,6 @@ async def test_what_is_not_there_is_not_found(store: Store) -> None:
         store.get_resource("production", "cohort", "beta"),
         store.get_commit("production", 1),
         store.diff("production", 0, 1),
-        store.restore("production", 1, **WORDS),
         store.verify_history("nowhere"),
     ):
         with pytest.raises(NotFoundError):

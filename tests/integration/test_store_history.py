@@ -44,35 +44,6 @@ async def test_a_diff_leads_from_one_revision_to_the_other_in_either_direction(s
     assert (await store.diff("production", 2, 2)).resources == ()
 
 
-async def test_restoring_is_a_new_commit_that_makes_everything_what_it_was(store: Store) -> None:
-    await commit(store, put(cohort("beta", "u-1")))
-    then = (await store.state("production")).resources
-    await commit(store, put(flag("web-search")), put(cohort("beta", "u-2")))
-    done = await store.restore("production", 1, author="noor", message="undo")
-    assert (done.revision, {change.ref for change in done.changes}) == (3, {BETA, SEARCH})
-    assert (await store.state("production")).resources == then
-    again = await store.restore("production", 1, author="noor", message="undo")
-    assert (again.unchanged, again.revision) == (True, 3)
-
-
-async def test_restoring_can_be_of_some_resources_only(store: Store) -> None:
-    await commit(store, put(cohort("beta", "u-1")), put(flag("web-search")))
-    await commit(store, put(cohort("beta", "u-2")), delete(*SEARCH))
-    preview = await store.preview_restore("production", 1, [BETA])
-    done = await store.restore("production", 1, [BETA], author="noor", message="undo")
-    assert preview.changes == done.changes
-    assert [change.ref for change in done.changes] == [BETA]
-
-
-async def test_a_repeated_restore_with_the_same_key_answers_with_the_first(store: Store) -> None:
-    await commit(store, put(cohort("beta", "u-1")))
-    await commit(store, put(cohort("beta", "u-2")))
-    words = {"author": "noor", "message": "undo", "idempotency_key": "undo-1"}
-    first = await store.restore("production", 1, **words)
-    second = await store.restore("production", 1, **words)
-    assert (second.revision, second.replayed, second.changes) == (3, True, first.changes)
-
-
 async def test_fencing_jumps_ahead_and_the_chain_goes_through_it(store: Store) -> None:
     await commit(store, put(cohort("beta", "u-1")))
     before = await store.head("production")

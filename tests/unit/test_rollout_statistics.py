@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controlplane.evidence.means import MIN_UNITS, Moments, difference
 from controlplane.evidence.samples import THRESHOLD, mismatch_evidence
-from controlplane.evidence.shares import LIFTS, ShareTest, Window, evidence_over_time, units_needed
+from controlplane.evidence.shares import LIFTS, ShareTest, Window, units_needed
 
 windows = st.lists(
     st.builds(
@@ -63,7 +63,8 @@ def test_the_gate_equals_exact_likelihood_ratios_of_the_reversed_alternatives(se
 
 
 def test_no_exposure_in_one_arm_says_nothing() -> None:
-    assert evidence_over_time([Window(100, 0, 50, 0), Window(0, 100, 0, 50)], 1.25) == [1.0, 1.0]
+    test = ShareTest(1.25)
+    assert [test.add(window) for window in (Window(100, 0, 50, 0), Window(0, 100, 0, 50))] == [1.0, 1.0]
 
 
 def test_overwhelming_evidence_does_not_overflow() -> None:

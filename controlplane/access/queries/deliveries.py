@@ -68,8 +68,15 @@ async def waiting(connection: ReadConnection) -> int:
     return int(await fetch_value(connection, "SELECT count(*) FROM webhook_delivery WHERE outcome IS NULL"))
 
 
-async def forget(connection: WriteConnection, days: int) -> int:
-    """Deletes what ended more than `days` ago."""
+async def forget(connection: WriteConnection, days: int, limit: int) -> int:
+    """Deletes up to `limit` that ended more than `days` ago; returns how many."""
     return await run(
-        connection, "DELETE FROM webhook_delivery WHERE ended_at < now() - make_interval(days => :days)", days=days
-    )
+        connection,
+        """
+        DELETE FROM webhook_delivery WHERE id = ANY(ARRAY(
+            SELECT id FROM webhook_delivery
+            WHERE outcome IS NOT NULL AND ended_at < now() - make_interval(days => :days) LIMIT :limit
+        ))
+        """,
+        days=days, limit=limit,
+    )  # fmt: skip

@@ -1,13 +1,9 @@
 """The past: an environment as it was at any revision, and what lies between two."""
 
-from collections.abc import Collection, Iterable
-
-import msgspec
 from sqlalchemy import and_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from brownout.model.resources import ResourceRef
-from brownout.wire import Operation
 from controlplane.configuration.store.fields import field_changes
 from controlplane.configuration.store.tables import change, environment, revision
 from controlplane.configuration.store.values import Change, Diff, Head, ResourceDiff, State
@@ -34,8 +30,8 @@ async def state_at(database: Database, key: str, number: int) -> State:
     return State(head, {ResourceRef(row.kind, row.key): row.after for row in rows if row.after is not None})
 
 
-async def diff(database: Database, key: str, start: int, end: int, refs: Collection[ResourceRef] | None = None) -> Diff:
-    """What leads from revision `start` to `end`, which may lie before it; only `refs` when given.
+async def diff(database: Database, key: str, start: int, end: int) -> Diff:
+    """What leads from revision `start` to `end`, which may lie before it.
 
     Raises NotFoundError when either never was.
     """
@@ -45,9 +41,8 @@ async def diff(database: Database, key: str, start: int, end: int, refs: Collect
         changes = await changes_between(connection, key, min(start, end), max(start, end))
     if end < start:
         changes = [Change(c.kind, c.key, c.after, c.before) for c in changes]
-    wanted = [c for c in changes if refs is None or c.ref in refs]
     return Diff(
-        key, start, end, tuple(ResourceDiff(c.kind, c.key, c.before, c.after, field_changes(c)) for c in wanted)
+        key, start, end, tuple(ResourceDiff(c.kind, c.key, c.before, c.after, field_changes(c)) for c in changes)
     )
 
 
@@ -73,16 +68,6 @@ async def changes_between(connection: ReadConnection, key: str, after: int, upto
         .order_by(first.c.kind, first.c.key)
     )
     return [Change(*row) for row in (await connection.execute(query)).all()]
-
-
-def operations_to(changes: Iterable[Change | ResourceDiff]) -> list[Operation]:
-    """The operations that make every resource its `after`."""
-    return [
-        Operation("del", each.kind, each.key)
-        if each.after is None
-        else Operation("put", each.kind, each.key, msgspec.Raw(each.after))
-        for each in changes
-    ]
 
 
 async def head_at(connection: ReadConnection, key: str, number: int) -> Head:

@@ -1,32 +1,19 @@
 """Reading the log: envelopes for the publisher, commits for people."""
 
 from collections.abc import Collection
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 from sqlalchemy import Row, ScalarSelect, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from brownout.model.resources import ResourceRef
 from controlplane.configuration.store.tables import change, revision
-from controlplane.configuration.store.values import Change, Commit, LoggedCommit, StoredEnvelope
+from controlplane.configuration.store.values import Change, Commit, CommitQuery, LoggedCommit, StoredEnvelope
 from controlplane.errors import NotFoundError
 from controlplane.kit.database import Database
 
-MAX_PAGE = 500
+PAGE, MAX_PAGE = 50, 500
 REFS_SHOWN = 10
-
-
-class CommitFilter(NamedTuple):
-    """Which commits: all conditions hold. `before` is exclusive and pages backwards; `since` <= made < `until`."""
-
-    before: int | None = None
-    after: int | None = None
-    author: str | None = None
-    kind: str | None = None
-    key: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 async def envelopes(database: Database, environment: str, after: int, limit: int) -> tuple[StoredEnvelope, ...]:
@@ -45,9 +32,7 @@ async def envelopes(database: Database, environment: str, after: int, limit: int
         return tuple(StoredEnvelope(*row) for row in (await connection.execute(query)).all())
 
 
-async def list_commits(
-    database: Database, environment: str, where: CommitFilter, limit: int
-) -> tuple[LoggedCommit, ...]:
+async def list_commits(database: Database, environment: str, **asked: Unpack[CommitQuery]) -> tuple[LoggedCommit, ...]:
     """The newest first. The next page's `before` is the last one's revision."""
     columns = revision.c
     shown = _first_refs().label("refs")
@@ -55,8 +40,8 @@ async def list_commits(
         columns.environment, columns.revision, columns.epoch, columns.author, columns.message,
         columns.created_at, columns.effective, columns.changes, shown,
     )  # fmt: skip
-    filtered = _filtered(query.where(columns.environment == environment), where)
-    page = filtered.order_by(columns.revision.desc()).limit(max(1, min(limit, MAX_PAGE)))
+    filtered = _filtered(query.where(columns.environment == environment), asked)
+    page = filtered.order_by(columns.revision.desc()).limit(max(1, min(asked.get("limit", PAGE), MAX_PAGE)))
     async with database.reading() as connection:
         rows = (await connection.execute(page)).all()
     return tuple(
@@ -113,23 +98,24 @@ def _first_refs() -> ScalarSelect[list[tuple[str, str]]]:
     return select(func.json_agg(aggregate_order_by(pair, first.c.kind, first.c.key))).scalar_subquery()
 
 
-def _filtered(query: Select[*tuple[Any, ...]], where: CommitFilter) -> Select[*tuple[Any, ...]]:
+def _filtered(query: Select[*tuple[Any, ...]], asked: CommitQuery) -> Select[*tuple[Any, ...]]:
     columns = revision.c
-    if where.before is not None:
-        query = query.where(columns.revision < where.before)
-    if where.after is not None:
-        query = query.where(columns.revision > where.after)
-    if where.author is not None:
-        query = query.where(columns.author == where.author)
-    if where.since is not None:
-        query = query.where(columns.created_at >= where.since)
-    if where.until is not None:
-        query = query.where(columns.created_at < where.until)
-    if where.kind is not None or where.key is not None:
+    if (before := asked.get("before")) is not None:
+        query = query.where(columns.revision < before)
+    if (after := asked.get("after")) is not None:
+        query = query.where(columns.revision > after)
+    if (author := asked.get("author")) is not None:
+        query = query.where(columns.author == author)
+    if (since := asked.get("since")) is not None:
+        query = query.where(columns.created_at >= since)
+    if (until := asked.get("until")) is not None:
+        query = query.where(columns.created_at < until)
+    kind, key = asked.get("kind"), asked.get("key")
+    if kind is not None or key is not None:
         touched = (change.c.environment == columns.environment) & (change.c.revision == columns.revision)
-        if where.kind is not None:
-            touched &= change.c.kind == where.kind
-        if where.key is not None:
-            touched &= change.c.key == where.key
+        if kind is not None:
+            touched &= change.c.kind == kind
+        if key is not None:
+            touched &= change.c.key == key
         query = query.where(exists().where(touched))
     return query

@@ -21,7 +21,6 @@ class SchemaError(BrownoutError):
     """The database was written by a newer version, or waits for `brownout migrate`."""
 
     code = "schema"
-    status = 503
 
 
 def migrations_folder() -> Path:

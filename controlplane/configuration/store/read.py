@@ -1,17 +1,18 @@
 """The head state: one resource, a page of them, or all."""
 
 from datetime import datetime
+from typing import Unpack
 
 from sqlalchemy import Select, func, select
 
 from brownout.model.resources import ResourceRef
 from controlplane.configuration.store.tables import change, reference, resource, revision
 from controlplane.configuration.store.tables import environment as environments
-from controlplane.configuration.store.values import Head, Resource, ResourcePage, State
+from controlplane.configuration.store.values import Head, Resource, ResourcePage, ResourceQuery, State
 from controlplane.errors import NotFoundError
 from controlplane.kit.database import Database, ReadConnection
 
-MAX_PAGE = 500
+PAGE, MAX_PAGE = 100, 500
 
 
 async def find_resource(database: Database, environment: str, ref: ResourceRef) -> Resource | None:
@@ -22,25 +23,17 @@ async def find_resource(database: Database, environment: str, ref: ResourceRef) 
 
 
 async def list_resources(
-    database: Database,
-    environment: str,
-    kind: str,
-    *,
-    search: str = "",
-    tags: tuple[str, ...] = (),
-    type: str = "",  # noqa: A002 - the field's own name
-    after: str = "",
-    limit: int = 100,
+    database: Database, environment: str, kind: str, **asked: Unpack[ResourceQuery]
 ) -> ResourcePage:
-    """In order of their keys, those after `after`: holding every word of `search` and every one of `tags`."""
-    limit = max(1, min(limit, MAX_PAGE))
-    query = _resources(environment).where(resource.c.kind == kind, resource.c.key > after)
-    for word in search.lower().split()[:10]:
+    """A page in order of keys."""
+    limit = max(1, min(asked.get("limit", PAGE), MAX_PAGE))
+    query = _resources(environment).where(resource.c.kind == kind, resource.c.key > asked.get("after", ""))
+    for word in asked.get("search", "").lower().split()[:10]:
         query = query.where(resource.c.search.contains(word, autoescape=True))
-    if tags:
+    if tags := asked.get("tags"):
         query = query.where(resource.c.tags.contains(list(tags)))
-    if type:
-        query = query.where(resource.c.type == type)
+    if wanted := asked.get("type"):
+        query = query.where(resource.c.type == wanted)
     async with database.reading() as connection:
         rows = (await connection.execute(query.order_by(resource.c.key).limit(limit + 1))).all()
     items = tuple(Resource(*row) for row in rows[:limit])

@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
-from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 import msgspec
 
@@ -17,11 +15,10 @@ from controlplane.configuration.store.commit import Committer, Replay, Request, 
 from controlplane.configuration.store.draft import Draft, check_words, draft
 from controlplane.configuration.store.errors import StaleRevisionError
 from controlplane.configuration.store.fence import fence
-from controlplane.configuration.store.log import CommitFilter
-from controlplane.configuration.store.restore import restore, restoring
 from controlplane.configuration.store.signing import SigningKeys
 from controlplane.configuration.store.values import (
     Commit,
+    CommitQuery,
     Diff,
     Environment,
     Head,
@@ -29,6 +26,7 @@ from controlplane.configuration.store.values import (
     Preview,
     Resource,
     ResourcePage,
+    ResourceQuery,
     State,
     StoredEnvelope,
     VerifiedHistory,
@@ -118,7 +116,12 @@ class Store:
         self, environment: str, ops: Sequence[Operation], *, machine: str = "", bases: Bases | None = None
     ) -> Preview:
         """What `commit` would do now, faults included; writes nothing. Raises as it does for `bases`."""
-        return await self._preview(await self.head(environment), ops, machine, bases or {})
+        head = await self.head(environment)
+        try:
+            drafted = await aside(len(ops), draft, ops) if ops else Draft({})
+        except InvalidInputError as error:
+            return Preview(head, error.faults, (), ())
+        return await self._committer.preview(environment, drafted, bases or {}, machine)
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
         return await read.find_resource(self._database, environment, ResourceRef(kind, key))
@@ -130,21 +133,9 @@ class Store:
             raise NotFoundError(f"{environment} has no {kind.replace('_', ' ')} {key}")
         return found
 
-    async def list_resources(
-        self,
-        environment: str,
-        kind: str,
-        *,
-        search: str = "",
-        tags: Sequence[str] = (),
-        type: str = "",  # noqa: A002 - the field's own name
-        after: str = "",
-        limit: int = 100,
-    ) -> ResourcePage:
-        """A page in order of keys, those after `after`, that hold every word of `search` and every tag."""
-        return await read.list_resources(
-            self._database, environment, kind, search=search, tags=tuple(tags), type=type, after=after, limit=limit
-        )
+    async def list_resources(self, environment: str, kind: str, **asked: Unpack[ResourceQuery]) -> ResourcePage:
+        """A page in order of keys."""
+        return await read.list_resources(self._database, environment, kind, **asked)
 
     async def count_resources(self, environment: str) -> dict[str, int]:
         """How many there are of each kind that has any."""
@@ -163,35 +154,6 @@ class Store:
     async def diff(self, environment: str, start: int, end: int) -> Diff:
         """What leads from one revision to the other, in either direction. Raises NotFoundError."""
         return await history.diff(self._database, environment, start, end)
-
-    async def restore(
-        self,
-        environment: str,
-        to_revision: int,
-        refs: Collection[ResourceRef] | None = None,
-        *,
-        author: str,
-        message: str,
-        expected_revision: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> Commit:
-        """Makes the environment, or only `refs` of it, what it was at `to_revision`, by a new commit.
-
-        Raises as `commit` does; faults when what was valid then is not any more.
-        """
-        check_words(author, message, idempotency_key)
-        wanted = None if refs is None else sorted(refs)
-        body = body_of(("restore", to_revision, wanted), author, message, expected_revision)
-        request = Request(environment, Draft({}), author, message, expected_revision, idempotency_key, body)
-        return await self._answer(await restore(self._database, self._committer, request, to_revision, refs), request)
-
-    async def preview_restore(
-        self, environment: str, to_revision: int, refs: Collection[ResourceRef] | None = None
-    ) -> Preview:
-        """What `restore` would do now; writes nothing."""
-        head = await self.head(environment)
-        ops = await restoring(self._database, environment, head.revision, to_revision, refs)
-        return await self._preview(head, ops)
 
     async def verify_history(self, environment: str) -> VerifiedHistory:
         """Checks chain, signatures, seals and changes of every revision; names the first that is broken."""
@@ -217,30 +179,9 @@ class Store:
         """Those that exist, the newest first, each with what it changed of `kind` alone."""
         return await log.get_commits(self._database, environment, revisions, kind)
 
-    async def list_commits(
-        self,
-        environment: str,
-        *,
-        before: int | None = None,
-        limit: int = 50,
-        author: str | None = None,
-        kind: str | None = None,
-        key: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> tuple[LoggedCommit, ...]:
-        """The newest first, revisions below `before`. The next page's `before` is the last one's revision."""
-        where = CommitFilter(before=before, author=author, kind=kind, key=key, since=since, until=until)
-        return await log.list_commits(self._database, environment, where, limit)
-
-    async def _preview(
-        self, head: Head, ops: Sequence[Operation], machine: str = "", bases: Bases = MappingProxyType({})
-    ) -> Preview:
-        try:
-            drafted = await aside(len(ops), draft, ops) if ops else Draft({})
-        except InvalidInputError as error:
-            return Preview(head, error.faults, (), ())
-        return await self._committer.preview(head.environment, drafted, bases, machine)
+    async def list_commits(self, environment: str, **asked: Unpack[CommitQuery]) -> tuple[LoggedCommit, ...]:
+        """The newest first. The next page's `before` is the last one's revision."""
+        return await log.list_commits(self._database, environment, **asked)
 
     async def _answer(self, done: Commit | Stale | Replay, request: Request) -> Commit:
         if isinstance(done, Replay):
@@ -252,8 +193,7 @@ class Store:
     async def _stale(self, request: Request, stale: Stale) -> StaleRevisionError:
         """Both sides. An expectation from beyond the head (of a history lost since) has only one."""
         expected, head = newest(request.expected_revision), stale.head.revision
-        where = CommitFilter(after=expected, before=head + 1)
-        commits = await log.list_commits(self._database, request.environment, where, limit=50)
+        commits = await log.list_commits(self._database, request.environment, after=expected, before=head + 1)
         theirs = await history.changes_since(self._database, request.environment, expected) if expected < head else ()
         return StaleRevisionError(expected, head, commits, theirs, stale.mine)
 

@@ -1,5 +1,7 @@
 """The configuration tables. Written by commit.py and environments.py, and by nothing else; made by migrations/."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -15,6 +17,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 metadata = MetaData()
 
+
+def _table(name: str, *columns: Column[Any]) -> Table:
+    """One whose key begins with the environment."""
+    return Table(name, metadata, Column("environment", Text, primary_key=True), *columns)
+
+
 environment = Table(
     "environment",
     metadata,
@@ -29,10 +37,8 @@ environment = Table(
 )
 """One row an environment: the head of its log. Its row lock orders commits."""
 
-resource = Table(
+resource = _table(
     "resource",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("spec", LargeBinary, nullable=False),
@@ -43,10 +49,8 @@ resource = Table(
 )
 """The head state. `type`, `tags` and `search` are derived from `spec`, for lists."""
 
-reference = Table(
+reference = _table(
     "reference",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("from_kind", Text, primary_key=True),
     Column("from_key", Text, primary_key=True),
     Column("to_kind", Text, primary_key=True),
@@ -54,10 +58,8 @@ reference = Table(
 )
 """Who names whom at the head: what a change can break."""
 
-revision = Table(
+revision = _table(
     "revision",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("previous_chain", Text, nullable=False),
@@ -74,10 +76,8 @@ revision = Table(
 )
 """The log: append-only and chained, which triggers enforce. `seal` signs what the envelope does not carry."""
 
-change = Table(
+change = _table(
     "change",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
@@ -86,10 +86,8 @@ change = Table(
 )
 """What each revision did to each resource, whole; append-only."""
 
-idempotency = Table(
+idempotency = _table(
     "idempotency",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("body", LargeBinary, nullable=False),
     Column("revision", BigInteger, nullable=False),
@@ -97,10 +95,8 @@ idempotency = Table(
 )
 """Keys that callers sent with a commit; `body` is a digest of the request they belong to."""
 
-signing_key = Table(
+signing_key = _table(
     "signing_key",
-    metadata,
-    Column("environment", Text, primary_key=True),
     Column("kid", Text, primary_key=True),
     Column("position", Integer, nullable=False),
     Column("public", LargeBinary, nullable=False),

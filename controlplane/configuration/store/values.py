@@ -1,8 +1,8 @@
 """What the store answers with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -70,6 +70,33 @@ class Diff(msgspec.Struct, frozen=True):
     start: int
     end: int
     resources: tuple[ResourceDiff, ...]
+
+
+class ResourceQuery(TypedDict, total=False):
+    """Which resources of a kind to list: every field holds. Up to `limit` keys after `after`, in order."""
+
+    search: str
+    """Words: of the key, the description, the owner or the tags."""
+    tags: Sequence[str]
+    type: str
+    """Of flags."""
+    after: str
+    limit: int
+
+
+class CommitQuery(TypedDict, total=False):
+    """Which commits to list: every field holds, and None says nothing. Up to `limit`, the newest first."""
+
+    before: int | None
+    """Revisions below this one, which pages backwards; `after`: above."""
+    after: int | None
+    limit: int
+    author: str | None
+    kind: str | None
+    key: str | None
+    since: datetime | None
+    """Made at this instant or later; `until`: before."""
+    until: datetime | None
 
 
 class Commit(msgspec.Struct, frozen=True):

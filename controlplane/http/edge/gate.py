@@ -11,6 +11,7 @@ from prometheus_client import Counter as Total
 from prometheus_client import Gauge
 
 from controlplane.kit.addresses import Network, is_trusted, network
+from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat
 from controlplane.kit.clock import Monotonic, monotonic
 
@@ -128,11 +129,13 @@ class Gate:
 
     def look(self) -> None:
         now = self.now()
+        turn = Turn("gate")
         for connection in [*self._open]:
-            if why := connection.overdue(now):
-                ENDED.labels(why).inc()
-                log.info("connection_ended", why=why, address=self._open.get(connection, ""))
-                connection.end(why)
+            with turn.item(self._open.get(connection, "")):
+                if why := connection.overdue(now):
+                    ENDED.labels(why).inc()
+                    log.info("connection_ended", why=why, address=self._open.get(connection, ""))
+                    connection.end(why)
 
     def _is_known(self, place: str) -> bool:
         return self.now() - self._known.get(place, float("-inf")) < KNOWN_FOR_S

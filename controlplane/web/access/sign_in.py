@@ -14,7 +14,7 @@ from litestar.response import Redirect
 from controlplane.access.actor import Actor
 from controlplane.access.csrf import safe_path
 from controlplane.access.sessions import Origin, SignedIn
-from controlplane.contract.problems import headers_of
+from controlplane.contract.problems import headers_of, status_of
 from controlplane.errors import BrownoutError, UnauthenticatedError
 from controlplane.http.cookies import Cookies
 from controlplane.http.forms import read_form
@@ -104,7 +104,7 @@ class Door:
         return self.templates.response(view)
 
     def refuse(self, view: View, error: BrownoutError) -> Response[Any]:
-        return self.templates.response(view, error.status, headers_of(error))
+        return self.templates.response(view, status_of(error), headers_of(error))
 
     def enter(self, entered: SignedIn, onward: str) -> Redirect:
         if entered.stage == "factor":

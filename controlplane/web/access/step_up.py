@@ -9,6 +9,7 @@ from litestar.response import Redirect
 
 from controlplane.access.actor import Actor
 from controlplane.access.csrf import FIELD, SAFE_METHODS
+from controlplane.contract.problems import status_of
 from controlplane.errors import StepUpRequiredError
 from controlplane.http.step_up import FIELDS, PROOF_FIELDS
 from controlplane.services import Services
@@ -54,7 +55,7 @@ def ask_for_proof(request: Request[Any, Any, Any], error: StepUpRequiredError) -
         sso_href=sso if "sso" in error.proofs else "",
         back=back if back.startswith(("/", str(request.base_url))) else "/",
     )
-    return templates.response(page, error.status)
+    return templates.response(page, status_of(error))
 
 
 def finish_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
-from controlplane.contract.problems import OUTCOMES, headers_of
+from controlplane.contract.problems import OUTCOMES, headers_of, status_of
 from controlplane.errors import (
     BrownoutError,
     Fault,
@@ -55,7 +55,7 @@ def refused(request: Request[Any, Any, Any], error: BrownoutError) -> Response[A
     title, detail = OUTCOMES[error.code].title, error.message
     if isinstance(error, UnauthenticatedError):  # the API's words are about tokens
         title, detail = "You are signed out", "Your session has ended, here or from another browser."
-    page = _page(request, error.status, title, detail, error.faults)
+    page = _page(request, status_of(error), title, detail, error.faults)
     page.headers.update(headers_of(error))
     return page
 

@@ -256,21 +256,27 @@ class Engine:
 
     def _tick(self) -> float:
         """On the watch thread. Returns the seconds until it wants to be called again."""
-        self._supervise()
-        self._look_at_the_clock()
-        now = self.time.now()
-        if self._serving.must_look(now):
+        for step in (self._supervise, self._look_at_the_clock, self._expire, self._tell, self._save):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - safe mode expires although no thread can be started, say
+                if first_time(type(error).__name__, step.__name__):
+                    log.exception("the watch stumbled")
+        expires_at = self._serving.expires_at
+        return TICK_S if expires_at is None else min(TICK_S, (expires_at - self.time.now()).total_seconds())
+
+    def _expire(self) -> None:
+        if self._serving.must_look(self.time.now()):
             with self._replica.lock:
                 self._serving.expire(self.time.now())
-        expires_at = self._serving.expires_at
+
+    def _tell(self) -> None:
         status = self.status
         self._notices.look(status, self.progress.trouble)
         told = (status.state, self.progress.settled, status.source, self.progress.trouble)
         if told != self._told:
             self._told = told
             self._call(self.on_status, status)
-        self._save()
-        return TICK_S if expires_at is None else min(TICK_S, (expires_at - now).total_seconds())
 
     def _look_at_the_clock(self) -> None:
         skew_ms = self.time.skew_ms
@@ -282,7 +288,7 @@ class Engine:
         for callback in list(callbacks):
             try:
                 callback(argument)
-            except Exception:  # noqa: BLE001 - a callback's fault is its author's
+            except BaseException:  # noqa: BLE001 - a callback's fault is its author's, also SystemExit and CancelledError
                 log.exception("a callback failed")
 
     def _save(self, *, last: bool = False) -> None:

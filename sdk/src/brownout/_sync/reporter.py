@@ -60,8 +60,9 @@ class Reporter:
 
     async def run(self, collect: Collect) -> None:
         while True:
-            await self._publish(self._presence_subject, self._presence(closing=False))
-            if telemetry := _collected(collect):
+            if presence := _made("presence", lambda: self._presence(closing=False)):
+                await self._publish(self._presence_subject, presence)
+            if telemetry := _made("telemetry", lambda: collect(False)):
                 await self._publish(self._telemetry_subject, telemetry)
             await happens(self._news, _EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
             self._news.clear()
@@ -70,8 +71,9 @@ class Reporter:
     async def farewell(self, collect: Collect) -> None:
         """Says that this instance ends on purpose. The last telemetry has no successor that would repeat it, so it is
         sent until somebody has written it down."""
-        await self._publish(self._presence_subject, self._presence(closing=True))
-        if (telemetry := collect(True)) and self._connection.may_report:
+        if presence := _made("presence", lambda: self._presence(closing=True)):
+            await self._publish(self._presence_subject, presence)
+        if (telemetry := _made("telemetry", lambda: collect(True))) and self._connection.may_report:
             with contextlib.suppress(Exception):
                 await self._hand_over(telemetry)
         await self._connection.answers(1)
@@ -112,13 +114,13 @@ class Reporter:
         )
 
 
-def _collected(collect: Collect) -> bytes | None:
-    """A fault in what is counted must not end the reports that this instance lives."""
+def _made(what: str, make: Callable[[], bytes | None]) -> bytes | None:
+    """A message, or None when it cannot be made: one that cannot must not end the others."""
     try:
-        return collect(False)
+        return make()
     except Exception as error:  # noqa: BLE001
-        if first_time(type(error).__name__, "telemetry"):
-            log.exception("telemetry cannot be sent")
+        if first_time(type(error).__name__, what):
+            log.exception("%s cannot be sent", what)
         return None
 
 

@@ -52,11 +52,11 @@ class Watch:
                 job()
             except Empty:
                 pass
-            except Exception:  # noqa: BLE001 - a callback's fault is its author's; the watch goes on
+            except BaseException:  # noqa: BLE001 - a callback may raise SystemExit or CancelledError, too; the watch goes on
                 log.exception("a callback failed")
             try:
                 wait_s = self._tick()
-            except Exception as error:  # noqa: BLE001 - nothing may end the watch
+            except BaseException as error:  # noqa: BLE001 - nothing may end the watch
                 if first_time(type(error).__name__, "watch"):
                     log.exception("the watch stumbled")
                 wait_s = TICK_S
