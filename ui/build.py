@@ -83,6 +83,7 @@ def outputs() -> dict[str, str]:
         "console.css": stylesheet(),
         "console.js": (MODULES / "htmx.org/dist/htmx.min.js").read_text() + "\n" + script(SCRIPTS),
         "chart.js": (MODULES / "uplot/dist/uPlot.iife.min.js").read_text() + "\n" + script(CHART_SCRIPTS),
+        "stream.js": (STATIC / "js/stream.js").read_text(),
         "icon.svg": (STATIC / "icon.svg").read_text(),
     }
 

@@ -50,5 +50,10 @@ class SystemController(Controller):
     )
     async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """Prometheus's text format. Holds no configuration: keep it inside your network all the same."""
-        content = exposition(services.publisher.health(), services.health.checks(), connected=services.link.connected)
+        content = exposition(
+            services.publisher.health(),
+            services.health.checks(),
+            streams=services.gate.watching.total(),
+            connected=services.link.connected,
+        )
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})  # a `media_type` gets a second charset

@@ -27,6 +27,7 @@ CHECKS = Gauge("brownout_health", "1 while the check is ok, 0 while it fails (do
 DEGRADED = Gauge(
     "brownout_publish_degraded", "1 while JetStream does not answer and core NATS serves.", ["environment"]
 )
+STREAMS = Gauge("brownout_event_streams", "Event streams that pages and API clients watch at this replica.")
 CONNECTED = Gauge("brownout_nats_connected", "1 while this replica is connected to NATS.")
 
 
@@ -52,7 +53,9 @@ class MeasureRequests(ASGIMiddleware):
             REQUESTS.labels(scope["method"], route, status).observe(time.perf_counter() - started)  # type: ignore[typeddict-item]
 
 
-def exposition(publishers: tuple[PublisherHealth, ...], checks: tuple[Check, ...], *, connected: bool) -> bytes:
+def exposition(
+    publishers: tuple[PublisherHealth, ...], checks: tuple[Check, ...], *, streams: int, connected: bool
+) -> bytes:
     """The text format, with the publishers and the checks as they are now."""
     CHECKS.clear()
     for check in checks:
@@ -62,5 +65,6 @@ def exposition(publishers: tuple[PublisherHealth, ...], checks: tuple[Check, ...
         PUBLISHED.labels(health.environment).set(health.published or 0)
         LAG.labels(health.environment).set(health.head if health.lag is None else health.lag)
         DEGRADED.labels(health.environment).set(health.degraded)
+    STREAMS.set(streams)
     CONNECTED.set(connected)
     return generate_latest(REGISTRY)

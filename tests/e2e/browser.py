@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 EMAIL, PASSWORD = "mara@example.com", "a lantern by the harbour"
+NO_SHARED_WORKER = "delete globalThis.SharedWorker"
+"""For browsers without; and what a page's own network and clock are to reach, which a worker's are not, for Playwright."""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 
 

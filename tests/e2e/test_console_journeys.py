@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.browser import NARROW, PASSWORD, Watched
+from tests.e2e.browser import NARROW, NO_SHARED_WORKER, PASSWORD, Watched
 from tests.e2e.console import ROUTES, SERVICES, Console, open_console
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
@@ -396,6 +396,7 @@ def test_by_keyboard_alone(console: Console, calm: None) -> None:
 def test_with_the_event_stream_cut_the_page_says_so_and_works(console: Console, calm: None) -> None:
     with console.visit() as seen:
         page = seen.page
+        page.add_init_script(NO_SHARED_WORKER)
         page.route("**/live?*", lambda route: route.abort())
         page.goto("/e/production")
         expect(page.locator("#not-live")).to_be_visible()
@@ -410,6 +411,7 @@ def test_a_network_that_fails_without_a_word_is_noticed(console: Console, calm: 
     """Gone as the browser knows, and gone as only the silence tells: a server that hangs ends no stream."""
     with console.visit() as seen:
         page = seen.page
+        page.add_init_script(NO_SHARED_WORKER)
         page.clock.install()
         page.goto("/e/production")
         expect(page.locator("body")).to_have_attribute("data-stream", "live")

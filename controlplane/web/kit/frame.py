@@ -87,6 +87,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     palette_url: str
     live_url: str = ""
-    """The event stream of this page; empty = nothing on it is live."""
+    """The event stream of this page, and behind the # whose tabs share it; empty = nothing on it is live."""
     gallery: bool = False
     notices: tuple[Notice, ...] = ()

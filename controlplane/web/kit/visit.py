@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response
@@ -74,7 +75,7 @@ class Visit(Viewer):
         return msgspec.structs.replace(
             frame,
             csrf=self.services.access.csrf.token(self.actor.credential) if self.actor.kind == "person" else "",
-            live_url=url(environment, "live", shown=frame.environment.revision) if live else "",
+            live_url=f"{url(environment, 'live')}#{quote(self.actor.principal)}" if live else "",
             notices=(*notices, *await self._saved(environment)),
         )
 

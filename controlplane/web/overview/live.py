@@ -151,13 +151,13 @@ class LiveBoards:
         self._boards: dict[str, Board] = {}
 
     async def events(self, environment: str, shown: int) -> AsyncIterator[bytes]:
-        """Server-sent events: `html` to be put in place, and `changed` when something was committed.
+        """Server-sent events: `html` to be put in place, whose id is the revision that it shows.
 
         `shown` is the revision that the page was made at.
         """
         board = self._boards.setdefault(environment, Board(self._viewer, environment))
         board.join()
-        seen, revision = -1, 0
+        seen = -1
         ends = asyncio.get_running_loop().time() + MAX_S
         try:
             yield b"retry: 2000\n\n"
@@ -167,18 +167,16 @@ class LiveBoards:
                     yield _event("here", "still")
                     continue
                 seen = board.version
-                if revision and board.revision != revision:
-                    yield _event("changed", "commit")
-                revision = board.revision
-                yield _event("html", board.html)
+                yield _event("html", board.html, board.revision)
             yield _event("bye", "again")
         finally:
             board.leave()
 
 
-def _event(name: str, data: str) -> bytes:
+def _event(name: str, data: str, revision: int | None = None) -> bytes:
+    identity = "" if revision is None else f"id: {revision}\n"
     lines = "".join(f"data: {line}\n" for line in data.splitlines())
-    return f"event: {name}\n{lines}\n".encode()
+    return f"event: {name}\n{identity}{lines}\n".encode()
 
 
 class LiveController(Controller):
