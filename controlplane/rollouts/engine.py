@@ -11,14 +11,15 @@ import msgspec
 import structlog
 
 from brownout.model.parse import decode
-from brownout.model.resources import Flag, Rollout, SafeModeActivation
+from brownout.model.resources import Flag, ResourceRef, Rollout, SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.configuration.changes import Changes
-from controlplane.configuration.store import Store, every_resource, every_spec
+from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.store import Store, every_resource
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.activations import TooManyActivationsError
 from controlplane.contract.rollout_rules import expected, obstacle, owned
+from controlplane.contract.specs import find_spec, get_spec, is_newer
 from controlplane.errors import BrownoutError, ConflictError, NotFoundError, UnavailableError
 from controlplane.kit.background import beat, words
 from controlplane.kit.clock import Clock
@@ -58,7 +59,7 @@ class Context(msgspec.Struct, frozen=True):
     safe_mode: Mapping[str, str]
     """Activations in force that touch them, each with its profile."""
     activations: tuple[tuple[str, SafeModeActivation], ...] = ()
-    """All that can be read, with their keys."""
+    """Those that this version knows every word of, with their keys: others are not its to extend."""
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -70,13 +71,18 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     revision: int
     activations: tuple[tuple[str, SafeModeActivation], ...]
+    """All, as SDKs read them."""
+    newer: frozenset[str] = frozenset()
+    """Keys of those that say more than this version knows."""
 
 
 async def read_surroundings(store: Store, environment: str) -> Surroundings:
     """Reads the head first: what is read later can only be newer, and then the commit is refused."""
     head = await store.head(environment)
-    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
-    return Surroundings(head.revision, tuple(activations))
+    found = await every_resource(store, environment, ACTIVATION)
+    read = ((each.key, find_spec(each.spec, SafeModeActivation)) for each in found)
+    newer = frozenset(each.key for each in found if is_newer(ACTIVATION, each.spec))
+    return Surroundings(head.revision, tuple((key, spec) for key, spec in read if spec is not None), newer)
 
 
 async def read_context(
@@ -92,14 +98,14 @@ async def read_context(
 
     Raises:
         NotFoundError: there is no such rollout.
+        NewerVersionError: this version cannot read it, or its flag.
     """
     around = around or await read_surroundings(store, environment)
     if rollout is None:
-        read = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
-        assert isinstance(read, Rollout)
-        rollout = read
-    flag = decode("flag", (await store.get_resource(environment, "flag", rollout.flag)).spec)
-    assert isinstance(flag, Flag)
+        found = await store.get_resource(environment, "rollout", key)
+        rollout = get_spec(ResourceRef("rollout", key), found.spec, Rollout)
+    found = await store.get_resource(environment, "flag", rollout.flag)
+    flag = get_spec(ResourceRef("flag", rollout.flag), found.spec, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     classes = tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class"))
     touching = {
@@ -107,7 +113,8 @@ async def read_context(
         for key, activation in around.activations
         if _in_force(activation, now) and _touches(activation, classes)
     }
-    return Context(environment, key, around.revision, rollout, flag, classes, touching, around.activations)
+    known = tuple(each for each in around.activations if each[0] not in around.newer)
+    return Context(environment, key, around.revision, rollout, flag, classes, touching, known)
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:

@@ -12,7 +12,12 @@ from brownout.model.kinds import KINDS
 from brownout.model.reading import UNREADABLE, read
 from brownout.model.resources import ResourceRef
 
-FLAG: dict[str, Any] = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": "on"}
+FLAG: dict[str, Any] = {
+    "type": "boolean",
+    "variants": {"on": True, "off": False},
+    "off_variant": "off",
+    "default": "on",
+}
 ROUTE: dict[str, Any] = {
     "type": "model_route",
     "variants": {"one": {"targets": {"main": {"provider": "openai", "model": "m"}}, "primary": "main"}},

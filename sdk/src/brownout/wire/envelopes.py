@@ -59,8 +59,6 @@ class _Position(msgspec.Struct):
     ts: int
 
 
-
-
 class Manifest(msgspec.Struct, frozen=True):
     """Announces a complete snapshot: `n` chunks named by `sid`, the first at stream sequence `seq`.
 
