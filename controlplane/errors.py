@@ -96,6 +96,12 @@ class MergeConflictError(ConflictError):
     code = "merge_conflict"
 
 
+class NewerVersionError(ConflictError):
+    """A newer version wrote what this one would have to understand. Nothing was saved."""
+
+    code = "newer_version"
+
+
 class TooLargeError(BrownoutError):
     code = "too_large"
 

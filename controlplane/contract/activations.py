@@ -1,18 +1,24 @@
 """What everyone who switches safe mode keeps to: asked for again it lasts longer, and machines do not pile it up. Pure."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from brownout.model.resources import SafeModeActivation, Scope
 from controlplane.access.actor import Actor
+from controlplane.contract.specs import NEWER, find_spec
 from controlplane.errors import ConflictError
 
 MAX_BY_AUTOMATION = 100
 """How many activations an environment may hold for anyone but a person to add one. SDKs pay for each."""
 
 _LEAST = timedelta(milliseconds=1)
+
+_UNREADABLE = SafeModeActivation(
+    profile="unknown", reason=NEWER, actor="unknown", on_expiry="hold",
+    activated_at=datetime.fromtimestamp(0, UTC), expires_at=datetime.fromtimestamp(0, UTC),
+)  # fmt: skip
 
 
 class TooManyActivationsError(ConflictError):
@@ -51,6 +57,11 @@ def extended(present: SafeModeActivation, spec: SafeModeActivation) -> SafeModeA
         on_expiry="hold" if "hold" in {present.on_expiry, spec.on_expiry} else "lift",
         incident=present.incident or spec.incident,
     )
+
+
+def read_activation(raw: bytes | None) -> SafeModeActivation:
+    """An activation for people to see and to lift; of one that this version cannot read at all, that it is there."""
+    return find_spec(raw, SafeModeActivation) or _UNREADABLE
 
 
 def _whole(scope: Scope) -> tuple[frozenset[str], ...]:

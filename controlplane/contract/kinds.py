@@ -46,6 +46,8 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
     """What names it builds on its content, not only on its being there: deleting is not the only way to break that."""
     read_when_named: bool = False
     """It has to be readable for something new to name it."""
+    moved_on: bool = False
+    """A put over one that is there only moves it on: what a newer version wrote in it stays in it."""
     in_the_way: bool = True
     """One that this version cannot read holds up the commits which would have to look into it."""
     alone: Callable[[Operation], bool] = _never
@@ -82,7 +84,7 @@ KINDS: dict[str, KindRow] = {
     ),
     "safe_mode_activation": KindRow(
         path="safe-mode-activations", edited=False, restored=False, home="safe-mode", order=0, alone=lambda _: True,
-        describe=effects.activation,
+        describe=effects.activation, moved_on=True,
     ),
     "response_template": KindRow(
         path="response-templates", noun="template",

@@ -37,6 +37,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "merge_conflict": Outcome(409, "Both of you changed the same field"),
     "stale_proposal": Outcome(409, "It was changed meanwhile"),
     "idempotency_key_reused": Outcome(409, "This idempotency key belongs to another request"),
+    "newer_version": Outcome(409, "A newer version wrote it"),
     "too_many_activations": Outcome(409, "Only a person may add another activation"),
     "too_large": Outcome(413, "Too large"),
     "rate_limited": Outcome(429, "Too many requests"),

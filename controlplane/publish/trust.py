@@ -7,7 +7,7 @@ import msgspec
 from brownout import wire
 from controlplane.configuration.store import SigningKeys
 
-T = TypeVar("T")
+T = TypeVar("T", wire.Envelope, wire.Manifest, wire.Heartbeat)
 
 
 class Trust:
@@ -48,7 +48,7 @@ class Trust:
         if not await self.genuine(kind, payload, signature):
             return None
         try:
-            return msgspec.json.decode(payload, type=shape)
+            return wire.read(payload, shape)
         except wire.UNREADABLE:
             self.strange += 1
             return None

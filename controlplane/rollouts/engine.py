@@ -10,15 +10,15 @@ from datetime import datetime
 import msgspec
 import structlog
 
-from brownout.model.parse import decode
-from brownout.model.resources import Flag, Rollout, SafeModeActivation
+from brownout.model.resources import Flag, ResourceRef, Rollout, SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, system_actor
-from controlplane.configuration.changes import Changes
-from controlplane.configuration.store import Store, every_resource, every_spec
+from controlplane.configuration.changes import ACTIVATION, Changes
+from controlplane.configuration.store import Store, every_resource
 from controlplane.configuration.store.values import Commit, Head
 from controlplane.contract.activations import TooManyActivationsError
 from controlplane.contract.rollout_rules import expected, obstacle, owned
+from controlplane.contract.specs import find_spec, get_spec, is_newer
 from controlplane.errors import ConflictError, NotFoundError, UnavailableError
 from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
@@ -59,7 +59,7 @@ class Context(msgspec.Struct, frozen=True):
     safe_mode: Mapping[str, str]
     """Activations in force that touch them, each with its profile."""
     activations: tuple[tuple[str, SafeModeActivation], ...] = ()
-    """All that can be read, with their keys."""
+    """Those that this version knows every word of, with their keys: others are not its to extend."""
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -75,13 +75,33 @@ class Steered(msgspec.Struct, frozen=True):
     request_classes: tuple[str, ...]
 
 
+class Activations(msgspec.Struct, frozen=True):
+    """An environment's activations, by key."""
+
+    all: tuple[tuple[str, SafeModeActivation], ...] = ()
+    """As SDKs read them."""
+    newer: frozenset[str] = frozenset()
+    """Keys of those that say more than this version knows."""
+
+    @property
+    def known(self) -> tuple[tuple[str, SafeModeActivation], ...]:
+        return tuple(each for each in self.all if each[0] not in self.newer)
+
+
 class Reading(msgspec.Struct, frozen=True):
     """What an environment holds of rollouts at a revision; `trouble` names one that cannot be read."""
 
     head: Head
     steered: tuple[Steered, ...] = ()
-    activations: tuple[tuple[str, SafeModeActivation], ...] = ()
+    activations: Activations = Activations()
     trouble: str = ""
+
+
+async def read_activations(store: Store, environment: str) -> Activations:
+    found = await every_resource(store, environment, ACTIVATION)
+    read = ((each.key, find_spec(each.spec, SafeModeActivation)) for each in found)
+    newer = frozenset(each.key for each in found if is_newer(ACTIVATION, each.spec))
+    return Activations(tuple((key, spec) for key, spec in read if spec is not None), newer)
 
 
 async def read_context(store: Store, environment: str, key: str, now: datetime) -> Context:
@@ -89,12 +109,13 @@ async def read_context(store: Store, environment: str, key: str, now: datetime) 
 
     Raises:
         NotFoundError: there is no such rollout.
+        NewerVersionError: this version cannot read it, or its flag.
     """
     head = await store.head(environment)
-    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
-    rollout = decode("rollout", (await store.get_resource(environment, "rollout", key)).spec)
-    assert isinstance(rollout, Rollout)
-    return _context(head, tuple(activations), await _read_steered(store, environment, key, rollout), now)
+    activations = await read_activations(store, environment)
+    found = await store.get_resource(environment, "rollout", key)
+    rollout = get_spec(ResourceRef("rollout", key), found.spec, Rollout)
+    return _context(head, activations, await _read_steered(store, environment, key, rollout), now)
 
 
 async def read_environment(store: Store, environment: str) -> Reading:
@@ -102,37 +123,36 @@ async def read_environment(store: Store, environment: str) -> Reading:
     head, turn, rollouts = await store.head(environment), Turn("rollouts"), []
     for resource in await every_resource(store, environment, "rollout"):
         with turn.item(f"{environment} {resource.key}"):
-            rollout = decode("rollout", resource.spec)
-            if isinstance(rollout, Rollout) and rollout.progress.state in STEERED:
+            rollout = get_spec(ResourceRef("rollout", resource.key), resource.spec, Rollout)
+            if rollout.progress.state in STEERED:
                 rollouts.append((resource.key, rollout))
     if not rollouts:
         return Reading(head, trouble=turn.trouble)
-    activations = await every_spec(store, environment, "safe_mode_activation", SafeModeActivation)
+    activations = await read_activations(store, environment)
     steered = []
     for key, rollout in rollouts:
         with turn.item(f"{environment} {key}"):
             steered.append(await _read_steered(store, environment, key, rollout))
-    return Reading(head, tuple(steered), tuple(activations), turn.trouble)
+    return Reading(head, tuple(steered), activations, turn.trouble)
 
 
 async def _read_steered(store: Store, environment: str, key: str, rollout: Rollout) -> Steered:
-    flag = decode("flag", (await store.get_resource(environment, "flag", rollout.flag)).spec)
-    assert isinstance(flag, Flag)
+    found = await store.get_resource(environment, "flag", rollout.flag)
+    flag = get_spec(ResourceRef("flag", rollout.flag), found.spec, Flag)
     dependants = await store.list_dependants(environment, "flag", rollout.flag)
     return Steered(key, rollout, flag, tuple(sorted(ref.key for ref in dependants if ref.kind == "request_class")))
 
 
-def _context(
-    head: Head, activations: tuple[tuple[str, SafeModeActivation], ...], what: Steered, now: datetime
-) -> Context:
+def _context(head: Head, activations: Activations, what: Steered, now: datetime) -> Context:
     touching = {
         key: activation.profile
-        for key, activation in activations
+        for key, activation in activations.all
         if _in_force(activation, now) and _touches(activation, what.request_classes)
     }
     return Context(
-        head.environment, what.key, head.revision, what.rollout, what.flag, what.request_classes, touching, activations
-    )
+        head.environment, what.key, head.revision, what.rollout, what.flag, what.request_classes, touching,
+        activations.known,
+    )  # fmt: skip
 
 
 def _in_force(activation: SafeModeActivation, now: datetime) -> bool:

@@ -14,12 +14,13 @@ from brownout.wire import Operation
 from brownout.wire.telemetry import RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
-from controlplane.configuration.store import StaleRevisionError, Store, every_spec
+from controlplane.configuration.store import StaleRevisionError, Store, every_resource, every_spec
 from controlplane.configuration.store.basis import Expected
 from controlplane.configuration.store.errors import AlreadyExistsError
 from controlplane.configuration.store.values import Commit
 from controlplane.contract.pointers import MEMBER, pointing_into
 from controlplane.contract.rollout_rules import SERVING
+from controlplane.contract.specs import find_spec, get_spec
 from controlplane.errors import ConflictError, Fault, InvalidInputError
 from controlplane.evidence import shares
 from controlplane.evidence.samples import THRESHOLD
@@ -63,10 +64,14 @@ class Rollouts:
     async def list(self, actor: Actor, environment: str) -> RolloutList:
         """Running ones first."""
         authorize(actor, Action.READ, environment)
-        rollouts = await every_spec(self._store, environment, "rollout", Rollout)
-        found = [_summary(key, rollout) for key, rollout in rollouts]
+        there = await every_resource(self._store, environment, "rollout")
+        read = [(each.key, find_spec(each.spec, Rollout)) for each in there]
+        found = [_summary(key, rollout) for key, rollout in read if rollout is not None]
         order = {"running": 0, "paused": 1, "draft": 2, "completed": 3}
-        return RolloutList(tuple(sorted(found, key=lambda one: (order.get(one.state, 4), one.key))))
+        return RolloutList(
+            tuple(sorted(found, key=lambda one: (order.get(one.state, 4), one.key))),
+            tuple(key for key, rollout in read if rollout is None),
+        )
 
     async def get(self, actor: Actor, environment: str, key: str) -> RolloutView:
         """Raises NotFoundError: there is no such rollout."""
@@ -105,8 +110,7 @@ class Rollouts:
         if found is None:
             ops = [moves.put("rollout", key, encode(made))]
         else:
-            flag = decode("flag", found.spec)
-            assert isinstance(flag, Flag)
+            flag = get_spec(ResourceRef("flag", rollout.flag), found.spec, Flag)
             made = moves.move(made, "start", reason or f"start {key}", self._clock.now())
             await self._check_start(environment, key, made, flag)
             ops = moves.operations(key, made, flag)
@@ -136,8 +140,8 @@ class Rollouts:
         authorize(actor, Action.ROLLOUT, environment)
         rollout = _definition(key, spec)
         head = await self._store.head(environment)
-        before = decode("rollout", (await self._store.get_resource(environment, "rollout", key)).spec)
-        assert isinstance(before, Rollout)
+        found = await self._store.get_resource(environment, "rollout", key)
+        before = get_spec(ResourceRef("rollout", key), found.spec, Rollout)
         _refuse_serving(key, before)
         ops = [moves.put("rollout", key, encode(moves.drafted(rollout, before.progress.run)))]
         with pointing_into(MEMBER, ops):

@@ -114,7 +114,10 @@ class RolloutView(msgspec.Struct, frozen=True):
 
 
 class RolloutList(msgspec.Struct, frozen=True):
+    """`unreadable`: keys of rollouts that a newer version wrote and this one cannot read."""
+
     items: tuple[RolloutSummary, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 class Moved(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ import msgspec
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.evaluate import evaluate, policy
 from brownout.evaluation.policy import Policy
-from brownout.model.parse import decode, encode
+from brownout.model.parse import encode
 from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile
 from controlplane.configuration.changes import ACTIVATION
+from controlplane.contract.specs import find_spec
 from controlplane.safemode.members import example_member
 from controlplane.safemode.shares import Context, has_splits, outcomes
 from controlplane.safemode.values import BlastRadius, Effect, FullScope, TouchedClass, TouchedFlag
@@ -140,16 +141,18 @@ def _flags(
 ) -> Iterator[TouchedFlag]:
     """Flags that would serve their safe variant when they are evaluated alone. What that is their spec says, so only
     what they serve now is evaluated."""
-    raw = then.resources.get(ResourceRef(PROFILE, spec.profile))
-    profile = decode(PROFILE, raw) if raw else None
-    listed = profile.serve_safe_variant if isinstance(profile, SafeModeProfile) else ()
+    profile = find_spec(then.resources.get(ResourceRef(PROFILE, spec.profile)), SafeModeProfile)
+    listed = profile.serve_safe_variant if profile else ()
     if not listed or spec.scope.request_classes or spec.scope.providers:
         return
     reader = msgspec.json.Decoder(_Safe)
     for ref, flag in sorted(now.resources.items()):
         if ref.kind != "flag" or not ("*" in listed or ref.key in listed) or b'"safe_variant"' not in flag:
             continue
-        safe = reader.decode(flag).safe_variant
+        try:
+            safe = reader.decode(flag).safe_variant
+        except msgspec.DecodeError:  # a newer version wrote it: it serves no variant at all
+            continue
         before = evaluate(now, ref.key, context, default=None, service=service).variant
         if safe is not None and before != safe:
             yield TouchedFlag(ref.key, before or "", safe)

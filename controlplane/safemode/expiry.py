@@ -3,7 +3,6 @@
 import asyncio
 from datetime import datetime
 
-import msgspec
 import structlog
 from prometheus_client import Gauge
 
@@ -13,6 +12,7 @@ from controlplane.access.actor import Action, system_actor
 from controlplane.configuration.changes import ACTIVATION, Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Commit
+from controlplane.contract.specs import find_spec
 from controlplane.errors import BrownoutError, ConflictError, InvalidInputError
 from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
@@ -78,7 +78,9 @@ class Expiry:
         applying = [a for a in found if a.applies]
         ACTIVE.labels(environment).set(len(applying))
         OVERDUE.labels(environment).set(sum(a.overdue for a in applying))
-        expired = [a for a in found if not a.applies]
+        expired = [
+            a for a in found if not a.applies and not a.newer
+        ]  # what else a newer one says of its end is unknown
         for start in range(0, len(expired), BATCH):
             await self._lift(environment, expired[start : start + BATCH])
         return min((a.expires_at for a in applying if not a.overdue), default=None)
@@ -102,9 +104,8 @@ class Expiry:
         head compared instead, nothing would ever be lifted where others commit all the time.)"""
         now = self._clock.now()
         for change in commit.changes:
-            try:
-                spec = msgspec.json.decode(change.before or b"", type=SafeModeActivation)
-            except msgspec.DecodeError:
-                raise ConflictError(f"{change.key} was replaced meanwhile") from None
+            spec = find_spec(change.before, SafeModeActivation)
+            if spec is None:
+                raise ConflictError(f"{change.key} was replaced meanwhile")
             if ActiveActivation.of(change.key, spec, now).applies:
                 raise ConflictError(f"{change.key} was extended meanwhile")

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
-from brownout.model.resources import SafeModeActivation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import ACTIVATION
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Commit
+from controlplane.contract.activations import read_activation
 from controlplane.safemode.expiry import AUTHOR
 from controlplane.safemode.messages import reason_in
 from controlplane.safemode.values import FullScope, Switch, What
@@ -43,10 +41,7 @@ class SafeModeHistory:
 
 def switches(commit: Commit) -> Iterator[Switch]:
     for change in commit.changes:
-        raw = change.after or change.before
-        if raw is None:
-            continue
-        spec = msgspec.json.decode(raw, type=SafeModeActivation)
+        spec = read_activation(change.after or change.before)
         what = _what(commit, existed=change.before is not None, exists=change.after is not None)
         yield Switch(
             what=what,

@@ -1,19 +1,16 @@
 """An example member of a cohort, so that a preview can show what that cohort would get."""
 
 from brownout.evaluation.compile import Compiled
-from brownout.model.parse import decode
 from brownout.model.resources import Clause, Cohort, ResourceRef
+from controlplane.contract.specs import find_spec
 
 Value = str | int | float | bool
 
 
 def example_member(compiled: Compiled, key: str) -> dict[str, object] | None:
     """A context that is in the cohort, or None when none was found (its rules exclude what they ask for)."""
-    raw = compiled.resources.get(ResourceRef("cohort", key))
-    if raw is None:
-        return None
-    spec = decode("cohort", raw)
-    if not isinstance(spec, Cohort):
+    spec = find_spec(compiled.resources.get(ResourceRef("cohort", key)), Cohort)
+    if spec is None:
         return None
     named = next((unit for unit in spec.include if unit not in spec.exclude), None)
     candidates: list[dict[str, object]] = [] if named is None else [{spec.by: named}]

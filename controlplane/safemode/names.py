@@ -4,12 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
-import msgspec
-
 from brownout.evaluation.safemode import EVERY, normal
-from brownout.model.parse import decode
 from brownout.model.resources import Flag, ResourceRef, SafeModeProfile, Scope
 from brownout.model.values import ModelRoute, ToolPolicy
+from controlplane.contract.specs import find_spec
 
 _ROUTE, _TOOLS = b'"type":"model_route"', b'"type":"tool_policy"'
 _NEAR = 0.75
@@ -51,11 +49,8 @@ def known_names(resources: Mapping[ResourceRef, bytes], services: Iterable[str] 
 
 
 def _values(spec: bytes) -> Iterable[object]:
-    try:
-        flag = decode("flag", spec)
-    except (msgspec.MsgspecError, KeyError, ValueError):  # a newer version wrote it
-        return ()
-    return flag.variants.values() if isinstance(flag, Flag) else ()
+    flag = find_spec(spec, Flag)
+    return flag.variants.values() if flag else ()
 
 
 def scope_warnings(scope: Scope, known: Known) -> tuple[str, ...]:

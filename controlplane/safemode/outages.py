@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from brownout.model.parse import decode
 from brownout.model.resources import ResourceRef, SafeModeProfile
 from controlplane.configuration.store import Store
 from controlplane.contract.outages import PROFILE, excludes, outage_keys
+from controlplane.contract.specs import find_spec
 from controlplane.errors import ConflictError
 
 
@@ -36,8 +36,5 @@ def choose_outage(resources: Mapping[ResourceRef, bytes], providers: Sequence[st
 
 
 def _excludes(spec: bytes, providers: Sequence[str]) -> bool:
-    try:
-        profile = decode(PROFILE, spec)
-    except (ValueError, KeyError):  # a newer version wrote it
-        return False
-    return isinstance(profile, SafeModeProfile) and excludes(profile, providers)
+    profile = find_spec(spec, SafeModeProfile)
+    return profile is not None and excludes(profile, providers)

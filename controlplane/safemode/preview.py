@@ -9,18 +9,19 @@ import msgspec
 
 from brownout.evaluation.compile import Compiled
 from brownout.model.parse import encode
-from brownout.model.resources import ResourceRef, SafeModeActivation
+from brownout.model.resources import ResourceRef, SafeModeActivation, SafeModeProfile
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.evaluations import Evaluations
 from controlplane.contract.kinds import words
 from controlplane.contract.outages import PROFILE, outage_profile
+from controlplane.contract.specs import find_spec
 from controlplane.errors import Fault, InvalidInputError
 from controlplane.kit.clock import Clock
 from controlplane.safemode.blast import Blast, blast_radius
 from controlplane.safemode.outages import choose_outage
 from controlplane.safemode.request import MIN_DURATION, ActivationRequest, profile_faults, refuse
 from controlplane.safemode.values import BlastRadius, Reach, in_scope
-from controlplane.safemode.warnings import SafeModeWarnings, profile_in
+from controlplane.safemode.warnings import SafeModeWarnings
 
 KEPT = 4
 """Revisions that are kept compiled for previews."""
@@ -78,7 +79,7 @@ class SafeModePreview:
         async with self._turn:
             blast = await asyncio.to_thread(blast_radius, self._own(shared), spec, now, made)
         ref = ResourceRef(PROFILE, profile)
-        found = profile_in(made.get(ref) or shared.resources.get(ref))
+        found = find_spec(made.get(ref) or shared.resources.get(ref), SafeModeProfile)
         return msgspec.structs.replace(
             blast.radius,
             reach=await self._reach(actor, environment, blast),

@@ -15,13 +15,20 @@ from brownout.model.resources import ResourceRef, SafeModeActivation
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import ACTIVATION, Changes, WouldOverwriteError
-from controlplane.configuration.store import IdempotencyKeyReusedError, StaleRevisionError, Store, every_spec
+from controlplane.configuration.store import (
+    IdempotencyKeyReusedError,
+    StaleRevisionError,
+    Store,
+    every_resource,
+    every_spec,
+)
 from controlplane.configuration.store.errors import ChangedMeanwhileError
-from controlplane.configuration.store.values import Commit
-from controlplane.contract.activations import extended, find_same
+from controlplane.configuration.store.values import Commit, Resource
+from controlplane.contract.activations import extended, find_same, read_activation
 from controlplane.contract.outages import outage_keys, outage_put
 from controlplane.contract.pointers import RESOURCE, pointing_into
-from controlplane.errors import ConflictError, NotFoundError
+from controlplane.contract.specs import find_spec, is_newer
+from controlplane.errors import ConflictError, NewerVersionError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.safemode.messages import said
 from controlplane.safemode.outages import find_outage
@@ -30,8 +37,6 @@ from controlplane.safemode.values import ActiveActivation
 
 MAX_MESSAGE = 2_000
 """Of a commit; a longer reason stays whole in the activation."""
-
-_decode: Callable[[bytes], SafeModeActivation] = msgspec.json.Decoder(SafeModeActivation).decode
 
 
 ATTEMPTS = 5
@@ -51,9 +56,7 @@ class Switched(NamedTuple):
     def spec(self) -> SafeModeActivation:
         """The activation as the commit put it, or as it was when it was lifted."""
         change = next(change for change in self.commit.changes if change.kind == ACTIVATION)
-        raw = change.after if change.after is not None else change.before
-        assert raw is not None
-        return _decode(raw)
+        return read_activation(change.after if change.after is not None else change.before)
 
 
 class _MovedError(ConflictError):
@@ -127,7 +130,7 @@ class SafeMode:
         """Raises StaleRevisionError, WouldOverwriteError or _MovedError when what it found was no longer true when it
         committed."""
         head = await self._store.head(environment)
-        present = await every_spec(self._store, environment, ACTIVATION, SafeModeActivation)
+        present = await every_spec(self._store, environment, ACTIVATION, SafeModeActivation, exact=True)
         spec, made = await self._with_profile(environment, spec, asked)
         same = find_same(present, spec)
         if same is None:
@@ -138,7 +141,7 @@ class SafeMode:
 
         def unmoved(commit: Commit) -> None:
             before = commit.changes[0].before
-            if before is None or _decode(before) != same[1]:
+            if before is None or read_activation(before) != same[1]:
                 raise _MovedError(f"{same[0]} was changed meanwhile")
 
         longer = extended(same[1], spec)
@@ -154,9 +157,16 @@ class SafeMode:
 
         Raises:
             ChangedMeanwhileError: someone changed the activation after `seen`, or at this very moment.
+            NewerVersionError: this version cannot read the activation at all.
         """
         authorize(actor, Action.SAFE_MODE, environment)
-        present, bases = await self._present(environment, key, seen)
+        found, bases = await self._present(environment, key, seen)
+        present = find_spec(found.spec, SafeModeActivation)
+        if present is None:
+            raise NewerVersionError(
+                f"a newer version of Brownout wrote {key}, and this control plane cannot read when it ends. Nothing was "
+                "saved: lift it, or use a control plane of that version"
+            )
         end, faults = expiry(request.expires_at, request.for_s, self._clock.now(), self._longest)
         refuse((*faults, *reason_faults(request.reason)))
         spec = msgspec.structs.replace(present, expires_at=end)
@@ -170,12 +180,12 @@ class SafeMode:
         """Switches one activation off. What others tighten stays tight. `seen` and errors as in `extend`."""
         authorize(actor, Action.SAFE_MODE, environment)
         refuse(reason_faults(reason))
-        present, bases = await self._present(environment, key, seen)
+        found, bases = await self._present(environment, key, seen)
         commit = await self._changes.commit(
             actor,
             environment,
             (Operation("del", ACTIVATION, key),),
-            said("off", present, reason)[:MAX_MESSAGE],
+            said("off", read_activation(found.spec), reason)[:MAX_MESSAGE],
             action=Action.SAFE_MODE,
             bases=bases,
         )
@@ -190,8 +200,9 @@ class SafeMode:
     async def get(self, actor: Actor, environment: str, key: str) -> ActiveActivation:
         """Raises NotFoundError when it is not (or no longer) on."""
         authorize(actor, Action.READ, environment)
-        present, _ = await self._present(environment, key)
-        return ActiveActivation.of(key, present, self._clock.now())
+        found, _ = await self._present(environment, key)
+        newer = is_newer(ACTIVATION, found.spec)
+        return ActiveActivation.of(key, read_activation(found.spec), self._clock.now(), newer=newer)
 
     async def _earlier(self, environment: str, key: str, request: ActivationRequest) -> Switched | None:
         """What a repeated request did the first time, whatever became of it since. Raises IdempotencyKeyReusedError."""
@@ -199,9 +210,7 @@ class SafeMode:
         if not commits:
             return None
         first = await self._store.get_commit(environment, commits[-1].revision)
-        made = next(change.after for change in first.changes if change.key == key)
-        assert made is not None, "the first commit of a resource puts it"
-        spec = _decode(made)
+        spec = read_activation(next(change.after for change in first.changes if change.key == key))
         asked = activation(request, spec.actor, spec.activated_at, self._longest)
         if request.exclude_providers and spec.profile in outage_keys(request.exclude_providers):
             asked = msgspec.structs.replace(asked, profile=spec.profile)
@@ -211,7 +220,7 @@ class SafeMode:
 
     async def _present(
         self, environment: str, key: str, seen: int | None = None
-    ) -> tuple[SafeModeActivation, Mapping[ResourceRef, int]]:
+    ) -> tuple[Resource, Mapping[ResourceRef, int]]:
         await self._store.head(environment)
         ref = ResourceRef(ACTIVATION, key)
         found = await self._store.find_resource(environment, ACTIVATION, key)
@@ -219,7 +228,7 @@ class SafeMode:
             raise NotFoundError(f"{environment} has no activation {key}: it was lifted, or has expired")
         if seen is not None and found.revision > seen:
             raise ChangedMeanwhileError(ref, seen, found.revision)
-        return _decode(found.spec), {ref: found.revision}
+        return found, {ref: found.revision}
 
     @staticmethod
     def _put(key: str, spec: SafeModeActivation) -> Operation:
@@ -256,11 +265,15 @@ class SafeMode:
 def _switched(commit: Commit) -> Switched:
     """What a commit switched on; a replayed one may have extended another activation than it would now."""
     change = next(change for change in commit.changes if change.kind == ACTIVATION and change.after is not None)
-    assert change.after is not None
-    return Switched(change.key, commit, change.before is not None, _decode(change.after).expires_at)
+    return Switched(change.key, commit, change.before is not None, read_activation(change.after).expires_at)
 
 
 async def find_all(store: Store, environment: str, now: datetime) -> tuple[ActiveActivation, ...]:
-    """Every activation in the document, the expired ones too."""
-    found = await every_spec(store, environment, ACTIVATION, SafeModeActivation)
-    return tuple(ActiveActivation.of(key, spec, now) for key, spec in found)
+    """Every activation in the document that can be read, the expired ones too."""
+    there = await every_resource(store, environment, ACTIVATION)
+    read = ((each, find_spec(each.spec, SafeModeActivation)) for each in there)
+    return tuple(
+        ActiveActivation.of(each.key, spec, now, newer=is_newer(ACTIVATION, each.spec))
+        for each, spec in read
+        if spec is not None
+    )

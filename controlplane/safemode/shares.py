@@ -9,8 +9,8 @@ from typing import NamedTuple
 from brownout.evaluation.bucketing import BUCKETS, bucket
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.evaluate import evaluate
-from brownout.model.parse import decode
 from brownout.model.resources import Flag, RequestClass, ResourceRef, Split
+from controlplane.contract.specs import find_spec
 
 TRIES = 120_000
 """Units to try: one basis point has one in 10,000."""
@@ -65,16 +65,15 @@ def has_splits(compiled: Compiled, request_class: str, base: Context) -> bool:
 
 def _splits(compiled: Compiled, request_class: str, base: Context) -> Iterator[tuple[Split, str]]:
     """The splits that decide for a request like `base`, and what each hashes with."""
-    raw = compiled.resources.get(ResourceRef("request_class", request_class))
-    spec = _read("request_class", raw)
-    if not isinstance(spec, RequestClass):
+    spec = find_spec(compiled.resources.get(ResourceRef("request_class", request_class)), RequestClass)
+    if spec is None:
         return
     for key in filter(None, (spec.model, spec.ladder, spec.budget, spec.tools, spec.retry)):
         raw = compiled.resources.get(ResourceRef("flag", key))
         if raw is None or b'"split"' not in raw:
             continue
-        flag = _read("flag", raw)
-        if not isinstance(flag, Flag):
+        flag = find_spec(raw, Flag)
+        if flag is None:
             continue
         rule = evaluate(
             compiled, key, _with(base, "targeting_key", base.get("targeting_key", _UNIT)), default=None
@@ -82,13 +81,6 @@ def _splits(compiled: Compiled, request_class: str, base: Context) -> Iterator[t
         serve = next((each.serve for each in flag.rules if each.id == rule), flag.default)
         if flag.enabled and isinstance(serve, Split):
             yield serve, serve.seed or key
-
-
-def _read(kind: str, raw: bytes | None) -> object:
-    try:
-        return None if raw is None else decode(kind, raw)
-    except (ValueError, KeyError):  # a newer version wrote it
-        return None
 
 
 @lru_cache(maxsize=512)

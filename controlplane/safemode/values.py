@@ -19,7 +19,8 @@ class FullScope(Scope, frozen=True, omit_defaults=False):
 
 
 class ActiveActivation(msgspec.Struct, frozen=True):
-    """One activation and how long it has left. `overdue`: a `hold` past its end, which applies until lifted."""
+    """One activation and how long it has left. `overdue`: a `hold` past its end, which applies until lifted. `newer`: a
+    newer version wrote it, and this is what the present one can read of it."""
 
     key: str
     profile: str
@@ -32,13 +33,14 @@ class ActiveActivation(msgspec.Struct, frozen=True):
     on_expiry: Literal["lift", "hold"]
     left_s: float
     overdue: bool
+    newer: bool = False
 
     @property
     def applies(self) -> bool:
         return self.left_s > 0 or self.overdue
 
     @classmethod
-    def of(cls, key: str, spec: SafeModeActivation, now: datetime) -> "ActiveActivation":
+    def of(cls, key: str, spec: SafeModeActivation, now: datetime, *, newer: bool = False) -> "ActiveActivation":
         left_s = max(0.0, (spec.expires_at - now).total_seconds())
         return cls(
             key=key,
@@ -52,6 +54,7 @@ class ActiveActivation(msgspec.Struct, frozen=True):
             on_expiry=spec.on_expiry,
             left_s=left_s,
             overdue=left_s == 0 and spec.on_expiry == "hold",
+            newer=newer,
         )
 
 

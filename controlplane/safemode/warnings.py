@@ -8,12 +8,12 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from brownout.evaluation.compile import Compiled
-from brownout.model.parse import decode
 from brownout.model.resources import ResourceRef, SafeModeProfile, Scope
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.evaluations import Evaluations
 from controlplane.contract.outages import PROFILE
+from controlplane.contract.specs import find_spec
 from controlplane.errors import BrownoutError
 from controlplane.safemode.names import MAX_WARNINGS, Known, known_names, profile_warnings, scope_warnings
 
@@ -39,7 +39,12 @@ class SafeModeWarnings:
         with suppress(BrownoutError):  # the commit is made; without a warning it stays made
             authorize(actor, Action.READ, environment)
             compiled = await self._evaluations.compiled(environment)
-            return self.of(actor, compiled, profile_in(compiled.resources.get(ResourceRef(PROFILE, profile))), scope)
+            return self.of(
+                actor,
+                compiled,
+                find_spec(compiled.resources.get(ResourceRef(PROFILE, profile)), SafeModeProfile),
+                scope,
+            )
         return ()
 
     async def of_operations(self, actor: Actor, environment: str, ops: Sequence[Operation]) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class SafeModeWarnings:
                 known = known_names({**compiled.resources, **_specs(ops)})
         if known is None:
             return ()
-        found = [profile_in(bytes(op.spec)) for op in profiles if op.spec is not msgspec.UNSET]
+        found = [find_spec(bytes(op.spec), SafeModeProfile) for op in profiles if op.spec is not msgspec.UNSET]
         said = (warning for profile in found if profile for warning in profile_warnings(profile, known))
         return tuple(dict.fromkeys(said))[:MAX_WARNINGS]
 
@@ -75,14 +80,3 @@ class SafeModeWarnings:
 
 def _specs(ops: Sequence[Operation]) -> Mapping[ResourceRef, bytes]:
     return {ResourceRef(op.kind, op.key): bytes(op.spec) for op in ops if op.spec is not msgspec.UNSET}
-
-
-def profile_in(raw: bytes | None) -> SafeModeProfile | None:
-    """The profile in `raw`, when this version can read it."""
-    if raw is None:
-        return None
-    try:
-        spec = decode(PROFILE, raw)
-    except (msgspec.MsgspecError, KeyError, ValueError):  # a newer version wrote it, or nobody has checked it yet
-        return None
-    return spec if isinstance(spec, SafeModeProfile) else None

@@ -14,7 +14,7 @@ from brownout._sync.replica import MAX_BUFFERED, Need, Outcome, Replica
 from brownout._sync.serving import Serving
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.evaluate import evaluate, policy
-from brownout.model import codec, tightest
+from brownout.model import reading
 from brownout.model.resources import ResourceRef
 from brownout.status import Change, Counters
 from brownout.wire import Operation
@@ -216,8 +216,7 @@ def test_a_commit_reads_what_it_changes_however_many_activations_there_are(
     each = Follower(history)
     each.replica.restore(*history.snapshot())
     read: list[str] = []
-    for reader in (codec.decode, tightest.decode_tightest):
-        monkeypatch.setattr(f"brownout.evaluation.compile.{reader.__name__}", counting(reader, read))
+    monkeypatch.setattr("brownout.evaluation.compile.read", counting(reading.read, read))
     expected = [
         (put("plain", b'{"type":"boolean"}'), 0),
         (put("beta", b'{"include":["u-1"]}', "cohort"), 0),

@@ -213,14 +213,15 @@ def test_a_policy_says_that_it_lacks_a_flag_and_has_it_again_when_it_can_be_read
         assert (found.model and found.model.model, found.error_code) == ("two", None)
 
 
-def test_an_activation_for_a_cohort_that_cannot_be_read_breaks_nothing(compiled: Compiled) -> None:
+def test_an_activation_for_a_cohort_that_cannot_be_read_applies_to_everyone(compiled: Compiled) -> None:
     compiled.apply([put("safe_mode_activation", "now", activation(1, scope={"cohorts": ["beta"]}))], 2)
     compiled.apply([newer(put("cohort", "beta", {"include": ["u-1"]}))], 3)
-    found = policy(compiled, "reply", {"targeting_key": "u-1"})
-    assert (found.error_code, found.safe_mode.active) == (None, False)
+    found = policy(compiled, "reply", {"targeting_key": "u-2"})
+    assert (found.error_code, found.safe_mode.active) == (None, True)
     assert evaluate(compiled, "plain", {"targeting_key": "u-1"}, default=None).error_code is None
     compiled.apply([put("cohort", "beta", {"include": ["u-1"]})], 4)
     assert policy(compiled, "reply", {"targeting_key": "u-1"}).safe_mode.active is True
+    assert policy(compiled, "reply", {"targeting_key": "u-2"}).safe_mode.active is False
 
 
 def test_of_a_newer_profile_the_limits_that_are_known_hold(compiled: Compiled) -> None:

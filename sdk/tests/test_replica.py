@@ -291,3 +291,28 @@ def test_an_edited_file_is_refused_whole(data: st.DataObject) -> None:
     with pytest.raises(BundleError):
         replica.adopt(bundle)
     assert (replica.revision, served(replica)) == (-1, {})
+
+
+def newer(history: History, **envelope: object) -> Signed:
+    """The next commit as a newer control plane would write it."""
+    content = msgspec.json.decode(history.commit(delete("flag-0")).payload)
+    payload = msgspec.json.encode({**content, **envelope})
+    history.chain = wire.chain(content["pch"], payload)
+    return history.sign("log", payload)
+
+
+def test_fields_of_a_newer_commit_are_passed_over(history: History) -> None:
+    replica = replica_of(history)
+    op = {"op": "del", "kind": "flag", "key": "flag-0", "newer": 1}
+    assert replica.offer(newer(history, about_pipeline="ci/7", ops=[op])) is Outcome.APPLIED
+    assert served(replica) == history.resources
+
+
+@pytest.mark.parametrize("ops", [[{"op": "move", "kind": "flag", "key": "flag-0", "to": "flag-9"}], {"packed": "…"}])
+def test_a_step_that_only_a_newer_version_knows_is_reached_through_a_snapshot(history: History, ops: object) -> None:
+    replica = replica_of(history)
+    assert replica.offer(newer(history, ops=ops)) is Outcome.BEHIND
+    assert replica.need is Need.SNAPSHOT
+    replica.restore(*history.snapshot())
+    assert (replica.need, replica.revision) == (Need.NOTHING, history.revision)
+    assert served(replica) == history.resources

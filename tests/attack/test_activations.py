@@ -13,8 +13,7 @@ import pytest
 
 from brownout import Brownout, Change, State
 from brownout._sync.updater import Updater
-from brownout.model import codec, tightest
-from brownout.model.kinds import KINDS
+from brownout.model import reading
 from sdk.tests.history import History, flag, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess
@@ -36,16 +35,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often a spec of each kind was decoded."""
     counted: Counter[str] = Counter()
 
-    def decode(kind: str, spec: bytes) -> Any:
+    def read(kind: str, spec: bytes) -> Any:
         counted[kind] += 1
-        return codec.decode(kind, spec)
+        return reading.read(kind, spec)
 
-    def decode_tightest(struct: type[Any], spec: bytes) -> Any:
-        counted[next(kind for kind, row in KINDS.items() if row.struct is struct)] += 1
-        return tightest.decode_tightest(struct, spec)
-
-    monkeypatch.setattr("brownout.evaluation.compile.decode", decode)
-    monkeypatch.setattr("brownout.evaluation.compile.decode_tightest", decode_tightest)
+    monkeypatch.setattr("brownout.evaluation.compile.read", read)
     return counted
 
 

@@ -22,6 +22,7 @@ from brownout.model.resources import Cohort, ResourceRef, Spec
 from brownout.wire import Operation
 from controlplane.configuration.store.values import Change
 from controlplane.contract.kinds import alone, row
+from controlplane.contract.specs import is_newer, moved_on
 from controlplane.errors import Fault, InvalidInputError, TooLargeError
 
 MAX_OPERATIONS = 20_000
@@ -112,12 +113,18 @@ def draft(operations: Sequence[Operation]) -> Draft:
 
 
 def keep_owned(drafted: Draft, present: Mapping[ResourceRef, bytes], machine: str) -> Draft:
-    """The draft, its puts with what machines own in the specs that are there; `machine` says whose commit it is."""
+    """The draft, its puts with what is not theirs to leave out of the specs that are there: what machines own (`machine`
+    says whose commit it is), and in a kind that is only ever moved on, what a newer version wrote."""
     changed: dict[ResourceRef, Drafted] = {}
     for ref, entry in drafted.entries.items():
+        before = present.get(ref)
+        if entry.spec is None or before is None:
+            continue
+        if row(ref.kind).moved_on and is_newer(ref.kind, before):
+            changed[ref] = entry._replace(encoded=moved_on(before, entry.spec))
+            continue
         owned = row(ref.kind).owned
-        before = present.get(ref, b"")
-        if owned is None or owned.machine == machine or entry.spec is None or owned.mark not in before:
+        if owned is None or owned.machine == machine or owned.mark not in before:
             continue
         with suppress(msgspec.DecodeError):  # what this version cannot read can be replaced
             spec = owned.kept(entry.spec, decode(ref.kind, before))

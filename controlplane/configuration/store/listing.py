@@ -15,7 +15,7 @@ class Listed(NamedTuple):
     search: str
 
 
-class _Described(msgspec.Struct):
+class Described(msgspec.Struct):
     """What specs of any kind may say of themselves."""
 
     type: str = ""
@@ -24,8 +24,16 @@ class _Described(msgspec.Struct):
     tags: tuple[str, ...] = ()
 
 
+def described(encoded: bytes) -> Described:
+    """Nothing of a spec whose words this version cannot read."""
+    try:
+        return msgspec.json.decode(encoded, type=Described)
+    except msgspec.DecodeError:
+        return Described()
+
+
 def listed(key: str, encoded: bytes) -> Listed:
-    spec = msgspec.json.decode(encoded, type=_Described)
+    spec = described(encoded)
     words = " ".join((key, spec.description, spec.owner, *spec.tags)).lower()
     return Listed(_stored(spec.type), _stored("\n".join(spec.tags)), _stored(words)[:MAX_SEARCH])
 

@@ -1,12 +1,8 @@
 """The store: every read and every change of configuration."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
 from typing import TypeVar, Unpack
 
-import msgspec
-
-from brownout.model.parse import decode
 from brownout.model.resources import ResourceRef, Spec
 from brownout.wire import Operation
 from controlplane.configuration.store import environments, history, log, read
@@ -32,6 +28,7 @@ from controlplane.configuration.store.values import (
     VerifiedHistory,
 )
 from controlplane.configuration.store.verify import verify_history
+from controlplane.contract.specs import find_spec, is_newer
 from controlplane.errors import InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database, WriteConnection
@@ -209,12 +206,11 @@ async def every_resource(store: Store, environment: str, kind: str) -> list[Reso
     return found
 
 
-async def every_spec(store: Store, environment: str, kind: str, struct: type[S]) -> list[tuple[str, S]]:
-    """Keys and specs of a kind; like SDKs, without those that this version cannot read (a newer one wrote them)."""
-    found: list[tuple[str, S]] = []
-    for resource in await every_resource(store, environment, kind):
-        with suppress(msgspec.DecodeError):
-            spec = decode(kind, resource.spec)
-            assert isinstance(spec, struct)
-            found.append((resource.key, spec))
-    return found
+async def every_spec(
+    store: Store, environment: str, kind: str, struct: type[S], *, exact: bool = False
+) -> list[tuple[str, S]]:
+    """Keys and specs of a kind, as SDKs read them: without those that this version cannot read, because a newer one wrote
+    them. `exact`: only those that it knows every word of."""
+    found = ((each.key, each.spec) for each in await every_resource(store, environment, kind))
+    specs = ((key, find_spec(raw, struct)) for key, raw in found if not (exact and is_newer(kind, raw)))
+    return [(key, spec) for key, spec in specs if spec is not None]

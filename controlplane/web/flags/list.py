@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery
 from brownout.model.resources import FlagType
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
+from controlplane.contract.specs import NEWER
 from controlplane.telemetry.flag_use import FlagsServed
 from controlplane.web.flags.state import CohortServe, LineRule, cohort_serves, evaluated_words, serve_words, stale_words
 from controlplane.web.kit.frame import Frame
@@ -116,7 +117,7 @@ class FlagsController(Controller):
 
 
 def _row(environment: str, item: Resource, served: FlagsServed, now: datetime) -> FlagRow:
-    flag = msgspec.json.decode(item.spec, type=_FlagLine)
+    flag = _read(item.spec)
     cohorts = cohort_serves(flag.rules) if flag.enabled else ()
     return FlagRow(
         key=item.key,
@@ -135,6 +136,13 @@ def _row(environment: str, item: Resource, served: FlagsServed, now: datetime) -
         changed_at=item.changed_at,
         changed_by=item.changed_by,
     )
+
+
+def _read(spec: bytes) -> _FlagLine:
+    try:
+        return msgspec.json.decode(spec, type=_FlagLine)
+    except msgspec.DecodeError:
+        return _FlagLine(type="", default="", description=NEWER)
 
 
 def _serves(flag: _FlagLine) -> str:

@@ -63,7 +63,12 @@ def serve_words(serve: Any) -> str:
     if isinstance(serve, str):
         return serve
     shares = serve.get("split", ()) if isinstance(serve, dict) else ()
-    return " · ".join(f"{share['variant']} {basis_points(share['weight_bp'])}" for share in shares)
+    return " · ".join(f"{share['variant']} {basis_points(share['weight_bp'])}" for share in shares if _is_share(share))
+
+
+def _is_share(share: Any) -> bool:
+    """A newer version may split in a way that this one has no words for."""
+    return isinstance(share, dict) and isinstance(share.get("weight_bp"), int) and "variant" in share
 
 
 def evaluated_words(last_at: datetime | None, now: datetime) -> str:

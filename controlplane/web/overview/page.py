@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from brownout.model.resources import RequestClass
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
+from controlplane.contract.specs import NEWER, find_spec
 from controlplane.rollouts.values import RolloutSummary
 from controlplane.telemetry.values import ClassSignals
 from controlplane.web.history.pages import commit_lines
@@ -144,11 +145,18 @@ def class_rows(
     known = {each.request_class: each for each in measured}
     rows = []
     for item in classes:
-        spec = msgspec.json.decode(item.spec, type=RequestClass)
-        note = " · ".join((words(spec.criticality), *(["sensitive"] if spec.sensitive else ())))
+        note = class_note(item.spec)
         found = known.get(item.key)
         rows.append(SignalRow(item.key, url(environment, "request-classes", item.key), note, "", cells(found)))
     return tuple(rows)
+
+
+def class_note(spec: bytes) -> str:
+    """critical · sensitive."""
+    found = find_spec(spec, RequestClass)
+    if found is None:
+        return NEWER
+    return " · ".join((words(found.criticality), *(["sensitive"] if found.sensitive else ())))
 
 
 def cells(found: ClassSignals | None) -> tuple[SignalCell, ...]:

@@ -12,7 +12,7 @@ from brownout.evaluation.compile import Compiled
 from brownout.evaluation.decision import Decision
 from brownout.evaluation.evaluate import policy
 from brownout.evaluation.policy import Policy, PolicyRung
-from brownout.model.resources import RequestClass, ResourceRef
+from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
 from controlplane.safemode.members import example_member
 from controlplane.safemode.request import ActivationRequest
@@ -23,6 +23,7 @@ from controlplane.web.kit.parts import NowThen, Option, Rung
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit
 from controlplane.web.kit.words import NBSP, plural, short, span, words
+from controlplane.web.overview.page import class_note
 from controlplane.web.safe_mode.profiles import profile_cards
 
 MAX_COHORTS = 5
@@ -142,7 +143,6 @@ def _row(
     contexts: Mapping[str, dict[str, object]],
     changes: Mapping[tuple[str, str], tuple[NowThen, ...]],
 ) -> MatrixRow:
-    spec = msgspec.json.decode(compiled.resources[ResourceRef("request_class", key)], type=RequestClass)
     everyone = policy(compiled, key, {})
     cells: list[MatrixCell] = []
     for cohort, context in contexts.items():
@@ -154,7 +154,7 @@ def _row(
             bool(cohort) and shown == _shape(everyone) and note == cells[0].note and then == changes.get((key, ""), ())
         )
         cells.append(MatrixCell(same, note, *shown, then))
-    note = " · ".join((words(spec.criticality), *(["sensitive"] if spec.sensitive else ())))
+    note = class_note(compiled.resources[ResourceRef("request_class", key)])
     return MatrixRow(key, url(environment, "request-classes", key), note, tuple(cells))
 
 

@@ -8,6 +8,7 @@ import msgspec
 from brownout.model.resources import SafeModeProfile
 from controlplane.configuration.store.values import Resource
 from controlplane.contract.kinds import words
+from controlplane.contract.specs import NEWER, is_newer
 from controlplane.web.editing.sent import document_of
 from controlplane.web.flags.rules import sentence
 from controlplane.web.kit.words import plural
@@ -93,9 +94,9 @@ def look_of(kind: str) -> Look:
 
 
 def says(kind: str, item: Resource) -> str:
-    """One sentence about a resource: its description, and what it does."""
+    """One sentence about a resource: its description, and what it does, if this version can say that."""
     spec = document_of(item.spec)
-    said = look_of(kind).says(spec)
+    said = f"{NEWER}." if is_newer(kind, item.spec) else look_of(kind).says(spec)
     description = str(spec.get("description", "")).strip()
     if not description or not said:
         return description or said

@@ -168,7 +168,8 @@ async def _show(
 
 async def _variants(visit: Visit, environment: str, flag: str) -> tuple[str, ...]:
     found = await visit.services.reads.find(visit.actor, environment, "flag", flag) if flag else None
-    return tuple(msgspec.json.decode(found.spec)["variants"]) if found else ()
+    variants = document_of(found.spec).get("variants") if found else None
+    return tuple(variants) if isinstance(variants, dict) else ()
 
 
 async def _nodes(

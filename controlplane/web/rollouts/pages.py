@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from controlplane.access.actor import Action
+from controlplane.contract.specs import NEWER
 from controlplane.errors import BrownoutError
 from controlplane.rollouts.moves import EDITABLE
 from controlplane.rollouts.values import Judged, Preview, RolloutView, StageView
@@ -61,6 +62,7 @@ SECTIONS = {
     "completed": "Completed: still served by the rollout's own rule",
     "drafts": "Drafts",
     "ended": "Ended",
+    "newer": NEWER,
 }
 SECTION_OF = {"running": "open", "paused": "open", "completed": "completed", "draft": "drafts"}
 VERDICTS = {"breached": ("breached", "is-red"), "proven": ("passes", ""), "open": ("waits", "is-accent")}
@@ -153,6 +155,11 @@ class MovePage(View, frozen=True, kw_only=True):
     button: str
 
 
+def _unreadable(environment: str, key: str) -> RolloutLine:
+    text = "This control plane cannot read it. A control plane of that version steers it."
+    return RolloutLine(key, url(environment, "rollouts", key), "", "", text, ())
+
+
 class RolloutsController(Controller):
     path = "/e/{environment:str}/rollouts"
     include_in_schema = False
@@ -161,6 +168,7 @@ class RolloutsController(Controller):
     async def list_rollouts(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         found = await visit.services.rollouts.list(visit.actor, environment)
         lines = [(SECTION_OF.get(each.state, "ended"), rollout_line(environment, each)) for each in found.items]
+        lines += [("newer", _unreadable(environment, key)) for key in found.unreadable]
         may = visit.may(Action.ROLLOUT, environment)
         return visit.page(
             RolloutsPage(

@@ -9,9 +9,11 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from brownout.model.resources import SafeModeProfile, Scope
+from brownout.model.resources import Flag, SafeModeProfile, Scope
+from brownout.model.values import ModelRoute
 from controlplane.access.actor import Action
 from controlplane.contract.outages import outage_keys
+from controlplane.contract.specs import find_spec
 from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.values import BlastRadius, TouchedClass, reach_notes, share_words
@@ -269,25 +271,15 @@ async def _groups(visit: Visit, environment: str, scope: Scope) -> tuple[ChipGro
     )
 
 
-class _Route(msgspec.Struct):
-    class Variant(msgspec.Struct):
-        class Target(msgspec.Struct):
-            provider: str = ""
-
-        targets: dict[str, Target] = {}
-
-    variants: dict[str, Variant]
-
-
 def _providers(resources: Any) -> set[str]:
     """Named by any model route. Only routes are decoded."""
     routes = (spec for ref, spec in resources.items() if ref.kind == "flag" and b'"type":"model_route"' in spec)
-    return {
-        target.provider
-        for spec in routes
-        for variant in msgspec.json.decode(spec, type=_Route).variants.values()
-        for target in variant.targets.values()
-    }
+    return {target.provider for spec in routes for variant in _variants(spec) for target in variant.targets.values()}
+
+
+def _variants(spec: bytes) -> tuple[ModelRoute, ...]:
+    flag = find_spec(spec, Flag)
+    return tuple(each for each in flag.variants.values() if isinstance(each, ModelRoute)) if flag else ()
 
 
 async def _radius(visit: Visit, environment: str, asked: Asked) -> Radius:
@@ -320,8 +312,8 @@ async def _banner(visit: Visit, environment: str, profile: str) -> str:
     found = await visit.services.reads.find(visit.actor, environment, "safe_mode_profile", profile)
     if found is None:  # it is made by the activation
         return ""
-    banner = msgspec.json.decode(found.spec, type=SafeModeProfile).banner
-    return banner.text if banner else ""
+    spec = find_spec(found.spec, SafeModeProfile)
+    return spec.banner.text if spec and spec.banner else ""
 
 
 def _row(row: TouchedClass, columns: tuple[str, ...]) -> RadiusRow:

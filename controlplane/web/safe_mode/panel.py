@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import msgspec
 
-from brownout.model.resources import Scope
+from brownout.model.resources import SafeModeProfile, Scope
 from controlplane.access.actor import Action
+from controlplane.contract.specs import NEWER
 from controlplane.errors import NotFoundError
 from controlplane.safemode.values import ActiveActivation, Switch, describe_scope
 from controlplane.telemetry.values import Delivery
@@ -91,7 +92,7 @@ async def safe_panel(visit: Viewer, environment: str, active: Sequence[ActiveAct
     for each in active:
         profile = profiles.get(each.profile)
         cards.append(
-            _card(environment, each, profile_words(profile) if profile else "",
+            _card(environment, each, _does(each, profile),
                   profile.banner.text if profile and profile.banner else "", may=may)
         )  # fmt: skip
     return SafePanel(
@@ -100,6 +101,12 @@ async def safe_panel(visit: Viewer, environment: str, active: Sequence[ActiveAct
         last=last,
         history_href=url(environment, "safe-mode") + "#history",
     )
+
+
+def _does(each: ActiveActivation, profile: SafeModeProfile | None) -> str:
+    """What the profile does, and whether that is all that the activation says."""
+    said = profile_words(profile) if profile else ""
+    return f"{said} {NEWER}: this page shows what it can read.".strip() if each.newer else said
 
 
 def _card(environment: str, each: ActiveActivation, does: str, banner: str, *, may: bool) -> ActivationCard:

@@ -4,6 +4,7 @@ import msgspec
 
 from brownout.model.resources import SafeModeProfile
 from controlplane.access.actor import Action
+from controlplane.contract.specs import find_spec
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.visit import Viewer
 from controlplane.web.safe_mode.words import profile_words
@@ -24,7 +25,8 @@ class ProfileCard(msgspec.Struct, frozen=True):
 
 async def read_profiles(visit: Viewer, environment: str) -> dict[str, SafeModeProfile]:
     page = await visit.services.reads.resources(visit.actor, environment, "safe_mode_profile", limit=100)
-    return {item.key: msgspec.json.decode(item.spec, type=SafeModeProfile) for item in page.items}
+    found = {item.key: find_spec(item.spec, SafeModeProfile) for item in page.items}
+    return {key: profile for key, profile in found.items() if profile is not None}
 
 
 async def profile_cards(visit: Viewer, environment: str) -> tuple[ProfileCard, ...]:

@@ -36,6 +36,8 @@ def _lines(change: Change, before: Side, after: Side) -> list[str]:
     if before.unreadable(change.ref):
         became = "gone" if change.after is None else "replaced"
         return [f"{kind_word(change.kind)} {change.key}: {became}, this version could not read it"]
+    if after.unreadable(change.ref):
+        return [f"{kind_word(change.kind)} {change.key}: put by a newer version, this one cannot read it"]
     if (evaluated := _EVALUATED.get(change.kind)) is not None:
         return evaluated(change, before, after)
     describe = row(change.kind).describe

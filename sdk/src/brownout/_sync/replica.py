@@ -331,7 +331,7 @@ class Replica:
             if not self.verifier.verify(kind, message.payload, message.signature):
                 self.counters.bad_signatures += 1
                 return Outcome.DROPPED
-            content = msgspec.json.decode(message.payload, type=type_)
+            content = wire.read(message.payload, type_)
         except wire.UnknownKeyError:
             self.counters.bad_signatures += 1
             return Outcome.UNKNOWN_KEY

@@ -27,7 +27,7 @@ from brownout.evaluation.plan import Plan, PolicyOutcome
 from brownout.evaluation.policy import Policy
 from brownout.evaluation.safemode import Activation
 from brownout.evaluation.source import CompiledCohort, Membership
-from brownout.model.codec import decode
+from brownout.model.reading import UNREADABLE, read
 from brownout.model.resources import (
     Cohort,
     Flag,
@@ -38,7 +38,6 @@ from brownout.model.resources import (
     SafeModeProfile,
     Spec,
 )
-from brownout.model.tightest import decode_tightest
 
 if TYPE_CHECKING:
     from brownout.wire import Operation
@@ -50,6 +49,8 @@ MAX_VIEWS = 64
 MAX_RETIRED = 10_000
 """What waits for its counts to be drained; where nobody drains, as on a server, they are folded."""
 
+_UNREADABLE_CLASS = RequestClass("sheddable", model="", sensitive=True)
+"""Stands for one that this version cannot read: it names no flag, and safe mode treats it as strictly as any."""
 
 _S = TypeVar("_S", bound=Spec)
 
@@ -276,7 +277,7 @@ class Compiled:
             if not activation.covers(flag.key):
                 continue
             fresh = [key for key in dict.fromkeys(cohorts) if key not in tested]  # the first that matches wins
-            tested |= {key: self._membership(key, ResourceRef("flag", flag.key)) for key in fresh}
+            tested |= {key: self._in_scope(key, ResourceRef("flag", flag.key)) for key in fresh}
             if fresh or not cohorts:
                 cases.append(SafeCase(activation.key, tuple(tested[key] for key in fresh)))
             if not cohorts:
@@ -293,7 +294,7 @@ class Compiled:
             return flag.run
         cohorts = dict.fromkeys(cohort for activation in here for cohort in activation.spec.scope.cohorts)
         ref = ResourceRef("flag", flag.key)
-        return under_safe_mode(flag, here, {cohort: self._membership(cohort, ref) for cohort in cohorts})
+        return under_safe_mode(flag, here, {cohort: self._in_scope(cohort, ref) for cohort in cohorts})
 
     def find_policy(self, view: View, key: str) -> Callable[[Context], PolicyOutcome]:
         """Compiles a request class that has not been asked for yet."""
@@ -301,16 +302,17 @@ class Compiled:
             if key in view.plans:  # by another thread meanwhile; a second plan would never be retired
                 return view.plans[key].run
             ref = ResourceRef("request_class", key)
-            spec = self._spec(ref, RequestClass)
-            if spec is None:
-                code = ErrorCode.PARSE_ERROR if ref in self._resources else self._not_found
-                unknown = PolicyOutcome(Policy(key, error_code=code), {}, Validity())
+            if ref not in self._resources:
+                unknown = PolicyOutcome(Policy(key, error_code=self._not_found), {}, Validity())
                 return lambda context: unknown  # noqa: ARG005
             flags: dict[str, CompiledFlag] = {}
             lacking = None
+            spec = self._spec(ref, RequestClass)
+            if spec is None:
+                spec, lacking = _UNREADABLE_CLASS, ErrorCode.PARSE_ERROR
             for field in _GOVERNORS:
                 name = getattr(spec, field)
-                if name is None:
+                if not name:
                     continue
                 self._uses(ref, ResourceRef("flag", name))
                 flag = self._flag(name)
@@ -330,7 +332,7 @@ class Compiled:
                 flags=flags,
                 templates=self._templates(ref, flags.get("ladder")),
                 activations=scoped,
-                cohorts={cohort: self._membership(cohort, ref) for cohort in cohorts},
+                cohorts={cohort: self._in_scope(cohort, ref) for cohort in cohorts},
                 validity=Validity(),
                 lacking=lacking,
             )
@@ -368,11 +370,13 @@ class Compiled:
             self._cohorts[key] = found
         return found
 
-    def _membership(self, key: str, user: ResourceRef) -> Membership:
+    def _in_scope(self, cohort: str, user: ResourceRef) -> Membership:
+        """Whether a context is in the cohort of an activation's scope: everyone is, where this version cannot tell."""
         try:
-            return self._cohort(key, user).contains
-        except LookupError:  # who belongs to what is not understood is unknown, and so not in scope
-            return lambda context: None  # noqa: ARG005
+            return self._cohort(cohort, user).contains
+        except LookupError:
+            there = ResourceRef("cohort", cohort) in self._resources
+            return lambda context: there  # noqa: ARG005
 
     def _templates(self, user: ResourceRef, ladder: CompiledFlag | None) -> dict[str, str]:
         found = {}
@@ -390,16 +394,13 @@ class Compiled:
         self._used_by.setdefault(used, set()).add(user)
 
     def _spec(self, ref: ResourceRef, struct: type[_S]) -> _S | None:
-        """The decoded spec; None when there is none, or it was written by a newer control plane.
-
-        Of safe mode everything holds that can be read: it only tightens, and some of it is safer than none.
-        """
+        """The decoded spec; None when there is none, or none that this version may decide by."""
         raw = self._resources.get(ref)
         if raw is None:
             return None
         try:
-            spec = decode_tightest(struct, raw) if ref.kind in SAFE_MODE_KINDS else decode(ref.kind, raw)
-        except (msgspec.MsgspecError, KeyError, ValueError):
+            spec = read(ref.kind, raw)
+        except UNREADABLE:
             return None
         return spec if isinstance(spec, struct) else None
 

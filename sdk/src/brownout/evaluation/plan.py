@@ -164,15 +164,20 @@ class Plan:
         return outcome
 
     def _applied(self, active: int, plain: Mapping[str, Outcome]) -> tuple[Activation, ...]:
-        """Those of the `active` bits whose scope also fits the provider that the flags alone would choose."""
+        """Those of the `active` bits whose scope also fits the provider that the flags alone would choose; all of them when
+        this version cannot tell which that is."""
         route = plain["model"].value if "model" in plain else None
         primary = route.targets.get(route.primary) if isinstance(route, ModelRoute) else None
         provider = primary.provider if primary else None
         return tuple(
             activation
             for n, activation in enumerate(self._activations)
-            if active >> n & 1 and activation.at_provider(provider)
+            if active >> n & 1 and (activation.at_provider(provider) or self._provider_unknown)
         )
+
+    @property
+    def _provider_unknown(self) -> bool:
+        return self._lacking is ErrorCode.PARSE_ERROR and "model" not in self._flags
 
     def _safe(self, field: str, outcome: Outcome, applied: Sequence[Activation]) -> Outcome:
         flag = self._flags[field]

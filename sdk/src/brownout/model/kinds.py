@@ -3,9 +3,9 @@
 What an edge says of a kind (its path, its words) stands in the control plane's row, `controlplane.contract.kinds`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,21 +39,32 @@ class Kind(msgspec.Struct, frozen=True):
     """Faults that can be seen without knowing other resources."""
     fits: Callable[[Resources, Any, datetime | None], Iterable[Fault]] = _nothing
     """Faults between a spec and what it names, beyond that it exists. The instant is None where nothing may expire."""
+    newer: Literal["ignore", "tighten", "refuse"] = "refuse"
+    """What a reader does with what it does not know because a newer version wrote it (brownout.model.reading): it leaves
+    out unknown fields, applies the rest of a safe mode as strictly as possible, or decides nothing by that resource."""
+    instead: Mapping[str, object] = {}
+    """What an unknown value of a field is read as: the strictest choice that this version knows, or a mark in the place
+    of words."""
 
 
 KINDS: dict[str, Kind] = {
     "flag": Kind(Flag, references.of_flag, soundness.flag, references.flag_fits),
     "cohort": Kind(Cohort, references.of_cohort, soundness.cohort),
     "request_class": Kind(
-        RequestClass, references.of_request_class, soundness.request_class, references.request_class_fits
+        RequestClass, references.of_request_class, soundness.request_class, references.request_class_fits,
+        newer="ignore", instead={"criticality": "sheddable", "sensitive": True},
     ),
-    "safe_mode_profile": Kind(SafeModeProfile, references.of_profile, fits=references.profile_fits),
+    "safe_mode_profile": Kind(
+        SafeModeProfile, references.of_profile, fits=references.profile_fits,
+        newer="tighten", instead={"sensitive": "stop", "level": "critical"},
+    ),
     "safe_mode_activation": Kind(
-        SafeModeActivation, references.of_activation, soundness.activation, references.activation_fits
+        SafeModeActivation, references.of_activation, soundness.activation, references.activation_fits,
+        newer="tighten", instead={"on_expiry": "hold", "reason": "?", "actor": "?"},
     ),
-    "response_template": Kind(ResponseTemplate, sound=soundness.template),
+    "response_template": Kind(ResponseTemplate, sound=soundness.template, newer="ignore"),
     "rollout": Kind(Rollout, references.of_rollout, soundness.rollout, references.rollout_fits),
-}
+}  # fmt: skip
 
 
 def kind_of(spec: Spec) -> Kind:

@@ -9,6 +9,7 @@ from brownout.wire.envelopes import (
     Operation,
     Presence,
     chain,
+    read,
 )
 from brownout.wire.signing import (
     KeyChain,
@@ -49,6 +50,7 @@ __all__ = [
     "link_payload",
     "pack_snapshot",
     "public_key",
+    "read",
     "sign",
     "snapshot_digest",
     "unpack_snapshot",

@@ -4,7 +4,7 @@ Signed bytes are stored bytes are published bytes: nothing is ever encoded again
 """
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -20,8 +20,9 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding bytes of a stranger's can raise: msgspec tells broken UTF-8 and deep nesting by errors of their own."""
 
 
-class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One step of a commit. `put` carries the spec's exact JSON; `reset` says: fetch the snapshot."""
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step of a commit. `put` carries the spec's exact JSON; `reset` says: fetch the snapshot. A later version says
+    what it does otherwise by another `op`: fields that are unknown here only describe."""
 
     op: Literal["put", "del", "reset"]
     kind: str = ""
@@ -45,6 +46,17 @@ class Envelope(msgspec.Struct, frozen=True):
     def resets(self) -> bool:
         """Whether this revision can only be reached through a snapshot."""
         return any(step.op == "reset" for step in self.ops)
+
+
+class _Position(msgspec.Struct):
+    """What every version's envelope says."""
+
+    v: int
+    env: str
+    ep: int
+    rev: int
+    pch: str
+    ts: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -74,6 +86,25 @@ class Heartbeat(msgspec.Struct, frozen=True):
     rev: int
     ts: int
     interval_s: float = 5.0
+
+
+_Signed = TypeVar("_Signed", Envelope, Manifest, Heartbeat)
+
+
+def read(payload: bytes, type_: type[_Signed]) -> _Signed:
+    """A message, whatever version wrote it. An envelope with steps that this one does not know resets: a snapshot says
+    what they do.
+
+    Raises:
+        One of UNREADABLE: it is no such message.
+    """
+    try:
+        return msgspec.json.decode(payload, type=type_)
+    except msgspec.ValidationError:
+        if type_ is not Envelope:
+            raise
+        at = msgspec.json.decode(payload, type=_Position)
+        return Envelope(at.v, at.env, at.ep, at.rev, at.pch, at.ts, (Operation("reset"),))
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
