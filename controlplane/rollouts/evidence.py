@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from brownout.model.measures import MEAN_MEASURES, MEASURES, MeanMeasure
+from brownout.model.measures import scale
 from brownout.model.resources import Gate, Guardrail, Rollout
 from brownout.wire.telemetry import ArmTotals
 from controlplane.evidence import means, samples
@@ -18,7 +18,7 @@ from controlplane.telemetry.readings import Witness
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """What both arms counted in one minute."""
+    """What both arms counted in one minute, each unit once."""
 
     at: datetime
     treatment: ArmTotals
@@ -35,14 +35,14 @@ class Minute(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """A stage's observations: minutes that count, distinct units in the fleet-wide sample, and who vouches for them."""
+    """A stage's observations: minutes that count, distinct units of the fleet, and who vouches for them."""
 
     minutes: tuple[Minute, ...] = ()
     treatment_units: int = 0
     control_units: int = 0
     sampled_treatment: int = 0
     sampled_control: int = 0
-    """Of the sampled units, before they were scaled to all units."""
+    """Of the units that are followed, before they were scaled to all."""
     witnesses: tuple[Witness, ...] = ()
     live: int = 0
     """Instances of the environment."""
@@ -73,21 +73,21 @@ def judge_one(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
     """One rule, so that it errs with probability `alpha` at most, over all looks."""
     if isinstance(rule, Guardrail) and rule.max_rate is not None:
         return _judge_ceiling(rule, rule.max_rate, facts, alpha)
-    if rule.measure in MEASURES:
+    if scale(rule.measure) == "share":
         return _judge_share(rule, facts, alpha)
     return _judge_mean(rule, facts, alpha)
 
 
 def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
-    index = MEASURES.index(rule.measure)
+    measure = rule.measure
     is_gate = isinstance(rule, Gate)
     test = ShareTest(rule.no_worse_than, against="worse" if is_gate else "no_worse")
     over_time = []
     seen = [0, 0, 0, 0]
     for minute in facts.minutes:
         counts = (
-            minute.treatment.at_risk[index], minute.control.at_risk[index],
-            minute.treatment.bad[index], minute.control.bad[index],
+            minute.treatment.at_risk.get(measure, 0), minute.control.at_risk.get(measure, 0),
+            minute.treatment.bad.get(measure, 0), minute.control.bad.get(measure, 0),
         )  # fmt: skip
         over_time.append(test.add(Window(*counts)))
         seen = [a + b for a, b in zip(seen, counts, strict=True)]
@@ -110,11 +110,11 @@ def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
 
 
 def _judge_ceiling(rule: Guardrail, ceiling: float, facts: Facts, alpha: float) -> Judged:
-    index = MEASURES.index(rule.measure)
     test = CeilingTest(ceiling)
-    over_time = [test.add(minute.treatment.at_risk[index], minute.treatment.bad[index]) for minute in facts.minutes]
-    at_risk = sum(minute.treatment.at_risk[index] for minute in facts.minutes)
-    bad = sum(minute.treatment.bad[index] for minute in facts.minutes)
+    counts = [(minute.treatment.at_risk.get(rule.measure, 0), minute.treatment.bad.get(rule.measure, 0))
+              for minute in facts.minutes]  # fmt: skip
+    over_time = [test.add(*pair) for pair in counts]
+    at_risk, bad = sum(n for n, _ in counts), sum(n for _, n in counts)
     return Judged(
         measure=rule.measure,
         role="guardrail",
@@ -133,8 +133,8 @@ def _judge_ceiling(rule: Guardrail, ceiling: float, facts: Facts, alpha: float) 
 
 
 def _judge_mean(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
-    measure: MeanMeasure = rule.measure  # type: ignore[assignment]
-    lower_is_worse = measure == "quality"
+    measure = rule.measure
+    lower_is_worse = scale(measure) == "mean"
     limit = -rule.max_drop if lower_is_worse else math.log(rule.no_worse_than)
     treatment, control = Moments(), Moments()
     bounds: list[Difference | None] = []
@@ -168,6 +168,9 @@ def _decides(found: Difference, limit: float, *, lower_is_worse: bool, is_gate: 
     return found.upper < limit if is_gate else found.lower > limit
 
 
-def _add(moments: Moments, arm: ArmTotals, measure: MeanMeasure) -> Moments:
-    i = MEAN_MEASURES.index(measure)
-    return Moments(moments.n + arm.mean_n[i], moments.total + arm.mean_total[i], moments.squares + arm.mean_squares[i])
+def _add(moments: Moments, arm: ArmTotals, measure: str) -> Moments:
+    return Moments(
+        moments.n + arm.mean_n.get(measure, 0),
+        moments.total + arm.mean_total.get(measure, 0.0),
+        moments.squares + arm.mean_squares.get(measure, 0.0),
+    )

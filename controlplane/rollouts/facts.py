@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from brownout.model.resources import Rollout
-from brownout.telemetry.units import SAMPLE
 from brownout.wire.telemetry import ArmTotals, rollout_rule
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
@@ -19,7 +18,7 @@ MAX_KEPT = 64
 """Stages whose settled minutes are kept in memory."""
 
 Arms = dict[str, dict[str, ArmTotals]]
-"""By SDK key, by variant."""
+"""By SDK key (readings.EVERY_KEY: all together), by variant."""
 
 
 class FactReader:
@@ -46,24 +45,19 @@ class FactReader:
             fresh = await readings.arms(
                 connection, environment, rule, since=first + timedelta(minutes=1), until=now + timedelta(minutes=1)
             )
-            sampled = await readings.sampled(connection, environment, rule)
+            units = await readings.units(connection, environment, rule)
             witnesses = await readings.witnesses(connection, environment, rule)
             live = await readings.live(connection, environment, now)
         table = {**settled, **fresh}
         settled.update({at: arms for at, arms in fresh.items() if at < now - SETTLED})
-        return replace(_facts(rollout, table, sampled), witnesses=witnesses, live=live)
+        return replace(_facts(rollout, table, units), witnesses=witnesses, live=live)
 
 
-def _facts(rollout: Rollout, table: dict[datetime, Arms], sampled: dict[str, int]) -> Facts:
+def _facts(rollout: Rollout, table: dict[datetime, Arms], units: readings.Units) -> Facts:
     minutes = tuple(_minute(rollout, at, arms) for at, arms in sorted(table.items()) if not _muted(rollout, at))
-    treatment, control = sampled.get(rollout.treatment, 0), sampled.get(rollout.control, 0)
-    seen_treatment, seen_control = (
-        sum(arms[variant].units for keys in table.values() for arms in keys.values() if variant in arms)
-        for variant in (rollout.treatment, rollout.control)
-    )
-    if treatment + control < SAMPLE:  # the sample holds every unit, each once
-        seen_treatment, seen_control = treatment, control
-    return Facts(minutes, seen_treatment, seen_control, treatment, control)
+    treatment, control = rollout.treatment, rollout.control
+    followed = units.followed.get(treatment, 0), units.followed.get(control, 0)
+    return Facts(minutes, units.of(treatment), units.of(control), *followed)
 
 
 def _minute(rollout: Rollout, at: datetime, arms: Arms) -> Minute:
@@ -71,8 +65,8 @@ def _minute(rollout: Rollout, at: datetime, arms: Arms) -> Minute:
         key: (variants.get(rollout.treatment, ArmTotals()), variants.get(rollout.control, ArmTotals()))
         for key, variants in arms.items()
     }
-    only = next(iter(by_key.values())) if len(by_key) == 1 else None
-    return Minute(at, *only, by_key) if only else Minute(at, ArmTotals(), ArmTotals(), by_key).summed()
+    treatment, control = by_key.pop(readings.EVERY_KEY, (ArmTotals(), ArmTotals()))
+    return Minute(at, treatment, control, by_key)
 
 
 def _muted(rollout: Rollout, at: datetime) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from brownout.model.measures import MEAN_MEASURES, MEASURES
+from brownout.model.measures import scale
 from brownout.model.resources import Gate, Guardrail, Rollout
 from brownout.wire.telemetry import ArmTotals
 from controlplane.rollouts.evidence import Facts, judge_one
@@ -53,7 +53,7 @@ def hindrance(rollout: Rollout, facts: Facts, now: datetime, wanted: int) -> str
     present = [one for one in facts.witnesses if _units(one, rollout.treatment) and _was_present(one, start)]
     if len(present) < needed(facts):
         return f"{_instances(len(present), needed(facts))} that were present while they reported"
-    units = sum(_units(one, rollout.treatment) for one in present)
+    units = _vouched(rollout.treatment, facts, present)
     if units < wanted:
         return f"{units} of {wanted} units come from instances that were present"
     if len(facts.keys) > 1 and len({one.key for one in present}) < 2:
@@ -91,6 +91,13 @@ def _units(witness: Witness, variant: str) -> int:
     return totals.units if totals else 0
 
 
+def _vouched(variant: str, facts: Facts, present: Sequence[Witness]) -> int:
+    """Distinct treatment units of `present` instances. A unit may wander between instances, so what they saw cannot be
+    added up: of the fleet's units they have their share of what all instances saw."""
+    everything = sum(_units(one, variant) for one in facts.witnesses)
+    return facts.treatment_units * sum(_units(one, variant) for one in present) // everything if everything else 0
+
+
 def _shows(rule: Guardrail | Gate, witness: Witness, rollout: Rollout) -> bool:
     """Whether what this instance saw itself points where the verdict does."""
     treatment = witness.arms.get(rollout.treatment, ArmTotals())
@@ -101,19 +108,20 @@ def _shows(rule: Guardrail | Gate, witness: Witness, rollout: Rollout) -> bool:
 
 def _worse(rule: Guardrail | Gate, treatment: ArmTotals, control: ArmTotals) -> bool | None:
     """Whether the treatment looks worse than allowed; None when the instance has nothing to say."""
-    if rule.measure in MEASURES:
-        i = MEASURES.index(rule.measure)
-        n, bad = treatment.at_risk[i], treatment.bad[i]
+    measure, compared = rule.measure, scale(rule.measure)
+    if compared == "share":
+        n, bad = treatment.at_risk.get(measure, 0), treatment.bad.get(measure, 0)
         if not n:
             return None
         if isinstance(rule, Guardrail) and rule.max_rate is not None:
             return bad > rule.max_rate * n
-        return bad * control.at_risk[i] > rule.no_worse_than * control.bad[i] * n if control.at_risk[i] else bad > 0
-    i = MEAN_MEASURES.index(rule.measure)
-    if not treatment.mean_n[i] or not control.mean_n[i]:
+        among = control.at_risk.get(measure, 0)
+        return bad * among > rule.no_worse_than * control.bad.get(measure, 0) * n if among else bad > 0
+    if not treatment.mean_n.get(measure) or not control.mean_n.get(measure):
         return None
-    difference = treatment.mean_total[i] / treatment.mean_n[i] - control.mean_total[i] / control.mean_n[i]
-    return difference < -rule.max_drop if rule.measure == "quality" else difference > math.log(rule.no_worse_than)
+    means = [arm.mean_total.get(measure, 0.0) / arm.mean_n[measure] for arm in (treatment, control)]
+    difference = means[0] - means[1]
+    return difference < -rule.max_drop if compared == "mean" else difference > math.log(rule.no_worse_than)
 
 
 def _was_present(witness: Witness, start: datetime) -> bool:

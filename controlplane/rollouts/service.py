@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import UNSET
 
 from brownout.model.faults import InvalidResource
-from brownout.model.measures import MEASURES, Measure
+from brownout.model.measures import MEASURES, scale
 from brownout.model.parse import decode, encode, parse
 from brownout.model.resources import Flag, Progress, ResourceRef, Rollout, Stage
 from brownout.wire import Operation
@@ -228,10 +228,10 @@ class Rollouts:
         usual = await self._usual(context)
         found = []
         for guardrail in rollout.guardrails:
-            if guardrail.measure not in MEASURES or guardrail.max_rate is not None:
+            if scale(guardrail.measure) != "share" or guardrail.max_rate is not None:
                 continue
             rate = _control_rate(facts, guardrail.measure)
-            if rate is None:
+            if rate is None and guardrail.measure in MEASURES:
                 rate = _rate(usual, guardrail.measure)
             units = {
                 f"{times:g}": shares.units_needed(
@@ -339,15 +339,14 @@ def _stage(rollout: Rollout, index: int, stage: Stage) -> StageView:
     )  # fmt: skip
 
 
-def _control_rate(facts: Facts, measure: Measure) -> float | None:
-    index = MEASURES.index(measure)
-    at_risk = sum(minute.control.at_risk[index] for minute in facts.minutes)
-    bad = sum(minute.control.bad[index] for minute in facts.minutes)
+def _control_rate(facts: Facts, measure: str) -> float | None:
+    at_risk = sum(minute.control.at_risk.get(measure, 0) for minute in facts.minutes)
+    bad = sum(minute.control.bad.get(measure, 0) for minute in facts.minutes)
     return bad / at_risk if at_risk >= 100 and bad else None
 
 
-def _rate(totals: RequestTotals, measure: Measure) -> float | None:
-    parts: dict[Measure, tuple[int, int]] = {
+def _rate(totals: RequestTotals, measure: str) -> float | None:
+    parts: dict[str, tuple[int, int]] = {
         "error": (sum(totals.errors.values()), totals.requests),
         "refusal": (totals.refusals, totals.requests),
         "format_error": (totals.format_errors, totals.format_checked),

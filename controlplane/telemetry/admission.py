@@ -59,7 +59,7 @@ def names(counted: Counted) -> Names:
     return {
         "series": {(kind, key): _hash(kind, key) for kind, found in series_ for key in found},
         "evaluation": {("evaluation", key): _hash("evaluation", key) for key in counted.evaluations},
-        "arm": {("arm", key): _hash("arm", key) for key in counted.arms},
+        "arm": {("arm", key): _hash("arm", key) for key in counted.units},
     }
 
 
@@ -79,11 +79,10 @@ def limited(counted: Counted, used: Names, admitted: Mapping[Kind, set[int]]) ->
             name = key if hashes[what, key] in allowed or key == other else other
             kept.dropped += name != key
             into[name] = add(into[name], value) if name in into else value
-    for arm, totals in counted.arms.items():
+    kept.levels = counted.levels
+    for arm, units in counted.units.items():
         if used["arm"]["arm", arm] in admitted["arm"]:
-            kept.arms[arm] = totals
-            kept.bad_units[arm] = counted.bad_units[arm]
-            kept.sample[arm] = counted.sample[arm]
+            kept.units[arm] = units
         else:
             kept.dropped += 1
     return kept

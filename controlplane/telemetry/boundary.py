@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
-from brownout.model.measures import MEAN_MEASURES, MEASURES
+from brownout.model.measures import scale
 from brownout.telemetry.counters import ERROR_CLASSES, MAX_ATTRIBUTES, RUNGS
 from brownout.telemetry.sketch import FIRST, LAST
-from brownout.telemetry.units import RECENT_BAD, SAMPLE
+from brownout.telemetry.units import MAX_MEASURES, MAX_TOLD
 from brownout.wire import UNREADABLE
 from brownout.wire.telemetry import (
+    MAX_LEVEL,
     OTHER,
     Arm,
     ArmKey,
@@ -28,6 +29,7 @@ from brownout.wire.telemetry import (
     RequestKey,
     RequestTotals,
     TelemetryMessage,
+    UnitCounts,
     parse_rollout_rule,
 )
 
@@ -50,7 +52,6 @@ LARGEST_INSTANT = 2**53
 _Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 _Instant = Annotated[int, Meta(ge=0, le=LARGEST_INSTANT)]
 _Number = Annotated[float, Meta(ge=-1e250, le=1e250)]
-_Hash = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
 """What a NATS subject carries of an instance."""
 _Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -104,18 +105,18 @@ class _Custom(msgspec.Struct, array_like=True):
 
 class _ArmTotals(msgspec.Struct, array_like=True):
     units: _Count = 0
-    requests: _Count = 0
-    at_risk: list[_Count] = []
-    bad: list[_Count] = []
-    mean_n: list[_Count] = []
-    mean_total: list[_Number] = []
-    mean_squares: list[_Number] = []
+    at_risk: dict[str, _Count] = {}
+    bad: dict[str, _Count] = {}
+    mean_n: dict[str, _Count] = {}
+    mean_total: dict[str, _Number] = {}
+    mean_squares: dict[str, _Number] = {}
 
 
 class _Arm(msgspec.Struct, array_like=True):
     totals: _ArmTotals
-    bad_units: list[tuple[_Hash, ...]]
-    sample: list[_Hash]
+    level: Annotated[int, Meta(ge=0, le=MAX_LEVEL)]
+    measures: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=MAX_MEASURES)]
+    units: list[UnitCounts]
 
 
 class _Message(msgspec.Struct, array_like=True):
@@ -283,20 +284,14 @@ def _arms(said: Mapping[_Labels, _Arm]) -> dict[ArmKey, Arm]:
 
 
 def _arm(said: _Arm) -> Arm:
-    totals = said.totals
-    kept = ArmTotals(
-        totals.units,
-        totals.requests,
-        _sized(totals.at_risk, len(MEASURES), 0),
-        _sized(totals.bad, len(MEASURES), 0),
-        _sized(totals.mean_n, len(MEAN_MEASURES), 0),
-        _sized(totals.mean_total, len(MEAN_MEASURES), 0.0),
-        _sized(totals.mean_squares, len(MEAN_MEASURES), 0.0),
-    )
-    bad = [(unit[0], unit[1]) for unit in said.bad_units if len(unit) >= 2 and 0 <= unit[1] < len(MEASURES)]
-    return Arm(kept, bad[-RECENT_BAD:], said.sample[:SAMPLE])
+    """Measures that we do not know are a newer SDK's. They count as `(other)`, which no rollout compares."""
+    totals = ArmTotals(said.totals.units, *(_known(getattr(said.totals, name)) for name in _MAPS))
+    measures = [measure if scale(measure) is not None else OTHER for measure in said.measures]
+    return Arm(totals, said.level, measures, said.units[:MAX_TOLD])
 
 
-def _sized(said: list[T], size: int, zero: T) -> list[T]:
-    """Measures are only ever added at the end: a newer SDK's are cut, an older one's missing ones are zero."""
-    return [*said[:size], *[zero] * (size - len(said))]
+_MAPS = ("at_risk", "bad", "mean_n", "mean_total", "mean_squares")
+
+
+def _known(said: dict[str, T]) -> dict[str, T]:
+    return {measure: n for measure, n in said.items() if scale(measure) is not None}

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Self, TypeVar
 import msgspec
 
 from brownout.wire.telemetry import (
-    Arm,
     ArmKey,
     ArmTotals,
     CustomKey,
@@ -18,8 +17,8 @@ from brownout.wire.telemetry import (
     Totals,
 )
 from controlplane.telemetry.boundary import RefusedError
+from controlplane.telemetry.units import News, news
 
-EMPTY_ARM = Arm(ArmTotals(), [], [])
 T = TypeVar("T", bound=Totals)
 
 
@@ -30,10 +29,11 @@ class Counted(msgspec.Struct):
     policies: dict[RequestKey, int] = {}
     requests: dict[RequestKey, RequestTotals] = {}
     custom: dict[CustomKey, CustomTotals] = {}
-    arms: dict[ArmKey, ArmTotals] = {}
-    """Without `bad`: which bad units are new for the key, only the database knows."""
-    bad_units: dict[ArmKey, set[tuple[int, int]]] = {}
-    sample: dict[ArmKey, set[int]] = {}
+    units: dict[ArmKey, dict[int, News]] = {}
+    levels: dict[str, int] = {}
+    """The highest at which an instance follows units of a rule."""
+    arms: dict[tuple[str, str, str], ArmTotals] = {}
+    """By rule, variant and SDK key: what `units` add, which only the database knows."""
     dropped: int = 0
 
     @classmethod
@@ -51,19 +51,11 @@ class Counted(msgspec.Struct):
             dropped=max(0, message.dropped - (before.dropped if before else 0)),
         )
         for key, arm in message.arms.items():
-            new._add_arm(key, arm, before.arms.get(key, EMPTY_ARM) if before else EMPTY_ARM)
+            found = news(arm, before.arms.get(key) if before else None)
+            if found:
+                new.units[key] = found
+                new.levels[key.rule] = max(arm.level, new.levels.get(key.rule, 0))
         return new
-
-    def _add_arm(self, key: ArmKey, arm: Arm, before: Arm) -> None:
-        if arm.totals.requests < before.totals.requests:
-            before = EMPTY_ARM  # the instance forgot this stage and met it again: it counts from zero
-        if arm.totals == before.totals:
-            return
-        new = _grown(arm.totals.minus(before.totals))
-        new.bad = [0] * len(new.bad)
-        self.arms[key] = new
-        self.bad_units[key] = set(arm.bad_units).difference(before.bad_units)
-        self.sample[key] = set(arm.sample).difference(before.sample)
 
     def add(self, other: "Counted") -> None:
         for evaluation, n in other.evaluations.items():
@@ -72,11 +64,12 @@ class Counted(msgspec.Struct):
             self.policies[policy] = self.policies.get(policy, 0) + n
         _merge(self.requests, other.requests)
         _merge(self.custom, other.custom)
-        _merge(self.arms, other.arms)
-        for arm, bad in other.bad_units.items():
-            self.bad_units.setdefault(arm, set()).update(bad)
-        for arm, units in other.sample.items():
-            self.sample.setdefault(arm, set()).update(units)
+        for arm, units in other.units.items():
+            present = self.units.setdefault(arm, {})
+            for unit, new in units.items():
+                present.setdefault(unit, News()).add(new)
+        for rule, level in other.levels.items():
+            self.levels[rule] = max(level, self.levels.get(rule, 0))
         self.dropped += other.dropped
 
 

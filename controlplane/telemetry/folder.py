@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import structlog
 
-from brownout.telemetry.units import SAMPLE
 from brownout.wire.telemetry import ENCODER, ArmKey, TelemetryMessage, decode
 from controlplane.kit.apart import apart
 from controlplane.kit.database import Database, WriteConnection
-from controlplane.telemetry import arm_tables, series, tables
+from controlplane.telemetry import arm_tables, series, tables, unit_tables
 from controlplane.telemetry.admission import Admission, Kind, Place, limited, names
 from controlplane.telemetry.arm_tables import EvidenceRow
 from controlplane.telemetry.boundary import RefusedError, Speaker, read_message
@@ -19,7 +18,8 @@ from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.flag_use import Fresh
 from controlplane.telemetry.fold import Counted, Position
 from controlplane.telemetry.inbox import Waiting
-from controlplane.telemetry.quotas import BAD_UNITS, STARTS_PER_INSTANCE, Quotas
+from controlplane.telemetry.quotas import STARTS_PER_INSTANCE, Quotas
+from controlplane.telemetry.unit_tables import EVERY_KEY, Sample
 
 log = structlog.get_logger(__name__)
 
@@ -147,16 +147,20 @@ class Folder:
         used = await asyncio.to_thread(names, fold.counted)
         admitted = await self._admission.admit(connection, place, used, now.date())
         counted = await asyncio.to_thread(limited, fold.counted, used, admitted)
-        bad = await arm_tables.add_bad_units(connection, environment, key, counted.bad_units, limit=BAD_UNITS, now=now)
-        _count_bad(counted, bad)
-        await arm_tables.add_sample(connection, environment, counted.sample, SAMPLE, now)
-        evidence = [row for row in fold.evidence if any(arm.rule == row.rule for arm in counted.arms)]
+        rules = sorted({arm.rule for arm in counted.units})
+        for rule in rules:
+            found = {arm.variant: news for arm, news in counted.units.items() if arm.rule == rule}
+            for whose in (EVERY_KEY, key):
+                sample = Sample(environment, rule, whose)
+                added = await unit_tables.add_units(connection, sample, counted.levels[rule], found, now)
+                counted.arms |= {(rule, variant, whose): totals for variant, totals in added.items()}
+        evidence = [row for row in fold.evidence if row.rule in rules]
         if evidence:
             await arm_tables.put_evidence(connection, environment, evidence, now)
-        wanted = await asyncio.to_thread(series.keys, counted, key, now)
+        wanted = await asyncio.to_thread(series.keys, counted, now)
         if wanted:
             present = await tables.rollups(connection, environment, wanted)
-            rows = await asyncio.to_thread(series.merge, counted, key, present, now)
+            rows = await asyncio.to_thread(series.merge, counted, present, now)
             await tables.put_rollups(connection, environment, rows)
         at, served = self._fresh.new(environment, counted.evaluations, now)
         if served:
@@ -198,7 +202,7 @@ def _fold(batch: Sequence[Read], before: Mapping[Position, bytes]) -> Fold:
             continue
         fold.counted.add(new)
         fold.moved.append((waiting.position, message.sequence, ENCODER.encode(message)))
-        fold.evidence.extend(_evidence(waiting.speaker, message, new.arms.keys()))
+        fold.evidence.extend(_evidence(waiting.speaker, message, new.units.keys()))
     return fold
 
 
@@ -207,15 +211,6 @@ def _evidence(speaker: Speaker, message: TelemetryMessage, changed: Collection[A
     for rule in dict.fromkeys(arm.rule for arm in changed):
         arms = {key.variant: arm.totals for key, arm in message.arms.items() if key.rule == rule}
         units = sum(totals.units for totals in arms.values())
-        bad = sum(sum(totals.bad) for totals in arms.values())
+        bad = sum(sum(totals.bad.values()) for totals in arms.values())
         rows.append(EvidenceRow(rule, speaker.key, speaker.instance, series.encode(arms), units, bad))
     return rows
-
-
-def _count_bad(counted: Counted, found: Mapping[ArmKey, Sequence[int]]) -> None:
-    """Never more units than were at risk: an honest instance counts both together."""
-    for arm, measures in found.items():
-        totals = counted.arms[arm]
-        for measure in measures:
-            if totals.bad[measure] < totals.at_risk[measure]:
-                totals.bad[measure] += 1

@@ -19,8 +19,5 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
 ARM_SERIES = 64
 """A day and key: arms of stages. Sixteen stages with two arms each is what an SDK remembers."""
 
-BAD_UNITS = 10_000
-"""Of one stage and key that are told apart; a verdict has long been reached."""
-
 STARTS_PER_INSTANCE = 4
 """An instance that starts again gets a new name: more counters under one name are not an SDK's."""

@@ -4,11 +4,13 @@ from datetime import datetime
 
 import msgspec
 
-from brownout.telemetry.units import SAMPLE
 from brownout.wire.telemetry import ArmTotals, RequestKey, RequestTotals
 from controlplane.kit.database import ReadConnection
-from controlplane.telemetry import arm_tables, series, tables
+from controlplane.telemetry import arm_tables, series, tables, unit_tables
 from controlplane.telemetry import fleet_tables as presence
+from controlplane.telemetry.unit_tables import Sample
+
+EVERY_KEY = unit_tables.EVERY_KEY
 
 
 def minute(instant: datetime) -> datetime:
@@ -31,7 +33,8 @@ class Witness(msgspec.Struct, frozen=True):
 async def arms(
     connection: ReadConnection, environment: str, rule: str, *, since: datetime, until: datetime
 ) -> dict[datetime, dict[str, dict[str, ArmTotals]]]:
-    """By minute and SDK key, what became of each variant that the rollout's `rule` served."""
+    """By minute and SDK key ("": all together, each unit once), what became of each variant that the rollout's `rule`
+    served."""
     rows = await tables.rollups_between(
         connection, environment, "arm", step_s=series.FINE_S, since=since, until=until, prefix=rule + series.SEPARATOR
     )
@@ -57,9 +60,20 @@ async def live(connection: ReadConnection, environment: str, now: datetime) -> i
     return await presence.live(connection, environment, now)
 
 
-async def sampled(connection: ReadConnection, environment: str, rule: str) -> dict[str, int]:
-    """Units by variant, in a sample of at most brownout.telemetry_units.SAMPLE of all that `rule` served."""
-    return await arm_tables.sample(connection, environment, rule, SAMPLE)
+class Units(msgspec.Struct, frozen=True):
+    """Distinct units that a rule served, by variant: one in 2^level is followed."""
+
+    level: int
+    followed: dict[str, int]
+
+    def of(self, variant: str) -> int:
+        """All of them, exact at level 0; beyond, two in three times within 1 in the root of those that are followed."""
+        return self.followed.get(variant, 0) << self.level
+
+
+async def units(connection: ReadConnection, environment: str, rule: str) -> Units:
+    """Of every instance and SDK key, each once."""
+    return Units(*await unit_tables.distinct(connection, Sample(environment, rule, EVERY_KEY)))
 
 
 async def requests(

@@ -54,7 +54,8 @@ def custom_key(series: str) -> CustomKey:
 
 
 class ArmSeries(NamedTuple):
-    """Evidence of a rollout is kept apart by SDK key: none of them may decide alone (ADR 0075)."""
+    """Evidence of a rollout is kept of all SDK keys together, as `key` "", and of each: none of them may decide alone (ADR
+    0075)."""
 
     rule: str
     variant: str
@@ -82,18 +83,18 @@ def floor(instant: datetime, step_s: int) -> datetime:
     return datetime.fromtimestamp(instant.timestamp() // step_s * step_s, UTC)
 
 
-def merge(counted: Counted, key: str, present: Mapping[RollupKey, bytes], now: datetime) -> dict[RollupKey, bytes]:
-    """The rows after folding in what was `counted` with the SDK key `key`, given those of `keys` that exist."""
+def merge(counted: Counted, present: Mapping[RollupKey, bytes], now: datetime) -> dict[RollupKey, bytes]:
+    """The rows after folding in what was `counted`, given those of `keys` that exist."""
     rows: dict[RollupKey, bytes] = {}
-    for row, value in _values(counted, key, now):
+    for row, value in _values(counted, now):
         before = present.get(row)
         rows[row] = _ENCODER.encode(_sum(row.kind, before, value) if before is not None else value)
     return rows
 
 
-def keys(counted: Counted, key: str, now: datetime) -> list[RollupKey]:
+def keys(counted: Counted, now: datetime) -> list[RollupKey]:
     """The rows that folding `counted` touches."""
-    return [row for row, _ in _values(counted, key, now)]
+    return [row for row, _ in _values(counted, now)]
 
 
 def _sum(kind: str, before: bytes, value: object) -> object:
@@ -113,7 +114,7 @@ def _sum(kind: str, before: bytes, value: object) -> object:
     raise TypeError(kind)
 
 
-def _values(counted: Counted, key: str, now: datetime) -> Iterable[tuple[RollupKey, object]]:
+def _values(counted: Counted, now: datetime) -> Iterable[tuple[RollupKey, object]]:
     fine, coarse = floor(now, FINE_S), floor(now, COARSE_S)
     both: list[tuple[Kind, Mapping[Any, object]]] = [
         ("request", counted.requests),
@@ -125,7 +126,7 @@ def _values(counted: Counted, key: str, now: datetime) -> Iterable[tuple[RollupK
             yield RollupKey(kind, FINE_S, fine, name(labels)), totals
             yield RollupKey(kind, COARSE_S, coarse, name(labels)), totals
     for arm, totals in counted.arms.items():
-        yield RollupKey("arm", FINE_S, fine, name((*arm, key))), totals
+        yield RollupKey("arm", FINE_S, fine, name(arm)), totals
     shards: dict[str, dict[EvaluationKey, int]] = {}
     for evaluation, n in counted.evaluations.items():
         shards.setdefault(shard(evaluation.flag), {})[evaluation] = n

@@ -325,7 +325,7 @@ async def drop_older(connection: WriteConnection, now: datetime, retention_days:
 
 _TWO_DAYS = timedelta(days=2)
 _KEPT: Mapping[str, tuple[str, timedelta | None]] = {
-    "rollout_bad_unit": ("at", None),
+    "rollout_unit": ("at", None),
     "rollout_sample": ("at", None),
     "rollout_evidence": ("last_at", None),
     "telemetry_refused": ("last_at", None),

@@ -88,7 +88,7 @@ def test_a_rollouts_requests_are_counted_by_its_own_unit() -> None:
 
     arm = client.sent().arms[ArmKey(RULE, "big")]
 
-    assert (arm.totals.units, arm.totals.requests) == (2, 3)
+    assert (arm.totals.units, arm.totals.at_risk["error"]) == (2, 3)
 
 
 def test_a_unit_is_counted_however_the_split_reads_it() -> None:
@@ -104,7 +104,7 @@ def test_a_unit_is_counted_however_the_split_reads_it() -> None:
 
     arm = client.sent().arms[ArmKey(RULE, "big")]
 
-    assert (arm.totals.units, arm.totals.requests) == (2, 3)
+    assert (arm.totals.units, arm.totals.at_risk["error"]) == (2, 3)
 
 
 def test_without_the_unit_nothing_is_counted_for_the_rollout() -> None:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from brownout.telemetry.counters import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Report, Telemetry
 from brownout.telemetry.sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
-from brownout.telemetry.units import MAX_RULES, RECENT_BAD, SAMPLE
+from brownout.telemetry.units import MAX_RULES, MAX_TOLD, MAX_UNITS, TOLD
 from brownout.wire.telemetry import (
-    MEASURES,
     OTHER,
     ArmKey,
     ArmTotals,
@@ -21,6 +20,7 @@ from brownout.wire.telemetry import (
     RequestTotals,
     RolloutRule,
     TelemetryMessage,
+    ceiling,
     decode,
     parse_rollout_rule,
     rollout_rule,
@@ -28,7 +28,7 @@ from brownout.wire.telemetry import (
 
 KEY = RequestKey("support-reply", "small", "haiku", "")
 RULE = rollout_rule("new-model", 1, 2)
-ERROR, REFUSAL = MEASURES.index("error"), MEASURES.index("refusal")
+ERROR, REFUSAL = "error", "refusal"
 
 
 def telemetry() -> Telemetry:
@@ -117,11 +117,11 @@ def test_a_unit_is_bad_once_and_at_risk_only_before() -> None:
 
     arm = sent(subject).arms[ArmKey(RULE, "treatment")]
 
-    assert (arm.totals.units, arm.totals.requests) == (2, 5)
+    assert arm.totals.units == 2
     assert (arm.totals.at_risk[ERROR], arm.totals.bad[ERROR]) == (3, 1)
-    assert (arm.totals.at_risk[REFUSAL], arm.totals.bad[REFUSAL]) == (5, 0)
-    assert [index for _, index in arm.bad_units] == [ERROR]
-    assert len(arm.sample) == 2
+    assert (arm.totals.at_risk[REFUSAL], arm.totals.bad.get(REFUSAL)) == (5, None)
+    error, refusal = arm.measures.index(ERROR), arm.measures.index(REFUSAL)
+    assert [(one.at_risk[error], one.at_risk[refusal], one.bad) for one in arm.units] == [(2, 4, [error]), (1, 1, [])]
 
 
 def test_means_take_each_units_first_observation() -> None:
@@ -131,20 +131,49 @@ def test_means_take_each_units_first_observation() -> None:
 
     totals = sent(subject).arms[ArmKey(RULE, "control")].totals
 
-    assert (totals.mean_n[0], totals.mean_total[0], totals.mean_squares[0]) == (1, 0.5, 0.25)
+    assert (totals.mean_n, totals.mean_total, totals.mean_squares) == (
+        {"quality": 1},
+        {"quality": 0.5},
+        {"quality": 0.25},
+    )
 
 
-def test_two_instances_sample_the_same_units() -> None:
-    """So a unit that two instances serve is one unit of the merged sample."""
-    samples = []
-    for _ in range(2):
-        subject = telemetry()
-        for i in range(3 * SAMPLE):
-            subject.record(KEY, Report(), [Exposure(RULE, "control", f"u-{i}")])
-        samples.append(sent(subject).arms[ArmKey(RULE, "control")].sample)
+def told(subject: Telemetry, variant: str = "treatment") -> set[int]:
+    return {one.unit for one in sent(subject).arms[ArmKey(RULE, variant)].units}
 
-    assert len(samples[0]) == SAMPLE
-    assert sorted(samples[0]) == sorted(samples[1])
+
+def test_two_instances_follow_the_same_units_at_the_same_level() -> None:
+    """So what they report of a unit merges, whichever of them saw more units."""
+    many, few = telemetry(), telemetry()
+    for i in range(2 * MAX_UNITS):
+        many.record(KEY, Report(), [Exposure(RULE, "treatment", f"u-{i}")])
+        if i % MAX_TOLD == 0:
+            sent(many)
+    for i in range(1_000):
+        few.record(KEY, Report(), [Exposure(RULE, "treatment", f"u-{i}")])
+        many.record(KEY, Report(), [Exposure(RULE, "treatment", f"u-{i}")])
+
+    arm = sent(many).arms[ArmKey(RULE, "treatment")]
+    followed = {one.unit for one in arm.units}
+    assert arm.level > 0
+    assert {unit for unit in told(few) if unit <= ceiling(arm.level)} <= followed
+    assert arm.totals.units == pytest.approx(2 * MAX_UNITS, rel=0.05)
+
+
+def test_a_unit_is_told_for_as_long_as_messages_may_be_lost_and_then_counts_anew() -> None:
+    subject = telemetry()
+    subject.record(KEY, Report(error_class="timeout"), [Exposure(RULE, "treatment", "u-1")])
+    (first,) = sent(subject).arms[ArmKey(RULE, "treatment")].units
+    for _ in range(TOLD - 1):
+        assert told(subject)
+    assert not told(subject)
+
+    subject.record(KEY, Report(error_class="timeout", refused=True), [Exposure(RULE, "treatment", "u-1")])
+    arm = sent(subject).arms[ArmKey(RULE, "treatment")]
+    (again,) = arm.units
+    assert again.born > first.born
+    assert [arm.measures[place] for place in again.bad] == [REFUSAL]
+    assert arm.totals.bad == {ERROR: 1, REFUSAL: 1}
 
 
 def test_memory_is_bounded_and_what_found_no_room_is_counted() -> None:
@@ -154,16 +183,16 @@ def test_memory_is_bounded_and_what_found_no_room_is_counted() -> None:
         subject.track(f"metric-{i}")
     for i in range(MAX_RULES + 5):
         subject.record(KEY, Report(), [Exposure(rollout_rule("r", 1, i), "treatment", "u")])
-    for i in range(RECENT_BAD + 10):
+    for i in range(MAX_TOLD + 10):
         subject.record(KEY, Report(error_class="timeout"), [Exposure(RULE, "treatment", f"u-{i}")])
 
     message = sent(subject)
 
     assert len(message.requests) == MAX_REQUEST_SERIES + 1
-    assert sum(totals.requests for totals in message.requests.values()) == MAX_REQUEST_SERIES + 50 + 5 + RECENT_BAD + 26
+    assert sum(totals.requests for totals in message.requests.values()) == MAX_REQUEST_SERIES + 50 + 5 + MAX_TOLD + 26
     assert len(message.custom) <= MAX_REQUEST_SERIES + 1
     assert len({key.rule for key in message.arms}) == MAX_RULES
-    assert len(message.arms[ArmKey(RULE, "treatment")].bad_units) == RECENT_BAD
+    assert len(message.arms[ArmKey(RULE, "treatment")].units) <= MAX_TOLD
     assert message.dropped > 100
 
 
@@ -230,7 +259,7 @@ def test_an_outlandish_report_leaves_totals_that_a_message_can_carry(report: Rep
 
     assert message.requests[KEY].requests == 3
     assert math.isfinite(message.requests[KEY].quality_total)
-    assert all(map(math.isfinite, message.arms[ArmKey(RULE, "treatment")].totals.mean_squares))
+    assert all(map(math.isfinite, message.arms[ArmKey(RULE, "treatment")].totals.mean_squares.values()))
 
 
 def test_a_unit_that_is_no_text_ends_no_process() -> None:
@@ -254,10 +283,10 @@ def test_totals_add_in_any_order_and_subtract_back(a: RequestTotals, b: RequestT
     assert a.plus(b).minus(b) == a
 
 
-def test_arms_add_list_by_list() -> None:
-    arm = ArmTotals(units=1, at_risk=[1, 2, 3, 4, 5, 6, 7])
+def test_arms_add_measure_by_measure() -> None:
+    a, b = ArmTotals(units=1, at_risk={ERROR: 1, REFUSAL: 2}), ArmTotals(at_risk={ERROR: 3})
 
-    assert arm.plus(arm).at_risk == [2, 4, 6, 8, 10, 12, 14]
+    assert a.plus(b) == ArmTotals(units=1, at_risk={ERROR: 4, REFUSAL: 2})
 
 
 @pytest.mark.parametrize("rule", ["", "beta", "rollout:", "rollout:x", "rollout:x:1", "rollout:x:1.b", "rollout::1.2"])

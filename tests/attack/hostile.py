@@ -9,7 +9,7 @@ import msgspec
 from brownout.wire.telemetry import rollout_rule
 
 RULE = rollout_rule("x", 1, 0)
-_ARM_TOTALS = [1, 1, [1] * 7, [0] * 7, [0] * 3, [0.0] * 3, [0.0] * 3]
+_ARM_TOTALS = [1, {"error": 1}, {}, {}, {}, {}]
 
 
 class Hostile(NamedTuple):
@@ -37,8 +37,10 @@ def request(n: Any = 1, labels: tuple[str, ...] = ("a", "m", "v", ""), **at: Any
     return {labels: values}
 
 
-def arm(*, totals: Any = None, bad: Any = (), sample: Any = (), rule: str = RULE) -> dict[Any, Any]:
-    return {(rule, "big"): [totals or _ARM_TOTALS, list(bad), list(sample)]}
+def arm(
+    *, totals: Any = None, level: int = 0, measures: Any = ("error",), units: Any = (), rule: str = RULE
+) -> dict[Any, Any]:
+    return {(rule, "big"): [totals or _ARM_TOTALS, level, list(measures), list(units)]}
 
 
 def _says(name: str, refused: str = "", **changed: Any) -> Hostile:
@@ -75,15 +77,19 @@ TELEMETRY = (
     _says("more fields, of a newer SDK", requests={("a", "m", "v", ""): [*request()["a", "m", "v", ""], 1, {"x": 2}]}),
     _says("twenty attributes", custom={("n", ",".join(f"k{i}=v" for i in range(20))): [1, 1.0, {}]}),
     _says("a custom sum without end", BAD, custom={("n", ""): [1, float("inf"), {}]}),
-    _says("a measure that nobody has", arms=arm(bad=[[5, 99]])),
-    _says("a unit beyond a bigint", BAD, arms=arm(bad=[[2**64 - 1, 0]])),
-    _says("a sample beyond a bigint", BAD, arms=arm(sample=[2**63])),
-    _says("lists one longer", arms=arm(totals=[1, 1, [1] * 8, [0] * 8, [0] * 4, [0.0] * 4, [0.0] * 4])),
-    _says("lists one shorter", arms=arm(totals=[1, 1, [1] * 6, [0] * 6, [0] * 2, [0.0] * 2, [0.0] * 2])),
-    _says("squares that overflow", BAD, arms=arm(totals=[1, 1, [1] * 7, [0] * 7, [1] * 3, [1e300] * 3, [1e308] * 3])),
+    _says("a measure that nobody has", arms=arm(measures=["prayer"], units=[[5, 0, {0: 1}, [0], {}]])),
+    _says("a unit beyond a bigint", BAD, arms=arm(units=[[2**64 - 1, 0, {}, [], {}]])),
+    _says("a unit with fewer requests than none", BAD, arms=arm(units=[[1, 0, {0: -1}, [], {}]])),
+    _says("a measure beyond any table", BAD, arms=arm(units=[[1, 0, {64: 1}, [], {}]])),
+    _says("more measures than any stage has", BAD, arms=arm(measures=[f"event:{n}" for n in range(65)])),
+    _says("a level beyond any", BAD, arms=arm(level=21)),
+    _says("a unit that says more", arms=arm(units=[[6, 0, {0: 1}, [], {}, "more"]])),
+    _says("an arm that says more", arms={key: [*said, "more"] for key, said in arm().items()}),
+    _says("squares that overflow", BAD, arms=arm(totals=[1, {}, {}, {}, {"cost": 1e300}, {"cost": 1e308}])),
+    _says("a value that overflows", BAD, arms=arm(units=[[7, 0, {}, [], {0: 1e101}]])),
     _says("a rule with an epoch of 2**70", arms=arm(rule=f"rollout:x:{2**70}.0")),
     _says("a rule that is none", arms=arm(rule="vip")),
-    _says("ten thousand bad units", arms=arm(bad=[[i, 0] for i in range(10_000)])),
+    _says("ten thousand bad units", arms=arm(units=[[i, 0, {0: 1}, [0], {}] for i in range(10_000)])),
     Hostile("another instance", lambda _: message("somebody-else"), "instance"),
     Hostile("an instance with a dot", lambda _: message("a.b"), BAD),
     Hostile("more elements, of a newer SDK", lambda i: msgspec.msgpack.encode([*msgspec.msgpack.decode(message(i)), 1, "x"])),

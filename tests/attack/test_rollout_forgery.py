@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from brownout.model.measures import MEAN_MEASURES, MEASURES
 from brownout.wire import Operation
-from brownout.wire.telemetry import Arm, ArmKey, ArmTotals, TelemetryMessage, rollout_rule
+from brownout.wire.telemetry import Arm, ArmKey, ArmTotals, TelemetryMessage, UnitCounts, rollout_rule
 from controlplane.access.actor import system_actor
 from controlplane.configuration.store import Store
 from controlplane.kit.database import Database
@@ -20,7 +19,7 @@ from tests.support import take
 
 pytestmark = pytest.mark.anyio
 
-ERROR = MEASURES.index("error")
+ERROR = "error"
 SAFE_MODE = [{"measure": "error", "no_worse_than": 1.5, "action": "safe_mode", "profile": "calm"}]
 QUICK = [{"weight_bp": 500, "min_duration_s": 5, "min_units": 10}, {"weight_bp": 10_000, "min_duration_s": 5}]
 
@@ -52,9 +51,6 @@ class Fleet:
                 ArmKey(rule, variant): self._arm((key, name, rule, variant), *counts)
                 for variant, counts in (("big", treatment), ("small", control))
             }
-            largest = sorted(unit for arm in arms.values() for unit in arm.sample)[:512][-1]
-            for arm in arms.values():
-                arm.sample = [unit for unit in arm.sample if unit <= largest]
             message = TelemetryMessage(1, name, 1, self._sequence, "support", 1, {}, {}, {}, {}, arms, 0)
             take(self.world.ingest, ENVIRONMENT, message, key=key)
         await self.world.ingest.flush()
@@ -63,12 +59,12 @@ class Fleet:
         before = self._totals.get(place, (0, 0))
         total, bad_total = self._totals[place] = (before[0] + units, before[1] + bad_units)
         first, self._units = self._units, self._units + units
-        at_risk, became_bad = [total] * len(MEASURES), [0] * len(MEASURES)
-        became_bad[ERROR] = bad_total
-        zeros = [0] * len(MEAN_MEASURES)
-        totals = ArmTotals(total, total, at_risk, became_bad, zeros, [0.0, *zeros[1:]], [0.0, *zeros[1:]])
-        hashes = [(first + i) * 0x9E3779B97F4A7C15 % 2**63 for i in range(units)]  # spread evenly
-        return Arm(totals, [(unit, ERROR) for unit in hashes[:bad_units][:256]], hashes)
+        totals = ArmTotals(total, {ERROR: total}, {ERROR: bad_total})
+        hashes = [(first + i) * 0x9E3779B97F4A7C15 % 2**64 - 2**63 for i in range(units)]  # spread evenly
+        told = [
+            UnitCounts(unit, self._sequence, {0: 1}, [0] if i < bad_units else [], {}) for i, unit in enumerate(hashes)
+        ]
+        return Arm(totals, 0, [ERROR], told)
 
 
 @pytest.fixture
@@ -189,7 +185,8 @@ async def test_a_key_cannot_hide_what_another_shows(world: World, fleet: Fleet) 
     await fleet.present(*honest)
     await fleet.present(*forgers, key="leaked")
     await fleet.report(honest, (50, 15), (950, 19))
-    await fleet.report(forgers, (5_000, 0), (95_000, 3_000), key="leaked")
+    for _ in range(3):
+        await fleet.report(forgers, (100, 0), (1_900, 60), key="leaked")
     world.pass_time(10)
     await fleet.present(*honest)
     await fleet.present(*forgers, key="leaked")

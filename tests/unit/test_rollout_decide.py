@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.model.measures import MEASURES
 from brownout.model.parse import parse
 from brownout.model.resources import Flag, Progress, Rollout
 from brownout.wire.telemetry import ArmTotals
@@ -18,7 +17,7 @@ from controlplane.rollouts.moves import ALLOWED, move
 from controlplane.telemetry.readings import Witness
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-ERROR = MEASURES.index("error")
+ERROR = "error"
 
 
 def rollout(*, state: str = "running", stage: int = 0, age_s: float = 1_000, **changed: Any) -> Rollout:
@@ -39,7 +38,7 @@ def rollout(*, state: str = "running", stage: int = 0, age_s: float = 1_000, **c
 
 
 def arm(at_risk: int, bad: int) -> ArmTotals:
-    totals = ArmTotals(units=at_risk, requests=at_risk)
+    totals = ArmTotals(units=at_risk)
     totals.at_risk[ERROR], totals.bad[ERROR] = at_risk, bad
     return totals
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-from brownout.model.measures import MeanMeasure, Measure
 from brownout.model.values import ErrorClass, FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"
@@ -299,12 +298,12 @@ class Guardrail(Spec, frozen=True):
     is the fall of the mean that is allowed.
     """
 
-    measure: Measure | MeanMeasure
-    """What is compared."""
+    measure: Annotated[str, Meta(min_length=1, max_length=120)]
+    """What is compared: a measure of requests, or `event:`, `value:` or `amount:` and a name that the service tracks."""
     no_worse_than: Annotated[float, Meta(ge=1, le=100)] = 1.25
-    """The multiple of the control's rate of bad events, or of its typical time, that is still acceptable."""
+    """The multiple of the control's rate of bad events, or of its typical time or amount, that is still acceptable."""
     max_drop: Annotated[float, Meta(ge=0)] = 0.05
-    """For quality: the fall of the mean that is still acceptable."""
+    """For quality and `value:`: the fall of the mean that is still acceptable."""
     max_rate: Annotated[float, Meta(gt=0, lt=1)] | None = None
     """The acceptable share of bad events in the treatment alone, instead of `no_worse_than`. It also holds where there
     is no control."""
@@ -317,8 +316,8 @@ class Guardrail(Spec, frozen=True):
 class Gate(Spec, frozen=True):
     """What must be proven before a stage is left: that the treatment is *not* this much worse."""
 
-    measure: Measure | MeanMeasure
-    """What is compared."""
+    measure: Annotated[str, Meta(min_length=1, max_length=120)]
+    """What is compared: a measure of requests, or `event:`, `value:` or `amount:` and a name that the service tracks."""
     no_worse_than: Annotated[float, Meta(gt=1, le=100)] = 1.5
     """As in a guardrail."""
     max_drop: Annotated[float, Meta(gt=0)] = 0.1

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from brownout.model.faults import Fault, pointer
-from brownout.model.measures import MEASURES
+from brownout.model.measures import MEAN_MEASURES, MEASURES, scale
 from brownout.model.operators import operand_fault
 from brownout.model.resources import (
     Clause,
@@ -77,7 +77,7 @@ def rollout(spec: Rollout) -> Iterator[Fault]:
         if (guardrail.action == "safe_mode") != (guardrail.profile is not None):
             yield Fault("missing_field", "the action safe_mode names a profile, and no other does",
                         pointer("/guardrails", index, "profile"))  # fmt: skip
-        if guardrail.max_rate is not None and guardrail.measure not in MEASURES:
+        if guardrail.max_rate is not None and scale(guardrail.measure) not in {"share", None}:
             yield Fault("invalid_value", f"{guardrail.measure} is no rate of bad events",
                         pointer("/guardrails", index, "max_rate"))  # fmt: skip
     judged = {
@@ -86,6 +86,10 @@ def rollout(spec: Rollout) -> Iterator[Fault]:
     }
     for field, rules in judged.items():
         for index, rule in enumerate(rules):
+            if scale(rule[0]) is None:
+                known = ", ".join((*MEASURES, *MEAN_MEASURES))
+                yield Fault("invalid_value", f"no measure {rule[0]!r}; there are {known}, and event:, value: or amount:"
+                            " with a name that services track", pointer("", field, index, "measure"))  # fmt: skip
             if rules.count(rule) > 1:
                 yield Fault("duplicate", f"{rule[0]} stands more than once", pointer("", field, index, "measure"))
     if spec.progress.stage >= len(spec.stages):

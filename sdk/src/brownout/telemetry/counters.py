@@ -4,13 +4,11 @@ Counting never blocks and never raises; memory is bounded, and what found no roo
 cumulative, see `telemetry_wire`. The sync thread asks for `message()` now and then and sends it.
 """
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, get_args
 
 from brownout._sync.clock import wall_s
-from brownout.model.measures import MeanMeasure, Measure
 from brownout.model.values import ErrorClass, RungType
 from brownout.telemetry.sketch import bucket_of
 from brownout.telemetry.units import MAX_RULES, Outcome, StageUnits
@@ -73,10 +71,12 @@ class Report(NamedTuple):
     completed: bool | None = None
     escalated: bool = False
     retrieval_hit: bool | None = None
+    cost: float | None = None
+    """In the service's own currency."""
 
     @property
     def outcome(self) -> Outcome:
-        bad: dict[Measure, bool] = {
+        bad: dict[str, bool] = {
             "error": self.error_class is not None,
             "refusal": self.refused,
             "fallback": self.rung is not None,
@@ -88,14 +88,14 @@ class Report(NamedTuple):
             bad["incomplete"] = not self.completed
         if self.retrieval_hit is not None:
             bad["retrieval_miss"] = not self.retrieval_hit
-        means: dict[MeanMeasure, float] = {}
-        if self.quality is not None:
-            means["quality"] = self.quality
-        if self.duration_ms:
-            means["duration"] = math.log(self.duration_ms)
-        if self.time_to_first_token_ms:
-            means["time_to_first_token"] = math.log(self.time_to_first_token_ms)
-        return Outcome(bad, means)
+        seen = {
+            "quality": self.quality,
+            "duration": self.duration_ms,
+            "time_to_first_token": self.time_to_first_token_ms,
+            "tokens": self.input_tokens + self.output_tokens or None,
+            "cost": self.cost,
+        }
+        return Outcome(bad, {measure: value for measure, value in seen.items() if value is not None})
 
 
 class Telemetry:
@@ -115,7 +115,6 @@ class Telemetry:
         self._custom: dict[CustomKey, CustomTotals] = {}
         self._stages: dict[str, StageUnits] = {}
         self._dropped = 0
-        self._forgotten = 0
         self._fingerprint: tuple[int, ...] = ()
 
     def identify(self, instance: str, service: str) -> None:
@@ -135,11 +134,11 @@ class Telemetry:
         """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
         try:
             report = _sensible(report)
-            outcome = report.outcome if exposures else None
+            outcome = report.outcome
             with self._lock:
                 self._count_request(key, report)
-                for exposure in exposures if outcome else ():
-                    self._stage(exposure.rule).observe(exposure.variant, exposure.unit, outcome or report.outcome)
+                for exposure in exposures:
+                    self._observe(exposure, outcome)
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 
@@ -163,7 +162,7 @@ class Telemetry:
 
     @property
     def dropped(self) -> int:
-        return self._dropped + self._forgotten + sum(stage.forgotten for stage in self._stages.copy().values())
+        return self._dropped
 
     def message(self, *, final: bool = False) -> bytes | None:
         """The next message, encoded; None when nothing changed since the last one and this is not the final one."""
@@ -181,7 +180,7 @@ class Telemetry:
             self._sequence += 1
             arms: dict[ArmKey, Arm] = {}
             for rule, stage in self._stages.items():
-                arms |= stage.arms(rule)
+                arms |= stage.arms(rule, self._sequence)
             return ENCODER.encode(
                 TelemetryMessage(
                     VERSION,
@@ -249,13 +248,16 @@ class Telemetry:
         totals.total += value
         _into(totals.values, value)
 
+    def _observe(self, exposure: Exposure, outcome: Outcome) -> None:
+        self._stage(exposure.rule).observe(exposure.variant, exposure.unit, outcome, self._sequence)
+
     def _stage(self, rule: str) -> StageUnits:
         """The rule's units, moved to the end of the order in which stages are dropped."""
         stage = self._stages.pop(rule, None) or StageUnits()
         self._stages[rule] = stage
         if len(self._stages) > MAX_RULES:
-            forgotten = self._stages.pop(next(iter(self._stages)))
-            self._forgotten += forgotten.forgotten + 1
+            del self._stages[next(iter(self._stages))]
+            self.drop()
         return stage
 
 
@@ -267,6 +269,7 @@ def _sensible(report: Report) -> Report:
         duration_ms=_number(report.duration_ms),
         time_to_first_token_ms=_number(report.time_to_first_token_ms),
         quality=_number(report.quality),
+        cost=_number(report.cost),
         refused=bool(report.refused),
         format_ok=None if report.format_ok is None else bool(report.format_ok),
         completed=None if report.completed is None else bool(report.completed),

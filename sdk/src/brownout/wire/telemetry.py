@@ -1,14 +1,16 @@
 """What an instance reports on `bot.<env>.<key>.<instance>.m`: everything it counted since it started.
 
 Totals are cumulative, so a message replaces every earlier one of the same (instance, start): a lost, repeated or
-reordered message changes nothing. The receiver folds the difference to what it has (docs/adr/0071-telemetry.md).
+reordered message changes nothing. The receiver folds the difference to what it has (docs/adr/0071-telemetry.md). Of the
+units of a rollout only those seen lately are told, see docs/adr/0110.
 """
 
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
+from msgspec import Meta
 
-from brownout.model.measures import MEAN_MEASURES, MEASURES
+from brownout.model.measures import compared
 
 VERSION = 1
 
@@ -82,18 +84,24 @@ class CustomTotals(Totals):
 
 
 class ArmTotals(Totals):
-    """One arm of one stage of a rollout. Lists are in the order of MEASURES, and MEAN_MEASURES."""
+    """One arm of one stage of a rollout. Maps are by the names of measures; nothing is zero."""
 
     units: int = 0
-    """Distinct units that this instance saw."""
-    requests: int = 0
-    at_risk: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEASURES))
+    """Distinct units."""
+    at_risk: dict[str, int] = msgspec.field(default_factory=dict)
     """Requests of units for which this measure had not been bad before."""
-    bad: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEASURES))
+    bad: dict[str, int] = msgspec.field(default_factory=dict)
     """Units for which it became bad."""
-    mean_n: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEAN_MEASURES))
-    mean_total: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(MEAN_MEASURES))
-    mean_squares: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(MEAN_MEASURES))
+    mean_n: dict[str, int] = msgspec.field(default_factory=dict)
+    mean_total: dict[str, float] = msgspec.field(default_factory=dict)
+    mean_squares: dict[str, float] = msgspec.field(default_factory=dict)
+
+    def observe(self, measure: str, value: float) -> None:
+        """Counts a unit's value."""
+        for name, number in compared(measure, value):
+            self.mean_n[name] = self.mean_n.get(name, 0) + 1
+            self.mean_total[name] = self.mean_total.get(name, 0.0) + number
+            self.mean_squares[name] = self.mean_squares.get(name, 0.0) + number * number
 
 
 class EvaluationKey(NamedTuple):
@@ -125,12 +133,39 @@ class ArmKey(NamedTuple):
     variant: str
 
 
+MAX_LEVEL = 20
+"""One unit in a million."""
+
+_Place = Annotated[int, Meta(ge=0, le=63)]
+_Count = Annotated[int, Meta(ge=0, le=2**48)]
+
+
+def ceiling(level: int) -> int:
+    """The largest hash of a unit that is followed at `level`."""
+    return int((1 << 64 - level) - (1 << 63) - 1)
+
+
+class UnitCounts(msgspec.Struct, array_like=True):
+    """What one unit has shown on this instance since the message after number `born`. Places are in `Arm.measures`."""
+
+    unit: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    """Its hash."""
+    born: Annotated[int, Meta(ge=0, le=2**53)]
+    at_risk: dict[_Place, _Count]
+    """Requests for which the measure was known and had not been bad before."""
+    bad: list[_Place]
+    values: dict[_Place, Annotated[float, Meta(ge=-1e100, le=1e100)]]
+    """The first value of each measure."""
+
+
 class Arm(msgspec.Struct, array_like=True):
     totals: ArmTotals
-    bad_units: list[tuple[int, int]]
-    """The latest (unit hash, index in MEASURES) that became bad: the receiver counts a unit once for the fleet."""
-    sample: list[int]
-    """The smallest sampling hashes of units seen: a sample of distinct units that merges over instances."""
+    """What this instance has seen, of the units that it follows; `units` is scaled to all."""
+    level: int
+    """It follows one unit in 2^level."""
+    measures: list[str]
+    units: list[UnitCounts]
+    """Those seen lately: the receiver counts a unit once for the fleet."""
 
 
 class TelemetryMessage(msgspec.Struct, array_like=True):

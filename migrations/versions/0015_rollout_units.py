@@ -1,0 +1,45 @@
+"""A rollout's units, each once for the fleet. All of this is operational state: evidence is gathered anew."""
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+STATEMENTS = (
+    "SET LOCAL lock_timeout = '3s'",
+    "DROP TABLE rollout_bad_unit",
+    "DROP TABLE rollout_sample",
+    "TRUNCATE rollout_evidence",
+    "DELETE FROM telemetry_rollup WHERE kind = 'arm'",
+    "DELETE FROM telemetry_cursor",
+    """
+    CREATE TABLE rollout_sample (
+        environment text NOT NULL,
+        rule text NOT NULL,
+        key text NOT NULL,
+        level smallint NOT NULL,
+        at timestamptz NOT NULL,
+        PRIMARY KEY (environment, rule, key)
+    )
+    """,
+    """
+    CREATE TABLE rollout_unit (
+        environment text NOT NULL,
+        rule text NOT NULL,
+        key text NOT NULL,
+        unit bigint NOT NULL,
+        variant text NOT NULL,
+        bad text[] NOT NULL,
+        valued text[] NOT NULL,
+        at timestamptz NOT NULL,
+        PRIMARY KEY (environment, rule, key, unit, variant)
+    )
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
