@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from sqlalchemy import text
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from controlplane.access.factors import app_vault
 from controlplane.access.sso import sso_vault
