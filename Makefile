@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos fmt lock install assets screenshots docs-reference clean
+.PHONY: run test check bench chaos pythons dist docs fmt lock install assets screenshots docs-reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make check   lint, types, import rules, words"
 	@echo "make bench   the figures of docs/benchmarks.md"
 	@echo "make chaos   the long failure tests"
+	@echo "make pythons  the SDK's and the unit tests on every Python of this machine"
 	@echo "make fmt     format code, wrap prose"
 	@echo "make assets  build what the browser loads (no Node needed)"
 	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
@@ -68,6 +69,9 @@ bench: install $(BENCH)/.installed
 chaos: install
 	$(BIN)/python -m pytest -m chaos --chaos=long $(ARGS)
 
+pythons: install
+	$(BIN)/python -m tests.pythons $(ARGS)
+
 screenshots: assets
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
 
@@ -87,4 +91,4 @@ lock: $(BIN)/uv
 	$(COMPILE) requirements/bench.in sdk/pyproject.toml -c requirements/run.txt -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) $(BENCH) .brownout ui/dist ui/node_modules
+	rm -rf $(VENV) $(BENCH) .venv-pythons .brownout ui/dist ui/node_modules

@@ -16,7 +16,6 @@ from textwrap import dedent, fill
 from typing import Any, get_args
 
 import msgspec
-import typer
 from msgspec import inspect as types
 
 from brownout.config import Config
@@ -284,7 +283,7 @@ def _sdk_table() -> str:
 def _cli_table() -> str:
     """Variables that an option of any verb reads, and what the options say."""
     found: dict[str, tuple[str, str, str, str, str]] = {}
-    for command in _verbs(typer.main.get_command(app)):
+    for command in _verbs(app):
         for option in command.params:
             text = getattr(option, "help", None) or ""
             named = re.findall(r"BROWNOUT_(\w+)\]", text) or re.findall(r"BROWNOUT_(\w+)", str(option.envvar or ""))

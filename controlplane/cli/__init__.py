@@ -32,4 +32,4 @@ def main() -> None:
         return
     from controlplane.cli.root import app
 
-    app()
+    app(prog_name="brownout")

@@ -4,18 +4,20 @@ import asyncio
 import os
 from typing import Annotated
 
-import typer
+import click
 
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Listing, Option
 from controlplane.cli.servers import refusing
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.terminal import TICK
+from controlplane.cli.verb import Call, verb
 from controlplane.settings import Secret, read_value
 
-app = typer.Typer(name="address", help="Networks that people and tokens may come from.", cls=Listing)
+app = Listing("address", "Networks that people and tokens may come from.")
 
-WhereOption = Annotated[str, typer.Option("--in", help="An environment, or * for every one.")]
-RoleOption = Annotated[str, typer.Option(help="A role, or * for every one.")]
+WhereOption = Annotated[str, Option("--in", help="An environment, or * for every one.")]
+RoleOption = Annotated[str, Option(help="A role, or * for every one.")]
 
 
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
@@ -31,33 +33,35 @@ def list_rules(call: Call) -> None:
 @verb(app, "set", action=Action.MANAGE_PEOPLE)
 def set_rule(
     call: Call,
-    networks: Annotated[list[str], typer.Argument(help="Networks or addresses: 10.0.0.0/8 203.0.113.7")],
+    networks: Annotated[list[str], Argument(help="Networks or addresses: 10.0.0.0/8 203.0.113.7")],
     *,
     where: WhereOption = "*",
     role: RoleOption = "*",
-    force: Annotated[bool, typer.Option("--force", help="Even if your own address is not among them.")] = False,
+    force: Annotated[bool, Option("--force", help="Even if your own address is not among them.")] = False,
 ) -> None:
     """Let a role count from these networks only."""
     from controlplane.access.values import AddressRow
 
     body = {"networks": networks, "environment": where, "role": role, "force": force}
     made = call.session.send("PUT", "/address-rules", body, AddressRow)
-    call.answer(made, lambda: f"[green]✓[/] {made.role} in {made.environment}: only from {', '.join(made.networks)}")
+    call.answer(made, lambda: f"{TICK} {made.role} in {made.environment}: only from {', '.join(made.networks)}")
 
 
 @verb(app, "delete", action=Action.MANAGE_PEOPLE)
 def delete_rule(call: Call, where: WhereOption = "*", role: RoleOption = "*") -> None:
     """Let a role count from anywhere again."""
     call.session.request("DELETE", "/address-rules", params={"environment": where, "role": role})
-    call.answer({"deleted": role}, lambda: f"[green]✓[/] {role} in {where}: from anywhere")
+    call.answer({"deleted": role}, lambda: f"{TICK} {role} in {where}: from anywhere")
 
 
-@app.command("clear")
 def clear() -> None:
     """Delete every rule in the database, after you locked yourself out. Reads BROWNOUT_DATABASE_URL."""
     with refusing():
         number = asyncio.run(_clear(read_value("DATABASE_URL", Secret, os.environ).reveal()))
-    typer.echo(f"deleted {number} rule{'' if number == 1 else 's'}")
+    click.echo(f"deleted {number} rule{'' if number == 1 else 's'}")
+
+
+app.add("clear", clear)
 
 
 async def _clear(url: str) -> int:

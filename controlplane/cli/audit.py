@@ -4,22 +4,22 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Listing, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.terminal import TICK
+from controlplane.cli.verb import Call, verb
 
-app = typer.Typer(name="audit", help="The audit log: list, export, verify.", cls=Listing)
+app = Listing("audit", "The audit log: list, export, verify.")
 
 
 @verb(app, "list", action=Action.READ_AUDIT)
 def list_events(
     call: Call,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 30,
-    event: Annotated[str, typer.Option(help="Only this kind, e.g. sign_in or denied.")] = "",
-    who: Annotated[str, typer.Option(help="Only by this actor.")] = "",
+    limit: Annotated[int, Option(min=1, max=500)] = 30,
+    event: Annotated[str, Option(help="Only this kind, e.g. sign_in or denied.")] = "",
+    who: Annotated[str, Option(help="Only by this actor.")] = "",
 ) -> None:
     """The newest first."""
     from controlplane.contract.access import AuditPage
@@ -37,7 +37,7 @@ def list_events(
 
 
 @verb(app, "export", action=Action.READ_AUDIT)
-def export(call: Call, after: Annotated[int, typer.Option(min=0, help="Lines after this number.")] = 0) -> None:
+def export(call: Call, after: Annotated[int, Option(min=0, help="Lines after this number.")] = 0) -> None:
     """Everything as JSON lines on stdout, each with its place in the chain."""
     answer = call.session.request("GET", "/audit/export", params={"after": after})
     sys.stdout.buffer.write(answer.content)
@@ -52,4 +52,4 @@ def verify(call: Call) -> None:
     proof = call.session.get("/audit/verify", AuditProof)
     if proof.broken_at is not None:
         raise CliError(f"the audit log is broken at line {proof.broken_at}")
-    call.answer(proof, lambda: f"[green]✓[/] {proof.entries} entries, unbroken; head {proof.head}")
+    call.answer(proof, lambda: f"{TICK} {proof.entries} entries, unbroken; head {proof.head}")

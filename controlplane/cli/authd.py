@@ -5,17 +5,18 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
+from controlplane.cli.command import Argument, Noun, Option
 from controlplane.cli.servers import refusing
 from controlplane.settings import Secret, read_struct, read_value
 
 
-def register(app: typer.Typer) -> None:
-    app.command("authd")(authd)
-    app.command("nats-config")(nats_config)
-    app.command("nats-cluster")(nats_cluster)
-    app.command("setup-link")(setup_link)
+def register(app: Noun) -> None:
+    app.add("authd", authd)
+    app.add("nats-config", nats_config)
+    app.add("nats-cluster", nats_cluster)
+    app.add("setup-link", setup_link)
 
 
 def authd() -> None:
@@ -31,20 +32,20 @@ def authd() -> None:
         try:
             asyncio.run(responder.run())
         except KeyboardInterrupt:
-            raise typer.Exit(0) from None
+            raise click.exceptions.Exit(0) from None
 
 
 def nats_config(
-    secrets: Annotated[Path, typer.Option(help="Where the passwords and the seed are kept (made when absent, 0600).")],
+    secrets: Annotated[Path, Option(help="Where the passwords and the seed are kept (made when absent, 0600).")],
     *,
-    environment: Annotated[bool, typer.Option("--env", help="Print BROWNOUT_* variables instead.")] = False,
+    environment: Annotated[bool, Option("--env", help="Print BROWNOUT_* variables instead.")] = False,
 ) -> None:
     """Print the nats-server configuration that delegates authentication to authd."""
     from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config
 
     kept = NatsSecrets.load(secrets)
     if not environment:
-        typer.echo(accounts_config(kept))
+        click.echo(accounts_config(kept))
         return
     for name, value in (
         ("NATS_USER", CONTROL_USER),
@@ -53,18 +54,16 @@ def nats_config(
         ("NATS_SYSTEM_PASSWORD", kept.system_password),
         ("NATS_ISSUER_SEED", kept.issuer_seed),
     ):
-        typer.echo(f"BROWNOUT_{name}={value}")
+        click.echo(f"BROWNOUT_{name}={value}")
 
 
 def nats_cluster(
-    nodes: Annotated[list[str], typer.Argument(help="The host names of the cluster's nodes.")],
+    nodes: Annotated[list[str], Argument(help="The host names of the cluster's nodes.")],
     *,
-    out: Annotated[
-        Path, typer.Option(help="The folder to write to; its secrets and its authority are made once and kept.")
-    ],
+    out: Annotated[Path, Option(help="The folder to write to; its secrets and its authority are made once and kept.")],
     also: Annotated[
         list[str] | None,
-        typer.Option(help="Another host, or a URL with it, by which SDKs reach the nodes; repeatable."),
+        Option(help="Another host, or a URL with it, by which SDKs reach the nodes; repeatable."),
     ] = None,
 ) -> None:
     """Write a folder for each node (configuration, certificate) and one for the control planes (secrets, authority)."""
@@ -81,11 +80,11 @@ def setup_link() -> None:
         public_url = read_value("PUBLIC_URL", str, os.environ)
         secret = asyncio.run(_setup_secret(database_url.reveal()))
     if secret is None:
-        typer.echo("the first account exists already: ask an administrator for an invitation", err=True)
-        raise typer.Exit(1)
+        click.echo("the first account exists already: ask an administrator for an invitation", err=True)
+        raise click.exceptions.Exit(1)
     from controlplane.access.people import welcome_url
 
-    typer.echo(welcome_url(public_url.rstrip("/"), secret))
+    click.echo(welcome_url(public_url.rstrip("/"), secret))
 
 
 async def _setup_secret(url: str) -> str | None:

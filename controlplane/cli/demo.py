@@ -2,13 +2,12 @@
 
 from typing import Annotated
 
-import typer
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Noun, Option
 from controlplane.cli.verb import Call, verb
 from controlplane.demo.condition import Condition
 
-app = typer.Typer(name="demo", help="Break the demo's provider or its new model.", no_args_is_help=True)
+app = Noun("demo", "Break the demo's provider or its new model.")
 
 
 @verb(app, "status", action=Action.READ)
@@ -22,7 +21,7 @@ def status(call: Call) -> None:
 def break_(
     call: Call,
     *,
-    fault: Annotated[str, typer.Option(help="outage, rate_limits, slow or refusals.")] = "outage",
+    fault: Annotated[str, Option(help="outage, rate_limits, slow or refusals.")] = "outage",
 ) -> None:
     """Break the provider; then try `brownout safe-mode on`."""
     found = call.session.send("POST", "/demo/break", {"fault": fault}, Condition)

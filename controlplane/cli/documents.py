@@ -3,23 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 import msgspec
-import typer
 
-from brownout.model.codegen import generate
-from brownout.model.parse import parse
-from brownout.model.resources import ResourceRef
 from controlplane.access.actor import Action
-from controlplane.cli.resources import MessageOption, is_json, read_file
+from controlplane.cli.command import Argument, Noun, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text
+from controlplane.cli.specs import MessageOption, is_json, read_file
+from controlplane.cli.terminal import TICK, Shown, styled
 from controlplane.cli.verb import Call, verb
 from controlplane.contract.document import Document
 from controlplane.contract.dto import ImportOutput
 from controlplane.contract.problems import USAGE
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Noun) -> None:
     verb(app, "export", action=Action.EXPORT)(export)
     verb(app, "import", action=Action.IMPORT)(import_)
     verb(app, "codegen", action=Action.EXPORT)(codegen)
@@ -27,14 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def export(
     call: Call,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, .json or .yaml.")] = None,
+    output: Annotated[Path | None, Option("--output", "-o", help="A file, .json or .yaml.")] = None,
     form: Annotated[
-        Literal["json", "yaml", ""], typer.Option("--format", help="yaml or json; without it, by the name of the file.")
+        Literal["json", "yaml", ""], Option("--format", help="yaml or json; without it, by the name of the file.")
     ] = "",
-    revision: Annotated[int | None, typer.Option(help="An earlier revision.")] = None,
+    revision: Annotated[int | None, Option(help="An earlier revision.")] = None,
     *,
     bundle: Annotated[
-        bool, typer.Option("--bundle", help="A signed copy that an SDK can start from without a network.")
+        bool, Option("--bundle", help="A signed copy that an SDK can start from without a network.")
     ] = False,
 ) -> None:
     """Write a whole environment as one document (everything but activations), or as a signed bundle."""
@@ -50,18 +49,20 @@ def export(
         params["revision"] = revision
     content = call.session.request("GET", call.session.path("export"), params=params).content
     if output is None:
-        typer.echo(content.decode(), nl=not content.endswith(b"\n"))
+        click.echo(content.decode(), nl=not content.endswith(b"\n"))
         return
     _write(call, output, content)
 
 
 def codegen(
     call: Call,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Python module to write.")] = Path(
-        "brownout_types.py"
-    ),
+    output: Annotated[Path, Option("--output", "-o", help="The Python module to write.")] = Path("brownout_types.py"),
 ) -> None:
     """Write types for this environment's keys, so that a typo in a flag's key is a type error."""
+    from brownout.model.codegen import generate
+    from brownout.model.parse import parse
+    from brownout.model.resources import ResourceRef
+
     document = msgspec.json.decode(call.session.request("GET", call.session.path("export")).content, type=Document)
     resources = {
         ResourceRef(kind, key): parse(kind, key, bytes(spec))
@@ -76,15 +77,15 @@ def _write(call: Call, output: Path, content: bytes) -> None:
         output.write_bytes(content)
     except OSError as error:
         raise CliError(f"cannot write {output}: {error.strerror}", USAGE) from None
-    call.console.print(f"[green]✓[/] {call.session.environment} → {output}")
+    call.terminal.print(f"{TICK} {call.session.environment} → {output}")
 
 
 def import_(
     call: Call,
-    file: Annotated[str, typer.Argument(help="A file from `brownout export`, or - for standard input.")],
+    file: Annotated[str, Argument(help="A file from `brownout export`, or - for standard input.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference; write nothing.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete resources that are not in the document.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show the difference; write nothing.")] = False,
+    prune: Annotated[bool, Option("--prune", help="Delete resources that are not in the document.")] = False,
     message: MessageOption = "",
 ) -> None:
     """Change an environment to match a document, in one commit."""
@@ -95,17 +96,18 @@ def import_(
         content=raw,
         params={"dry_run": str(dry_run).lower(), "prune": str(prune).lower(), "message": message},
         headers={"Content-Type": "application/json" if is_json(raw) else "application/yaml"},
-        timeout=120,
+        timeout_s=120,
     )
     done = msgspec.json.decode(response.content, type=ImportOutput)
 
-    def human() -> object:
-        call.console.print(changes_text(done.changes))
+    def human() -> Shown:
+        call.terminal.print(changes_text(done.changes))
         for fault in done.faults:
-            call.console.print(f"  {fault.pointer}: {fault.message} ({fault.code})", style="red", markup=False)
+            call.terminal.print(styled("red", f"  {fault.pointer}: {fault.message} ({fault.code})"))
         if done.applied:
-            return f"[green]✓[/] revision {done.revision}"
-        return f"[dim]{'nothing written' if dry_run else 'nothing to do'}; {call.session.environment} is at r{done.revision}[/]"
+            return f"{TICK} revision {done.revision}"
+        why = "nothing written" if dry_run else "nothing to do"
+        return styled("dim", f"{why}; {call.session.environment} is at r{done.revision}")
 
     call.answer(done, human)
     if done.faults:

@@ -3,14 +3,14 @@
 from typing import Annotated
 from urllib.parse import quote
 
-import typer
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Listing, Option
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.terminal import TICK
+from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import EnvironmentOutput, Environments
 
-app = typer.Typer(name="env", help="Environments: production, staging, …", cls=Listing)
+app = Listing("env", "Environments: production, staging, …")
 
 
 @verb(app, "list", action=Action.READ)
@@ -24,16 +24,16 @@ def list_environments(call: Call) -> None:
 @verb(app, "create", action=Action.MANAGE_ENVIRONMENT)
 def create(
     call: Call,
-    key: Annotated[str, typer.Argument(help="1 to 40 of a-z, 0-9 and '-'.")],
-    name: Annotated[str, typer.Option(help="The display name.")] = "",
+    key: Annotated[str, Argument(help="1 to 40 of a-z, 0-9 and '-'.")],
+    name: Annotated[str, Option(help="The display name.")] = "",
 ) -> None:
     """Make an environment with the standard safe-mode profiles in it."""
     made = call.session.send("POST", "/environments", {"key": key, "name": name}, EnvironmentOutput)
-    call.answer(made, lambda: f"[green]✓[/] {made.key} at revision {made.revision}")
+    call.answer(made, lambda: f"{TICK} {made.key} at revision {made.revision}")
 
 
 @verb(app, "show", action=Action.READ)
-def show(call: Call, key: Annotated[str, typer.Argument()]) -> None:
+def show(call: Call, key: Annotated[str, Argument()]) -> None:
     """One environment."""
     found = call.session.get(f"/environments/{key}", EnvironmentOutput)
     call.answer(found, lambda: table(("environment", "name", "revision"), [(found.key, found.name, found.revision)]))
@@ -42,10 +42,10 @@ def show(call: Call, key: Annotated[str, typer.Argument()]) -> None:
 @verb(app, "set", action=Action.MANAGE_ENVIRONMENT)
 def change(
     call: Call,
-    key: Annotated[str, typer.Argument()],
+    key: Annotated[str, Argument()],
     production: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--production/--no-production", help="Whether it counts as production: the console then asks for its key."
         ),
     ],
@@ -55,4 +55,4 @@ def change(
         "PATCH", f"/environments/{quote(key, safe='')}", {"production": production}, EnvironmentOutput
     )
     said = "counts" if made.production else "does not count"
-    call.answer(made, lambda: f"[green]✓[/] {made.key} {said} as production")
+    call.answer(made, lambda: f"{TICK} {made.key} {said} as production")

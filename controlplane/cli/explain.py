@@ -4,10 +4,11 @@ import json
 from datetime import datetime
 from typing import Annotated
 
+import click
 import msgspec
-import typer
 
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Noun, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import json_text
 from controlplane.cli.verb import Call, verb
@@ -15,21 +16,21 @@ from controlplane.contract.evaluate import ExplanationOutput
 from controlplane.contract.problems import USAGE
 
 ContextArgument = Annotated[
-    list[str] | None, typer.Argument(help="name=value …, e.g. targeting_key=u-42 plan=pro age=7; or one JSON object.")
+    list[str] | None, Argument(help="name=value …, e.g. targeting_key=u-42 plan=pro age=7; or one JSON object.")
 ]
-RevisionOption = Annotated[int | None, typer.Option(help="Decide as at an earlier revision.")]
-ServiceOption = Annotated[str, typer.Option(help="Decide as for this service.")]
-AtOption = Annotated[datetime | None, typer.Option(help="Judge activations at this instant.")]
+RevisionOption = Annotated[int | None, Option(help="Decide as at an earlier revision.")]
+ServiceOption = Annotated[str, Option(help="Decide as for this service.")]
+AtOption = Annotated[datetime | None, Option(help="Judge activations at this instant.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Noun) -> None:
     verb(app, "explain", action=Action.EVALUATE)(explain)
     verb(app, "policy", action=Action.EVALUATE)(policy)
 
 
 def explain(
     call: Call,
-    flag: Annotated[str, typer.Argument(help="The flag's key.")],
+    flag: Annotated[str, Argument(help="The flag's key.")],
     context: ContextArgument = None,
     *,
     revision: RevisionOption = None,
@@ -39,12 +40,12 @@ def explain(
     """Evaluate a flag and say which rule decided."""
     body = {"flag": flag, **_situation(context, revision, service, at)}
     found = call.session.send("POST", call.session.path("explain"), body, ExplanationOutput)
-    call.answer(found, lambda: typer.echo(found.text))
+    call.answer(found, lambda: click.echo(found.text))
 
 
 def policy(
     call: Call,
-    request_class: Annotated[str, typer.Argument(help="The request class's key.")],
+    request_class: Annotated[str, Argument(help="The request class's key.")],
     context: ContextArgument = None,
     *,
     revision: RevisionOption = None,

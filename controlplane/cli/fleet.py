@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-import typer
-from rich.table import Table
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Noun, Option
 from controlplane.cli.session import CliError
+from controlplane.cli.shown import table
+from controlplane.cli.terminal import Table, styled
 from controlplane.cli.verb import Call, verb
 from controlplane.telemetry.values import CLOCK_OFF_S, FleetSummary, Instances, RefusedList, Spread
 
-app = typer.Typer(name="fleet", help="The running instances, and how changes reach them.", no_args_is_help=True)
+app = Noun("fleet", "The running instances, and how changes reach them.")
 
 
 @verb(app, "status", action=Action.READ)
@@ -21,7 +21,7 @@ def status(call: Call) -> None:
 
 
 @verb(app, "list", action=Action.READ)
-def list_(call: Call, *, limit: Annotated[int, typer.Option(help="The most to list.")] = 200) -> None:
+def list_(call: Call, *, limit: Annotated[int, Option(help="The most to list.")] = 200) -> None:
     """Every instance, laggards first."""
     found = call.session.get(call.session.path("fleet", "instances"), Instances, limit=limit)
     call.answer(found, lambda: _instances(found))
@@ -38,9 +38,9 @@ def refused(call: Call) -> None:
 def wait(
     call: Call,
     *,
-    revision: Annotated[int, typer.Option(help="Which revision.")],
-    percent: Annotated[float, typer.Option(help="The share of live instances.", min=0, max=100)] = 100.0,
-    timeout: Annotated[float, typer.Option(help="Seconds.", min=0, max=3600)] = 10.0,
+    revision: Annotated[int, Option(help="Which revision.")],
+    percent: Annotated[float, Option(help="The share of live instances.", min=0, max=100)] = 100.0,
+    timeout: Annotated[float, Option(help="Seconds.", min=0, max=3600)] = 10.0,
 ) -> None:
     """Wait until the fleet has a revision. Exit code 1 if it does not in time."""
     path = call.session.path("fleet", "convergence", str(revision))
@@ -60,10 +60,8 @@ def wait(
 
 
 def _refused(found: RefusedList) -> Table:
-    table = Table("reason", "messages", "SDK key", "last instance", "last seen")
-    for each in found.items:
-        table.add_row(each.reason, str(each.messages), each.key, each.instance, f"{each.last_at:%H:%M:%S}")
-    return table
+    rows = [(r.reason, r.messages, r.key, r.instance, f"{r.last_at:%H:%M:%S}") for r in found.items]
+    return table(("reason", "messages", "SDK key", "last instance", "last seen"), rows)
 
 
 def _spread(found: Spread) -> str:
@@ -78,46 +76,39 @@ def _spread(found: Spread) -> str:
 
 
 def _summary(found: FleetSummary) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("head", f"r{found.head}")
-    table.add_row("published", published_text(found))
-    table.add_row("live", f"{found.live}, {found.applied} of them at the head")
-    if found.convergence:
-        table.add_row("last commit", _spread(found.convergence))
-    table.add_row("states", ", ".join(f"{n} {state}" for state, n in sorted(found.states.items())) or "none")
-    table.add_row("revisions", ", ".join(f"r{r.revision}: {r.instances}" for r in found.revisions) or "none")
+    rows = [
+        ("head", f"r{found.head}"),
+        ("published", published_text(found)),
+        ("live", f"{found.live}, {found.applied} of them at the head"),
+        *([("last commit", _spread(found.convergence))] if found.convergence else []),
+        ("states", ", ".join(f"{n} {state}" for state, n in sorted(found.states.items())) or "none"),
+        ("revisions", ", ".join(f"r{r.revision}: {r.instances}" for r in found.revisions) or "none"),
+    ]
     if found.behind:
-        table.add_row("[yellow]lagging[/]", f"{found.behind}: {', '.join(found.lagging)}")
-    return table
+        rows.append((styled("yellow", "lagging"), f"{found.behind}: {', '.join(found.lagging)}"))
+    return table(("", ""), rows)
 
 
 def _clock(skew_s: float) -> str:
     """Only what no delay explains."""
-    return (
-        f" [yellow](clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})[/]"
-        if abs(skew_s) >= CLOCK_OFF_S
-        else ""
-    )
+    if abs(skew_s) < CLOCK_OFF_S:
+        return ""
+    return " " + styled("yellow", f"(clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})")
 
 
 def published_text(found: FleetSummary) -> str:
     if found.is_published:
         return f"r{found.published}"
     known = "it is not known what NATS has" if found.published is None else f"NATS has r{found.published} only"
-    return f"[red]not r{found.head}[/]: {known}; see /healthz"
+    return f"{styled('red', f'not r{found.head}')}: {known}; see /healthz"
 
 
 def _instances(found: Instances) -> Table:
-    table = Table("instance", "service", "SDK", "revision", "state", "age", "last seen", box=None, pad_edge=False)
-    for one in found.items:
-        behind = f" [yellow]({one.behind} behind)[/]" if one.lagging else ""
-        table.add_row(
-            one.instance,
-            one.service,
-            one.sdk_version,
-            f"r{one.revision}{behind}",
-            one.state if one.live else f"[dim]{one.state}, gone[/]",
-            f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
-            f"{one.last_seen_at:%H:%M:%S}",
-        )
-    return table
+    rows = [
+        (one.instance, one.service, one.sdk_version,
+         f"r{one.revision}" + (" " + styled("yellow", f"({one.behind} behind)") if one.lagging else ""),
+         one.state if one.live else styled("dim", f"{one.state}, gone"), f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
+         f"{one.last_seen_at:%H:%M:%S}")
+        for one in found.items
+    ]  # fmt: skip
+    return table(("instance", "service", "SDK", "revision", "state", "age", "last seen"), rows)

@@ -3,31 +3,31 @@
 from datetime import datetime
 from typing import Annotated
 
-import typer
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Listing, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import changes_text, commit_text, table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.terminal import TICK, Shown
+from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import CommitOutput, DiffOutput, History, VerificationOutput
 from controlplane.contract.problems import USAGE
 
-app = typer.Typer(name="history", help="Every commit: list, show, diff, restore, verify.", cls=Listing)
+app = Listing("history", "Every commit: list, show, diff, restore, verify.")
 
-RevisionArgument = Annotated[int, typer.Argument(min=1)]
+RevisionArgument = Annotated[int, Argument(min=1)]
 
 
 @verb(app, "list", action=Action.READ)
 def list_history(
     call: Call,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    before: Annotated[int | None, typer.Option(help="Revisions below this one.")] = None,
-    author: Annotated[str, typer.Option(help="By this author only.")] = "",
-    kind: Annotated[str, typer.Option(help="Only commits that changed this kind, e.g. flag.")] = "",
-    key: Annotated[str, typer.Option(help="Only commits that changed this key.")] = "",
-    since: Annotated[datetime | None, typer.Option(help="Made at or after.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Made before.")] = None,
+    limit: Annotated[int, Option(min=1, max=500)] = 20,
+    before: Annotated[int | None, Option(help="Revisions below this one.")] = None,
+    author: Annotated[str, Option(help="By this author only.")] = "",
+    kind: Annotated[str, Option(help="Only commits that changed this kind, e.g. flag.")] = "",
+    key: Annotated[str, Option(help="Only commits that changed this key.")] = "",
+    since: Annotated[datetime | None, Option(help="Made at or after.")] = None,
+    until: Annotated[datetime | None, Option(help="Made before.")] = None,
 ) -> None:
     """The newest first."""
     found = call.session.get(
@@ -50,10 +50,8 @@ def show(call: Call, revision: RevisionArgument) -> None:
     """One commit and what it changed."""
     found = call.session.get(call.session.path("history", str(revision)), CommitOutput)
 
-    def human() -> object:
-        call.console.print(
-            f"r{found.revision} by {found.author} at {when(found.created_at)}\n{found.message}\n", markup=False
-        )
+    def human() -> Shown:
+        call.terminal.print(f"r{found.revision} by {found.author} at {when(found.created_at)}\n{found.message}\n")
         return changes_text(found.changes)
 
     call.answer(found, human)
@@ -62,8 +60,8 @@ def show(call: Call, revision: RevisionArgument) -> None:
 @verb(app, "diff", action=Action.READ)
 def diff(
     call: Call,
-    start: Annotated[int, typer.Argument(min=0, help="One revision.")],
-    end: Annotated[int, typer.Argument(min=0, help="The other revision.")],
+    start: Annotated[int, Argument(min=0, help="One revision.")],
+    end: Annotated[int, Argument(min=0, help="The other revision.")],
 ) -> None:
     """Every resource that differs between two revisions."""
     found = call.session.get(call.session.path("history", "diff"), DiffOutput, **{"from": start, "to": end})
@@ -74,8 +72,8 @@ def diff(
 def restore(
     call: Call,
     revision: RevisionArgument,
-    only: Annotated[list[str] | None, typer.Option(help="kind/key, e.g. flag/web-search; repeat for more.")] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why.")] = "",
+    only: Annotated[list[str] | None, Option(help="kind/key, e.g. flag/web-search; repeat for more.")] = None,
+    message: Annotated[str, Option("--message", "-m", help="Why.")] = "",
 ) -> None:
     """Commit what restores an earlier revision. Safe mode stays as it is."""
     refs = [_ref(text) for text in only or ()]
@@ -89,7 +87,7 @@ def verify(call: Call) -> None:
     """Recompute the hash chain and every signature, and the audit log's chain if you may read it."""
     found = call.session.get(call.session.path("history", "verify"), VerificationOutput)
     audit = _audit_proof(call)
-    call.answer(found, lambda: f"[green]✓[/] {found.revisions} revisions hold{audit}")
+    call.answer(found, lambda: f"{TICK} {found.revisions} revisions hold{audit}")
     if found.broken:
         raise CliError(f"revision {found.broken.revision} does not hold: {found.broken.message}")
 

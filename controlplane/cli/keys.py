@@ -2,18 +2,18 @@
 
 from typing import Annotated
 
-import typer
-
 from controlplane.access.actor import GRANTABLE, Action
 from controlplane.access.traffic import KeyUse
+from controlplane.cli.command import Argument, Listing, Option
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.terminal import TICK, styled
+from controlplane.cli.verb import Call, verb
 
-key_app = typer.Typer(name="key", help="SDK keys, and the keys that sign what SDKs hear.", cls=Listing)
-token_app = typer.Typer(name="token", help="API tokens, personal and for services.", cls=Listing)
+key_app = Listing("key", "SDK keys, and the keys that sign what SDKs hear.")
+token_app = Listing("token", "API tokens, personal and for services.")
 GROUPS = (key_app, token_app)
 
-ReasonOption = Annotated[str, typer.Option(help="Goes into the audit log.")]
+ReasonOption = Annotated[str, Option(help="Goes into the audit log.")]
 
 
 @verb(key_app, "list", action=Action.MANAGE_KEYS)
@@ -33,10 +33,10 @@ def list_keys(call: Call) -> None:
 @verb(key_app, "create", action=Action.MANAGE_KEYS)
 def create_key(
     call: Call,
-    name: Annotated[str, typer.Argument(help="A name for its user.")],
+    name: Annotated[str, Argument(help="A name for its user.")],
     uses: Annotated[
         list[KeyUse] | None,
-        typer.Option(
+        Option(
             help="evaluate (follow the configuration) or report (presence and telemetry); repeatable. Without it, both."
         ),
     ] = None,
@@ -46,45 +46,45 @@ def create_key(
 
     body = {"name": name, **({"uses": uses} if uses else {})}
     made = call.session.send("POST", call.session.path("sdk-keys"), body, KeyOutput)
-    call.answer(made, lambda: f"{made.key}\n[dim]shown once; id {made.id}[/]")
+    call.answer(made, lambda: once(made.key, made.id))
 
 
 @verb(key_app, "rotate", action=Action.MANAGE_KEYS)
 def rotate_key(
     call: Call,
-    key: Annotated[str, typer.Argument(help="The id of the old one.")],
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one still works.")] = 24,
+    key: Annotated[str, Argument(help="The id of the old one.")],
+    overlap_hours: Annotated[float, Option(min=0, help="How long the old one still works.")] = 24,
 ) -> None:
     """Replace an SDK key. The new one is shown once."""
     from controlplane.contract.access import KeyOutput
 
     body = {"overlap_s": int(overlap_hours * 3600)}
     made = call.session.send("POST", call.session.path("sdk-keys", key, "rotate"), body, KeyOutput)
-    call.answer(made, lambda: f"{made.key}\n[dim]shown once; id {made.id}[/]")
+    call.answer(made, lambda: once(made.key, made.id))
 
 
 @verb(key_app, "revoke", action=Action.MANAGE_KEYS)
-def revoke_key(call: Call, key: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = "") -> None:
+def revoke_key(call: Call, key: Annotated[str, Argument(help="Its id.")], reason: ReasonOption = "") -> None:
     """Revoke an SDK key. Connections with it end within a second."""
     call.session.request("DELETE", call.session.path("sdk-keys", key), params={"reason": reason})
-    call.answer({"revoked": key}, lambda: f"[green]✓[/] {key} opens nothing any more")
+    call.answer({"revoked": key}, lambda: f"{TICK} {key} opens nothing any more")
 
 
 @verb(key_app, "rotate-signing", action=Action.MANAGE_KEYS)
 def rotate_signing(
     call: Call,
-    overlap_s: Annotated[int, typer.Option(min=60, help="Seconds between announcing it and signing with it.")] = 300,
+    overlap_s: Annotated[int, Option(min=60, help="Seconds between announcing it and signing with it.")] = 300,
 ) -> None:
     """Announce the environment's next signing key; it signs once every SDK has had time to learn it."""
     from controlplane.access.signing import Rotation
 
     done = call.session.send("POST", call.session.path("signing-key", "rotate"), {"overlap_s": overlap_s}, Rotation)
-    call.answer(done, lambda: f"[green]✓[/] {done.next_kid} signs from {when(done.switch_at)}")
+    call.answer(done, lambda: f"{TICK} {done.next_kid} signs from {when(done.switch_at)}")
 
 
 @verb(token_app, "list", action=Action.READ)
 def list_tokens(
-    call: Call, *, everybody: Annotated[bool, typer.Option("--all", help="All tokens that you administer.")] = False
+    call: Call, *, everybody: Annotated[bool, Option("--all", help="All tokens that you administer.")] = False
 ) -> None:
     """List your tokens and your service tokens."""
     from controlplane.contract.access import TokenList
@@ -93,7 +93,7 @@ def list_tokens(
     rows = [
         (t.id, t.name, t.hint, "personal" if t.owner else "machine", t.made_by, _scope(t.grants),
          when(t.used_at) if t.used_at else "never",
-         "revoked" if t.revoked_at else when(t.expires_at) if t.expires_at else "[yellow]never[/]")
+         "revoked" if t.revoked_at else when(t.expires_at) if t.expires_at else styled("yellow", "never"))
         for t in found.items
     ]  # fmt: skip
     call.answer(found, lambda: table(("id", "name", "begins", "kind", "made by", "scope", "last used", "ends"), rows))
@@ -102,16 +102,14 @@ def list_tokens(
 @verb(token_app, "create", action=Action.MANAGE_KEYS)
 def create_token(
     call: Call,
-    name: Annotated[str, typer.Argument(help="Which machine will use it.")],
-    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable.")],
+    name: Annotated[str, Argument(help="Which machine will use it.")],
+    role: Annotated[list[str], Option(help="role or role@environment, repeatable.")],
     *,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Until it expires.")] = 90,
+    days: Annotated[int, Option(min=1, max=3650, help="Until it expires.")] = 90,
     sensitive: Annotated[
-        bool, typer.Option("--sensitive", help="Allow it to change keys, tokens, people and environments.")
+        bool, Option("--sensitive", help="Allow it to change keys, tokens, people and environments.")
     ] = False,
-    network: Annotated[
-        list[str] | None, typer.Option("--from", help="A network that it works from; repeatable.")
-    ] = None,
+    network: Annotated[list[str] | None, Option("--from", help="A network that it works from; repeatable.")] = None,
 ) -> None:
     """Create a service token. It is shown once."""
     from controlplane.contract.access import TokenOutput
@@ -122,16 +120,18 @@ def create_token(
         grants.setdefault(where or "*", []).append(what)
     body = {"name": name, "grants": grants, "lasts_s": days * 86_400, "sensitive": sensitive, "networks": network or []}
     made = call.session.send("POST", "/tokens/service", body, TokenOutput)
-    call.answer(made, lambda: f"{made.token}\n[dim]shown once; id {made.id}[/]")
+    call.answer(made, lambda: once(made.token, made.id))
 
 
 @verb(token_app, "revoke", action=Action.READ)
-def revoke_token(
-    call: Call, token_id: Annotated[str, typer.Argument(help="Its id.")], reason: ReasonOption = ""
-) -> None:
+def revoke_token(call: Call, token_id: Annotated[str, Argument(help="Its id.")], reason: ReasonOption = "") -> None:
     """Revoke one of your tokens, or one that you administer, and the tokens that were made with it."""
     call.session.request("DELETE", f"/tokens/{token_id}", params={"reason": reason})
-    call.answer({"revoked": token_id}, lambda: f"[green]✓[/] {token_id} opens nothing any more")
+    call.answer({"revoked": token_id}, lambda: f"{TICK} {token_id} opens nothing any more")
+
+
+def once(secret: str, id_: str) -> str:
+    return f"{secret}\n" + styled("dim", f"shown once; id {id_}")
 
 
 def _scope(grants: dict[str, list[str]]) -> str:

@@ -4,9 +4,7 @@ from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_group
+from controlplane.cli.command import Noun
 
 MODULES = {
     "up": "servers",
@@ -38,6 +36,7 @@ MODULES = {
     "approval": "approvals",
     "audit": "audit",
     "secret": "secrets",
+    "completion": "completion",
 }
 """Noun or verb → the module with it, in the order of the help. The nouns of kinds stand in their registry."""
 
@@ -74,18 +73,12 @@ class Commands(MutableMapping[str, Any]):
     def _load(self, name: str) -> tuple[str, ...]:
         """The module's names, once its commands are known. A module has `GROUPS`, an `app`, or `register(app)`."""
         module = import_module(f"controlplane.cli.{name}")
-        found = typer.Typer(name="brownout")
+        found = Noun("brownout")
         if hasattr(module, "register") and name not in self._modules:
             module.register(found)
         for each in getattr(module, "GROUPS", (module.app,) if hasattr(module, "app") else ()):
-            found.add_typer(each)
-        commands = get_group(found).commands
+            found.add_command(each)
+        commands = found.commands
         self._loaded |= {each: command for each, command in commands.items() if each not in self._loaded}
         self._modules.add(name)
         return tuple(commands)
-
-
-class Lazy(TyperGroup):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self.commands = Commands()

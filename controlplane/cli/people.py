@@ -4,79 +4,83 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import click
 import msgspec
-import typer
 
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Listing, Noun, Option
 from controlplane.cli.session import USER_FILE, CliError, Target, find_nearer
 from controlplane.cli.shown import table, when
-from controlplane.cli.verb import Call, Listing, verb
-from controlplane.contract.problems import UNREACHABLE, USAGE
+from controlplane.cli.terminal import TICK
+from controlplane.cli.verb import Call, verb
+from controlplane.contract.problems import REFUSED, UNREACHABLE, USAGE
 
 if TYPE_CHECKING:
-    import httpx
+    from controlplane.cli.client import Client, Response
 
-app = typer.Typer(name="person", help="People and their roles.", cls=Listing)
+app = Listing("person", "People and their roles.")
 
-PersonArgument = Annotated[str, typer.Argument(help="The id or the address.")]
-RoleArgument = Annotated[str, typer.Argument(help="viewer, editor, operator, approver or admin.")]
-WhereOption = Annotated[str, typer.Option("--in", help="An environment, or * for every one.")]
+PersonArgument = Annotated[str, Argument(help="The id or the address.")]
+RoleArgument = Annotated[str, Argument(help="viewer, editor, operator, approver or admin.")]
+WhereOption = Annotated[str, Option("--in", help="An environment, or * for every one.")]
 
 
-def register(root: typer.Typer) -> None:
-    root.command("login")(login)
-    root.command("logout")(logout)
+def register(root: Noun) -> None:
+    root.add("login", login)
+    root.add("logout", logout)
 
 
 def login(
-    url: Annotated[str, typer.Argument(help="The control plane, e.g. https://brownout.example.com")],
-    email: Annotated[str, typer.Option(prompt=True)],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Asked for if absent.")],
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the token lasts.")] = 30,
-    code: Annotated[str, typer.Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
+    url: Annotated[str, Argument(help="The control plane, e.g. https://brownout.example.com")],
+    email: Annotated[str, Option(prompt=True)],
+    password: Annotated[str, Option(prompt=True, hidden=True, help="Asked for if absent.")],
+    days: Annotated[int, Option(min=1, max=3650, help="How long the token lasts.")] = 30,
+    code: Annotated[str, Option(help="Of your authenticator app, or a recovery code; asked for.")] = "",
 ) -> None:
     """Sign in with a password (and the second factor) and keep a personal token for this user of this machine."""
-    import httpx
+    from controlplane.cli.client import Client, NoAnswerError
 
-    with httpx.Client(base_url=url.rstrip("/") + "/api/v1", timeout=30) as http:
-        try:
-            entered = http.post("/session", json={"email": email, "password": password})
-            if entered.status_code != 201:
-                _end(entered.json().get("detail", "refused"), 1)
-            if entered.json()["stage"] == "factor":
-                entered = _second_factor(http, entered.json(), code)
-            if entered.json()["stage"] == "enrol":
-                _end(f"your role needs a second factor: set one up at {url.rstrip('/')}/account first", 1)
-            secure = {"X-CSRF-Token": entered.json()["csrf"]}
-            body = {"name": f"cli on {os.uname().nodename}"[:80], "lasts_s": days * 86_400}
-            jar = _jar(http)
-            made = http.post("/tokens", json=body, headers={**secure, "Cookie": jar})
-            http.delete("/session", headers={**secure, "Cookie": jar})
-        except (httpx.HTTPError, ValueError) as error:
-            _end(f"{url} does not answer ({type(error).__name__})", UNREACHABLE)
-    if made.status_code != 201:
-        _end(made.json().get("detail", "refused"), 1)
-    _keep(Target(url.rstrip("/"), made.json()["token"]))
-    typer.echo(f"signed in as {email}; the token is in {USER_FILE} for {days} days")
+    http = Client(url.rstrip("/") + "/api/v1")
+    try:
+        entered, who = _entered(http.send("POST", "/session", {"email": email, "password": password}))
+        if who["stage"] == "factor":
+            entered, who = _second_factor(http, entered, who, code)
+        if who["stage"] == "enrol":
+            _end(f"your role needs a second factor: set one up at {url.rstrip('/')}/account first", REFUSED)
+        secure = {"X-CSRF-Token": who["csrf"], "Cookie": _cookies(entered)}
+        body = {"name": f"cli on {os.uname().nodename}"[:80], "lasts_s": days * 86_400}
+        _, made = _entered(http.send("POST", "/tokens", body, secure))
+        http.request("DELETE", "/session", headers=secure)
+    except (NoAnswerError, msgspec.MsgspecError) as error:
+        _end(f"{url} does not answer ({type(error).__name__})", UNREACHABLE)
+    _keep(Target(url.rstrip("/"), made["token"]))
+    click.echo(f"signed in as {email}; the token is in {USER_FILE} for {days} days")
     if nearer := find_nearer():
-        typer.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
+        click.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
 
 
-def _second_factor(http: "httpx.Client", who: dict[str, Any], code: str) -> "httpx.Response":
+def _entered(response: "Response") -> "tuple[Response, dict[str, Any]]":
+    """The response and its body. Ends the verb when it is a refusal."""
+    body = msgspec.json.decode(response.content, type=dict[str, Any])
+    if response.status != 201:
+        _end(body.get("detail", "refused"), REFUSED)
+    return response, body
+
+
+def _second_factor(
+    http: "Client", entered: "Response", who: dict[str, Any], code: str
+) -> "tuple[Response, dict[str, Any]]":
     """The whole sign-in. A passkey needs a browser; a code or a recovery code does here."""
     if not code and not {"code", "recovery"} & set(who["proofs"]):
-        _end("your passkey needs a browser: make an API token in the console, and pass it with --token", 1)
-    given = code or typer.prompt("Code of your authenticator app, or a recovery code", hide_input=True)
-    headers = {"X-CSRF-Token": who["csrf"], "Cookie": _jar(http)}
-    entered = http.post("/session/second-factor", json={"code": given}, headers=headers)
-    if entered.status_code != 201:
-        _end(entered.json().get("detail", "refused"), 1)
-    return entered
+        _end("your passkey needs a browser: make an API token in the console, and pass it with --token", REFUSED)
+    given = code or click.prompt("Code of your authenticator app, or a recovery code", hide_input=True)
+    headers = {"X-CSRF-Token": who["csrf"], "Cookie": _cookies(entered)}
+    return _entered(http.send("POST", "/session/second-factor", {"code": given}, headers))
 
 
-def _jar(http: "httpx.Client") -> str:
-    """The cookies, whatever their address: `__Host-` ones come back by plain HTTP from no other client."""
-    return "; ".join(f"{name}={value}" for name, value in {c.name: c.value or "" for c in http.cookies.jar}.items())
+def _cookies(response: "Response") -> str:
+    """What it sets, to send back: `__Host-` cookies come back by plain HTTP from no other client."""
+    return "; ".join(each.split(";", 1)[0] for each in response.headers.get_all("Set-Cookie", ()))
 
 
 def logout() -> None:
@@ -94,8 +98,8 @@ def _keep(target: Target) -> None:
 
 
 def _end(message: str, exit_code: int) -> NoReturn:
-    typer.echo(f"✗ {message}", err=True)
-    raise typer.Exit(exit_code)
+    click.echo(f"✗ {message}", err=True)
+    raise click.exceptions.Exit(exit_code)
 
 
 @verb(app, "list", action=Action.MANAGE_PEOPLE)
@@ -119,9 +123,9 @@ def list_people(call: Call) -> None:
 @verb(app, "invite", action=Action.MANAGE_PEOPLE)
 def invite(
     call: Call,
-    email: Annotated[str, typer.Argument()],
-    role: Annotated[list[str], typer.Option(help="role or role@environment, repeatable; without it, all roles.")],
-    name: Annotated[str, typer.Option()] = "",
+    email: Annotated[str, Argument()],
+    role: Annotated[list[str], Option(help="role or role@environment, repeatable; without it, all roles.")],
+    name: Annotated[str, Option()] = "",
 ) -> None:
     """Add a person. Give them the link yourself; it works once."""
     from controlplane.contract.access import InvitationOutput
@@ -151,21 +155,21 @@ def grant(call: Call, person: PersonArgument, role: RoleArgument, where: WhereOp
 
     body = {"environment": where, "role": role}
     done = call.session.send("POST", f"/people/{_id(call, person)}/grants", body, Person)
-    call.answer(done, lambda: f"[green]✓[/] {done.email} is {role} in {where}")
+    call.answer(done, lambda: f"{TICK} {done.email} is {role} in {where}")
 
 
 @verb(app, "revoke", action=Action.MANAGE_PEOPLE)
 def revoke(call: Call, person: PersonArgument, role: RoleArgument, where: WhereOption = "*") -> None:
     """Take a role."""
     call.session.request("DELETE", f"/people/{_id(call, person)}/grants/{where}/{role}")
-    call.answer({"revoked": role}, lambda: f"[green]✓[/] no longer {role} in {where}")
+    call.answer({"revoked": role}, lambda: f"{TICK} no longer {role} in {where}")
 
 
 @verb(app, "forget-factors", action=Action.MANAGE_PEOPLE)
 def forget_factors(call: Call, person: PersonArgument) -> None:
     """Forget the second factors of a person who lost theirs, and end their sessions."""
     call.session.request("DELETE", f"/people/{_id(call, person)}/second-factors")
-    call.answer({"forgotten": person}, lambda: f"[green]✓[/] {person} signs in with the password alone")
+    call.answer({"forgotten": person}, lambda: f"{TICK} {person} signs in with the password alone")
 
 
 @verb(app, "disable", action=Action.MANAGE_PEOPLE)
@@ -173,7 +177,7 @@ def disable(
     call: Call,
     person: PersonArgument,
     hand_tokens_to: Annotated[
-        str, typer.Option(help="The person who takes over their service tokens (id or address); without it, these end.")
+        str, Option(help="The person who takes over their service tokens (id or address); without it, these end.")
     ] = "",
 ) -> None:
     """End their sessions and tokens, and refuse further sign-ins."""
@@ -181,14 +185,14 @@ def disable(
 
     body = {"heir": _id(call, hand_tokens_to) if hand_tokens_to else ""}
     done = call.session.send("POST", f"/people/{_id(call, person)}/disable", body, Person)
-    call.answer(done, lambda: f"[green]✓[/] {done.email} is out")
+    call.answer(done, lambda: f"{TICK} {done.email} is out")
 
 
 @verb(app, "enable", action=Action.MANAGE_PEOPLE)
 def enable(call: Call, person: PersonArgument) -> None:
     """Let them sign in again."""
     call.session.request("POST", f"/people/{_id(call, person)}/enable")
-    call.answer({"enabled": person}, lambda: f"[green]✓[/] {person} may sign in")
+    call.answer({"enabled": person}, lambda: f"{TICK} {person} may sign in")
 
 
 def _id(call: Call, person: str) -> str:

@@ -1,42 +1,35 @@
 """`brownout flag`, `cohort`, `request-class`, `profile`, `template`: the same verbs for each kind that has a noun."""
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import typer
 
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Listing, Noun, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import commit_text, json_text, table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.specs import MessageOption, RevisionOption, condition, read_spec
+from controlplane.cli.terminal import Shown, styled
+from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import CommitOutput, ResourceOutput, ResourcePage
 from controlplane.contract.kinds import KINDS, KindRow
-from controlplane.contract.problems import USAGE, problem_of
-from controlplane.errors import InvalidInputError
-from controlplane.kit.strict_json import check_json
-from controlplane.kit.strict_yaml import load_yaml
+from controlplane.contract.problems import USAGE
 
-KeyArgument = Annotated[str, typer.Argument(help="Its key.")]
-FileArgument = Annotated[str, typer.Argument(help="A JSON or YAML file; - reads standard input.")]
-MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; history shows it.")]
-RevisionOption = Annotated[
-    int | None, typer.Option("--if-revision", help="Refuse unless the environment is still at this revision.")
-]
+KeyArgument = Annotated[str, Argument(help="Its key.")]
+FileArgument = Annotated[str, Argument(help="A JSON or YAML file; - reads standard input.")]
 
 
-def group(kind: str, row: KindRow) -> typer.Typer:
-    app = typer.Typer(name=row.noun, help=row.about, cls=Listing)
+def group(kind: str, row: KindRow) -> Noun:
+    app = Listing(row.noun, row.about)
     segment = row.path
 
     @verb(app, "list", action=Action.READ)
     def list_resources(
         call: Call,
-        search: Annotated[str, typer.Option(help="Words of the key, description, owner or tags.")] = "",
-        limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
-        after: Annotated[str, typer.Option(help="The last key of the previous page.")] = "",
+        search: Annotated[str, Option(help="Words of the key, description, owner or tags.")] = "",
+        limit: Annotated[int, Option(min=1, max=500)] = 100,
+        after: Annotated[str, Option(help="The last key of the previous page.")] = "",
     ) -> None:
         """List them in order of keys."""
         path = call.session.path(segment)
@@ -57,7 +50,7 @@ def group(kind: str, row: KindRow) -> typer.Typer:
         *,
         message: MessageOption = "",
         if_revision: RevisionOption = None,
-        create: Annotated[bool, typer.Option("--create", help="Refuse if there is one already.")] = False,
+        create: Annotated[bool, Option("--create", help="Refuse if there is one already.")] = False,
     ) -> None:
         """Create or replace one from a file. What `get --json` printed carries its revision: edit it and put it back,
         and it is refused if someone changed the resource since."""
@@ -83,7 +76,7 @@ def group(kind: str, row: KindRow) -> typer.Typer:
     return app
 
 
-def _switches(app: typer.Typer) -> None:
+def _switches(app: Noun) -> None:
     def set_enabled(call: Call, key: str, message: str, *, enabled: bool) -> None:
         path = call.session.path(KINDS["flag"].path, key)
         response = call.session.request("GET", path)
@@ -140,41 +133,10 @@ def unchanged_since(call: Call, segment: str, key: str, revision: int) -> int:
     return int(response.headers["ETag"].strip('"'))
 
 
-def read_spec(file: str) -> bytes:
-    """JSON bytes of a JSON or YAML file; JSON goes through as it is, so the server sees every fault of it."""
-    raw = read_file(file)
-    if is_json(raw):
-        return raw
-    try:
-        return msgspec.json.encode(load_yaml(raw))
-    except InvalidInputError as error:
-        raise CliError(error.message, problem=problem_of(error)) from None
-
-
-def is_json(raw: bytes) -> bool:
-    """By what it holds: a file's name may lie. What begins like JSON and is none is refused as JSON, unless it is YAML."""
-    if not raw.lstrip().startswith((b"{", b"[")):
-        return False
-    if all(fault.code != "invalid_json" for fault in check_json(raw)):
-        return True
-    try:
-        load_yaml(raw)
-    except InvalidInputError:
-        return True
-    return False
-
-
-def read_file(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise CliError(f"cannot read {file}: {error.strerror}", USAGE) from None
-
-
-def _listing(items: Sequence[ResourceOutput]) -> object:
+def _listing(items: Sequence[ResourceOutput]) -> Shown:
     rows = [(r.key, _field(r, "type"), _field(r, "description"), f"r{r.revision}", r.changed_by, when(r.changed_at))
             for r in items]  # fmt: skip
-    return table(("key", "type", "description", "revision", "by", "at"), rows) if rows else "[dim]none[/]"
+    return table(("key", "type", "description", "revision", "by", "at"), rows) if rows else styled("dim", "none")
 
 
 def _field(found: ResourceOutput, name: str) -> str:
@@ -183,10 +145,6 @@ def _field(found: ResourceOutput, name: str) -> str:
 
 def _said(message: str) -> dict[str, str]:
     return {"message": message} if message else {}
-
-
-def condition(if_revision: int | None) -> dict[str, str]:
-    return {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
 
 
 GROUPS = tuple(group(kind, row) for kind, row in KINDS.items() if row.noun)

@@ -4,25 +4,22 @@ import time
 from typing import Annotated
 
 import msgspec
-import typer
-from rich.console import Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
-from controlplane.cli.resources import RevisionOption, condition, read_spec
+from controlplane.cli.command import Argument, Listing, Option
 from controlplane.cli.shown import left, table, when
-from controlplane.cli.verb import Call, Listing, verb
+from controlplane.cli.specs import RevisionOption, condition, read_spec
+from controlplane.cli.terminal import Live, Shown, Table, styled
+from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import CommitOutput
 from controlplane.rollouts.values import Judged, Moved, RolloutList, RolloutView
 from controlplane.rollouts.words import level, limit, strength
 
-app = typer.Typer(name="rollout", help="Staged canaries with guardrails and gates.", cls=Listing)
+app = Listing("rollout", "Staged canaries with guardrails and gates.")
 
-KeyArgument = Annotated[str, typer.Argument(help="The rollout.")]
-ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the history.")]
+KeyArgument = Annotated[str, Argument(help="The rollout.")]
+ReasonOption = Annotated[str, Option("--reason", "-m", help="Why; kept in the history.")]
 
 
 @verb(app, "list", action=Action.READ)
@@ -41,9 +38,9 @@ def list_(call: Call) -> None:
 def create(
     call: Call,
     key: KeyArgument,
-    file: Annotated[str, typer.Argument(help="Its definition, JSON or YAML; - for standard input.")],
+    file: Annotated[str, Argument(help="Its definition, JSON or YAML; - for standard input.")],
     *,
-    start: Annotated[bool, typer.Option("--start", help="Run it at once.")] = False,
+    start: Annotated[bool, Option("--start", help="Run it at once.")] = False,
     reason: ReasonOption = "",
 ) -> None:
     """Define a rollout. It changes nothing before it is started. Refused when there is one of that name."""
@@ -57,7 +54,7 @@ def create(
 def edit(
     call: Call,
     key: KeyArgument,
-    file: Annotated[str, typer.Argument(help="Its new definition, JSON or YAML; - for standard input.")],
+    file: Annotated[str, Argument(help="Its new definition, JSON or YAML; - for standard input.")],
     *,
     reason: ReasonOption = "",
     if_revision: RevisionOption = None,
@@ -81,17 +78,18 @@ def watch(
     call: Call,
     key: KeyArgument,
     *,
-    interval: Annotated[float, typer.Option(help="Seconds.", min=0.5)] = 2.0,
-    seconds: Annotated[float, typer.Option(help="Stop after; 0 = when the rollout ends.", min=0)] = 0,
+    interval: Annotated[float, Option(help="Seconds.", min=0.5)] = 2.0,
+    seconds: Annotated[float, Option(help="Stop after; 0 = when the rollout ends.", min=0)] = 0,
 ) -> None:
     """Draw the evidence live until the rollout ends."""
     until = time.monotonic() + seconds if seconds else float("inf")
-    found = _get(call, key)
-    with Live(picture(found), console=call.console, auto_refresh=False) as live:
-        while found.summary.state in {"running", "paused"} and time.monotonic() < until:
-            time.sleep(interval)
+    with Live(call.terminal) as live:
+        while True:
             found = _get(call, key)
-            live.update(picture(found), refresh=True)
+            live.update(picture(found))
+            if found.summary.state not in {"running", "paused"} or time.monotonic() >= until:
+                return
+            time.sleep(interval)
 
 
 STEPS = {
@@ -134,13 +132,11 @@ def _standing(done: Moved) -> str:
     return words
 
 
-def picture(view: RolloutView) -> Group:
+def picture(view: RolloutView) -> list[Shown]:
     """The whole rollout in the terminal."""
     summary = view.summary
-    head = Text.assemble(
-        (summary.key, "bold"), f"  moves {summary.flag} from {summary.control} to {summary.treatment}  ",
-        (summary.state.replace("_", " "), "yellow" if summary.state in {"paused", "rolled_back"} else "cyan"),
-    )  # fmt: skip
+    moves = f"moves {summary.flag} from {summary.control} to {summary.treatment}"
+    state = styled("yellow" if summary.state in {"paused", "rolled_back"} else "cyan", summary.state.replace("_", " "))
     stages = table(
         ("", "stage", "share", "at least", "units", "out of it"),
         [
@@ -150,14 +146,15 @@ def picture(view: RolloutView) -> Group:
             for stage in view.stages
         ],
     )  # fmt: skip
-    what = Text.assemble(
-        ("next: ", "bold"), view.next.act.replace("_", " "), "  ", view.next.why,
-        f"  ({view.treatment_units:,} treatment and {view.control_units:,} control units,"
-        f" since {when(summary.started_at) if summary.started_at else 'never'})",
-    )  # fmt: skip
-    return Group(
-        head, stages, what, *([_judged(view)] if view.judged else []), *([_preview(view)] if view.preview else [])
-    )
+    units = f"{view.treatment_units:,} treatment and {view.control_units:,} control units"
+    since = when(summary.started_at) if summary.started_at else "never"
+    return [
+        f"{styled('bold', summary.key)}  {moves}  {state}",
+        stages,
+        f"{styled('bold', 'next:')} {view.next.act.replace('_', ' ')}  {view.next.why}  ({units}, since {since})",
+        *([_judged(view)] if view.judged else []),
+        *([_preview(view)] if view.preview else []),
+    ]
 
 
 def _judged(view: RolloutView) -> Table:

@@ -1,25 +1,27 @@
 """The command itself: its options, and nouns and verbs that load when they are used."""
 
-from typing import Annotated
+import click
 
-import typer
-
-from controlplane.cli.loader import Lazy
+from controlplane.cli.command import Noun
+from controlplane.cli.loader import Commands
 from controlplane.cli.version import version_line
 
-app = typer.Typer(name="brownout", cls=Lazy, no_args_is_help=True, pretty_exceptions_enable=False)
 
-
-def _tell_version(asked: bool) -> None:
+def _tell_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        typer.echo(version_line())
-        raise typer.Exit
+        click.echo(version_line())
+        ctx.exit()
 
 
-@app.callback()
-def brownout(
-    tell_version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    """Feature flags and safe mode for LLM-backed products."""
+app = Noun("brownout", "Feature flags and safe mode for LLM-backed products.")
+app.commands = Commands()
+app.params.append(
+    click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_tell_version,
+        help="Print the version and exit.",
+    )
+)

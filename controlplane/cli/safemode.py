@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-import typer
-
 from controlplane.access.actor import Action
+from controlplane.cli.command import Argument, Noun, Option
 from controlplane.cli.session import CliError
 from controlplane.cli.shown import delivery_text, left, table, warning_lines, when
+from controlplane.cli.terminal import TICK, Shown, Table, styled
 from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.contract.problems import USAGE
@@ -22,20 +22,18 @@ from controlplane.safemode.values import (
     share_words,
 )
 
-app = typer.Typer(name="safe-mode", help="Switch safe mode on and off; see what it does.", no_args_is_help=True)
+app = Noun("safe-mode", "Switch safe mode on and off; see what it does.")
 
 ProfileArgument = Annotated[
-    str, typer.Argument(help="A safe-mode profile, e.g. contain; not needed with --exclude-provider.")
+    str, Argument(help="A safe-mode profile, e.g. contain; not needed with --exclude-provider.")
 ]
-Excluded = Annotated[
-    list[str] | None, typer.Option("--exclude-provider", help="Send nothing to this provider; repeatable.")
-]
-ForOption = Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d. Safe mode always has an end.")]
-ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; everyone can read it.")]
-Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service; repeat for more.")]
-Classes = Annotated[list[str] | None, typer.Option("--request-class", help="Only this request class; repeatable.")]
-Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="Only this cohort; repeatable.")]
-Providers = Annotated[list[str] | None, typer.Option("--provider", help="Only this provider; repeatable.")]
+Excluded = Annotated[list[str] | None, Option("--exclude-provider", help="Send nothing to this provider; repeatable.")]
+ForOption = Annotated[str, Option("--for", help="How long: 90s, 30m, 2h, 1d. Safe mode always has an end.")]
+ReasonOption = Annotated[str, Option("--reason", "-r", help="Why; everyone can read it.")]
+Services = Annotated[list[str] | None, Option("--service", help="Only this service; repeat for more.")]
+Classes = Annotated[list[str] | None, Option("--request-class", help="Only this request class; repeatable.")]
+Cohorts = Annotated[list[str] | None, Option("--cohort", help="Only this cohort; repeatable.")]
+Providers = Annotated[list[str] | None, Option("--provider", help="Only this provider; repeatable.")]
 
 
 @verb(app, "on", action=Action.SAFE_MODE)
@@ -50,9 +48,9 @@ def on(
     request_class: Classes = None,
     cohort: Cohorts = None,
     provider: Providers = None,
-    incident: Annotated[str, typer.Option(help="A link or a number.")] = "",
-    hold: Annotated[bool, typer.Option("--hold", help="Stay on past the end until lifted.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would change.")] = False,
+    incident: Annotated[str, Option(help="A link or a number.")] = "",
+    hold: Annotated[bool, Option("--hold", help="Stay on past the end until lifted.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only show what it would change.")] = False,
 ) -> None:
     """Switch a profile on, or a provider off: for everything, or for a part."""
     where = scope(service, request_class, cohort, provider)
@@ -74,10 +72,9 @@ def on(
     until = f", which was on already, until {when(done.expires_at)}" if done.extended and done.expires_at else ""
     what = "extended" if done.extended else "on"
 
-    def human() -> object:
-        for line in warning_lines(done.warnings):
-            call.console.print(line)
-        return f"[green]✓[/] {what}: [bold]{done.key}[/]{until}\n{delivery_text(done.delivery)}"
+    def human() -> Shown:
+        call.terminal.print(warning_lines(done.warnings))
+        return f"{TICK} {what}: {styled('bold', done.key)}{until}\n{delivery_text(done.delivery)}"
 
     call.answer(done, human)
 
@@ -85,7 +82,7 @@ def on(
 @verb(app, "off", action=Action.SAFE_MODE)
 def off(
     call: Call,
-    key: Annotated[str, typer.Argument(help="An activation; without it, every one.")] = "",
+    key: Annotated[str, Argument(help="An activation; without it, every one.")] = "",
     reason: ReasonOption = "",
 ) -> None:
     """Lift one activation, or all of them."""
@@ -95,13 +92,13 @@ def off(
     done = [
         call.session.send("POST", _activation(call, one, "lift"), {"reason": reason}, SwitchedOutput) for one in keys
     ]
-    call.answer(done, lambda: "\n".join(f"[green]✓[/] off: {d.key}\n{delivery_text(d.delivery)}" for d in done))
+    call.answer(done, lambda: "\n".join(f"{TICK} off: {d.key}\n{delivery_text(d.delivery)}" for d in done))
 
 
 @verb(app, "extend", action=Action.SAFE_MODE)
 def extend(
     call: Call,
-    key: Annotated[str, typer.Argument(help="An activation; without it, the only one.")] = "",
+    key: Annotated[str, Argument(help="An activation; without it, the only one.")] = "",
     for_: ForOption = "30m",
     reason: ReasonOption = "",
 ) -> None:
@@ -113,14 +110,14 @@ def extend(
         key = active[0].key
     body = {"for_s": seconds(for_), "reason": reason}
     done = call.session.send("POST", _activation(call, key, "extend"), body, SwitchedOutput)
-    call.answer(done, lambda: f"[green]✓[/] extended: {done.key}\n{delivery_text(done.delivery)}")
+    call.answer(done, lambda: f"{TICK} extended: {done.key}\n{delivery_text(done.delivery)}")
 
 
 @verb(app, "status", action=Action.READ)
 def status(call: Call) -> None:
     """Show what is on, and for how long."""
     found = _status(call)
-    call.answer(found, lambda: _active(found.active) if found.on else "[green]safe mode is off[/]")
+    call.answer(found, lambda: _active(found.active) if found.on else styled("green", "safe mode is off"))
 
 
 @verb(app, "preview", action=Action.READ)
@@ -140,7 +137,7 @@ def preview(
 
 
 @verb(app, "history", action=Action.READ)
-def history(call: Call, limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
+def history(call: Call, limit: Annotated[int, Option(min=1, max=200)] = 20) -> None:
     """List every change of safe mode, the newest first."""
     found = call.session.get(call.session.path("safe-mode", "history"), SafeModeHistory, limit=limit)
     rows = [(f"r{s.revision}", when(s.at), s.what, s.profile, describe_scope(s.scope), s.by, s.reason)
@@ -161,13 +158,16 @@ def _preview(call: Call, what: Mapping[str, object], where: dict[str, list[str]]
             (f"{found.flags_touched - len(found.flags):,} more flags", "anyone", "variant", "-", "safe variant")
         )
 
-    def human() -> object:
-        for line in warning_lines(found.warnings):
-            call.console.print(line)
-        call.console.print(reach_text(found), markup=False)
+    def human() -> Shown:
+        call.terminal.print(warning_lines(found.warnings))
+        call.terminal.print(reach_text(found))
         if found.untouched:
-            call.console.print(f"[dim]untouched: {', '.join(found.untouched)}[/]")
-        return table(("request class", "for", "what", "now", "then"), rows) if rows else "[dim]nothing would change[/]"
+            call.terminal.print(styled("dim", f"untouched: {', '.join(found.untouched)}"))
+        return (
+            table(("request class", "for", "what", "now", "then"), rows)
+            if rows
+            else styled("dim", "nothing would change")
+        )
 
     call.answer(found, human)
 
@@ -222,7 +222,7 @@ def _activation(call: Call, key: str, what: str) -> str:
     return call.session.path("safe-mode", "activations", key, what)
 
 
-def _active(active: tuple[ActiveActivation, ...]) -> object:
+def _active(active: tuple[ActiveActivation, ...]) -> Table:
     rows = [(a.key, a.profile, describe_scope(a.scope), "OVERDUE" if a.overdue else left(a.left_s), a.actor, a.reason)
             for a in active]  # fmt: skip
     return table(("activation", "profile", "scope", "left", "by", "reason"), rows)

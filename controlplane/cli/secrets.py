@@ -5,18 +5,19 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
-import typer
-from rich.console import Console
 
+from controlplane.cli.command import Noun
 from controlplane.cli.servers import refusing
 from controlplane.cli.shown import table
+from controlplane.cli.terminal import Terminal
 from controlplane.settings import Secret, read_struct, secret_keys
 
 if TYPE_CHECKING:
     from controlplane.kit.resealing import SealStatus
 
-app = typer.Typer(name="secret", help="The key that encrypts secrets at rest.", no_args_is_help=True)
+app = Noun("secret", "The key that encrypts secrets at rest.")
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -27,30 +28,32 @@ class Keys(msgspec.Struct, frozen=True):
     secret_key_previous: Secret = Secret("")
 
 
-@app.command("status")
 def status() -> None:
     """Show how much still needs a previous key. Reads BROWNOUT_DATABASE_URL, BROWNOUT_SECRET_KEY and _PREVIOUS."""
     _show(rotate_first=False)
 
 
-@app.command("rotate")
 def rotate() -> None:
     """Seal everything with BROWNOUT_SECRET_KEY now; then BROWNOUT_SECRET_KEY_PREVIOUS can be dropped."""
     _show(rotate_first=True)
+
+
+app.add("status", status)
+app.add("rotate", rotate)
 
 
 def _show(*, rotate_first: bool) -> None:
     with refusing():
         found = asyncio.run(_status(read_struct(Keys, os.environ), rotate_first=rotate_first))
     rows = [(name, str(each.secrets), str(each.previous), str(each.lost)) for name, each in found.items()]
-    Console(highlight=False).print(table(("what", "secrets", "with a previous key", "that no key opens"), rows))
+    Terminal().print(table(("what", "secrets", "with a previous key", "that no key opens"), rows))
     if any(each.lost for each in found.values()):
-        typer.echo("some secrets open with no key that is set: add theirs to BROWNOUT_SECRET_KEY_PREVIOUS", err=True)
-        raise typer.Exit(1)
+        click.echo("some secrets open with no key that is set: add theirs to BROWNOUT_SECRET_KEY_PREVIOUS", err=True)
+        raise click.exceptions.Exit(1)
     if any(each.previous for each in found.values()):
-        typer.echo("BROWNOUT_SECRET_KEY_PREVIOUS is still needed: run `brownout secret rotate`")
+        click.echo("BROWNOUT_SECRET_KEY_PREVIOUS is still needed: run `brownout secret rotate`")
     else:
-        typer.echo("everything is sealed with BROWNOUT_SECRET_KEY; no previous key is needed")
+        click.echo("everything is sealed with BROWNOUT_SECRET_KEY; no previous key is needed")
 
 
 async def _status(given: Keys, *, rotate_first: bool) -> "Mapping[str, SealStatus]":

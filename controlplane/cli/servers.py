@@ -9,10 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-from rich.console import Console
+import click
 
+from controlplane.cli.command import Noun, Option
 from controlplane.cli.session import DATA_DIR
+from controlplane.cli.terminal import Terminal, styled
 from controlplane.contract.problems import INTERRUPTED, REFUSED
 from controlplane.embedded.data_dir import DataDir
 from controlplane.embedded.processes import StartError
@@ -25,33 +26,27 @@ if TYPE_CHECKING:
 # The servers' own code is imported when one starts: `brownout safe-mode on` must not wait for it.
 
 
-def register(app: typer.Typer) -> None:
-    app.command("up")(up)
-    app.command("serve")(serve_)
-    app.command("migrate")(migrate_)
+def register(app: Noun) -> None:
+    app.add("up", up)
+    app.add("serve", serve_)
+    app.add("migrate", migrate_)
 
 
 def up(
     *,
-    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.", envvar="BROWNOUT_DATA_DIR")] = Path(
-        DATA_DIR
-    ),
-    host: Annotated[str, typer.Option(help="Where the console and the API listen.")] = "127.0.0.1",
+    data_dir: Annotated[Path, Option(help="Where everything is kept.", envvar="BROWNOUT_DATA_DIR")] = Path(DATA_DIR),
+    host: Annotated[str, Option(help="Where the console and the API listen.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Their port. 0 = the port of last time, else 8321, else a free one.")
+        int, Option(min=0, max=65535, help="Their port. 0 = the port of last time, else 8321, else a free one.")
     ] = 0,
-    postgres_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 = the port of last time, else a free one.")
-    ] = 0,
-    nats_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = the port of last time, else a free one.")] = 0,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Run a demo: a support copilot with traffic and a rollout.")
-    ] = False,
+    postgres_port: Annotated[int, Option(min=0, max=65535, help="0 = the port of last time, else a free one.")] = 0,
+    nats_port: Annotated[int, Option(min=0, max=65535, help="0 = the port of last time, else a free one.")] = 0,
+    demo: Annotated[bool, Option("--demo", help="Run a demo: a support copilot with traffic and a rollout.")] = False,
     demo_speed: Annotated[
         int,
-        typer.Option(min=1, max=20, help="Speed up the demo's traffic and the stages of its rollout by this factor."),
+        Option(min=1, max=20, help="Speed up the demo's traffic and the stages of its rollout by this factor."),
     ] = 1,
-    log_format: Annotated[Literal["console", "json"], typer.Option(help="The format of the log.")] = "console",
+    log_format: Annotated[Literal["console", "json"], Option(help="The format of the log.")] = "console",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
     from controlplane.embedded.up import Asked, bring_up
@@ -88,7 +83,7 @@ def migrate_() -> None:
         url = read_value("DATABASE_URL", Secret, os.environ)
         configure_logging("console", "warning")
         version = asyncio.run(_migrate(url.reveal()))
-        Console(highlight=False).print(f"the database is at schema {version}")
+        click.echo(f"the database is at schema {version}")
 
 
 async def _migrate(url: str) -> str:
@@ -103,8 +98,8 @@ async def _migrate(url: str) -> str:
 
 
 def greet(up: "Up") -> None:
-    out = Console(highlight=False, soft_wrap=True)
-    out.print("[bold green]Brownout is up.[/] Ctrl-C ends it.\n")
+    out = Terminal()
+    out.print(f"{styled('green', 'Brownout is up.')} Ctrl-C ends it.\n")
     for what, where in (
         ("console", up.url),
         ("API", f"{up.url}/api/v1 (described at {up.url}/api/openapi.json)"),
@@ -113,11 +108,12 @@ def greet(up: "Up") -> None:
         ("SDK keys", str(up.sdk_keys_file)),
         ("data", str(up.data_dir)),
     ):
-        out.print(f"  [dim]{what:<9}[/]{where}")
+        out.print(f"  {styled('dim', f'{what:<9}')}{where}")
     if up.setup_url:
         out.print("\n  Set up the first account (this link works once, for a day):")
-        out.print(f"  [bold]{up.setup_url}[/]")
-    out.print('\n  Try: [bold]brownout safe-mode on contain --for 10m --reason "trying it"[/]\n')
+        out.print(f"  {styled('bold', up.setup_url)}")
+    trial = styled("bold", 'brownout safe-mode on contain --for 10m --reason "trying it"')
+    out.print(f"\n  Try: {trial}\n")
     sys.stdout.flush()
 
 
@@ -127,7 +123,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except (StartError, SettingsError, BrownoutError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"brownout: {error}", markup=False)
-        raise typer.Exit(REFUSED) from None
+        click.echo(f"brownout: {error}", err=True)
+        raise click.exceptions.Exit(REFUSED) from None

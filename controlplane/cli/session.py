@@ -12,9 +12,11 @@ import msgspec
 from controlplane.contract.problems import OUTCOMES, REFUSED, UNREACHABLE, USAGE, Problem
 
 if TYPE_CHECKING:
-    import httpx
+    from controlplane.cli.client import Response
 
 T = TypeVar("T")
+
+JSON = {"Content-Type": "application/json"}
 
 DATA_DIR = ".brownout"
 """Where `brownout up` keeps its data unless told, and where the other verbs look."""
@@ -101,40 +103,34 @@ class Session:
         self.environment = environment
         self.changed = False
         """Whether something was changed: from then on nothing may make this call look refused."""
-        import httpx  # no help text and no completion waits for it
+        from controlplane.cli.client import Client  # no help text and no completion waits for it
 
-        self._http = httpx.Client(
-            base_url=target.url + "/api/v1",
-            headers={"Authorization": f"Bearer {target.token}"} if target.token else {},
-            timeout=30,
-        )
-
-    def close(self) -> None:
-        self._http.close()
+        bearer = {"Authorization": f"Bearer {target.token}"} if target.token else None
+        self._http = Client(target.url + "/api/v1", bearer)
 
     def path(self, *parts: str) -> str:
         return "/".join(["/environments", *(quote(part, safe="") for part in (self.environment, *parts))])
 
-    def request(self, method: str, path: str, **options: Any) -> "httpx.Response":
+    def request(self, method: str, path: str, **options: Any) -> "Response":
         """Raises CliError: refused by the server, or no server answers."""
         response = self._send(method, path, **options)
-        if not response.is_success:
+        if not response.ok:
             refusal = _refusal(response)
             if refusal.problem is None or refusal.problem.code != "step_up_required":
                 raise refusal
             self._prove(refusal.problem)
             response = self._send(method, path, **options)
-        if not response.is_success:
+        if not response.ok:
             raise _refusal(response)
         self.changed = self.changed or method not in _READS
         return response
 
-    def _send(self, method: str, path: str, **options: Any) -> "httpx.Response":
-        import httpx
+    def _send(self, method: str, path: str, **options: Any) -> "Response":
+        from controlplane.cli.client import NoAnswerError
 
         try:
             return self._http.request(method, path, **options)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except NoAnswerError as error:
             raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
 
     def _prove(self, problem: Problem) -> None:
@@ -145,8 +141,9 @@ class Session:
         words = {"code": "Code of your authenticator app", "recovery": "One of your recovery codes"}
         sys.stderr.write("This is sensitive: confirm that it is you.\n")
         given = getpass(f"{words.get(field, 'Password')}: ")
-        response = self._send("POST", "/session/proof", json={"password" if field == "password" else "code": given})
-        if not response.is_success:
+        proof = msgspec.json.encode({"password" if field == "password" else "code": given})
+        response = self._send("POST", "/session/proof", content=proof, headers=JSON)
+        if not response.ok:
             raise _refusal(response)
 
     def get(self, path: str, type_: type[T], **params: Any) -> T:
@@ -155,16 +152,14 @@ class Session:
 
     def send(self, method: str, path: str, body: object, type_: type[T], headers: dict[str, str] | None = None) -> T:
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        response = self.request(
-            method, path, content=content, headers={"Content-Type": "application/json", **(headers or {})}
-        )
+        response = self.request(method, path, content=content, headers={**JSON, **(headers or {})})
         return msgspec.json.decode(response.content, type=type_)
 
 
-def _refusal(response: "httpx.Response") -> CliError:
+def _refusal(response: "Response") -> CliError:
     try:
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.DecodeError:
-        return CliError(f"HTTP {response.status_code} from {response.url}: not a Brownout control plane?", UNREACHABLE)
+        return CliError(f"HTTP {response.status} from {response.url}: not a Brownout control plane?", UNREACHABLE)
     outcome = OUTCOMES.get(problem.code)
     return CliError(problem.detail, outcome.exit_code if outcome else REFUSED, problem)

@@ -2,33 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
+from controlplane.cli.terminal import TICK, Table, styled
 from controlplane.contract.dto import ChangeOutput, CommitOutput, ResourceDiffOutput
 from controlplane.telemetry.values import Delivered
 
-if TYPE_CHECKING:
-    from rich.syntax import Syntax
-
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for index, column in enumerate(columns):
-        made.add_column(column, overflow="fold", no_wrap=index == 0 or column in {"at", "left", "revision"})
-    for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
-    return made
+    fixed = frozenset(i for i, column in enumerate(columns) if i == 0 or column in {"at", "left", "revision"})
+    return Table(columns, rows, fixed=fixed)
 
 
-def json_text(raw: bytes) -> "Syntax":
-    from rich.syntax import Syntax
-
-    return Syntax(msgspec.json.format(raw, indent=2).decode(), "json", background_color="default", word_wrap=True)
+def json_text(raw: bytes) -> str:
+    return msgspec.json.format(raw, indent=2).decode()
 
 
 def when(at: datetime) -> str:
@@ -44,17 +32,15 @@ def left(seconds: float) -> str:
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
-def warning_lines(warnings: tuple[str, ...]) -> list[Text]:
-    return [Text.assemble(("! ", "bold yellow"), (warning, "yellow")) for warning in warnings]
+def warning_lines(warnings: tuple[str, ...]) -> list[str]:
+    return [styled("yellow", f"! {warning}") for warning in warnings]
 
 
-def commit_text(commit: CommitOutput) -> RenderableType:
+def commit_text(commit: CommitOutput) -> list[str]:
     if commit.unchanged:
-        return Text("nothing changed", style="dim")
-    lines = [Text.assemble(("✓ ", "green"), f"revision {commit.revision}")]
-    lines += [Text(f"  {line}") for line in commit.effective]
-    lines += warning_lines(commit.warnings)
-    return Group(*lines)
+        return [styled("dim", "nothing changed")]
+    lines = [f"  {line}" for line in commit.effective]
+    return [f"{TICK} revision {commit.revision}", *lines, *warning_lines(commit.warnings)]
 
 
 def delivery_text(found: Delivered) -> str:
@@ -63,7 +49,7 @@ def delivery_text(found: Delivered) -> str:
     if not found.is_published:
         known = f"NATS has r{found.published}" if found.published is not None else "it is not known what NATS has"
         return (
-            f"{committed} · [yellow]not published yet[/]: {known}. It is saved, and instances get it as soon as it is "
+            f"{committed} · {styled('yellow', 'not published yet')}: {known}. It is saved, and instances get it as soon as it is "
             "published.\nCheck /healthz of the control plane, then `brownout fleet status`."
         )
     how = "published over core NATS, because JetStream does not answer" if found.via == "core" else "published"
@@ -72,19 +58,19 @@ def delivery_text(found: Delivered) -> str:
     return f"{committed} · {how} · {found.applied} of {found.expected} instances"
 
 
-def changes_text(changes: Sequence[ChangeOutput | ResourceDiffOutput]) -> RenderableType:
+def changes_text(changes: Sequence[ChangeOutput | ResourceDiffOutput]) -> list[str]:
     """Each changed resource, its lines before and after side by side in one diff."""
     if not changes:
-        return Text("no difference", style="dim")
-    return Group(*(part for change in changes for part in _change(change)))
+        return [styled("dim", "no difference")]
+    return [line for change in changes for line in _change(change)]
 
 
-def _change(change: ChangeOutput | ResourceDiffOutput) -> Iterable[Text]:
+def _change(change: ChangeOutput | ResourceDiffOutput) -> Iterable[str]:
     before, after = (None if bytes(side) == b"null" else bytes(side) for side in (change.before, change.after))
     sign, style = ("+", "green") if before is None else ("-", "red") if after is None else ("~", "yellow")
-    yield Text(f"{sign} {change.kind} {change.key}", style=style)
+    yield styled(style, f"{sign} {change.kind} {change.key}")
     for line in diff_lines(before, after):
-        yield Text(f"    {line}", style={"+": "green", "-": "red"}.get(line[0], "dim"))
+        yield styled({"+": "green", "-": "red"}.get(line[0], "dim"), f"    {line}")
 
 
 def diff_lines(before: bytes | None, after: bytes | None) -> Iterable[str]:

@@ -3,13 +3,11 @@
 import time
 from typing import Annotated
 
-import typer
-from rich.live import Live
-from rich.table import Table
-
 from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
+from controlplane.cli.command import Noun, Option
 from controlplane.cli.shown import table
+from controlplane.cli.terminal import Live, Table
 from controlplane.cli.verb import Call, verb
 from controlplane.telemetry.values import Chart, ClassSignals, Number, SignalsSummary
 
@@ -20,15 +18,15 @@ CLASS_WIDTH, NUMBER_WIDTH, MIN_SPARK = 20, 12, 4
 LABELS = ("request_class", "model", "variant", "safe_mode")
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Noun) -> None:
     verb(app, "signals", action=Action.READ)(signals)
 
 
 def signals(
     call: Call,
     *,
-    request_class: Annotated[str, typer.Option("--class", help="Only this request class, by model and variant.")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Draw again every few seconds.")] = False,
+    request_class: Annotated[str, Option("--class", help="Only this request class, by model and variant.")] = "",
+    watch: Annotated[bool, Option("--watch", help="Draw again every few seconds.")] = False,
 ) -> None:
     """Rate, errors, refusals, fallbacks, latency and tokens of the last hour."""
     if request_class:
@@ -39,12 +37,13 @@ def signals(
         return
     summary = _summary(call)
     if not watch or call.as_json:
-        call.answer(summary, lambda: _classes(summary, call.console.width))
+        call.answer(summary, lambda: _classes(summary, call.terminal.width))
         return
-    with Live(_classes(summary, call.console.width), console=call.console, auto_refresh=False) as live:
+    with Live(call.terminal) as live:
         while True:
+            live.update(_classes(summary, call.terminal.width))
             time.sleep(3)
-            live.update(_classes(_summary(call), call.console.width), refresh=True)
+            summary = _summary(call)
 
 
 def _summary(call: Call) -> SignalsSummary:

@@ -8,32 +8,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
+import click
 import msgspec
-import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
 from controlplane.access.actor import Action
+from controlplane.cli.command import Noun, Option
 from controlplane.cli.session import CliError, Session, find_target
+from controlplane.cli.terminal import Shown, Terminal, styled
 from controlplane.contract.problems import INTERRUPTED, REFUSED, UNREACHABLE, USAGE
 
 ACTIONS: dict[str, Action] = {}
 """Verb → what it needs, for the reference page and for tests."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.", rich_help_panel="Everywhere")]
-UrlOption = Annotated[
-    str, typer.Option("--url", help="The control plane [BROWNOUT_URL].", rich_help_panel="Everywhere")
-]
+JsonOption = Annotated[bool, Option("--json", help="Answer in JSON.", shared=True)]
+UrlOption = Annotated[str, Option("--url", help="The control plane [BROWNOUT_URL].", shared=True)]
 TokenOption = Annotated[
     str,
-    typer.Option("--token", help="An API token [BROWNOUT_TOKEN].", rich_help_panel="Everywhere", show_default=False),
+    Option("--token", help="An API token [BROWNOUT_TOKEN].", shared=True, shown=False),
 ]
-DataDirOption = Annotated[
-    str, typer.Option("--data-dir", help="Where `brownout up` keeps its data.", rich_help_panel="Everywhere")
-]
+DataDirOption = Annotated[str, Option("--data-dir", help="Where `brownout up` keeps its data.", shared=True)]
 EnvironmentOption = Annotated[
     str,
-    typer.Option("--env", "-e", help="The environment.", envvar="BROWNOUT_ENVIRONMENT", rich_help_panel="Everywhere"),
+    Option("--env", "-e", help="The environment.", envvar="BROWNOUT_ENVIRONMENT", shared=True),
 ]
 
 _SHARED: dict[str, tuple[object, object]] = {
@@ -45,33 +41,24 @@ _SHARED: dict[str, tuple[object, object]] = {
 }
 
 
-class Listing(TyperGroup):
-    """A noun whose bare name lists: `brownout history --json` is `brownout history list --json`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its Context to itself
-        if not args or (args[0].startswith("-") and args[0] != "--help"):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
 class Call(msgspec.Struct, frozen=True):
     """What a verb works with: the API and how to answer."""
 
     session: Session
     as_json: bool
-    console: Console
+    terminal: Terminal
 
-    def answer(self, value: object, human: Callable[[], object]) -> None:
+    def answer(self, value: object, human: Callable[[], Shown | None]) -> None:
         """Prints `value` as JSON, or what `human()` makes of it."""
         if self.as_json:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
             return
         shown = human()
         if shown is not None:
-            self.console.print(shown)
+            self.terminal.print(shown)
 
 
-def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(app: Noun, name: str, *, action: Action) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers `function(call: Call, …)` as a verb that needs `action`; adds the shared options."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -84,14 +71,12 @@ def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[.
                     find_target(shared["url"], shared["token"], shared["data_dir"]), shared["environment"]
                 )
                 try:
-                    function(Call(session, as_json, terminal()), **given)
+                    function(Call(session, as_json, Terminal()), **given)
                     sys.stdout.flush()
                 except (OSError, ValueError, msgspec.MsgspecError) as error:
                     if not session.changed:
                         raise
                     _could_not_say(error)
-                finally:
-                    session.close()
 
         own = list(inspect.signature(function).parameters.values())[1:]
         added = [
@@ -102,16 +87,11 @@ def verb(app: typer.Typer, name: str, *, action: Action) -> Callable[[Callable[.
         run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         del run.__wrapped__
-        ACTIONS[f"{app.info.name or ''} {name}".strip()] = action
-        app.command(name)(run)
+        ACTIONS[f"{app.name} {name}"] = action
+        app.add(name, run)
         return function
 
     return register
-
-
-def terminal() -> Console:
-    """As wide as the terminal; wide enough for tables when there is none."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 class reporting:  # noqa: N801 - reads as a statement
@@ -126,12 +106,12 @@ class reporting:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, CliError):
             _complain(error, as_json=self._as_json)
-            raise typer.Exit(error.exit_code) from None
+            raise click.exceptions.Exit(error.exit_code) from None
         if isinstance(error, KeyboardInterrupt):
-            raise typer.Exit(INTERRUPTED) from None
+            raise click.exceptions.Exit(INTERRUPTED) from None
         if isinstance(error, msgspec.ValidationError | msgspec.DecodeError):
             _complain(CliError(f"the answer makes no sense to this version: {error}"), as_json=self._as_json)
-            raise typer.Exit(UNREACHABLE) from None
+            raise click.exceptions.Exit(UNREACHABLE) from None
 
 
 def _could_not_say(error: Exception) -> None:
@@ -151,14 +131,13 @@ def _complain(error: CliError, *, as_json: bool) -> None:
         body: object = error.problem or {"code": _CODES[error.exit_code], "detail": str(error)}
         sys.stderr.write(msgspec.json.encode(body).decode() + "\n")
         return
-    err = Console(stderr=True, soft_wrap=True, highlight=False)
-    err.print("✗", style="red", end=" ")
+    err = Terminal(sys.stderr)
+    mark = styled("red", "✗")
     faults = error.problem.faults if error.problem else ()
     lines = [f"{fault.pointer}: {fault.message} ({fault.code})".removeprefix(": ") for fault in faults]
     repeated = any(fault.message in str(error) for fault in faults)
     if len(lines) == 1 and repeated:
-        err.print(lines[0], markup=False)
+        err.print(f"{mark} {lines[0]}")
         return
-    err.print(error.problem.title if error.problem and repeated else str(error), markup=False)
-    for line in lines:
-        err.print(f"  {line}", markup=False)
+    err.print(f"{mark} {error.problem.title if error.problem and repeated else error}")
+    err.print([f"  {line}" for line in lines])

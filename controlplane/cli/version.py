@@ -1,7 +1,7 @@
 """`brownout --version`."""
 
-from importlib.metadata import version
-
 
 def version_line() -> str:
+    from importlib.metadata import version
+
     return f"brownout {version('brownout-controlplane')}"

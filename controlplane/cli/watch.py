@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import typer
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.text import Text
 
+from controlplane.cli.command import Argument, Noun, Option
 from controlplane.cli.explain import parse_context
 from controlplane.cli.session import DATA_DIR, CliError, data_dirs
 from controlplane.cli.shown import table
+from controlplane.cli.terminal import Live, Shown, Terminal, styled
 from controlplane.cli.verb import reporting
 from controlplane.contract.problems import UNREACHABLE, USAGE
 
@@ -44,23 +42,23 @@ class Seen(msgspec.Struct, frozen=True):
     models: dict[str, str]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("watch")(watch)
+def register(app: Noun) -> None:
+    app.add("watch", watch)
 
 
 def watch(
-    flags: Annotated[list[str] | None, typer.Argument(help="Flags to watch; without any, the first twenty.")] = None,
+    flags: Annotated[list[str] | None, Argument(help="Flags to watch; without any, the first twenty.")] = None,
     *,
-    context: Annotated[list[str] | None, typer.Option("--context", "-c", help="name=value; repeat for more.")] = None,
-    environment: Annotated[str, typer.Option("--env", "-e", envvar="BROWNOUT_ENVIRONMENT")] = "production",
+    context: Annotated[list[str] | None, Option("--context", "-c", help="name=value; repeat for more.")] = None,
+    environment: Annotated[str, Option("--env", "-e", envvar="BROWNOUT_ENVIRONMENT")] = "production",
     service: Annotated[
-        str, typer.Option(help="The service to be, for safe mode's scopes.", envvar="BROWNOUT_SERVICE")
+        str, Option(help="The service to be, for safe mode's scopes.", envvar="BROWNOUT_SERVICE")
     ] = "brownout-watch",
-    nats: Annotated[str, typer.Option("--nats", help="The NATS URL.", envvar="BROWNOUT_NATS_URL")] = "",
-    key: Annotated[str, typer.Option("--key", help="An SDK key.", envvar="BROWNOUT_SDK_KEY", show_default=False)] = "",
-    data_dir: Annotated[str, typer.Option(help="Where `brownout up` keeps its data.", envvar="BROWNOUT_DATA_DIR")] = "",
-    once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a change.")] = False,
+    nats: Annotated[str, Option("--nats", help="The NATS URL.", envvar="BROWNOUT_NATS_URL")] = "",
+    key: Annotated[str, Option("--key", help="An SDK key.", envvar="BROWNOUT_SDK_KEY", shown=False)] = "",
+    data_dir: Annotated[str, Option(help="Where `brownout up` keeps its data.", envvar="BROWNOUT_DATA_DIR")] = "",
+    once: Annotated[bool, Option("--once", help="Print the present state and end.")] = False,
+    as_json: Annotated[bool, Option("--json", help="One JSON object a change.")] = False,
 ) -> None:
     """Connect as a service would, and show state, revision and decisions as they change."""
     from brownout import Brownout, ConfigurationError
@@ -78,7 +76,7 @@ def watch(
             if once:
                 client.wait_ready(HEARTBEATS_S)
                 seen = _look(client, flags, asked)
-                _write(seen) if as_json else Console().print(_shown(seen, client.status))
+                _write(seen) if as_json else Terminal().print(_shown(seen, client.status))
                 return
             _follow(client, flags, asked, as_json=as_json)
 
@@ -91,9 +89,9 @@ def _follow(client: "Brownout", flags: list[str] | None, context: dict[str, obje
         while True:
             _write(_look(client, flags, context))
             events.get()
-    with Live(console=Console(), auto_refresh=False) as live:
+    with Live(Terminal()) as live:
         while True:
-            live.update(_shown(_look(client, flags, context), client.status), refresh=True)
+            live.update(_shown(_look(client, flags, context), client.status))
             try:
                 events.get(timeout=REFRESH_S)
             except queue.Empty:
@@ -117,20 +115,18 @@ def _look(client: "Brownout", flags: Sequence[str] | None, context: dict[str, ob
     )
 
 
-def _shown(seen: Seen, status: "Status") -> RenderableType:
+def _shown(seen: Seen, status: "Status") -> list[Shown]:
     colour = {"READY": "green", "STALE": "yellow"}.get(seen.state, "red")
     age = "" if seen.age_s is None else f"confirmed {seen.age_s:.0f} s ago"
-    head = Text.assemble(
-        (seen.state, f"bold {colour}"), f"  r{seen.revision}  {seen.sync.lower()} from {seen.source}  ", (age, "dim")
-    )
-    lines: list[RenderableType] = [head]
+    where = f"r{seen.revision}  {seen.sync.lower()} from {seen.source}"
+    lines: list[Shown] = [f"{styled(colour, seen.state)}  {where}  {styled('dim', age)}"]
     if seen.safe_mode:
-        lines.append(Text(f"SAFE MODE: {', '.join(seen.safe_mode)}", style="bold black on yellow"))
+        lines.append(styled("alarm", f"SAFE MODE: {', '.join(seen.safe_mode)}"))
     if status.last_error:
-        lines.append(Text(status.last_error, style="red"))
+        lines.append(styled("red", status.last_error))
     rows = [("flag", key, value) for key, value in seen.values.items()]
     rows += [("model", key, model) for key, model in seen.models.items()]
-    return Group(*lines, table(("", "", "serves"), rows))
+    return [*lines, table(("", "", "serves"), rows)]
 
 
 def _write(seen: Seen) -> None:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from brownout.model.kinds import KINDS
-from brownout.model.resources import ResourceRef
-from brownout.wire import Operation
 from controlplane.errors import Fault
 from controlplane.safemode.values import ActiveActivation, Switch
 from controlplane.telemetry.values import Delivered
 
-if TYPE_CHECKING:  # the CLI reads these structs without loading the store
+if TYPE_CHECKING:  # the CLI reads these structs without loading the store, or what specs are made of
+    from brownout.model.resources import ResourceRef
+    from brownout.wire import Operation
     from controlplane.configuration.documents import Imported
     from controlplane.configuration.store import StaleRevisionError, values
     from controlplane.safemode.service import Switched
@@ -57,6 +56,8 @@ def in_full(kind: str, spec: bytes) -> Json:
 
 @cache
 def _defaults(kind: str) -> dict[str, Json]:
+    from brownout.model.kinds import KINDS
+
     found = {
         field.encode_name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         for field in msgspec.structs.fields(KINDS[kind].struct)
@@ -95,7 +96,7 @@ class Ref(msgspec.Struct, frozen=True):
     key: str
 
     @classmethod
-    def of(cls, ref: ResourceRef) -> "Ref":
+    def of(cls, ref: "ResourceRef") -> "Ref":
         return cls(ref.kind, ref.key)
 
 
@@ -111,7 +112,9 @@ class OperationInput(Input, frozen=True):
     key: str
     spec: Json | msgspec.UnsetType = msgspec.UNSET
 
-    def operation(self) -> Operation:
+    def operation(self) -> "Operation":
+        from brownout.wire import Operation
+
         return Operation(self.op, self.kind, self.key, self.spec)
 
 
@@ -119,7 +122,7 @@ class CommitInput(Input, frozen=True):
     ops: tuple[OperationInput, ...]
     message: str
 
-    def operations(self) -> tuple[Operation, ...]:
+    def operations(self) -> "tuple[Operation, ...]":
         return tuple(op.operation() for op in self.ops)
 
 
@@ -284,7 +287,9 @@ class RestoreInput(Input, frozen=True):
     message: str = ""
     refs: tuple[Ref, ...] = ()
 
-    def references(self) -> tuple[ResourceRef, ...]:
+    def references(self) -> "tuple[ResourceRef, ...]":
+        from brownout.model.resources import ResourceRef
+
         return tuple(ResourceRef(ref.kind, ref.key) for ref in self.refs)
 
 

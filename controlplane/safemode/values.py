@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from brownout.evaluation.safemode import normal
 from brownout.model.resources import SafeModeActivation, Scope
 
 
@@ -161,6 +160,8 @@ def reach_notes(reach: Reach) -> tuple[str, ...]:
 
 
 def in_scope(scope: Scope, service: str) -> bool:
+    from brownout.evaluation.safemode import normal
+
     """Whether an activation may touch what this service does; its classes and cohorts are not known from here."""
     return not scope.services or normal(service) in map(normal, scope.services)
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -73,5 +74,8 @@ class NatsProcess:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/healthz", timeout=1) as answer:
                 return bool(json.load(answer).get("status") == "ok")
+        except urllib.error.HTTPError as unhealthy:  # it holds the connection, and from Python 3.14 on complains
+            unhealthy.close()
+            return False
         except (OSError, ValueError):
             return False

@@ -1,48 +1,64 @@
 """Processor time of a client command, as multiples of what starting Python and ending it costs.
 
-Typer brings pydantic, and httpx its own command line where click is installed: those two are most of what remains.
+`its libraries` is the floor: click, msgspec and urllib, and nothing of ours (ADR 0150).
 """
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.bench.report import Ratio, Report, ms
 
 ROUNDS = 9
-BROWNOUT = (sys.executable, str(Path(sys.executable).parent / "brownout"))
+PYTHON = sys.executable
+BROWNOUT = (PYTHON, str(Path(PYTHON).parent / "brownout"))
 DEAD = ("--url", "http://127.0.0.1:9")
+LIBRARIES = "import click, msgspec, urllib.request"
+CLIENT, VERSION = 10.0, 8.0
+"""The bounds."""
+
+COMMANDS = {
+    "brownout rollout --help": ("rollout", "--help"),
+    "brownout flag list": ("flag", "list", *DEAD),
+    "brownout safe-mode status": ("safe-mode", "status", *DEAD),
+    "brownout rollout show": ("rollout", "show", "r", *DEAD),
+    "brownout history": ("history", *DEAD),
+    "brownout key list": ("key", "list", *DEAD),
+}
 
 
 def run() -> Report:
-    empty = _cost(sys.executable, "-c", "pass")
-    version = _cost(*BROWNOUT, "--version")
-    told = {
-        "brownout rollout --help": _cost(*BROWNOUT, "rollout", "--help"),
-        "brownout flag list": _cost(*BROWNOUT, "flag", "list", *DEAD),
-        "brownout safe-mode status": _cost(*BROWNOUT, "safe-mode", "status", *DEAD),
-        "brownout rollout show": _cost(*BROWNOUT, "rollout", "show", "r", *DEAD),
-    }
+    with tempfile.TemporaryDirectory() as compiled:  # an installed wheel has its bytecode
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = compiled
+        commands = {
+            "python -c pass": (PYTHON, "-c", "pass"),
+            "its libraries": (PYTHON, "-c", LIBRARIES),
+            "brownout --version": (*BROWNOUT, "--version"),
+            **{name: (*BROWNOUT, *words) for name, words in COMMANDS.items()},
+        }
+        cost = _least(commands, environment)
+    empty = cost["python -c pass"]
+    bounds = {"brownout --version": VERSION, **dict.fromkeys(COMMANDS, CLIENT)}
     return Report(
         "The command line: processor time, beside `python -c pass`",
-        {"python -c pass": ms(empty), "brownout --version": ms(version), **{k: ms(v) for k, v in told.items()}},
-        (
-            Ratio("brownout --version", version / empty, 8),
-            *(Ratio(what, cost / empty) for what, cost in told.items()),
-        ),
+        {name: ms(seconds) for name, seconds in cost.items()},
+        tuple(Ratio(name, seconds / empty, bounds.get(name)) for name, seconds in cost.items() if seconds != empty),
     )
 
 
-def _cost(*command: str) -> float:
-    """The least of several runs: what the machine does beside only adds."""
-    return min(_once(command) for _ in range(ROUNDS))
+def _least(commands: dict[str, tuple[str, ...]], environment: dict[str, str]) -> dict[str, float]:
+    """The least of several interleaved runs of each: what the machine does beside only adds."""
+    rounds = [{name: _once(words, environment) for name, words in commands.items()} for _ in range(ROUNDS)]
+    return {name: min(each[name] for each in rounds) for name in commands}
 
 
-def _once(command: tuple[str, ...]) -> float:
+def _once(command: tuple[str, ...], environment: dict[str, str]) -> float:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         silent = [(os.POSIX_SPAWN_DUP2, nowhere, 1), (os.POSIX_SPAWN_DUP2, nowhere, 2)]
-        child = os.posix_spawn(command[0], command, os.environ, file_actions=silent)
+        child = os.posix_spawn(command[0], command, environment, file_actions=silent)
         used = os.wait4(child, 0)[2]
     finally:
         os.close(nowhere)

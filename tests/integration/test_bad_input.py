@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import uvicorn
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from controlplane.cli import app as command_line
 from controlplane.contract.problems import REFUSED

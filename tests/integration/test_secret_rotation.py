@@ -4,8 +4,8 @@ import asyncio
 from functools import partial
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
-from typer.testing import CliRunner
 
 from controlplane.access.factors import app_vault
 from controlplane.access.sso import sso_vault

@@ -1,4 +1,4 @@
-"""A client command loads no server's code: nobody who switches safe mode on waits for an ORM."""
+"""A client command loads no server's code, and none of the libraries that double what it costs (ADR 0150)."""
 
 import json
 import subprocess
@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-HEAVY = ("alembic", "asyncpg", "jinja2", "litestar", "nats", "sqlalchemy", "structlog", "uvicorn")
+HEAVY = (
+    "alembic", "asyncpg", "brownout.client", "httpx", "jinja2", "litestar", "nats", "pydantic", "rich", "sqlalchemy",
+    "structlog", "typer", "uvicorn", "yaml",
+)  # fmt: skip
 
 RUN = f"""
 import json, sys
@@ -18,7 +21,7 @@ except SystemExit as ended:
     status = ended.code or 0
 else:
     status = 0
-print(json.dumps([status, sorted(name for name in {HEAVY!r} if name in sys.modules), "httpx" in sys.modules]))
+print(json.dumps([status, sorted(name for name in {HEAVY!r} if name in sys.modules), "http.client" in sys.modules]))
 """
 
 DEAD = ("--url", "http://127.0.0.1:9")

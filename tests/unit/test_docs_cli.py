@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from controlplane.cli import app
 
@@ -29,7 +28,7 @@ def verbs(command: Any, prefix: tuple[str, ...] = ()) -> Iterator[str]:
 def test_every_verb_is_on_the_page() -> None:
     told = PAGE.read_text()
     common = {f"{kind} {verb}" for kind in OF_EVERY_KIND for verb in ("list", "get", "put", "delete")}
-    found = set(verbs(typer.main.get_command(app)))
+    found = set(verbs(app))
     assert [verb for verb in sorted(found - common) if not re.search(rf"`{re.escape(verb)}[` ]", told)] == []
     assert common <= found
 
@@ -45,7 +44,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), list(dict.fromkeys(commands())))
 def test_a_command_of_the_guides_is_one_that_the_command_line_takes(page: str, line: str) -> None:
-    command: Any = typer.main.get_command(app)
+    command: Any = app
     words = shlex.split(line, comments=True)
     words = words[: next((i for i, word in enumerate(words) if word in {"|", ">", "&&"}), len(words))]
     while hasattr(command, "commands"):

@@ -14,6 +14,7 @@ SOURCES = (*ROOT.glob("controlplane/**/*.py"), *ROOT.glob("sdk/src/**/*.py"))
 ELSEWHERE = {
     "X", "X_FILE", "TELEMETRY_",  # how names are built
     "CONTEXT",  # a setting of Django
+    "COMPLETE",  # what a shell sets when it asks for completions
 }  # fmt: skip
 
 
