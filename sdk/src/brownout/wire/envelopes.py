@@ -4,7 +4,7 @@ Signed bytes are stored bytes are published bytes: nothing is ever encoded again
 """
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import msgspec
 
@@ -88,7 +88,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     interval_s: float = 5.0
 
 
-_Signed = TypeVar("_Signed", Envelope, Manifest, Heartbeat)
+_Signed = TypeVar("_Signed", bound=Envelope | Manifest | Heartbeat)
 
 
 def read(payload: bytes, type_: type[_Signed]) -> _Signed:
@@ -104,7 +104,7 @@ def read(payload: bytes, type_: type[_Signed]) -> _Signed:
         if type_ is not Envelope:
             raise
         at = msgspec.json.decode(payload, type=_Position)
-        return Envelope(at.v, at.env, at.ep, at.rev, at.pch, at.ts, (Operation("reset"),))
+        return cast("_Signed", Envelope(at.v, at.env, at.ep, at.rev, at.pch, at.ts, (Operation("reset"),)))
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
