@@ -50,12 +50,14 @@ async def distinct(connection: ReadConnection, sample: Sample) -> tuple[int, dic
     """The level, and by variant the units that are followed at it."""
     rows = await connection.execute(
         text(
-            "SELECT variant, count(*) AS units FROM rollout_unit"
-            " WHERE environment = :environment AND rule = :rule AND key = :key GROUP BY variant"
+            "SELECT level, variant, count(variant) AS units FROM rollout_sample LEFT JOIN rollout_unit"
+            " USING (environment, rule, key)"
+            " WHERE environment = :environment AND rule = :rule AND key = :key GROUP BY level, variant"
         ),
         sample._asdict(),
     )
-    return await _level(connection, sample) or 0, {row.variant: row.units for row in rows}
+    found = list(rows)
+    return max((row.level for row in found), default=0), {row.variant: row.units for row in found if row.variant}
 
 
 async def _level(connection: ReadConnection, sample: Sample) -> int | None:

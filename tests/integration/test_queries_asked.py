@@ -105,7 +105,7 @@ async def test_a_commit_asks_the_rule_once(world: World) -> None:
     assert len([statement for statement in sent if "requires" in statement]) == 1
 
 
-GROWING = ("rollout_bad_unit", "rollout_sample", "telemetry_series", "fleet_convergence", "telemetry_cursor")
+GROWING = ("rollout_unit", "rollout_sample", "telemetry_series", "fleet_convergence", "telemetry_cursor")
 """With traffic; the others are as large as the fleet or the configuration."""
 
 

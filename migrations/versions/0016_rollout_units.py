@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
@@ -37,6 +37,8 @@ STATEMENTS = (
         PRIMARY KEY (environment, rule, key, unit, variant)
     )
     """,
+    "CREATE INDEX rollout_sample_at ON rollout_sample USING brin (at) WITH (autosummarize = on)",
+    "CREATE INDEX rollout_unit_at ON rollout_unit USING brin (at) WITH (autosummarize = on)",
 )
 
 
