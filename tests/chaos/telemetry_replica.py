@@ -1,6 +1,7 @@
 """One control-plane replica for the chaos tests: telemetry and rollouts, on a clock that may run fast.
 
 `python -m tests.chaos.telemetry_replica DSN NATS_URL STARTED SPEED`; `STARTED` (Unix s) is shared by all replicas.
+Prints a line once it takes part.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import contextlib
 import sys
 import time
 from datetime import UTC, datetime
+
+import structlog
 
 from controlplane.errors import UnavailableError
 from controlplane.kit.database import Database
@@ -27,6 +30,9 @@ class FastClock:
         return datetime.fromtimestamp(self._started + (time.time() - self._started) * self._speed, UTC)
 
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 async def main(dsn: str, url: str, started: float, speed: float) -> None:
     clock, database = FastClock(started, speed), Database(dsn, pool_size=3)
     store = open_store(database, clock, SECRET_KEY)
@@ -36,6 +42,9 @@ async def main(dsn: str, url: str, started: float, speed: float) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(link.run())
         group.create_task(telemetry.run())
+        while not link.connected:  # noqa: ASYNC110 - a test waits for no more than this
+            await asyncio.sleep(0.02)
+        print("up", flush=True)
         while True:
             with contextlib.suppress(UnavailableError):
                 await engine.tick()

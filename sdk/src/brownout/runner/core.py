@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from brownout._sync import clock
 from brownout.context import Context, ambient, merged
 from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
@@ -74,7 +75,7 @@ class Core:
         self, client: "Brownout", calls: Mapping[str, Callable[..., Any]] | None = None, *, cache: Cache | None = None,
         people: People | None = None, outbox: Outbox | None = None, effects: EffectLog | None = None,
         tenant: str | None = "tenant", user: str | None = "targeting_key",
-        now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = clock.wall_s,
         chance: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.client = client

@@ -1,10 +1,11 @@
 """What a response's headers say of rates: the ones the rate gate reads, and how long to wait."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from brownout._sync.clock import wall_s
 
 KEPT = ("retry-after", "x-ratelimit-", "anthropic-ratelimit-", "x-request-id", "request-id", "date")
 LONGEST_WAIT_S = 31 * 86_400.0
@@ -41,7 +42,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if until is None:
         return None
     now = _instant(headers.get("date"))  # the provider's own clock, where it shows it
-    return _bounded(until - (time.time() if now is None else now))
+    return _bounded(until - (wall_s() if now is None else now))
 
 
 def _pairs(headers: Any) -> Iterator[tuple[str, str]]:
