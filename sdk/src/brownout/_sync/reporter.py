@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from brownout import wire
+from brownout._sync.chance import spread
 from brownout._sync.log import first_time, log
 from brownout._sync.waiting import happens
 from brownout.wire.bundle import Signed
@@ -55,7 +55,7 @@ class Reporter:
     def soon(self) -> None:
         """There is something new to tell, in a moment: waking up now would already delay the news elsewhere."""
         if self._alarm is None:
-            spread_s = _SPREAD_S * (1 + random.random())  # noqa: S311 - spreads load
+            spread_s = _SPREAD_S * (1 + spread.random())
             self._alarm = asyncio.get_running_loop().call_later(spread_s, self._news.set)
 
     async def run(self, collect: Collect) -> None:
@@ -64,7 +64,7 @@ class Reporter:
                 await self._publish(self._presence_subject, presence)
             if telemetry := _made("telemetry", lambda: collect(False)):
                 await self._publish(self._telemetry_subject, telemetry)
-            await happens(self._news, _EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+            await happens(self._news, _EVERY_S * spread.uniform(0.8, 1.2))
             self._news.clear()
             self._alarm = None
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from brownout import wire
+from brownout._sync.chance import spread
 from brownout._sync.connection import Connection
 from brownout._sync.direct import DirectGet, NotAnsweredError
 from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
@@ -51,7 +51,7 @@ class Session:
         self._heard_at = 0.0
         self._keys_at = float("-inf")
         self._keys_wanted = False
-        self._rebase_at = random.randint(*_TAIL)  # noqa: S311 - spreads load
+        self._rebase_at = spread.randint(*_TAIL)
         self.was_live = False
 
     @property
@@ -106,7 +106,7 @@ class Session:
                 self._progress.enter(SyncState.SUSPECT if self._replica.revision >= 0 else SyncState.SYNC)
                 if isinstance(error, NotAnsweredError) and (silent or not await self._connection.answers(_ANSWER_S)):
                     return
-                await happens(self._connection.lost, random.random() * retry_s)  # noqa: S311
+                await happens(self._connection.lost, spread.random() * retry_s)
                 retry_s = min(retry_s * 2, _RETRY_S[1])
                 self._kick.set()
 
@@ -197,7 +197,7 @@ class Session:
         self._rebase_at += self._replica.tail_length
         with contextlib.suppress(NotAnsweredError, BehindError, SnapshotRefusedError, wire.UnknownKeyError):
             self._replica.rebase(*await self._fetch_snapshot(self._replica.open_evidence))
-            self._rebase_at = random.randint(*_TAIL)  # noqa: S311
+            self._rebase_at = spread.randint(*_TAIL)
 
     async def _learn_keys(self) -> bool:
         """Fetches the key chain, at most once in five seconds: anybody can name keys that do not exist."""

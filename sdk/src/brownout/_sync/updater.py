@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import random
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from nats.errors import Error as NatsError
 
 from brownout._sync import native
+from brownout._sync.chance import spread
 from brownout._sync.connection import CannotConnectError
 from brownout._sync.direct import NotAnsweredError
 from brownout._sync.log import first_time, log
@@ -133,7 +133,7 @@ class Updater:
         asyncio.get_running_loop().call_later(_PULSE_S, self._beat)
 
     async def _sync(self) -> None:
-        urls = random.sample(self._config.urls, len(self._config.urls))
+        urls = spread.sample(self._config.urls, len(self._config.urls))
         ceiling_s, attempt = _BACKOFF_S[0], 0
         while True:
             started = time.monotonic()
@@ -156,5 +156,5 @@ class Updater:
             self._progress.counters.reconnects += 1
             if self._session.was_live and time.monotonic() - started > _GOOD_S:
                 ceiling_s = _BACKOFF_S[0]
-            await asyncio.sleep(random.random() * ceiling_s)  # noqa: S311 - spreads load
+            await asyncio.sleep(spread.random() * ceiling_s)
             ceiling_s, attempt = min(ceiling_s * 2, _BACKOFF_S[1]), attempt + 1

@@ -1,7 +1,6 @@
 """What both runners share: their parts, their callables, and how a request begins."""
 
 import inspect
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from brownout._sync import clock
+from brownout._sync.chance import spread
 from brownout.context import Context, ambient, merged
 from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
@@ -76,7 +76,7 @@ class Core:
         people: People | None = None, outbox: Outbox | None = None, effects: EffectLog | None = None,
         tenant: str | None = "tenant", user: str | None = "targeting_key",
         now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = clock.wall_s,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = spread.random,
     ) -> None:  # fmt: skip
         self.client = client
         self.calls = Calls(calls or {})
