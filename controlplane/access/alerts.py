@@ -5,7 +5,6 @@ delivers what waits; a row's lock says which of them does.
 """
 
 import asyncio
-import random
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from controlplane.access.webhook import TIMEOUT_S, Webhook
 from controlplane.errors import UnavailableError
 from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
+from controlplane.kit.chance import spread
 from controlplane.kit.clock import Clock, SystemClock
 from controlplane.kit.database import Database, WriteConnection
 from controlplane.kit.tasks import wait_set
@@ -55,7 +55,7 @@ class Alerts:
         self,
         database: Database,
         webhook: Webhook | None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = spread.random,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()

@@ -99,6 +99,7 @@ class Connection:
             tls=self._config.tls,
             inbox_prefix=wire.Subjects(self._config.environment).inbox(self._instance),
             allow_reconnect=False,
+            dont_randomize=True,  # it would draw from the common source of chance
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=_CONNECT_TIMEOUT_S,
