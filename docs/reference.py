@@ -1,4 +1,4 @@
-"""Writes what the code knows better than we do: docs/settings.md, docs/resources.md and the index of docs/adr/README.md.
+"""Writes what the code knows better than we do: settings, resources, the SDK's names, and the list of decisions.
 
     python -m docs.reference           # writes them
     python -m docs.reference --check   # names those that are not up to date, and ends with 1
@@ -26,6 +26,7 @@ from controlplane.access.responder import AuthdSettings
 from controlplane.cli import app
 from controlplane.contract.kinds import KINDS as ROWS
 from controlplane.settings import Secret, Settings
+from docs import sdk_reference
 from docs.prose import wrapped
 
 DOCS = Path(__file__).parent
@@ -121,9 +122,28 @@ def decisions() -> str:
     return f"{text}\n\n{GENERATED}\n\n| number | decision |\n| --- | --- |\n" + "\n".join(rows) + "\n"
 
 
+def sdk() -> str:
+    """docs/sdk/reference.md."""
+    return f"""# SDK reference
+
+After reading this page you know every public name of the SDK: its arguments, what it returns and what it raises. The
+[guide](../../sdk/README.md) says when to use it.
+
+```python
+from brownout import Brownout
+```
+
+What is not on this page is private and may change in any release.
+
+{GENERATED}
+
+{sdk_reference.text(field_docs)}"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "resources.md": resources,
+    "sdk/reference.md": sdk,
     "adr/README.md": decisions,
 }
 
@@ -141,7 +161,7 @@ def stale() -> list[str]:
 
 
 def field_docs(struct: type) -> dict[str, str]:
-    """The docstring under each field of a struct, those that it inherits included."""
+    """The docstring under each field of a struct or value of an enum, those that it inherits included."""
     found: dict[str, str] = {}
     for base in reversed(struct.__mro__):
         if base.__module__.split(".")[0] not in {"brownout", "controlplane"}:
@@ -149,11 +169,15 @@ def field_docs(struct: type) -> dict[str, str]:
         (node,) = ast.parse(dedent(inspect.getsource(base))).body
         assert isinstance(node, ast.ClassDef)
         for field, after in zip(node.body, node.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                text = ast.get_docstring(ast.Module([after], []))
-                if text:
-                    found[field.target.id] = " ".join(text.split())
+            target = field.target if isinstance(field, ast.AnnAssign) else _only_target(field)
+            text = ast.get_docstring(ast.Module([after], []))
+            if isinstance(target, ast.Name) and text:
+                found[target.id] = " ".join(text.split())
     return found
+
+
+def _only_target(node: ast.stmt) -> ast.expr | None:
+    return node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
 
 
 class _Structs:

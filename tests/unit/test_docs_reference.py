@@ -36,9 +36,18 @@ def test_every_field_has_a_meaning(struct: type) -> None:
     assert [name for name in struct.__struct_fields__ if name not in told] == []  # type: ignore[attr-defined]
 
 
+def test_every_public_name_of_the_sdk_is_described() -> None:
+    text = re.sub(r"```.*?```|^\|[^\n]*", "", reference.page("sdk/reference.md"), flags=re.DOTALL | re.MULTILINE)
+    names = re.findall(r"^### (\w+)\n(.*?)(?=^#)", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(names) > 60
+    assert [name for name, about in names if not about.strip()] == []
+
+
 def test_a_page_that_is_not_up_to_date_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "settings.md").write_text(reference.page("settings.md"))
     (tmp_path / "resources.md").write_text(reference.page("resources.md").replace("targeting_key", "id", 1))
+    (tmp_path / "sdk").mkdir()
+    (tmp_path / "sdk" / "reference.md").write_text(reference.page("sdk/reference.md"))
     (tmp_path / "adr").mkdir()
     (tmp_path / "adr" / "README.md").write_text("# Decisions\n")
     (tmp_path / "adr" / "0001-one.md").write_text("# 0001 One\n")

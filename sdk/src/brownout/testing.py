@@ -62,7 +62,7 @@ class FakeBrownout(Brownout):
             self.set_flag(key, value)
 
     def set_flag(self, key: str, value: object) -> None:
-        """From now on `key` serves `value` to everybody. Its type is the value's, e.g. boolean or model_route.
+        """From now on `key` serves `value` to everyone. Its type is the value's, e.g. boolean or model_route.
 
         Raises:
             InvalidResource: there is no such flag type, or no such key.
@@ -80,6 +80,7 @@ class FakeBrownout(Brownout):
         self._apply(Operation("put", kind, key, msgspec.Raw(encode(parse(kind, key, spec)))))
 
     def delete(self, kind: str, key: str) -> None:
+        """Deletes a resource, as a commit does."""
         self._apply(Operation("del", kind, key))
 
     def set_policy(self, request_class: str, policy: Policy) -> None:

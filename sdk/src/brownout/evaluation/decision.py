@@ -18,6 +18,8 @@ Metadata: TypeAlias = Mapping[str, bool | int | float | str]
 
 
 class Reason(StrEnum):
+    """Why a flag has its value, in OpenFeature's words."""
+
     STATIC = "STATIC"
     DEFAULT = "DEFAULT"
     TARGETING_MATCH = "TARGETING_MATCH"
@@ -27,6 +29,8 @@ class Reason(StrEnum):
 
 
 class ErrorCode(StrEnum):
+    """Why a decision is the caller's default, in OpenFeature's words."""
+
     PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
     FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
     PARSE_ERROR = "PARSE_ERROR"

@@ -62,6 +62,7 @@ class Evaluator:
     _compiled: "Compiled"
 
     def boolean(self, key: str, context: Context = NOTHING, default: bool = False) -> bool:
+        """The value of a flag of type boolean."""
         try:
             if around := ambient():
                 context = merged(around, context)
@@ -73,6 +74,7 @@ class Evaluator:
         return self._defaulted(key, outcome, default) if value is MISSING else value  # type: ignore[return-value]
 
     def string(self, key: str, context: Context = NOTHING, default: str = "") -> str:
+        """The value of a flag of type string."""
         try:
             if around := ambient():
                 context = merged(around, context)
@@ -84,6 +86,7 @@ class Evaluator:
         return self._defaulted(key, outcome, default) if value is MISSING else value  # type: ignore[return-value]
 
     def integer(self, key: str, context: Context = NOTHING, default: int = 0) -> int:
+        """The value of a flag of type integer."""
         try:
             if around := ambient():
                 context = merged(around, context)

@@ -50,10 +50,13 @@ class PolicyRung(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> RungType:
+        """The kind of the rung: `model`, `cache`, `template`, …"""
         return self.rung.type
 
 
 class PolicyLadder(msgspec.Struct, frozen=True):
+    """What to try when the policy's model fails, rung by rung, and what to do at its end."""
+
     rungs: tuple[PolicyRung, ...] = ()
     terminal: Terminal = Terminal()
     deadline_ms: int | None = None
@@ -85,6 +88,7 @@ class SafeMode(msgspec.Struct, frozen=True):
 
     @property
     def active(self) -> bool:
+        """Whether any activation shaped this policy."""
         return bool(self.activations)
 
 

@@ -20,6 +20,8 @@ Result = Literal["held", "failed", "unknown", "invalid"]
 
 
 class ClauseTrace(msgspec.Struct, frozen=True):
+    """A clause, and whether it held for the context."""
+
     clause: Clause
     result: Result
 

@@ -19,7 +19,7 @@ Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 def middleware(get_response: Handler) -> Handler:
-    """Sets the context of each request to what the function named by `BROWNOUT_CONTEXT` answers for it."""
+    """Sets the context of each request to what the function named by `BROWNOUT_CONTEXT` returns for it."""
     attributes: Callable[[HttpRequest], Attributes] = import_string(settings.BROWNOUT_CONTEXT)
 
     if iscoroutinefunction(get_response):

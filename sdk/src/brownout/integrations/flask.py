@@ -13,7 +13,7 @@ _TOKEN = "_brownout_context"  # noqa: S105 - a name on flask.g
 
 
 def init_app(app: Flask, attributes: Callable[[Request], Attributes]) -> None:
-    """Sets the context of each request to what `attributes` answers for it."""
+    """Sets the context of each request to what `attributes` returns for it."""
 
     @app.before_request
     def enter() -> None:

@@ -16,7 +16,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class BrownoutMiddleware(ASGIMiddleware):
-    """Sets the context of each HTTP request and WebSocket to what `attributes` answers for it."""
+    """Sets the context of each HTTP request and WebSocket to what `attributes` returns for it."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 

@@ -11,7 +11,7 @@ from brownout.integrations._attributes import attributes_of
 
 
 class BrownoutMiddleware:
-    """Sets the context of each HTTP request and WebSocket to what `attributes` answers for it."""
+    """Sets the context of each HTTP request and WebSocket to what `attributes` returns for it."""
 
     def __init__(self, app: ASGIApp, attributes: Callable[[HTTPConnection], Attributes]) -> None:
         self._app = app

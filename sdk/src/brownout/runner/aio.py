@@ -21,7 +21,7 @@ from brownout.runner.workers import Workers
 
 
 class AsyncRunner(Core):
-    """Obeys policies in asyncio. Plain callables, tools and stores run in threads; see brownout.runner.core.Core."""
+    """Obeys policies in asyncio. Plain callables, tools and stores run in threads."""
 
     _workers = Workers()
 
@@ -107,6 +107,7 @@ class AsyncStream:
 
     @property
     def reply(self) -> Reply | None:
+        """How the request ended; None while it runs."""
         return self._request.reply
 
     async def tool(

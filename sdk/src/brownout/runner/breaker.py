@@ -107,6 +107,7 @@ class Breaker:
                 self._probe_until = None
 
     def state(self, now: float) -> Literal["closed", "open", "recovering"]:
+        """Whether it admits attempts, none, or more and more of them."""
         with self._lock:
             return "open" if self._open_until is not None else "recovering" if self._ramping(now) else "closed"
 

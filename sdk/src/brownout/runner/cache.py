@@ -17,6 +17,8 @@ import msgspec
 
 from brownout._sync.clock import wall_s
 
+__all__ = ["Cache", "Cached", "MemoryCache"]
+
 MOST_CHARACTERS = 1_000_000
 """Longer answers are not kept."""
 
@@ -31,7 +33,8 @@ class Cached(msgspec.Struct, frozen=True):
 class Cache(Protocol):
     """Keeps answers by key. Its methods may be plain or async; what they raise makes the rung miss."""
 
-    def get(self, key: str) -> Cached | Awaitable[Cached | None] | None: ...
+    def get(self, key: str) -> Cached | Awaitable[Cached | None] | None:
+        """Returns the answer, or None if there is none or it has expired."""
 
     def put(self, key: str, value: Cached, max_age_s: float) -> Awaitable[None] | None:
         """Keeps an answer; it is not asked for after `max_age_s`."""

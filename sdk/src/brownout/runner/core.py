@@ -57,19 +57,7 @@ class Calls(dict[str, Callable[..., Any]]):
 
 
 class Core:
-    """A runner without its driver.
-
-    Args:
-        client: Says what to do, and is told how it went.
-        calls: What makes one attempt, by the provider of a target.
-        cache: Where answers for `cache` rungs are kept.
-        people: Where tickets for `human_review` rungs and for approvals go.
-        outbox: Where requests for `later` rungs are kept.
-        effects: The log of tools with side effects; in memory by default.
-        tenant, user: The attributes of the context that say who may see a cached answer; None where the product has no
-            tenants, or no users. A request without them is not cached.
-        now, wall_s, chance: Monotonic seconds, Unix seconds, and random numbers from 0 to 1.
-    """
+    """A runner without its driver."""
 
     def __init__(
         self, client: "Brownout", calls: Mapping[str, Callable[..., Any]] | None = None, *, cache: Cache | None = None,
@@ -78,6 +66,18 @@ class Core:
         now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = clock.wall_s,
         chance: Callable[[], float] = spread.random,
     ) -> None:  # fmt: skip
+        """
+        Args:
+            client: Says what to do, and is told how it went.
+            calls: What makes one attempt, by the provider of a target.
+            cache: Where answers for `cache` rungs are kept.
+            people: Where tickets for `human_review` rungs and for approvals go.
+            outbox: Where requests for `later` rungs are kept.
+            effects: The log of tools with side effects; in memory by default.
+            tenant, user: The attributes of the context that say who may see a cached answer; None where the product has no
+                tenants, or no users. A request without them is not cached.
+            now, wall_s, chance: Monotonic seconds, Unix seconds, and random numbers from 0 to 1.
+        """
         self.client = client
         self.calls = Calls(calls or {})
         self.cache, self.people, self.outbox = cache, people, outbox

@@ -36,6 +36,7 @@ class Room:
             return True
 
     def leave(self) -> None:
+        """Gives the place back."""
         with self._lock:
             self._draining -= 1
 

@@ -11,6 +11,8 @@ import msgspec
 from brownout._sync.clock import wall_s
 from brownout.runner.sqlite_file import SqliteFile
 
+__all__ = ["Effect", "EffectLog", "MemoryEffects", "SqliteEffects"]
+
 
 class Effect(msgspec.Struct, frozen=True):
     """One side effect. `done` is False where it was started and its outcome never became known."""

@@ -16,6 +16,8 @@ from brownout.runner.calls import Failed
 from brownout.runner.classify import classify
 from brownout.runner.watch import Observation, Watch
 
+__all__ = ["async_guard", "guard"]
+
 STATUSES = {"rate_limited": 429, "budget_exhausted": 429, "auth": 403, "bad_request": 400, "overloaded": 503}
 HOP_HEADERS = {"content-encoding", "content-length", "transfer-encoding", "connection", "x-should-retry"}
 

@@ -31,10 +31,12 @@ class Limiter:
 
     @property
     def limit(self) -> float:
+        """How many concurrent calls the target takes, as far as known."""
         return self._limit
 
     @property
     def in_flight(self) -> int:
+        """How many calls run now."""
         return self._in_flight
 
     def acquire(self, criticality: Criticality) -> bool:

@@ -8,6 +8,8 @@ import msgspec
 
 from brownout.runner.cache import MOST_CHARACTERS, Cached
 
+__all__ = ["RedisCache"]
+
 
 class RedisClient(Protocol):
     """What is used of `redis.Redis` and of `redis.asyncio.Redis`."""

@@ -56,7 +56,7 @@ class Inbox(Channel, Protocol):
 
 
 class Runner(Core):
-    """Obeys policies in threads: for services without asyncio. See brownout.runner.core.Core."""
+    """Obeys policies in threads: for services without asyncio. It takes what AsyncRunner takes."""
 
     def __init__(self, client: "Brownout", *arguments: Any, waiting: Waiting | None = None, **parts: Any) -> None:
         self._waiting: Waiting = RealTime() if waiting is None else waiting
@@ -124,6 +124,7 @@ class Stream:
 
     @property
     def reply(self) -> Reply | None:
+        """How the request ended; None while it runs."""
         return self._request.reply
 
     def tool(
