@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos pythons dist docs fmt lock install assets screenshots docs-reference clean
+.PHONY: run test check bench chaos pythons docs fmt lock install assets screenshots docs-reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   the figures of docs/benchmarks.md"
 	@echo "make chaos   the long failure tests"
 	@echo "make pythons  the SDK's and the unit tests on every Python of this machine"
+	@echo "make docs    the guides as a site, in docs/dist"
 	@echo "make fmt     format code, wrap prose"
 	@echo "make assets  build what the browser loads (no Node needed)"
 	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
@@ -37,7 +38,13 @@ UI_SOURCES := $(shell find ui/static -type f 2>/dev/null) ui/build.py ui/package
 ui/dist/manifest.json: $(UI_SOURCES) | $(STAMP)
 	$(BIN)/python ui/build.py
 
-assets: install ui/dist/manifest.json
+DOCS_SOURCES := $(shell find docs ui/static/css -name dist -prune -o -type f -print 2>/dev/null) README.md CHANGELOG.md CONTRIBUTING.md sdk/README.md
+docs/dist/index.html: $(DOCS_SOURCES) | $(STAMP)
+	$(BIN)/python -m docs.site
+
+assets: install ui/dist/manifest.json docs/dist/index.html
+
+docs: install docs/dist/index.html
 
 run: assets
 	@$(BIN)/python sdk/examples/support_copilot.py --data-dir .brownout --wait 120 & trap "kill $$! 2>/dev/null" EXIT; \
@@ -91,4 +98,4 @@ lock: $(BIN)/uv
 	$(COMPILE) requirements/bench.in sdk/pyproject.toml -c requirements/run.txt -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) $(BENCH) .venv-pythons .brownout ui/dist ui/node_modules
+	rm -rf $(VENV) $(BENCH) .venv-pythons .brownout ui/dist ui/node_modules docs/dist

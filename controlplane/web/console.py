@@ -14,6 +14,7 @@ from controlplane.web.access.keys import KeysController
 from controlplane.web.access.people import PeopleController
 from controlplane.web.access.sign_in import SignInController
 from controlplane.web.demo.page import DemoPageController
+from controlplane.web.docs.pages import docs
 from controlplane.web.editing.review import ReviewController
 from controlplane.web.flags.flag import FlagController
 from controlplane.web.flags.list import FlagsController
@@ -65,6 +66,7 @@ def console(services: Services) -> tuple[Router, Templates]:
         route_handlers=[
             serve_asset,
             home,
+            docs(),
             SignInController,
             AccountController,
             OverviewController,
