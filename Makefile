@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export UV_NO_CONFIG := 1
 
-.PHONY: run test check bench chaos pythons docs fmt lock install assets screenshots docs-reference clean
+.PHONY: run test check bench chaos pythons dist docs fmt lock install assets screenshots docs-reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make chaos   the long failure tests"
 	@echo "make pythons  the SDK's and the unit tests on every Python of this machine"
 	@echo "make docs    the guides as a site, in docs/dist"
+	@echo "make dist    wheels and source distributions, tested in empty environments"
 	@echo "make fmt     format code, wrap prose"
 	@echo "make assets  build what the browser loads (no Node needed)"
 	@echo "make docs-reference  write the pages that come from the code: settings, resources, decisions"
@@ -45,6 +46,12 @@ docs/dist/index.html: $(DOCS_SOURCES) | $(STAMP)
 assets: install ui/dist/manifest.json docs/dist/index.html
 
 docs: install docs/dist/index.html
+
+dist: install
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist .
+	$(BIN)/uv build --quiet --out-dir dist sdk
+	DIST=$(CURDIR)/dist $(BIN)/python -m pytest tests/e2e/test_wheels.py -q
 
 run: assets
 	@$(BIN)/python sdk/examples/support_copilot.py --data-dir .brownout --wait 120 & trap "kill $$! 2>/dev/null" EXIT; \
@@ -98,4 +105,4 @@ lock: $(BIN)/uv
 	$(COMPILE) requirements/bench.in sdk/pyproject.toml -c requirements/run.txt -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) $(BENCH) .venv-pythons .brownout ui/dist ui/node_modules docs/dist
+	rm -rf $(VENV) $(BENCH) .venv-pythons .brownout ui/dist ui/node_modules docs/dist dist

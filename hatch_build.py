@@ -1,4 +1,4 @@
-"""Carries the console's built assets in the wheel. An editable install builds nothing: `make assets` does."""
+"""Puts the console's assets and the documentation into the wheel. For an editable install, `make assets` builds them."""
 
 import runpy
 from pathlib import Path
@@ -13,3 +13,5 @@ class ConsoleAssets(BuildHookInterface[Any]):
             return
         build = runpy.run_path(str(Path(self.root) / "ui" / "build.py"))["build"]
         build_data["force_include"][str(build())] = "controlplane/_ui/dist"
+        site = runpy.run_path(str(Path(self.root) / "docs" / "site.py"))["build"]
+        build_data["force_include"][str(site())] = "controlplane/_docs"
