@@ -55,9 +55,9 @@ FieldDocs = Callable[[type], dict[str, str]]
 def text(fields: FieldDocs) -> str:
     """The page below its introduction. `fields` returns the docstring under each field of a class."""
     shown: dict[int, str] = {}
-    told = "\n".join(part for name in MODULES for part in _module(import_module(name), fields, shown))
-    told = re.sub(r"\n```\n\n+```text\n", "\n", told)  # one block for methods that need no words
-    return re.sub(r"\n{3,}", "\n\n", told)
+    parts = (part for name in MODULES for part in _module(import_module(name), fields, shown))
+    told = "\n".join(part for part in parts if part.strip())
+    return told.replace("\n```\n\n```text\n", "\n")  # one block for methods that need no words
 
 
 def public(module: ModuleType) -> list[str]:
@@ -86,7 +86,8 @@ def _module(module: ModuleType, fields: FieldDocs, shown: dict[int, str]) -> Ite
         if inspect.isclass(value):
             yield from _class(value, fields)
         elif isinstance(value, FunctionType):
-            yield f"{_signature(name, value)}\n{_formatted(_docstring(value))}\n"
+            yield _signature(name, value)
+            yield f"{_formatted(_docstring(value))}\n"
         else:
             yield f"One of {', '.join(f'`{each}`' for each in get_args(value))}.\n"
 
@@ -106,7 +107,8 @@ def _class(class_: type, fields: FieldDocs) -> Iterator[str]:
         yield _table("field | type", [(f"`{name}` | `{types[name]}`", docs.get(name, "")) for name in names])
     for name, member, told in _members(class_):
         if isinstance(member, FunctionType):
-            yield f"{_signature(name, member)}\n{_formatted(told)}\n"
+            yield _signature(name, member)
+            yield f"{_formatted(told)}\n"
         else:
             yield f"**`{name}`** (property): {_formatted(told)}\n"
 
@@ -236,7 +238,7 @@ def _formatted(told: str) -> str:
     """A docstring with its examples fenced, its sections as lists, and its pages as links."""
     told = re.sub(r"(?<!`)\bdocs/([\w/-]+\.md)", r"[docs/\1](../\1)", told)
     told = re.sub(r"^(Args|Raises|Returns|Source):\n((?:    .*\n?)+)", _section, told, flags=re.MULTILINE)
-    return re.sub(r"(?:^    .*\n?|^\n(?=    ))+", _example, told + "\n", flags=re.MULTILINE).rstrip()
+    return re.sub(r"(?:^    .*\n?|^\n(?=\n*    ))+", _example, told + "\n", flags=re.MULTILINE).rstrip()
 
 
 def _section(found: re.Match[str]) -> str:
@@ -247,4 +249,4 @@ def _section(found: re.Match[str]) -> str:
 
 def _example(found: re.Match[str]) -> str:
     inner = re.sub(r"(\S) {2,}#", r"\1  #", inspect.cleandoc(found[0]).strip())  # as ruff formats it
-    return f"\n```python\n{inner}\n```\n\n" if inner else found[0]
+    return f"\n```python\n{inner}\n```\n" if inner else found[0]

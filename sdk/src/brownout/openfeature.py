@@ -1,10 +1,12 @@
 """Brownout as an OpenFeature provider (`pip install brownout[openfeature]`).
 
-from openfeature import api
-from brownout import Brownout
-from brownout.openfeature import BrownoutProvider
+Register it once, when the application starts:
 
-api.set_provider(BrownoutProvider(Brownout.connect()))
+    from openfeature import api
+    from brownout import Brownout
+    from brownout.openfeature import BrownoutProvider
+
+    api.set_provider(BrownoutProvider(Brownout.connect()))
 """
 
 import threading

@@ -2,6 +2,7 @@
 
     from brownout.testing import FakeBrownout
 
+
     def test_pro_users_get_web_search():
         client = FakeBrownout({"web-search": True})
         assert answer("…", client).used_web_search

@@ -1,6 +1,8 @@
 """Django: add `brownout.integrations.django.middleware` to MIDDLEWARE, after authentication.
 
-BROWNOUT_CONTEXT = "shop.flags.attributes"   # def attributes(request: HttpRequest) -> Mapping[str, object]
+The setting BROWNOUT_CONTEXT names a function of yours, `def attributes(request: HttpRequest) -> Mapping[str, object]`:
+
+    BROWNOUT_CONTEXT = "shop.flags.attributes"
 """
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
