@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from controlplane.access.actor import Action, Actor
-from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
+from controlplane.contract.safemode import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.http.conditions import Conditions
 from controlplane.http.parameters import Before
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest

@@ -3,15 +3,19 @@
 Click alone, because Typer doubles what starting a command costs (ADR 0150).
 """
 
+import gc
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
+from functools import cached_property, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
+
+Parameters = Callable[[], Iterable[inspect.Parameter]]
 
 
 class Argument:
@@ -49,7 +53,25 @@ class Option(Argument):
 
 
 class Command(click.Command):
-    """A verb whose help lists the shared options last, under a heading of their own."""
+    """A verb whose help lists the shared options last, under a heading of their own.
+
+    Its parameters are read from the function once they are asked for: `flag list` does not wait for those of `flag put`.
+    """
+
+    def __init__(self, name: str, function: Callable[..., None], parameters: Parameters | None = None) -> None:
+        super().__init__(name, callback=function, help=inspect.getdoc(function))
+        del self.params
+        self._parameters = parameters or partial(_declared, function)
+
+    @cached_property
+    def params(self) -> list[click.Parameter]:  # type: ignore[override]
+        return [_parameter(each) for each in self._parameters()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not gc.isenabled():  # `main` turned it off while everything was loaded, and that stays
+            gc.freeze()
+            gc.enable()
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Everywhere": []}
@@ -72,9 +94,9 @@ class Noun(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
 
-    def add(self, name: str, function: Callable[..., None]) -> None:
-        """Adds a function as the verb `name`."""
-        self.add_command(command(name, function))
+    def add(self, name: str, function: Callable[..., None], parameters: Parameters | None = None) -> None:
+        """Adds a function as the verb `name`. Its parameters are those of its signature, unless `parameters` returns others."""
+        self.add_command(Command(name, function, parameters))
 
 
 class Listing(Noun):
@@ -86,10 +108,8 @@ class Listing(Noun):
         return super().parse_args(ctx, args)
 
 
-def command(name: str, function: Callable[..., None]) -> Command:
-    """Returns the command that calls `function`; its docstring is the help."""
-    parameters = [_parameter(each) for each in inspect.signature(function).parameters.values()]
-    return Command(name, params=parameters, callback=function, help=inspect.getdoc(function))
+def _declared(function: Callable[..., None]) -> Iterable[inspect.Parameter]:
+    return inspect.signature(function).parameters.values()
 
 
 def _parameter(given: inspect.Parameter) -> click.Parameter:

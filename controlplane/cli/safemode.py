@@ -9,8 +9,8 @@ from controlplane.cli.session import CliError
 from controlplane.cli.shown import delivery_text, left, table, warning_lines, when
 from controlplane.cli.terminal import TICK, Shown, Table, styled
 from controlplane.cli.verb import Call, verb
-from controlplane.contract.dto import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.contract.problems import USAGE
+from controlplane.contract.safemode import SafeModeHistory, SafeModeStatus, SwitchedOutput
 from controlplane.errors import InvalidInputError
 from controlplane.safemode.request import parse_duration
 from controlplane.safemode.values import (

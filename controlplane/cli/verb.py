@@ -78,17 +78,16 @@ def verb(app: Noun, name: str, *, action: Action) -> Callable[[Callable[..., Non
                         raise
                     _could_not_say(error)
 
-        own = list(inspect.signature(function).parameters.values())[1:]
-        added = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for option, (annotation, default) in _SHARED.items()
-        ]
-        signature = inspect.Signature([*own, *added])
-        run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        del run.__wrapped__
+        def parameters() -> list[inspect.Parameter]:
+            own = list(inspect.signature(function).parameters.values())[1:]
+            added = [
+                inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                for option, (annotation, default) in _SHARED.items()
+            ]
+            return [*own, *added]
+
         ACTIONS[f"{app.name} {name}"] = action
-        app.add(name, run)
+        app.add(name, run, parameters)
         return function
 
     return register

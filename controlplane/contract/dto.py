@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from controlplane.errors import Fault
-from controlplane.safemode.values import ActiveActivation, Switch
-from controlplane.telemetry.values import Delivered
 
 if TYPE_CHECKING:  # the CLI reads these structs without loading the store, or what specs are made of
     from brownout.model.resources import ResourceRef
     from brownout.wire import Operation
     from controlplane.configuration.documents import Imported
     from controlplane.configuration.store import StaleRevisionError, values
-    from controlplane.safemode.service import Switched
 
 Json = msgspec.Raw
 
@@ -350,36 +347,3 @@ class StateOutput(msgspec.Struct, frozen=True):
 def _json(spec: bytes | None) -> Json:
     """Absent is `null`: msgspec cannot read a union of Raw and None back."""
     return Json(b"null" if spec is None else spec)
-
-
-class SafeModeStatus(msgspec.Struct, frozen=True):
-    revision: int
-    on: bool
-    overdue: int
-    active: tuple[ActiveActivation, ...]
-
-
-class SwitchedOutput(msgspec.Struct, frozen=True):
-    """The activation's key, and the commit that switched it."""
-
-    key: str
-    commit: CommitOutput
-    extended: bool
-    """Whether it was on already: the same profile for the same scope is extended, never added a second time."""
-    expires_at: datetime | None
-    """When it ends now; None: it is off."""
-    delivery: Delivered
-    """What was known within a second of the commit."""
-    warnings: tuple[str, ...] = ()
-    """Names that match nothing. Safe mode is on all the same."""
-
-    @classmethod
-    def of(cls, done: "Switched", delivery: Delivered, warnings: tuple[str, ...] = ()) -> "SwitchedOutput":
-        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at, delivery, warnings)
-
-
-class SafeModeHistory(msgspec.Struct, frozen=True):
-    """Newest first; `next` is the following page's `before`."""
-
-    items: tuple[Switch, ...]
-    next: int | None

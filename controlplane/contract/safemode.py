@@ -1,0 +1,46 @@
+"""What the API returns about safe mode."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controlplane.contract.dto import CommitOutput
+from controlplane.safemode.values import ActiveActivation, Switch
+from controlplane.telemetry.values import Delivered
+
+if TYPE_CHECKING:
+    from controlplane.safemode.service import Switched
+
+
+class SafeModeStatus(msgspec.Struct, frozen=True):
+    revision: int
+    on: bool
+    overdue: int
+    active: tuple[ActiveActivation, ...]
+
+
+class SwitchedOutput(msgspec.Struct, frozen=True):
+    """The activation's key, and the commit that switched it."""
+
+    key: str
+    commit: CommitOutput
+    extended: bool
+    """Whether it was on already: the same profile for the same scope is extended, never added a second time."""
+    expires_at: datetime | None
+    """When it ends now; None: it is off."""
+    delivery: Delivered
+    """What was known within a second of the commit."""
+    warnings: tuple[str, ...] = ()
+    """Names that match nothing. Safe mode is on all the same."""
+
+    @classmethod
+    def of(cls, done: "Switched", delivery: Delivered, warnings: tuple[str, ...] = ()) -> "SwitchedOutput":
+        return cls(done.key, CommitOutput.of(done.commit), done.extended, done.expires_at, delivery, warnings)
+
+
+class SafeModeHistory(msgspec.Struct, frozen=True):
+    """Newest first; `next` is the following page's `before`."""
+
+    items: tuple[Switch, ...]
+    next: int | None
