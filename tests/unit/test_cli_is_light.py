@@ -60,6 +60,14 @@ def test_help_loads_no_server_and_no_http(words: tuple[str, ...], status: int) -
     assert run(*words) == (status, [], False)
 
 
+def test_a_verb_has_the_garbage_collector_that_loading_did_without() -> None:
+    script = f"import atexit, gc\natexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000))\n{RUN}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(("flag", "list", *DEAD))], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True True"
+
+
 def test_every_noun_and_verb_of_the_list_is_there() -> None:
     from controlplane.cli.loader import Commands
 
