@@ -140,7 +140,8 @@ class Present(msgspec.Struct, frozen=True):
     service: _Text
     sdk_version: _Text
     ep: _Instant
-    rev: _Instant
+    rev: Annotated[int, Meta(ge=-1, le=LARGEST_INSTANT)]
+    """-1 while the instance holds nothing."""
     state: Annotated[str, Meta(max_length=40, pattern=r"^[A-Z_a-z]*$")]
     age_s: Annotated[float, Meta(ge=0, le=1e12)]
     ts: _Instant

@@ -118,7 +118,7 @@ class Fleet:
         applied = min(at, said.applied_at / 1000 + min(ahead)) if said.applied_at else at
         state.heard(
             Seen(
-                instance, said.service, said.sdk_version, Head(said.ep, said.rev), said.state, said.age_s,
+                instance, said.service, said.sdk_version, Head(said.ep, max(0, said.rev)), said.state, said.age_s,
                 at, at, applied, said.closing, ahead, key, said.clock_skew_ms / 1000,
             )
         )  # fmt: skip

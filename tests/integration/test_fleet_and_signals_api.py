@@ -175,6 +175,19 @@ async def test_instances_are_listed_and_say_goodbye(plane: Plane) -> None:
     assert rest.next is None
 
 
+async def test_an_instance_that_holds_nothing_yet_is_shown_at_the_beginning(plane: Plane) -> None:
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
+    await plane.present("new", -1)
+
+    async def known() -> bool:
+        found: Instances = await plane.get("/fleet/instances", Instances)
+        return [(one.instance, one.revision, one.behind) for one in found.items] == [("new", 0, revision)]
+
+    await eventually(known)
+    assert (await plane.get("/fleet/refused", RefusedList)).items == []
+
+
 async def test_an_instance_on_a_host_with_a_wrong_clock_is_shown(plane: Plane) -> None:
     revision = await plane.commit("one")
     await eventually(lambda: _head_is(plane, revision))
