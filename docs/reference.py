@@ -258,7 +258,7 @@ def _range(type_: types.Type) -> str:
 
 
 def _span(low: float | None, high: float | None, of_what: str) -> str:
-    shown = [f"{each:,.10g}" for each in (low, high) if each is not None]
+    shown = [f"{each:,}" if isinstance(each, int) else f"{each:,.10g}" for each in (low, high) if each is not None]
     if shown == ["1"]:
         of_what = of_what.removesuffix("s")
     if len(shown) == 2:
