@@ -14,7 +14,7 @@ from controlplane.cli.terminal import Live, Shown, Table, styled
 from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import CommitOutput
 from controlplane.rollouts.values import Judged, Moved, RolloutList, RolloutView
-from controlplane.rollouts.words import level, limit, strength
+from controlplane.rollouts.words import level, limit, strength, without_unit_words
 
 app = Listing("rollout", "Staged canaries with guardrails and gates.")
 
@@ -152,6 +152,7 @@ def picture(view: RolloutView) -> list[Shown]:
         f"{styled('bold', summary.key)}  {moves}  {state}",
         stages,
         f"{styled('bold', 'next:')} {view.next.act.replace('_', ' ')}  {view.next.why}  ({units}, since {since})",
+        *([words] if (words := without_unit_words(view.without_unit)) else []),
         *([_judged(view)] if view.judged else []),
         *([_preview(view)] if view.preview else []),
     ]

@@ -31,7 +31,16 @@ from controlplane.rollouts.decide import elapsed_s, look
 from controlplane.rollouts.engine import Context, edited_meanwhile, held, read_context
 from controlplane.rollouts.evidence import Facts, mismatch
 from controlplane.rollouts.facts import FactReader
-from controlplane.rollouts.values import Moved, NextStep, Preview, RolloutList, RolloutSummary, RolloutView, StageView
+from controlplane.rollouts.values import (
+    Moved,
+    NextStep,
+    Preview,
+    RolloutList,
+    RolloutSummary,
+    RolloutView,
+    StageView,
+    WithoutUnit,
+)
 from controlplane.telemetry import readings
 
 PREVIEW_TIMES = (1.5, 2.0, 5.0)
@@ -219,7 +228,21 @@ class Rollouts:
             judged=judged,
             preview=await self._preview(context, facts),
             edited=edited_meanwhile(context),
+            without_unit=await self._without_unit(context),
         )
+
+    async def _without_unit(self, context: Context) -> WithoutUnit | None:
+        rollout, now = context.rollout, self._clock.now()
+        started_at = rollout.progress.started_at
+        if rollout.progress.state not in SERVING or started_at is None:
+            return None
+        since = readings.quarter(max(started_at, now - timedelta(days=1)))
+        async with self._database.reading() as connection:
+            evaluations = await readings.without_unit(
+                connection, context.environment, rollout.flag, rollout.control,
+                since=since, until=now + timedelta(seconds=1),
+            )  # fmt: skip
+        return WithoutUnit(evaluations, rollout.control, since)
 
     async def _preview(self, context: Context, facts: Facts) -> tuple[Preview, ...]:
         rollout = context.rollout

@@ -87,6 +87,14 @@ class RolloutSummary(msgspec.Struct, frozen=True):
     owner: str
 
 
+class WithoutUnit(msgspec.Struct, frozen=True):
+    """Evaluations of the flag that lacked a usable unit since `since`, and so got `variant`, the control."""
+
+    evaluations: int
+    variant: str
+    since: datetime
+
+
 class RolloutView(msgspec.Struct, frozen=True):
     """Everything about one rollout at `revision`."""
 
@@ -111,6 +119,8 @@ class RolloutView(msgspec.Struct, frozen=True):
     preview: tuple[Preview, ...]
     edited: bool
     """Its rules in the flag are not what it says (an older version let them be edited); resuming puts them back."""
+    without_unit: WithoutUnit | None
+    """Of the present run, at most the last day; None when it serves no one."""
 
 
 class RolloutList(msgspec.Struct, frozen=True):

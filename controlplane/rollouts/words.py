@@ -1,8 +1,9 @@
 """Evidence as people read it: commit messages, the terminal, the console. Times are kept as logarithms; nobody reads those."""
 
 import math
+from datetime import UTC
 
-from controlplane.rollouts.values import Judged
+from controlplane.rollouts.values import Judged, WithoutUnit
 
 TIMES = frozenset({"duration", "time_to_first_token"})
 PLENTY = 10
@@ -66,3 +67,12 @@ def limit(found: Judged) -> str:
         return f"{found.limit:g} times"
     allowed = difference(found, found.limit)
     return f"{allowed:.3g} times" if found.measure in TIMES else f"{allowed:+.3g}"
+
+
+def without_unit_words(found: WithoutUnit | None) -> str:
+    """How many requests no split could place; empty when there were none."""
+    if found is None or not found.evaluations:
+        return ""
+    n = f"{found.evaluations:,} evaluation{'s' if found.evaluations > 1 else ''}"
+    since = f"{found.since.astimezone(UTC):%d %b %H:%M} UTC"
+    return f"{n} without a unit since {since} got {found.variant} and count in no arm."

@@ -4,7 +4,8 @@ from datetime import datetime
 
 import msgspec
 
-from brownout.wire.telemetry import ArmTotals, RequestKey, RequestTotals
+from brownout.evaluation.counts import WITHOUT_UNIT
+from brownout.wire.telemetry import ArmTotals, EvaluationKey, RequestKey, RequestTotals
 from controlplane.kit.database import ReadConnection
 from controlplane.telemetry import arm_tables, series, tables, unit_tables
 from controlplane.telemetry import fleet_tables as presence
@@ -74,6 +75,23 @@ class Units(msgspec.Struct, frozen=True):
 async def units(connection: ReadConnection, environment: str, rule: str) -> Units:
     """Of every instance and SDK key, each once."""
     return Units(*await unit_tables.distinct(connection, Sample(environment, rule, EVERY_KEY)))
+
+
+async def without_unit(
+    connection: ReadConnection, environment: str, flag: str, variant: str, *, since: datetime, until: datetime
+) -> int:
+    """Evaluations of the flag that got `variant` because a split found no unit, by quarters of an hour."""
+    rows = await tables.rollups_between(
+        connection, environment, "evaluation", step_s=series.COARSE_S, since=since, until=until,
+        prefix=series.shard(flag),
+    )  # fmt: skip
+    key = EvaluationKey(flag, variant, WITHOUT_UNIT)
+    return sum(series.decode_evaluations(row.totals).get(key, 0) for row in rows)
+
+
+def quarter(instant: datetime) -> datetime:
+    """The start of the quarter of an hour that evaluations of `instant` belong to."""
+    return series.floor(instant, series.COARSE_S)
 
 
 async def requests(

@@ -26,3 +26,10 @@ def test_its_code_parses_and_its_imports_of_ours_work(page: Path) -> None:
 def test_its_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_example_makes_an_empty_unit_of_an_unknown_user(page: Path) -> None:
+    """Everyone unknown would be one and the same unit, were it not refused."""
+    for line in page.read_text().splitlines():
+        assert not re.search(r"""targeting_key.*(get\([^)]*,\s*["']{2}\)|or ["']{2}|: ["']{2})""", line), line

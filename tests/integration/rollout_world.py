@@ -115,6 +115,10 @@ class World:
             policy = self.instance.policy("support-reply", person)
             assert policy.model is not None
             self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
+        await self.report()
+
+    async def report(self) -> None:
+        """The instance sends what it counted."""
         message = self.instance._collect(True)
         assert message is not None
         await self.present()

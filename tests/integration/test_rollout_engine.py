@@ -10,6 +10,7 @@ from sqlalchemy import text
 from brownout.model.parse import decode, encode
 from brownout.model.resources import Flag, Rollout, SafeModeActivation, Scope
 from brownout.wire import Operation
+from controlplane.cli.rollouts import picture
 from controlplane.configuration.store import Store
 from controlplane.contract.activations import MAX_BY_AUTOMATION
 from controlplane.embedded.nats import EmbeddedNats
@@ -89,6 +90,26 @@ async def test_the_view_shows_evidence_thresholds_and_units_needed(world: World)
     assert view.treatment_units + view.control_units == 200
     assert [preview.measure for preview in view.preview] == ["refusal", "error"]
     assert view.request_classes == ("support-reply",)
+
+
+async def test_requests_without_a_unit_get_the_control_and_are_counted(world: World) -> None:
+    await world.begin(stages=[{"weight_bp": 9_900, "min_duration_s": 60}])
+    await world.traffic(10, good)
+    nobodies: list[dict[str, object]] = [{}, {"targeting_key": ""}, {"targeting_key": None}]
+    for nobody in nobodies:
+        policy = world.instance.policy("support-reply", nobody)
+        assert policy.model is not None
+        assert policy.model.model == "haiku"
+        world.instance.record(policy, refused=True)
+    await world.report()
+
+    view = await world.view()
+    assert view.without_unit is not None
+    assert (view.without_unit.evaluations, view.without_unit.variant) == (3, "small")
+    assert view.treatment_units + view.control_units == 10
+    assert any("3 evaluations without a unit since" in str(line) for line in picture(view))
+    await world.rollouts.move(ME, ENVIRONMENT, KEY, "abort", "enough seen")
+    assert (await world.view()).without_unit is None
 
 
 async def test_with_no_traffic_nothing_advances(world: World) -> None:

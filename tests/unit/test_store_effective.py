@@ -50,6 +50,7 @@ def route(variant: str, *rules: object, **more: object) -> Put:
     return kind, key, spec | {"off_variant": "small"}
 
 
+PRO = [{"attribute": "plan", "op": "in", "values": ["pro"]}]
 BETWEEN = {
     "id": "between",
     "if": [{"attribute": "age", "op": "lt", "values": [6]}, {"attribute": "age", "op": "gt", "values": [5]}],
@@ -100,7 +101,22 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
     "a split": (
         [flag("search", default=split(500))],
         [flag("search", default=split(2_500))],
-        ("everyone: search 5% on / 95% off → 25% on / 75% off",),
+        ("everyone: search 5% on / 95% off → 25% on / 75% off", "requests without a unit: search stays off"),
+    ),
+    "a split where there was none": (
+        [flag("search", default="on")],
+        [flag("search", default=split(500))],
+        ("everyone: search on → 5% on / 95% off", "requests without a unit: search on → off"),
+    ),
+    "a split of a cohort": (
+        [flag("search", default="off")],
+        [flag("search", default="off", rules=[{"id": "a", "if": PRO, "serve": split(500) | {"by": "org.id"}}])],
+        ("plan is pro: search off → 5% on / 95% off", "plan is pro without a unit: search stays off"),
+    ),
+    "a new split": (
+        [],
+        [flag("search", default=split(500))],
+        ("flag search: new, everyone gets 5% on / 95% off and requests without a unit get off",),
     ),
     "a clause": (
         [flag("search", default="off")],

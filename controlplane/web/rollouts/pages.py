@@ -13,7 +13,7 @@ from controlplane.contract.specs import NEWER
 from controlplane.errors import BrownoutError
 from controlplane.rollouts.moves import EDITABLE
 from controlplane.rollouts.values import Judged, Preview, RolloutView, StageView
-from controlplane.rollouts.words import TIMES, difference, level, limit, strength
+from controlplane.rollouts.words import TIMES, difference, level, limit, strength, without_unit_words
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import StageStep
@@ -130,6 +130,7 @@ class RolloutPage(View, frozen=True, kw_only=True):
     ready: str
     units: str
     mismatch: str
+    without_unit: str
     edited: bool
     safe_mode: bool
     guards: tuple[Guard, ...]
@@ -249,6 +250,7 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         units=f"{count(found.treatment_units)} and {count(found.control_units)} units" if running else "",
         mismatch="The units are not split as the stage says: something decides who gets what before the flag does."
         if mismatched and running else "",
+        without_unit=without_unit_words(found.without_unit),
         edited=found.edited,
         safe_mode=bool(found.safe_mode),
         guards=tuple(_guard(each) for each in found.judged),

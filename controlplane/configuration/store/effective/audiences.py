@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from brownout.model.operators import instant
-from brownout.model.resources import Clause, Cohort, Flag
+from brownout.model.resources import Clause, Cohort, Flag, Serve, Split
 from controlplane.configuration.store.effective.words import either, shown
 
 SOMEBODY = "somebody in particular"
@@ -36,9 +36,18 @@ def audiences(flag: Flag, cohorts: Cohorts) -> list[Audience]:
     """Whoever a flag's rules tell apart, in their order, and then the rest."""
     if not flag.enabled:
         return [Audience("everyone", {"targeting_key": SOMEBODY}, None)]
-    found = [Audience(_who(rule.when), _satisfying(rule.when, cohorts), rule.id) for rule in flag.rules]
+    found = [
+        Audience(_who(rule.when), _with_unit(_satisfying(rule.when, cohorts), rule.serve), rule.id)
+        for rule in flag.rules
+    ]
     rest = "everyone else" if flag.rules else "everyone"
-    return [*found, Audience(rest, {"targeting_key": SOMEBODY}, None)]
+    return [*found, Audience(rest, _with_unit({"targeting_key": SOMEBODY}, flag.default), None)]
+
+
+def without_unit(audience: Audience, attribute: str) -> Audience:
+    """Those of an audience whose request lacks what a split hashes."""
+    words = "requests without a unit" if audience.words.startswith("everyone") else f"{audience.words} without a unit"
+    return Audience(words, _dropped(audience.context, attribute.split(".")), audience.rule)
 
 
 def member(cohort: Cohort, unit: str) -> dict[str, Any]:
@@ -79,6 +88,13 @@ def _satisfying(clauses: tuple[Clause, ...], cohorts: Cohorts) -> dict[str, Any]
         elif cohort.any_of:
             for inner in cohort.any_of[0]:
                 _satisfy(context, inner)
+    return context
+
+
+def _with_unit(context: dict[str, Any], serve: Serve) -> dict[str, Any]:
+    """`context` with what a split hashes, unless it has that already."""
+    if isinstance(serve, Split) and _dropped(context, serve.by.split(".")) == context:
+        _set(context, serve.by, SOMEBODY)
     return context
 
 
@@ -129,6 +145,13 @@ def _another(op: str, values: tuple[str | int | float | bool, ...]) -> Any:
     if isinstance(first, str):
         return SOMEBODY
     return max(value for value in values if not isinstance(value, str)) + 1
+
+
+def _dropped(context: Mapping[str, Any], path: list[str]) -> dict[str, Any]:
+    first, *rest = path
+    kept = {name: value for name, value in context.items() if name != first}
+    inner = context.get(first)
+    return kept | {first: _dropped(inner, rest)} if rest and isinstance(inner, Mapping) else kept
 
 
 def _set(context: dict[str, Any], path: str, value: Any) -> None:

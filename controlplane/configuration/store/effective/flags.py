@@ -2,7 +2,8 @@
 
 import msgspec
 
-from controlplane.configuration.store.effective.audiences import Audience, audiences
+from brownout.model.resources import Split
+from controlplane.configuration.store.effective.audiences import Audience, audiences, without_unit
 from controlplane.configuration.store.effective.sides import Got, Side
 from controlplane.configuration.store.effective.words import changed_fields, listed
 from controlplane.configuration.store.fields import compare, field_changes
@@ -42,6 +43,7 @@ def _changed(change: Change, before: Side, after: Side) -> list[str]:
         return [f"flag {key}: {what}"]
     if change.before is None:
         parts = [f"{audience.words} gets {after.got(key, audience.context).words}" for audience in _asked(key, after)]
+        parts += [f"{one.words} get {after.got(key, one.context).words}" for one in _anonymous(key, after)]
         return [f"flag {key}: new, {listed(parts)}"]
     told: dict[str, list[str]] = {}
     for audience in _both(key, before, after):
@@ -49,7 +51,8 @@ def _changed(change: Change, before: Side, after: Side) -> list[str]:
         if what:
             told.setdefault(what, []).append(audience.words)
     if told:
-        return [_line(_everybody(who), key, what, after) for what, who in told.items()]
+        changed = [_line(_everybody(who), key, what, after) for what, who in told.items()]
+        return [*changed, *_anonymous_lines(key, before, after)]
     sure = _meets_all(key, before) and _meets_all(key, after)
     nobody = "no one gets anything else" if sure else "no one was found who gets anything else"
     return [f"flag {key}: {nobody}; {changed_fields(field_changes(change))}"]
@@ -74,6 +77,25 @@ def _asked(key: str, side: Side) -> list[Audience]:
     if flag is None:
         return []
     return [one for one in audiences(flag, side.cohort) if side.decide(key, one.context).rule == one.rule]
+
+
+def _anonymous_lines(key: str, before: Side, after: Side) -> list[str]:
+    found = []
+    for one in _anonymous(key, after):
+        then, now = before.got(key, one.context), after.got(key, one.context)
+        found.append(_line(one.words, key, _differs(then, now) or f"stays {now.words}", after))
+    return found
+
+
+def _anonymous(key: str, side: Side) -> list[Audience]:
+    """The audiences that a split divides, without what it hashes, where its fallback is what they get."""
+    flag = side.flag(key)
+    if flag is None:
+        return []
+    rules = {rule.id: rule.serve for rule in flag.rules}
+    divided = [(one, rules[one.rule] if one.rule else flag.default) for one in _asked(key, side)]
+    found = [without_unit(one, serve.by) for one, serve in divided if isinstance(serve, Split)]
+    return [one for one in found if side.decide(key, one.context).metadata.get("unit_missing")]
 
 
 def _meets_all(key: str, side: Side) -> bool:

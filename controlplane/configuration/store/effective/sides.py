@@ -54,13 +54,13 @@ class Side:
         return evaluate(self._compiled, flag, context, default=None)
 
     def got(self, key: str, context: Mapping[str, Any]) -> Got:
-        """What `context` gets from a flag; a share of a split is told as the whole split."""
+        """What `context` gets from a flag; a share of a split is told as the whole split, its fallback as itself."""
         flag = self.flag(key)
         decision = self.decide(key, context)
         if flag is None or decision.variant is None:
             return Got("the caller's default", {})
         serve = next((rule.serve for rule in flag.rules if rule.id == decision.rule), flag.default)
-        if decision.reason is not Reason.SPLIT:
+        if decision.reason is not Reason.SPLIT or decision.metadata.get("unit_missing"):
             serve = decision.variant
         variants = [decision.variant] if isinstance(serve, str) else [share.variant for share in serve.split]
         words = served(serve) + (" (disabled)" if decision.reason is Reason.DISABLED else "")
