@@ -76,7 +76,7 @@ class Instance(Recording):
         return self.name, "support"
 
     def load(self, compiled: Compiled) -> None:
-        self._compiled = compiled
+        self._compiled = self._holding(compiled)
         if not hasattr(self, "_reports"):
             self._start_counting()
 

@@ -35,7 +35,7 @@ class Brownout(Recording):
     _engine: "Engine"
 
     def __init__(self, compiled: "Compiled") -> None:
-        self._compiled = compiled
+        self._compiled = self._holding(compiled)
         self._start_counting()
 
     @classmethod
@@ -173,7 +173,7 @@ class Brownout(Recording):
         return self._engine.instance, self._compiled.service
 
     def _install(self, compiled: "Compiled") -> None:
-        self._compiled = compiled
+        self._compiled = self._holding(compiled)
 
 
 def _say_once(what: str, key: str, code: ErrorCode) -> None:

@@ -112,11 +112,12 @@ class BrownoutProvider(AbstractProvider):
     def track(
         self,
         tracking_event_name: str,
-        evaluation_context: EvaluationContext | None = None,  # noqa: ARG002 - a metric is no place for people's attributes
+        evaluation_context: EvaluationContext | None = None,
         tracking_event_details: TrackingEventDetails | None = None,
     ) -> None:
         details = tracking_event_details or TrackingEventDetails()
-        self._client.track(tracking_event_name, 1.0 if details.value is None else details.value, details.attributes)
+        value = 1.0 if details.value is None else details.value
+        self._client.track(tracking_event_name, value, details.attributes, context=_context(evaluation_context))
 
     def _resolve(self, key: str, default: T, context: EvaluationContext | None) -> FlagResolutionDetails[T]:
         decision = self._client.decide(key, _context(context), default)

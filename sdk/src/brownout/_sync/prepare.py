@@ -18,7 +18,7 @@ from brownout._sync.reporter import sdk_version
 from brownout.model.kinds import KINDS
 from brownout.model.resources import VALUE_TYPES, SafeModeActivation, SafeModeProfile
 from brownout.model.tightest import decode_tightest
-from brownout.telemetry.reports import Unit
+from brownout.telemetry.watched import Watched
 from brownout.wire.bundle import Bundle
 from brownout.wire.telemetry import TelemetryMessage
 
@@ -45,7 +45,7 @@ _DECODED = (
     wire.Presence,
     Bundle,
     TelemetryMessage,
-    Unit,
+    Watched,
     dict[str, msgspec.Raw],
 )
 

@@ -20,7 +20,7 @@ from brownout.evaluation.activations import Activations
 from brownout.evaluation.alone import under_safe_mode
 from brownout.evaluation.counts import Counts
 from brownout.evaluation.decision import ErrorCode, Outcome, Validity
-from brownout.evaluation.flag import CompiledFlag, Evaluate, SafeCase
+from brownout.evaluation.flag import CompiledFlag, Evaluate, Expose, SafeCase, exposing
 from brownout.evaluation.lock import WRITING
 from brownout.evaluation.lookup import Table, TablesByClass, View
 from brownout.evaluation.plan import Plan, PolicyOutcome
@@ -95,6 +95,8 @@ class Compiled:
         self._not_found = ErrorCode.PROVIDER_NOT_READY if revision < 0 else ErrorCode.FLAG_NOT_FOUND
         self._unknown = Outcome("", error=self._not_found, validity=Validity())
         self.failed = Outcome("", error=ErrorCode.GENERAL, validity=Validity())
+        self.expose: Expose | None = None
+        """Told of each decision that a rollout's rule may have made; set before the first one."""
         self._safe_mode.change(ref for ref in self._resources if ref.kind == "safe_mode_activation")
 
     @classmethod
@@ -255,6 +257,8 @@ class Compiled:
                 run = flag.as_object(self._serving(view, flag)) if as_object else flag.mismatch()
             else:
                 run = self._serving(view, flag)
+            if table.exposes and self.expose is not None and flag is not None and flag.in_rollout:
+                run = exposing(run, self.expose)
             table[key] = run
             return run
 
@@ -403,6 +407,11 @@ class Compiled:
         except UNREADABLE:
             return None
         return spec if isinstance(spec, struct) else None
+
+    def of_kind(self, kind: str) -> list[tuple[str, bytes]]:
+        """Keys and raw specs."""
+        with WRITING:
+            return [(ref.key, spec) for ref, spec in self._resources.items() if ref.kind == kind]
 
     # Deciding
 

@@ -12,8 +12,10 @@ from brownout.evaluation.decision import NO_METADATA, ErrorCode, Metadata, Outco
 from brownout.evaluation.source import Cohorts, Membership, Program
 from brownout.model.frozen import FrozenDict, freeze
 from brownout.model.resources import Clause, Flag, FlagType, FlagValue, Rule, Serve, Split
+from brownout.wire.telemetry import parse_rollout_rule
 
 Evaluate = Callable[[Context], Outcome]
+Expose = Callable[[Outcome, Context], None]
 
 
 class SafeCase(NamedTuple):
@@ -126,6 +128,10 @@ class CompiledFlag:
 
         return convert
 
+    @property
+    def in_rollout(self) -> bool:
+        return any(outcome.rule is not None and parse_rollout_rule(outcome.rule) for outcome in self.outcomes)
+
     def count_into(self, counts: Counts) -> None:
         for outcome in list(self.outcomes):
             outcome.count_into(counts)
@@ -189,6 +195,18 @@ class CompiledFlag:
     def invalid(self) -> Outcome:
         """For a context that cannot be read."""
         return self._error(ErrorCode.INVALID_CONTEXT)
+
+
+def exposing(run: Evaluate, expose: Expose) -> Evaluate:
+    """`run`, telling `expose` of each answer that a rule gave."""
+
+    def told(context: Context) -> Outcome:
+        outcome = run(context)
+        if outcome.rule is not None:
+            expose(outcome, context)
+        return outcome
+
+    return told
 
 
 def fallback_of(split: Split, off_variant: str) -> str:

@@ -23,10 +23,12 @@ class View:
         self.tables: dict[FlagType | None, Table] = {
             wanted: Table(self, find, wanted) for wanted in (*VALUE_TYPES, None)
         }
+        self.unseen = Table(self, find, None, exposes=False)
+        """For who asks what a context would get, which exposes nobody to it."""
 
     def forget(self, ref: ResourceRef) -> None:
         if ref.kind == "flag":
-            for table in self.tables.values():
+            for table in (*self.tables.values(), self.unseen):
                 table.pop(ref.key, None)
         elif ref.kind == "request_class":
             self.policies.pop(ref.key, None)
@@ -36,9 +38,10 @@ class View:
 class Table(dict[str, Evaluate]):
     """Functions by flag key, for callers who want one type (None: any); compiles what it lacks."""
 
-    def __init__(self, view: View, find: FindFlag, wanted: FlagType | None) -> None:
+    def __init__(self, view: View, find: FindFlag, wanted: FlagType | None, *, exposes: bool = True) -> None:
         super().__init__()
         self.wanted = wanted
+        self.exposes = exposes
         self._view = view
         self._find = find
 

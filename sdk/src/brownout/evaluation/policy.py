@@ -122,6 +122,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Rollouts that chose something here: (the rule's id, the variant it gave)."""
     unit: str | None = None
     """What those rollouts count this request for, when the client knows."""
+    beside: tuple[tuple[str, str, str], ...] = ()
+    """Rollouts of other flags that chose something for this context: (the rule's id, the variant, the unit)."""
 
 
 def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templates: Mapping[str, str]) -> Policy:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, get_args
 from brownout._sync.clock import wall_s
 from brownout.model.values import ErrorClass, RungType
 from brownout.telemetry.sketch import bucket_of
-from brownout.telemetry.units import MAX_RULES, Outcome, StageUnits
+from brownout.telemetry.units import MAX_RULES, SEEN, Outcome, StageUnits
 from brownout.wire.telemetry import (
     ENCODER,
     OTHER,
@@ -155,6 +155,18 @@ class Telemetry:
                 self._count_custom(key, number)
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
+
+    def observe(self, exposures: Sequence[Exposure], outcome: Outcome = SEEN) -> None:
+        """Counts what the units of these exposures have shown."""
+        with self._lock:
+            for exposure in exposures:
+                self._observe(exposure, outcome)
+
+    def exposed(self, exposure: Exposure) -> bool:
+        """Whether the unit was seen here in that arm of that stage."""
+        with self._lock:
+            stage = self._stages.get(exposure.rule)
+            return stage is not None and stage.knows(exposure.variant, exposure.unit)
 
     def drop(self) -> None:
         """Counts something that could not be counted (without a lock: two at once may count as one)."""

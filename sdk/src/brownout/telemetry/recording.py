@@ -12,6 +12,7 @@ from brownout.evaluation.policy import Policy
 from brownout.model.values import ErrorClass, RungType
 
 if TYPE_CHECKING:
+    from brownout.evaluation.compile import Compiled
     from brownout.telemetry.reports import Reports
 
 
@@ -39,9 +40,11 @@ class Recording(Evaluator):
         policy = self._compiled.policy(request_class, context)
         if default is not None and policy.error_code in _UNKNOWN and policy.model is None and not policy.provenance:
             return default
-        if not policy.exposures:
+        beside = self._reports.beside(policy, context, self._compiled)
+        if not policy.exposures and not beside:
             return policy
-        return msgspec.structs.replace(policy, unit=self._reports.unit_of(policy, context, self._compiled))
+        unit = self._reports.unit_of(policy, context, self._compiled) if policy.exposures else None
+        return msgspec.structs.replace(policy, unit=unit, beside=beside)
 
     def record(
         self,
@@ -60,20 +63,39 @@ class Recording(Evaluator):
         completed: bool | None = None,
         escalated: bool = False,
         retrieval_hit: bool | None = None,
+        cost: float | None = None,
     ) -> None:
         """Says how one request that followed `policy` went. Never blocks, never raises.
 
         `outcome` follows from `error_class` when left out; `rung` is the kind of rung that answered when it was not the
-        primary model. None: not known, and not counted either way.
+        primary model; `cost` is in your own currency. None: not known, and not counted either way.
         """
         self._reports.record(
             policy, outcome, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms, quality, rung,
-            refused, format_ok, completed, escalated, retrieval_hit,
+            refused, format_ok, completed, escalated, retrieval_hit, cost,
         )  # fmt: skip
 
-    def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
-        """Counts something of the service's own, e.g. `client.track("thumbs-up", attributes={"plan": "pro"})`."""
-        self._reports.track(name, value, attributes)
+    def track(
+        self,
+        name: str,
+        value: float = 1.0,
+        attributes: Mapping[str, object] | None = None,
+        *,
+        context: Context = NOTHING,
+    ) -> None:
+        """Counts something of the service's own, e.g. `client.track("thumbs-up", attributes={"plan": "pro"})`.
+
+        `context` is whose event it is, as in a decision: rollouts that compare the event count it for that unit. Never
+        blocks, never raises.
+        """
+        if around := ambient():
+            context = merged(around, context)
+        self._reports.track(name, value, attributes, context, self._compiled)
+
+    def _holding(self, compiled: "Compiled") -> "Compiled":
+        """`compiled`, whose exposures to rollouts are counted here."""
+        compiled.expose = lambda outcome, context: self._reports.expose(outcome, context, compiled)
+        return compiled
 
     def _who(self) -> tuple[str, str]:
         raise NotImplementedError

@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from brownout.context import Context
 from brownout.evaluation.attributes import dotted, unit
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.counts import Counts
+from brownout.evaluation.decision import Outcome
 from brownout.evaluation.policy import Policy
-from brownout.model.resources import ResourceRef
 from brownout.telemetry.counters import INTERVAL_S, Exposure, Report, Telemetry
+from brownout.telemetry.watched import Watch, Watches
 from brownout.wire.telemetry import EvaluationKey, RequestKey, parse_rollout_rule
 
 Recorder = Callable[[Policy, RequestKey, Report], None]
@@ -20,12 +19,6 @@ Recorder = Callable[[Policy, RequestKey, Report], None]
 
 _REPEAT_S = 3600.0
 """A message is sent this often even when nothing was counted, so that the control plane remembers this instance."""
-
-
-class Unit(msgspec.Struct, frozen=True):
-    """What a rollout's spec says of whom it splits."""
-
-    unit: str = "targeting_key"
 
 
 class Reports:
@@ -36,7 +29,7 @@ class Reports:
         self._telemetry = Telemetry()
         self._sent_at = time.monotonic()
         self._said_at = 0.0
-        self._units: dict[str, str] = {}
+        self._watched: tuple[Compiled | None, int, Watches] = (None, 0, Watches())
 
     def record(self, policy: Policy, outcome: object, error_class: str | None, *said: Any) -> None:
         """`said` are the other fields of a Report. Never raises, whatever a service passes."""
@@ -47,25 +40,60 @@ class Reports:
             exposures = (
                 [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
             )
+            exposures += [seen for one in policy.beside if self._telemetry.exposed(seen := Exposure(*one))]
             self._telemetry.record(key, report, exposures)
             for recorder in self.recorders:
                 recorder(policy, key, report)
         except Exception:  # noqa: BLE001 - telemetry must never cost an answer
             self._telemetry.drop()
 
-    def track(self, name: str, value: float, attributes: Mapping[str, object] | None) -> None:
+    def track(
+        self, name: str, value: float, attributes: Mapping[str, object] | None, context: Context, compiled: Compiled
+    ) -> None:
+        """Counts the metric, and the event for each rollout that compares it and decides for `context`."""
         self._telemetry.track(name, value, attributes)
+        try:
+            for watch in self._watches(compiled).of_events.get(name, ()):
+                exposure = _assigned(watch, context, compiled)
+                if exposure is not None:
+                    self._telemetry.observe([exposure], watch.outcome(name, float(value)))
+        except Exception:  # noqa: BLE001 - whatever was passed as a context, a name or a value
+            self._telemetry.drop()
+
+    def expose(self, outcome: Outcome, context: Context, compiled: Compiled) -> None:
+        """A flag was decided by one of its rules. Never raises."""
+        try:
+            named = parse_rollout_rule(outcome.rule or "")
+            watch = self._watches(compiled).by_rollout.get(named.rollout) if named else None
+            exposure = _exposure(watch, outcome, context) if watch and watch.running else None
+            if exposure is not None:
+                self._telemetry.observe([exposure])
+        except Exception:  # noqa: BLE001 - whatever was passed as a context
+            self._telemetry.drop()
 
     def unit_of(self, policy: Policy, context: Context, compiled: Compiled) -> str | None:
         """The value that the (first) rollout's split hashed."""
-        rule = policy.exposures[0][0]
-        attribute = self._units.get(rule)
-        if attribute is None:
-            attribute = self._units[rule] = _unit_attribute(rule, compiled)
-        try:
-            return unit(dotted(context, attribute, tuple(attribute.split("."))))
-        except Exception:  # noqa: BLE001 - whatever was passed as a context
-            return None
+        named = parse_rollout_rule(policy.exposures[0][0])
+        watch = self._watches(compiled).by_rollout.get(named.rollout) if named else None
+        return _unit(watch.unit if watch else "targeting_key", context)
+
+    def beside(self, policy: Policy, context: Context, compiled: Compiled) -> tuple[Exposure, ...]:
+        """What rollouts of flags that are no part of `policy` chose for `context`, where they compare requests."""
+        watches = self._watches(compiled).of_requests
+        if not watches:
+            return ()
+        governing = {decision.flag for decision in policy.provenance.values()}
+        found = (_assigned(watch, context, compiled) for watch in watches if watch.flag not in governing)
+        return tuple(exposure for exposure in found if exposure is not None)
+
+    def _watches(self, compiled: Compiled) -> Watches:
+        """Of the configuration as it is: read again after each commit."""
+        of, revision, watches = self._watched
+        if of is not compiled or revision != compiled.revision:
+            revision = compiled.revision
+            watches = Watches.read(compiled.of_kind("rollout"))
+            self._watched = compiled, revision, watches
+        return watches
 
     def collect(self, drain: Callable[[], Counts], who: Callable[[], tuple[str, str]], final: bool) -> bytes | None:
         """The message that is due, if one is and has something to say."""
@@ -86,15 +114,25 @@ class Reports:
         return message
 
 
-def _unit_attribute(rule: str, compiled: Compiled) -> str:
-    named = parse_rollout_rule(rule)
-    spec = compiled.resources.get(ResourceRef("rollout", named.rollout)) if named else None
-    if spec is None:
-        return "targeting_key"
+def _assigned(watch: Watch, context: Context, compiled: Compiled) -> Exposure | None:
+    """What the rollout gives `context`; None when it decides nothing for it."""
+    outcome = compiled.view(None).unseen[watch.flag](context)
+    named = parse_rollout_rule(outcome.rule) if outcome.rule else None
+    return _exposure(watch, outcome, context) if named is not None and named.rollout == watch.rollout else None
+
+
+def _exposure(watch: Watch, outcome: Outcome, context: Context) -> Exposure | None:
+    unit = _unit(watch.unit, context)
+    if outcome.rule is None or outcome.variant is None or unit is None:
+        return None
+    return Exposure(outcome.rule, outcome.variant, unit)
+
+
+def _unit(attribute: str, context: Context) -> str | None:
     try:
-        return msgspec.json.decode(spec, type=Unit).unit
-    except msgspec.DecodeError:
-        return "targeting_key"
+        return unit(dotted(context, attribute, tuple(attribute.split("."))))
+    except Exception:  # noqa: BLE001 - whatever was passed as a context
+        return None
 
 
 def request_key(policy: Policy) -> RequestKey:

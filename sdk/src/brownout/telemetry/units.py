@@ -36,6 +36,10 @@ class Outcome(NamedTuple):
     values: Mapping[str, float]
 
 
+SEEN = Outcome({}, {})
+"""The unit was exposed, and nothing else is known of it."""
+
+
 class StageUnits:
     """One rule's units. Not thread-safe: Telemetry holds its lock around every call."""
 
@@ -52,7 +56,7 @@ class StageUnits:
 
     def observe(self, variant: str, unit: str, outcome: Outcome, sequence: int) -> None:
         """Counts `outcome` for the unit; `sequence` is of the last message."""
-        sampling = mmh3.hash64(unit.encode(), signed=True)[1]  # given half a surrogate pair, mmh3 ends the process
+        sampling = _sampling(unit)
         if sampling > ceiling(self.level):
             return
         key = (variant, sampling)
@@ -83,6 +87,9 @@ class StageUnits:
         while len(self._known) > MAX_UNITS or len(self._told) > MAX_TOLD:
             self._thin()
 
+    def knows(self, variant: str, unit: str) -> bool:
+        return (variant, _sampling(unit)) in self._known
+
     def arms(self, rule: str, sequence: int) -> dict[ArmKey, Arm]:
         """For the message with this number."""
         for key in [key for key, seen in self._seen_at.items() if seen < sequence - TOLD]:
@@ -110,3 +117,7 @@ class StageUnits:
         self._known = {key: known for key, known in self._known.items() if key[1] <= most}
         self._told = {key: counts for key, counts in self._told.items() if key[1] <= most}
         self._seen_at = {key: seen for key, seen in self._seen_at.items() if key[1] <= most}
+
+
+def _sampling(unit: str) -> int:
+    return int(mmh3.hash64(unit.encode(), signed=True)[1])  # given half a surrogate pair, mmh3 ends the process
