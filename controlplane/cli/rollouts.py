@@ -14,7 +14,7 @@ from controlplane.cli.terminal import Live, Shown, Table, styled
 from controlplane.cli.verb import Call, verb
 from controlplane.contract.dto import CommitOutput
 from controlplane.rollouts.values import Judged, Moved, RolloutList, RolloutView
-from controlplane.rollouts.words import level, limit, strength, without_unit_words
+from controlplane.rollouts.words import level, limit, measure_words, strength, without_unit_words
 
 app = Listing("rollout", "Staged canaries with guardrails and gates.")
 
@@ -160,7 +160,7 @@ def picture(view: RolloutView) -> list[Shown]:
 
 def _judged(view: RolloutView) -> Table:
     rows = [
-        (one.role, one.measure.replace("_", " "), level(one, one.treatment), level(one, one.control),
+        (one.role, measure_words(one.measure), level(one, one.treatment), level(one, one.control),
          strength(one), limit(one), _over_time(one), one.verdict)
         for one in view.judged
     ]  # fmt: skip
@@ -181,7 +181,7 @@ def _preview(view: RolloutView) -> Table:
         guardrail.measure: guardrail.no_worse_than for guardrail in view.spec.guardrails if guardrail.max_rate is None
     }
     rows = [
-        (one.measure.replace("_", " "), "-" if one.rate is None else f"{100 * one.rate:.2f} %",
+        (measure_words(one.measure), "-" if one.rate is None else f"{100 * one.rate:.2f} %",
          *(f"{n:,}" if n else "allowed" if float(times) <= allowed[one.measure] else "-" for times, n in one.units.items()))
         for one in view.preview
     ]  # fmt: skip

@@ -1,12 +1,12 @@
 """What a stage has shown so far: per measure, for and against the treatment. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from brownout.model.measures import scale
+from brownout.model.measures import EVENT, scale
 from brownout.model.resources import Gate, Guardrail, Rollout
 from brownout.wire.telemetry import ArmTotals
 from controlplane.evidence import means, samples
@@ -85,12 +85,10 @@ def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
     over_time = []
     seen = [0, 0, 0, 0]
     for minute in facts.minutes:
-        counts = (
-            minute.treatment.at_risk.get(measure, 0), minute.control.at_risk.get(measure, 0),
-            minute.treatment.bad.get(measure, 0), minute.control.bad.get(measure, 0),
-        )  # fmt: skip
-        over_time.append(test.add(Window(*counts)))
+        bad = minute.treatment.bad.get(measure, 0), minute.control.bad.get(measure, 0)
+        counts = (*(exposure(arm, measure) for arm in (minute.treatment, minute.control)), *bad)
         seen = [a + b for a, b in zip(seen, counts, strict=True)]
+        over_time.append(test.add(Window(*_without_the_bad(seen, bad) if of_units(measure) else counts)))
     threshold = 1.0 / alpha
     crossed = max(over_time, default=0.0) >= threshold
     return Judged(
@@ -109,9 +107,26 @@ def _judge_share(rule: Guardrail | Gate, facts: Facts, alpha: float) -> Judged:
     )
 
 
+def of_units(measure: str) -> bool:
+    """Whether a measure is of units that were exposed, not of requests: an event may come long after the exposure."""
+    return measure.startswith(EVENT)
+
+
+def exposure(arm: ArmTotals, measure: str) -> int:
+    """Of how many units or requests the bad ones of `measure` are a share."""
+    return arm.units if of_units(measure) else arm.at_risk.get(measure, 0)
+
+
+def _without_the_bad(seen: Sequence[int], bad: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The window of a log-rank test: units exposed so far for which the event had not come before this minute."""
+    treatment, control, treatment_bad, control_bad = seen
+    at_risk = treatment - treatment_bad + bad[0], control - control_bad + bad[1]
+    return max(0, at_risk[0]), max(0, at_risk[1]), *bad
+
+
 def _judge_ceiling(rule: Guardrail, ceiling: float, facts: Facts, alpha: float) -> Judged:
     test = CeilingTest(ceiling)
-    counts = [(minute.treatment.at_risk.get(rule.measure, 0), minute.treatment.bad.get(rule.measure, 0))
+    counts = [(exposure(minute.treatment, rule.measure), minute.treatment.bad.get(rule.measure, 0))
               for minute in facts.minutes]  # fmt: skip
     over_time = [test.add(*pair) for pair in counts]
     at_risk, bad = sum(n for n, _ in counts), sum(n for _, n in counts)

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from brownout.model.measures import scale
 from brownout.model.resources import Gate, Guardrail, Rollout
 from brownout.wire.telemetry import ArmTotals
-from controlplane.rollouts.evidence import Facts, judge_one
+from controlplane.rollouts.evidence import Facts, exposure, judge_one
 from controlplane.rollouts.values import Judged
+from controlplane.rollouts.words import measure_words
 from controlplane.telemetry.readings import Witness
 
 MOST_NEEDED = 3
@@ -68,7 +69,7 @@ def hidden_breach(rollout: Rollout, facts: Facts) -> str:
     for key in facts.keys if len(facts.keys) > 1 else ():
         for rule in rollout.guardrails:
             if judge_one(rule, without(facts, key), guardrail_alpha(rollout)).verdict == "breached":
-                return f"{rule.measure.replace('_', ' ')} is worse than allowed without the SDK key {key}"
+                return f"{measure_words(rule.measure)} is worse than allowed without the SDK key {key}"
     return ""
 
 
@@ -110,12 +111,12 @@ def _worse(rule: Guardrail | Gate, treatment: ArmTotals, control: ArmTotals) -> 
     """Whether the treatment looks worse than allowed; None when the instance has nothing to say."""
     measure, compared = rule.measure, scale(rule.measure)
     if compared == "share":
-        n, bad = treatment.at_risk.get(measure, 0), treatment.bad.get(measure, 0)
+        n, bad = exposure(treatment, measure), treatment.bad.get(measure, 0)
         if not n:
             return None
         if isinstance(rule, Guardrail) and rule.max_rate is not None:
             return bad > rule.max_rate * n
-        among = control.at_risk.get(measure, 0)
+        among = exposure(control, measure)
         return bad * among > rule.no_worse_than * control.bad.get(measure, 0) * n if among else bad > 0
     if not treatment.mean_n.get(measure) or not control.mean_n.get(measure):
         return None

@@ -29,7 +29,7 @@ from controlplane.kit.database import Database
 from controlplane.rollouts import moves, quorum
 from controlplane.rollouts.decide import elapsed_s, look
 from controlplane.rollouts.engine import Context, edited_meanwhile, held, read_context
-from controlplane.rollouts.evidence import Facts, mismatch
+from controlplane.rollouts.evidence import Facts, exposure, mismatch
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.values import (
     Moved,
@@ -363,7 +363,7 @@ def _stage(rollout: Rollout, index: int, stage: Stage) -> StageView:
 
 
 def _control_rate(facts: Facts, measure: str) -> float | None:
-    at_risk = sum(minute.control.at_risk.get(measure, 0) for minute in facts.minutes)
+    at_risk = sum(exposure(minute.control, measure) for minute in facts.minutes)
     bad = sum(minute.control.bad.get(measure, 0) for minute in facts.minutes)
     return bad / at_risk if at_risk >= 100 and bad else None
 

@@ -1,26 +1,39 @@
-"""Evidence as people read it: commit messages, the terminal, the console. Times are kept as logarithms; nobody reads those."""
+"""Evidence as people read it: commit messages, the terminal, the console. Times and amounts are kept as logarithms; people
+read multiples."""
 
 import math
 from datetime import UTC
 
+from brownout.model.measures import scale, tracked
 from controlplane.rollouts.values import Judged, WithoutUnit
 
-TIMES = frozenset({"duration", "time_to_first_token"})
+_TIMES = frozenset({"duration", "time_to_first_token"})
 PLENTY = 10
 """More than so many times the evidence that decides is not told apart."""
 
 
 def describe(found: Judged) -> str:
     """One judged measure in words."""
-    name = found.measure.replace("_", " ")
+    name = measure_words(found.measure)
     if found.evidence is None:
         if found.lower is None or found.upper is None:
             return f"{name} has too few units ({found.treatment_n} and {found.control_n})"
-        return f"{name} {'is' if found.measure in TIMES else 'differs by'} {bounds(found)}, limit {limit(found)}"
+        return f"{name} {'is' if multiple(found) else 'differs by'} {bounds(found)}, limit {limit(found)}"
     if found.ceiling:
         return f"{name} {level(found, found.treatment)}, {limit(found)}, evidence {strength(found)}"
     rates = f"{level(found, found.treatment)} against {level(found, found.control)}"
     return f"{name} {rates}, evidence {strength(found)}"
+
+
+def measure_words(measure: str) -> str:
+    """The measure's name; what services track is named as they name it."""
+    name = tracked(measure)
+    return measure.replace("_", " ") if name is None else f"{name} ({measure.partition(':')[0]})"
+
+
+def multiple(found: Judged) -> bool:
+    """Whether the arms are compared as a multiple of a typical time or amount."""
+    return scale(found.measure) == "typical"
 
 
 def level(found: Judged, value: float | None) -> str:
@@ -29,10 +42,10 @@ def level(found: Judged, value: float | None) -> str:
         return "nothing"
     if found.evidence is not None:
         return f"{100 * value:.2f} %"
-    if found.measure in TIMES:
+    if found.measure in _TIMES:
         typical_ms = math.exp(value)
         return f"{typical_ms / 1000:.2f} s" if typical_ms >= 1000 else f"{typical_ms:.0f} ms"
-    return f"{value:.3g}"
+    return f"{math.exp(value) if multiple(found) else value:.3g}"
 
 
 def strength(found: Judged) -> str:
@@ -50,14 +63,12 @@ def bounds(found: Judged) -> str:
     if found.lower is None or found.upper is None:
         return ""
     lower, upper = difference(found, found.lower), difference(found, found.upper)
-    return (
-        f"{lower:.2f} to {upper:.2f} times the control's" if found.measure in TIMES else f"{lower:+.3f} to {upper:+.3f}"
-    )
+    return f"{lower:.2f} to {upper:.2f} times the control's" if multiple(found) else f"{lower:+.3f} to {upper:+.3f}"
 
 
 def difference(found: Judged, value: float) -> float:
     """A bound or a limit of the treatment's difference: of times, as a multiple of the control's."""
-    return math.exp(value) if found.measure in TIMES else value
+    return math.exp(value) if multiple(found) else value
 
 
 def limit(found: Judged) -> str:
@@ -66,7 +77,7 @@ def limit(found: Judged) -> str:
     if found.evidence is not None:
         return f"{found.limit:g} times"
     allowed = difference(found, found.limit)
-    return f"{allowed:.3g} times" if found.measure in TIMES else f"{allowed:+.3g}"
+    return f"{allowed:.3g} times" if multiple(found) else f"{allowed:+.3g}"
 
 
 def without_unit_words(found: WithoutUnit | None) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from brownout.evaluation.counts import WITHOUT_UNIT
-from brownout.wire.telemetry import EvaluationKey, RequestKey, RequestTotals
+from brownout.wire.telemetry import OTHER, EvaluationKey, RequestKey, RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.store import Store
 from controlplane.errors import InvalidInputError
@@ -33,6 +33,7 @@ FINE_RANGE = timedelta(hours=3)
 
 MAX_RANGE = timedelta(days=31)
 MAX_MARKS = 200
+MAX_TRACKED = 500
 NOW_MINUTES = 5
 SPARK_MINUTES = 60
 SETTLED = timedelta(minutes=3)
@@ -142,6 +143,17 @@ class Signals:
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         unitless = sum(n for key, n in ordered if key.reason == WITHOUT_UNIT)
         return FlagUse(flag, since, last_at, [VariantUse(key.variant, key.reason, n) for key, n in ordered], unitless)
+
+    async def tracked(self, actor: Actor, environment: str) -> list[str]:
+        """The names that services tracked in the last day, at most MAX_TRACKED."""
+        authorize(actor, Action.READ, environment)
+        now = self._clock.now()
+        async with self._database.reading() as connection:
+            found = await tables.series_between(
+                connection, environment, "custom", step_s=series.COARSE_S, since=now - timedelta(days=1),
+                until=now + timedelta(seconds=1), limit=MAX_TRACKED,
+            )  # fmt: skip
+        return sorted({series.custom_key(name).name for name in found} - {OTHER})
 
     async def custom(
         self, actor: Actor, environment: str, *, since: datetime, until: datetime, name: str = ""

@@ -205,6 +205,27 @@ async def rollups_between(
     return [RollupRow(row.at, row.series, row.totals) for row in rows]
 
 
+async def series_between(
+    connection: ReadConnection,
+    environment: str,
+    kind: str,
+    *,
+    step_s: int,
+    since: datetime,
+    until: datetime,
+    limit: int,
+) -> list[str]:
+    """The names of series with any row, in their order."""
+    rows = await connection.execute(
+        text(
+            "SELECT DISTINCT series FROM telemetry_rollup WHERE environment = :environment AND kind = :kind"
+            " AND step_s = :step AND at >= :since AND at < :until ORDER BY series LIMIT :limit"
+        ),
+        {"environment": environment, "kind": kind, "step": step_s, "since": since, "until": until, "limit": limit},
+    )
+    return list(rows.scalars())
+
+
 async def first_rollup(
     connection: ReadConnection, environment: str, kind: str, step_s: int, *, since: datetime, until: datetime
 ) -> datetime | None:

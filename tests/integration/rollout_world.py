@@ -106,9 +106,7 @@ class World:
 
     async def traffic(self, requests: int, refusals: Callable[[str], float]) -> None:
         """New people, each once; `refusals` is the chance of a bad answer by model."""
-        state = await self.store.state(ENVIRONMENT)
-        self.instance.load(Compiled.load(ENVIRONMENT, state.head.revision, state.resources))
-        self.instance._compiled.set_now(self.clock.now())
+        await self.load()
         for _ in range(requests):
             self.people += 1
             person = {"targeting_key": f"u-{self.people}", "beta": self.people % 2 == 0}
@@ -116,6 +114,12 @@ class World:
             assert policy.model is not None
             self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
         await self.report()
+
+    async def load(self) -> None:
+        """The instance holds what the store does."""
+        state = await self.store.state(ENVIRONMENT)
+        self.instance.load(Compiled.load(ENVIRONMENT, state.head.revision, state.resources))
+        self.instance._compiled.set_now(self.clock.now())
 
     async def report(self) -> None:
         """The instance sends what it counted."""

@@ -92,6 +92,37 @@ async def test_the_view_shows_evidence_thresholds_and_units_needed(world: World)
     assert view.request_classes == ("support-reply",)
 
 
+async def test_a_boolean_flag_is_rolled_back_by_an_event_that_the_service_tracks(world: World) -> None:
+    flag = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": "off"}
+    rollout = {
+        "flag": "web-search", "control": "off", "treatment": "on", "stages": [{"weight_bp": 5_000}],
+        "guardrails": [{"measure": "event:thumbs-down"}, {"measure": "value:stars"}],
+        "gates": [{"measure": "amount:seconds"}],
+    }  # fmt: skip
+    await world.changes.commit(ME, ENVIRONMENT, [Operation("put", "flag", "web-search", raw(flag))], "search")
+    await world.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode(rollout), "search the web", start=True)
+
+    for _ in range(10):
+        await world.load()
+        for _ in range(200):
+            world.people += 1
+            person = {"targeting_key": f"u-{world.people}"}
+            searched = world.instance.boolean("web-search", person)
+            world.instance.track("stars", 4.0, context=person)
+            if world.chance.random() < (0.2 if searched else 0.04):
+                world.instance.track("thumbs-down", context=person)
+        await world.report()
+        world.pass_time(60)
+        await world.tick()
+
+    view = await world.view()
+    assert view.summary.state == "rolled_back"
+    (message,) = await world.stages()
+    assert message.startswith("rolled back: thumbs-down (event)")
+    served = await world.store.get_resource(ENVIRONMENT, "flag", "web-search")
+    assert b"rollout:" not in served.spec
+
+
 async def test_requests_without_a_unit_get_the_control_and_are_counted(world: World) -> None:
     await world.begin(stages=[{"weight_bp": 9_900, "min_duration_s": 60}])
     await world.traffic(10, good)

@@ -8,10 +8,14 @@ import httpx
 import msgspec
 import pytest
 
+from brownout.telemetry.counters import Telemetry
 from brownout.wire import Operation
+from brownout.wire.telemetry import decode
+from controlplane.telemetry.ingest import Ingest
 from controlplane.web.editing.draft import read
 from controlplane.web.flags.rules import normalise
 from tests.integration.accessing import PASSWORD, ROOT, URL, World, open_world
+from tests.support import take
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +71,21 @@ async def test_a_draft_is_edited_and_nothing_is_overwritten(database_url: str) -
         created = await browser.post(f"/e/{E}/rollouts/save", data={**form, "base": "0"})
         assert created.status_code == 422
         assert "there is a rollout one already" in _plain(created.text)
+
+
+async def test_the_form_offers_the_measures_of_requests_and_what_services_track(database_url: str) -> None:
+    async with open_world(database_url) as world, _browser(world) as browser:
+        await _begin(world, browser)
+        counted = Telemetry("i-1", "support")
+        counted.track("thumbs-down")
+        message = counted.message(final=True)
+        assert message is not None
+        ingest = Ingest(world.services.database, world.clock)
+        take(ingest, E, decode(message))
+        await ingest.flush()
+        page = await _html(browser, "/new")
+    offered = set(re.findall(r'<option value="([^"]+)">', page))
+    assert {"error", "tokens", "cost", "event:thumbs-down", "value:thumbs-down", "amount:thumbs-down"} <= offered
 
 
 async def test_the_flags_editor_shows_whose_rule_it_is_and_sends_it_back_unchanged(database_url: str) -> None:

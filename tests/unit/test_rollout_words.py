@@ -16,6 +16,11 @@ DURATION = Judged(
     lower=math.log(2.6), upper=math.log(17.5),
 )  # fmt: skip
 QUALITY = Judged("quality", "gate", "open", -0.02, 0.912, 0.86, 300, 900, lower=-0.031, upper=0.07)
+SECONDS = Judged(
+    "amount:seconds", "gate", "open", math.log(1.5), math.log(12.0), math.log(10.0), 300, 900,
+    lower=math.log(0.9), upper=math.log(1.6),
+)  # fmt: skip
+OFFENDED = Judged("event:thumbs-down", "guardrail", "open", 1.25, 0.1, 0.05, 400, 3_600, evidence=3.0, threshold=40.0)
 SILENT = Judged("quality", "gate", "open", -0.02, None, None, 3, 9)
 
 
@@ -25,6 +30,8 @@ SILENT = Judged("quality", "gate", "open", -0.02, None, None, 3, 9)
         (REFUSAL, "refusal 7.31 % against 2.00 %, evidence 12.3 of 40"),
         (DURATION, "duration is 2.60 to 17.50 times the control's, limit 2.5 times"),
         (QUALITY, "quality differs by -0.031 to +0.070, limit -0.02"),
+        (SECONDS, "seconds (amount) is 0.90 to 1.60 times the control's, limit 1.5 times"),
+        (OFFENDED, "thumbs-down (event) 10.00 % against 5.00 %, evidence 3 of 40"),
         (SILENT, "quality has too few units (3 and 9)"),
     ],
 )
@@ -36,6 +43,7 @@ def test_levels_have_the_unit_of_their_measure() -> None:
     assert [level(found, found.treatment) for found in (REFUSAL, DURATION, QUALITY, SILENT)] == [
         "7.31 %", "4.20 s", "0.912", "nothing",
     ]  # fmt: skip
+    assert level(SECONDS, SECONDS.treatment) == "12"
     assert level(DURATION, DURATION.control) == "620 ms"
     assert [limit(found) for found in (REFUSAL, DURATION, QUALITY)] == ["1.5 times", "2.5 times", "-0.02"]
 

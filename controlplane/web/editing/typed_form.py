@@ -5,6 +5,7 @@ field of the model has its control the moment it exists.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -18,7 +19,7 @@ Control = Literal["text", "number", "area", "lines", "json", "choice", "check", 
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """One control. `name` is a field's name as web.draft reads it."""
+    """One control. `name` is a field's name as web.draft reads it. A text's `options` are suggestions."""
 
     control: Control
     name: str
@@ -106,18 +107,24 @@ def describe(kind: inspect.Type, value: Any, place: Place) -> Node:
     return _leaf("json", "json", _dump(value), place)
 
 
-def offer(node: Node, choices: Mapping[str, tuple[Option, ...]]) -> Node:
-    """The same form, with a picker for every field that `choices` names."""
+Options: TypeAlias = Mapping[str, tuple[Option, ...]]
+
+
+def offer(node: Node, choices: Options, suggested: Options = MappingProxyType({})) -> Node:
+    """The same form, with a picker for every field that `choices` names, and what `suggested` lists to choose from or to
+    overwrite."""
     if isinstance(node, Leaf):
-        options = choices.get(node.name.rpartition("/")[2])
-        return msgspec.structs.replace(node, control="choice", options=options) if options else node
+        name = node.name.rpartition("/")[2]
+        if options := choices.get(name):
+            return msgspec.structs.replace(node, control="choice", options=options)
+        return msgspec.structs.replace(node, options=suggested[name]) if name in suggested else node
     if isinstance(node, Group):
-        return _offer_in(node, choices)
-    return msgspec.structs.replace(node, items=tuple(_offer_in(item, choices) for item in node.items))
+        return _offer_in(node, choices, suggested)
+    return msgspec.structs.replace(node, items=tuple(_offer_in(item, choices, suggested) for item in node.items))
 
 
-def _offer_in(group: Group, choices: Mapping[str, tuple[Option, ...]]) -> Group:
-    return msgspec.structs.replace(group, children=tuple(offer(child, choices) for child in group.children))
+def _offer_in(group: Group, choices: Options, suggested: Options) -> Group:
+    return msgspec.structs.replace(group, children=tuple(offer(child, choices, suggested) for child in group.children))
 
 
 def blank(kind: inspect.Type) -> Any:

@@ -9,10 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import inspect, structs
 
+from brownout.model.measures import AMOUNT, EVENT, MEAN_MEASURES, MEASURES, VALUE
 from brownout.model.parse import encode
 from brownout.model.resources import Progress, Rollout
 from controlplane.access.actor import Action
 from controlplane.errors import BrownoutError
+from controlplane.rollouts.words import measure_words
 from controlplane.web.editing.draft import Document, change
 from controlplane.web.editing.sent import document_of, errors_of, sent
 from controlplane.web.editing.typed_form import Node, Place, fields, find, new_item, offer
@@ -45,6 +47,7 @@ HINTS = {
     "min_duration_s": "Paused time is not counted.",
     "min_units": "Minimum units in the treatment.",
     "approval": "A person decides before it goes on.",
+    "measure": "Of requests, or what services track: event:name counts units, value:name is better when high, amount:name when low.",
     "no_worse_than": "As a multiple of the control.",
     "max_rate": "Instead of a multiple: a share of the treatment's requests, 0.05 for 5 %.",
     "max_drop": "How far quality may fall.",
@@ -188,7 +191,14 @@ async def _nodes(
         "profile": _picker("none", await keys("safe_mode_profile")),
     }
     made = fields(Rollout, document, Place("", "", "", errors, HINTS), frozenset({"progress"}))
-    return tuple(offer(node, choices) for node in made)
+    names = await visit.services.telemetry.signals.tracked(visit.actor, environment)
+    return tuple(offer(node, choices, {"measure": _measures(names)}) for node in made)
+
+
+def _measures(names: Iterable[str]) -> tuple[Option, ...]:
+    """Those of requests, then each tracked name as an event, a value and an amount."""
+    custom = tuple(kind + name for name in names for kind in (EVENT, VALUE, AMOUNT))
+    return tuple(Option(measure, measure_words(measure)) for measure in (*MEASURES, *MEAN_MEASURES, *custom))
 
 
 def _picker(none: str, keys: Iterable[str]) -> tuple[Option, ...]:

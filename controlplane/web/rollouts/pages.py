@@ -13,7 +13,15 @@ from controlplane.contract.specs import NEWER
 from controlplane.errors import BrownoutError
 from controlplane.rollouts.moves import EDITABLE
 from controlplane.rollouts.values import Judged, Preview, RolloutView, StageView
-from controlplane.rollouts.words import TIMES, difference, level, limit, strength, without_unit_words
+from controlplane.rollouts.words import (
+    difference,
+    level,
+    limit,
+    measure_words,
+    multiple,
+    strength,
+    without_unit_words,
+)
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import StageStep
@@ -306,12 +314,10 @@ def _guard(each: Judged) -> Guard:
     verdict, tone = VERDICTS[each.verdict]
     if each.role == "guardrail" and each.verdict == "open":
         verdict, tone = "no breach", ""
-    rule = (
-        f"no worse than {limit(each)}" if each.evidence is not None or each.measure in TIMES else f"limit {limit(each)}"
-    )
+    rule = f"no worse than {limit(each)}" if each.evidence is not None or multiple(each) else f"limit {limit(each)}"
     if each.ceiling:
         rule = limit(each)
-    return Guard(words(each.measure), each.role, _arm(each, each.treatment, each.treatment_n),
+    return Guard(measure_words(each.measure), each.role, _arm(each, each.treatment, each.treatment_n),
                  _arm(each, each.control, each.control_n), strength(each), rule, verdict, tone)  # fmt: skip
 
 
@@ -326,7 +332,7 @@ def evidence_chart(each: Judged, started_at: datetime | None, now: datetime) -> 
     """
     if not each.times or started_at is None:
         return None
-    title = f"{words(each.measure).capitalize()}: {'ceiling' if each.ceiling else each.role}"
+    title = f"{measure_words(each.measure).capitalize()}: {'ceiling' if each.ceiling else each.role}"
     values: list[tuple[str, ...]]
     lines: tuple[str, ...]
     totals: tuple[str, ...]
@@ -338,7 +344,7 @@ def evidence_chart(each: Judged, started_at: datetime | None, now: datetime) -> 
     elif each.upper_over_time:
         bounds = zip(each.lower_over_time, each.upper_over_time, strict=True)
         values = [(_number(each, low), _number(each, high), _number(each, each.limit)) for low, high in bounds]
-        lines, unit = ("lower bound", "upper bound", "limit"), TIMES_UNIT if each.measure in TIMES else ""
+        lines, unit = ("lower bound", "upper bound", "limit"), TIMES_UNIT if multiple(each) else ""
         totals = values[-1]
     else:
         return None
@@ -362,4 +368,4 @@ def _needed(each: Preview) -> Needed:
         (f"{lift} times as bad", f"{count(n)} units" if n is not None else "not detectable at this rate")
         for lift, n in each.units.items()
     )
-    return Needed(words(each.measure), rate, units)
+    return Needed(measure_words(each.measure), rate, units)
