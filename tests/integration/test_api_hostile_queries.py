@@ -1,5 +1,6 @@
 """Query strings that no honest client sends: every GET route refuses them by name, and never breaks or guesses."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -86,6 +87,29 @@ async def test_text_that_is_not_text_is_refused(api: httpx.AsyncClient, value: s
     wrong = [await refused(api, path, f"{name}={value}", f"/{name}") for path, name in asked]
     assert len(wrong) > 10
     assert [each for each in wrong if each] == []
+
+
+async def test_a_parameter_that_is_sent_twice_breaks_nothing(api: httpx.AsyncClient) -> None:
+    wrong = []
+    for path, parameters in await routes(api):
+        for name in {parameter["name"] for parameter in parameters}:
+            response = await api.get(f"{path}?{name}=1&{name}=abc&{name}[]=2&{name}=")
+            wrong += [(path, name, response.status_code)] if response.status_code >= 500 else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'""', b"{}", b"[" * 200 + b"]" * 200, b"\xff", b'{"a":1}'])
+async def test_a_body_of_another_shape_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
+    schema = (await api.get("/api/openapi.json")).json()
+    wrong = []
+    for path, methods in schema["paths"].items():
+        for method in methods.keys() & {"post", "put", "patch"}:
+            filled = path.replace("{environment}", "production").replace("{revision}", "1")
+            filled = re.sub(r"{\w+}", "1", filled)
+            response = await api.request(method, filled, content=body, headers={"content-type": "application/json"})
+            known_down = response.status_code == 503 and response.json()["code"] == "unavailable"
+            wrong += [(method, path, response.status_code)] if response.status_code >= 500 and not known_down else []
+    assert wrong == []
 
 
 @pytest.mark.parametrize("value", ["%ff", "%00", "%ed%a0%80"])

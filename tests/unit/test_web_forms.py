@@ -1,6 +1,7 @@
 """What a form says becomes a document, and a document becomes a form: without losing or inventing anything."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -12,8 +13,9 @@ from brownout.model.kinds import KINDS
 from brownout.model.parse import encode, parse
 from brownout.model.resources import VALUE_TYPES
 from controlplane.web.editing.draft import change, read
-from controlplane.web.editing.sent import checked, difference, document_of, errors_of
+from controlplane.web.editing.sent import Sent, checked, difference, document_of, errors_of
 from controlplane.web.editing.typed_form import Group, Items, Leaf, Node, Place, describe, fields, offer
+from controlplane.web.flags.editor import change_flag, flag_form
 from controlplane.web.flags.rules import (
     Known,
     alternative_rows,
@@ -24,6 +26,7 @@ from controlplane.web.flags.rules import (
     serve_row,
     values_text,
 )
+from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.parts import Option
 
 ROUTE = {
@@ -124,6 +127,50 @@ def test_text_that_is_no_number_is_kept_for_the_parser_to_refuse() -> None:
                      ("text:/default", "a"), ("text:/off_variant", "a")])  # fmt: skip
     assert document["variants"] == {"a": "seven"}
     assert "/variants/a" in errors_of("flag", "key", document)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab@[]{}0", max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(("id", "if", "serve", "x")), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+FLAG: dict[str, Any] = {
+    "type": "string", "variants": {"a": "A", "b": "B"}, "off_variant": "a", "safe_variant": "a", "enabled": True,
+    "default": {"split": [{"variant": "a", "weight_bp": 1}, {"variant": "b", "weight_bp": 9_999}], "by": "org"},
+    "rules": [{"id": "r", "if": [{"op": "in", "attribute": "plan", "values": ["pro"]}], "serve": "b"}],
+}  # fmt: skip
+
+
+@st.composite
+def wrong_flags(draw: st.DrawFn) -> dict[str, Any]:
+    """A flag with something else in one or two places."""
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(FLAG))
+    for _ in range(draw(st.integers(1, 2))):
+        holder: Any = document
+        while True:
+            key = draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
+            inner = holder[key]
+            if not isinstance(inner, dict | list) or not inner or draw(st.booleans()):
+                holder[key] = draw(JSON)
+                break
+            holder = inner
+    return document
+
+
+@given(
+    wrong_flags(),
+    st.sampled_from(("json", "", "add:/rules", "add:/variants", "add:/rules/[0]/if@cohort", "add:/rules/[0]/serve/split",
+                     "add:/default/split", "up:/rules/[0]", "remove:/rules/[0]/if/[0]", "copy:/rules/[0]")),
+)  # fmt: skip
+def test_a_flag_of_any_shape_is_shown_with_what_is_wrong_with_it(document: dict[str, Any], command: str) -> None:
+    draft = Sent(document, 1, command, "m")
+    change_flag(draft, encode(parse("flag", "m", FLAG)), ("beta",))
+    form = flag_form(
+        Mock(spec=Frame), draft, encode(parse("flag", "m", FLAG)), post="", review="", cohorts=("beta",), may_edit=True
+    )
+    assert form.document
 
 
 @given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=30)), max_size=12))

@@ -75,12 +75,28 @@ def read(fields: Iterable[tuple[str, str]]) -> Document:
     for name, text in fields:
         codec, _, path = name.partition(":")
         if codec in CODECS and path.startswith("/"):
-            _place(root, _tokens(path), CODECS[codec](text.replace("\r\n", "\n")), several=codec == "each")
+            _place(root, steps_of(path), CODECS[codec](text.replace("\r\n", "\n")), several=codec == "each")
     found = _collapse(root)
     return found if isinstance(found, dict) else {}
 
 
-def _tokens(path: str) -> list[str]:
+def mapping(value: object) -> Document:
+    """A document's part where an object is due; empty where something else was typed."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: object) -> list[Any]:
+    """As `mapping`, where an array is due."""
+    return value if isinstance(value, list) else []
+
+
+def objects(value: object) -> list[Document]:
+    """As `listed`, without what is no object."""
+    return [item for item in listed(value) if isinstance(item, dict)]
+
+
+def steps_of(path: str) -> list[str]:
+    """The tokens of a path that begins with a slash."""
     return [token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/")]
 
 
@@ -140,13 +156,13 @@ def change(document: Document, command: str, blank: Callable[[str], Any]) -> Non
     `blank(path)` gives what a new item at that list, map or optional object starts as.
     """
     verb, _, path = command.partition(":")
-    tokens = _tokens(path) if path.startswith("/") else []
+    tokens = steps_of(path) if path.startswith("/") else []
     if not tokens:
         return
     if verb == "add":
         _add(document, tokens, blank(path))
         return
-    holder = _walk(document, tokens[:-1])
+    holder = walk(document, tokens[:-1])
     key = _key(tokens[-1])
     if isinstance(holder, list) and isinstance(key, int) and key < len(holder):
         _change_list(holder, key, verb)
@@ -173,7 +189,7 @@ def _remove(holder: dict[str, Any], token: str) -> None:
 
 
 def _add(document: Document, tokens: list[str], item: Any) -> None:
-    holder = _walk(document, tokens[:-1])
+    holder = walk(document, tokens[:-1])
     if not isinstance(holder, dict):
         return
     there = holder.get(tokens[-1])
@@ -192,7 +208,8 @@ def _free(name: str, taken: Iterable[str]) -> str:
     return next(free for free in (name, *(f"{name}-{number}" for number in range(2, 10_000))) if free not in used)
 
 
-def _walk(document: Any, tokens: list[str]) -> Any:
+def walk(document: Any, tokens: list[str]) -> Any:
+    """What stands at a path; None when nothing does."""
     here = document
     for token in tokens:
         place = _TOKEN.match(token)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import inspect
 
 from brownout.model.resources import VALUE_TYPES, Flag, FlagType
-from controlplane.web.editing.draft import Document, change
+from controlplane.web.editing.draft import Document, change, listed, mapping, objects, steps_of, walk
 from controlplane.web.editing.sent import Sent, checked, difference, document_of, pretty
 from controlplane.web.editing.typed_form import Group, Leaf, Node, Place, blank, describe, fields, find, new_item
 from controlplane.web.flags.rules import (
@@ -79,7 +79,7 @@ def flag_form(
     document = sent.document
     json_error = document.pop("@json", "")
     document, errors = checked("flag", sent.key, document)
-    names = tuple(map(str, document.get("variants") or {}))
+    names = tuple(mapping(document.get("variants")))
     known = Known(names, cohorts, errors)
     before = document_of(saved) if saved else {}
     kind = str(document.get("type", "boolean"))
@@ -132,14 +132,14 @@ def change_flag(sent: Sent, saved: bytes | None, cohorts: tuple[str, ...]) -> No
 
 def _settle(document: Document) -> None:
     """`add` on a rule's conditions says of which sort; the draft has one list of them."""
-    for rule in document.get("rules", ()):
+    for rule in objects(document.get("rules")):
         for sort in ("@if-cohort", "@if-attribute"):
-            rule.setdefault("if", []).extend(rule.pop(sort, []))
+            if added := listed(rule.pop(sort, None)):
+                rule["if"] = [*listed(rule.get("if")), *added]
 
 
 def _blank(path: str, document: Document, cohorts: tuple[str, ...]) -> Any:
-    variants = document.get("variants") or {}
-    known = Known(tuple(variants), cohorts, {})
+    known = Known(tuple(mapping(document.get("variants"))), cohorts, {})
     last = path.rpartition("/")[2]
     if path == "/rules":
         return blank_rule(document, known)
@@ -150,15 +150,12 @@ def _blank(path: str, document: Document, cohorts: tuple[str, ...]) -> Any:
     kind = str(document.get("type", "boolean"))
     if path == "/variants":
         return ("variant", PLAIN_BLANKS[kind] if kind in PLAIN_BLANKS else blank(_value_type(kind)))
-    tokens = path.split("/")[3:]
-    return new_item(find(_value_type(kind), tokens))
+    return new_item(find(_value_type(kind), path.split("/")[3:]))
 
 
 def _unused(path: str, document: Document, known: Known) -> str:
-    holder: Any = document
-    for token in path[1:].split("/")[:-1]:
-        holder = holder[int(token[1:-1])] if token.startswith("[") else holder[token]
-    used = {share.get("variant") for share in holder.get("split", ())}
+    holder = mapping(walk(document, steps_of(path)[:-1]))
+    used = {str(share.get("variant")) for share in objects(holder.get("split"))}
     return next((name for name in known.variants if name not in used), "")
 
 
@@ -167,11 +164,10 @@ def _value_type(kind: str) -> inspect.Type:
 
 
 def _variants(document: Document, kind: str, errors: Any) -> tuple[Group, ...]:
-    found = document.get("variants")
     place = Place("/variants", "/variants", "Variants", errors)
     value_type = _value_type(kind)
     groups = []
-    for index, (name, value) in enumerate((found if isinstance(found, dict) else {}).items()):
+    for index, (name, value) in enumerate(mapping(document.get("variants")).items()):
         at = place.entry(index, str(name))
         node = describe(value_type, value, at)
         groups.append(_variant(str(name), node, at, digest(value)))
@@ -197,10 +193,8 @@ def _variant(name: str, node: Node, at: Place, note: str) -> Group:
 def _attributes(document: Document) -> tuple[str, ...]:
     """Suggestions: what this flag's rules already ask about, and what contexts usually carry."""
     used = {
-        clause.get("attribute", "")
-        for rule in document.get("rules", ())
-        if isinstance(rule, dict)
-        for clause in rule.get("if", ())
-        if isinstance(clause, dict)
+        str(clause.get("attribute") or "")
+        for rule in objects(document.get("rules"))
+        for clause in objects(rule.get("if"))
     }
-    return tuple(sorted({str(name) for name in used if name} | {"targeting_key", "plan", "region", "tenant"}))
+    return tuple(sorted({name for name in used if name} | {"targeting_key", "plan", "region", "tenant"}))

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
 from controlplane.contract.kinds import row
+from controlplane.web.editing.draft import mapping
 from controlplane.web.editing.sent import Sent, document_of, sent
 from controlplane.web.flags.editor import FlagForm, change_flag, flag_form
 from controlplane.web.flags.state import evaluated_words, stale_words
@@ -150,7 +151,7 @@ async def _show(visit: Visit, environment: str, draft: Sent, found: Resource | N
 def _retype(draft: Sent) -> None:
     """Another type chosen for a new flag: its variants start again, for values of one type are none of another."""
     document = draft.document
-    first = next(iter((document.get("variants") or {}).values()), None)
+    first = next(iter(mapping(document.get("variants")).values()), None)
     kind = document.get("type")
     fits = {"boolean": bool, "string": str, "integer": int, "float": float | int}.get(str(kind), dict)
     if kind == "boolean" and not isinstance(first, bool):

@@ -9,7 +9,7 @@ from msgspec import structs
 from brownout.model.resources import Rule
 from brownout.wire.telemetry import parse_rollout_rule
 from controlplane.contract.reach import unreachable
-from controlplane.web.editing.draft import Document
+from controlplane.web.editing.draft import Document, listed, mapping, objects
 from controlplane.web.kit.parts import Option
 from controlplane.web.kit.words import basis_points
 
@@ -108,12 +108,12 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def rule_rows(document: Document, saved: Document, known: Known) -> tuple[RuleRow, ...]:
-    rules = _dicts(document.get("rules"))
-    before = {rule.get("id"): rule for rule in _dicts(saved.get("rules"))}
+    rules = objects(document.get("rules"))
+    before = {str(rule.get("id")): rule for rule in objects(saved.get("rules"))}
     hidden = _hidden(rules)
     return tuple(
         structs.replace(
-            _rule(index, rule, before.get(rule.get("id")), known, len(rules)),
+            _rule(index, rule, before.get(str(rule.get("id"))), known, len(rules)),
             hidden_by=hidden.get(str(rule.get("id")), ""),
         )
         for index, rule in enumerate(rules)
@@ -130,13 +130,12 @@ def _hidden(rules: Sequence[Document]) -> Mapping[str, str]:
 
 def alternative_rows(document: Document, known: Known) -> tuple[tuple[ClauseRow, ...], ...]:
     """A cohort's `any_of`, as conditions of sentences."""
-    alternatives = document.get("any_of")
     return tuple(
         tuple(
             _clause(f"/any_of/[{index}]/[{at}]", f"/any_of/{index}/{at}", clause, known)
-            for at, clause in enumerate(_dicts(clauses))
+            for at, clause in enumerate(objects(clauses))
         )
-        for index, clauses in enumerate(alternatives if isinstance(alternatives, list) else ())
+        for index, clauses in enumerate(listed(document.get("any_of")))
     )
 
 
@@ -146,10 +145,10 @@ def serve_row(path: str, pointer: str, serve: Any, before: Any, known: Known) ->
     if not isinstance(serve, dict):
         pick = serve if isinstance(serve, str) else ""
         return ServeRow(path, pick, options, "targeting_key", "", "", (), (), 0, error)
-    was = {share.get("variant"): share.get("weight_bp") for share in _dicts(_shares(before))}
+    was = {str(share.get("variant")): share.get("weight_bp") for share in objects(_shares(before))}
     rows: list[ShareRow] = []
     at = 0
-    for share in _dicts(_shares(serve)):
+    for share in objects(_shares(serve)):
         weight, variant = _whole(share.get("weight_bp")), str(share.get("variant", ""))
         old = was.get(variant)
         said = f"was {basis_points(old)}" if isinstance(old, int) and old != weight else ""
@@ -165,7 +164,7 @@ def _rule(index: int, rule: Document, before: Document | None, known: Known, tot
     path, pointer = f"/rules/[{index}]", f"/rules/{index}"
     clauses = tuple(
         _clause(f"{path}/if/[{at}]", f"{pointer}/if/{at}", clause, known)
-        for at, clause in enumerate(_dicts(rule.get("if")))
+        for at, clause in enumerate(objects(rule.get("if")))
     )
     serve = serve_row(f"{path}/serve", f"{pointer}/serve", rule.get("serve"), (before or {}).get("serve"), known)
     error = known.errors.get(pointer, "") or known.errors.get(f"{pointer}/id", "")
@@ -180,8 +179,7 @@ def _rule(index: int, rule: Document, before: Document | None, known: Known, tot
 def _clause(path: str, pointer: str, clause: Document, known: Known) -> ClauseRow:
     op, negate = str(clause.get("op", "in")), clause.get("negate") is True
     cohort = op == "in_cohort"
-    values = clause.get("values")
-    values = values if isinstance(values, list) else []
+    values = listed(clause.get("values"))
     options: tuple[Option, ...] = ()
     if cohort and len(values) <= 1:
         names = {*known.cohorts, *map(str, values)}
@@ -195,11 +193,12 @@ def _clause(path: str, pointer: str, clause: Document, known: Known) -> ClauseRo
 
 def normalise(document: Document, before: Document) -> Document:
     """Turns what the sentence's controls say (`@pick`, `@test`, `@values`) into the model's words."""
-    variants = list(document.get("variants") or before.get("variants") or {})
-    for rule in _dicts(document.get("rules")):
-        rule["if"] = [_read_clause(clause) for clause in _dicts(rule.get("if"))]
+    variants = list(mapping(document.get("variants")) or mapping(before.get("variants")))
+    for rule in objects(document.get("rules")):
+        rule["if"] = [_read_clause(clause) for clause in objects(rule.get("if"))]
         rule["serve"] = _read_serve(rule.get("serve"), variants)
-    document.setdefault("rules", [])
+    if document.get("rules") is None:
+        document["rules"] = []
     document["default"] = _read_serve(document.get("default"), variants)
     return document
 
@@ -208,7 +207,7 @@ def normalise_alternatives(document: Document) -> Document:
     """A cohort's alternatives: each a list of conditions, as a rule's."""
     alternatives = document.get("any_of")
     if isinstance(alternatives, list):
-        document["any_of"] = [[_read_clause(clause) for clause in _dicts(clauses)] for clauses in alternatives]
+        document["any_of"] = [[_read_clause(clause) for clause in objects(clauses)] for clauses in alternatives]
     return document
 
 
@@ -235,7 +234,7 @@ def _read_serve(serve: Any, variants: Sequence[str]) -> Any:
     pick = str(serve.pop("@pick"))
     if pick != SPLIT:
         return pick
-    shares = _dicts(serve.get("split"))
+    shares = objects(serve.get("split"))
     if not shares:  # just chosen: the first two variants, nobody moved yet
         names = list(variants)[:2] or [""]
         serve["split"] = [
@@ -294,7 +293,7 @@ def sentence(clause: Document) -> str:
 
 def blank_rule(document: Document, known: Known) -> Document:
     """A new rule: for the first cohort there is, else for a plan; it serves the first variant."""
-    used = {rule.get("id") for rule in _dicts(document.get("rules"))}
+    used = {str(rule.get("id")) for rule in objects(document.get("rules"))}
     name = next(free for free in (f"rule-{number}" for number in range(1, 10_000)) if free not in used)
     return {
         "id": name,
@@ -311,10 +310,6 @@ def blank_clause(known: Known, *, cohort: bool) -> Document:
 
 def _shares(serve: Any) -> Any:
     return serve.get("split") if isinstance(serve, dict) else None
-
-
-def _dicts(value: Any) -> list[Document]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _whole(value: Any) -> int:

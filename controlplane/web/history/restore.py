@@ -1,6 +1,6 @@
 """Going back: a new commit that makes things what they were. Looked at before it is made."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from litestar import Controller, Response, get, post
@@ -70,7 +70,7 @@ class RestoreController(Controller):
         only: FromQuery[str] = "",
     ) -> Response[Any]:
         """Everything goes back, or `only` one resource (`flag/refund-model`); safe mode stays as it is."""
-        if refs := _refs([only]):
+        if refs := _refs("only", [only] if only else []):
             return await _page(
                 visit, environment, revision, refs,
                 title=f"Restore {refs[0].key} to r{revision}",
@@ -89,7 +89,7 @@ class RestoreController(Controller):
         fields = await visit.form()
         form = dict(fields)
         target = number(form.get("target", ""))
-        refs = _refs(value for name, value in fields if name == "ref")
+        refs = _refs("ref", [value for name, value in fields if name == "ref"])
         message = form.get("message", "").strip()
         error = ""
         faults: tuple[Fault, ...] = ()
@@ -123,8 +123,13 @@ class RestoreController(Controller):
         )  # fmt: skip
 
 
-def _refs(named: Iterable[str]) -> tuple[ResourceRef, ...]:
-    return tuple(ResourceRef(*name.split("/", 1)) for name in named if "/" in name)
+def _refs(field: str, named: Sequence[str]) -> tuple[ResourceRef, ...]:
+    """Raises InvalidInputError: what names no resource must not restore everything."""
+    refs = [ResourceRef(*name.split("/", 1)) for name in named if "/" in name.strip("/")]
+    if len(refs) != len(named):
+        why = f"`{field}` names a resource as kind/key, such as flag/refund-model"
+        raise InvalidInputError(why, (Fault("invalid_parameter", why, f"/{field}"),))
+    return tuple(refs)
 
 
 async def _page(
