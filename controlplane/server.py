@@ -15,6 +15,7 @@ from controlplane.embedded.processes import StartError
 from controlplane.http.edge.listener import listen
 from controlplane.http.edge.protocol import GuardedProtocol
 from controlplane.http.limits import MAX_HEADER_BYTES
+from controlplane.http.root import UnderRoot, root_of
 from controlplane.kit.background import background
 from controlplane.services import Services
 from controlplane.settings import Settings
@@ -81,8 +82,10 @@ async def _serve(settings: Settings, listener: socket.socket, prepare: Prepare |
 
 def configure(services: Services) -> uvicorn.Config:
     """uvicorn's settings for the application over `services`; `services.gate.run` belongs beside it."""
+    root = root_of(services.settings.url)
+    app = create_app(services)
     return uvicorn.Config(
-        create_app(services),
+        UnderRoot(app, root) if root else app,
         # h11 is the only one of uvicorn's two that bounds a header section while reading it.
         http=cast("Any", partial(GuardedProtocol, services.gate)),
         ws="none",

@@ -3,9 +3,11 @@
 `BROWNOUT_X_FILE` names a file that holds the value of `BROWNOUT_X` (mounted secrets).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +18,8 @@ from controlplane.kit.addresses import url as server_url
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
+ROUTED = frozenset({"account", "api", "assets", "auth", "e", "gallery", "ofrep", "sign-in", "sign-out", "welcome"})
+"""Where our own paths begin: behind a proxy that strips the root path they could not be told from it."""
 T = TypeVar("T")
 
 
@@ -82,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The port that the HTTP server listens on; 0 = any free port."""
     public_url: str = ""
     """The URL of the console for people, if it is not host:port. With `https://`, cookies are `Secure` and HSTS is
-    sent."""
+    sent. With a path, such as `https://ops.example/brownout`, everything is served under that path."""
     trusted_proxies: str = ""
     """Addresses or networks of proxies whose X-Forwarded-For Brownout believes, separated by commas; empty = none."""
     requests_per_principal_s: Annotated[float, msgspec.Meta(ge=0.1, le=1e9)] = 100
@@ -190,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        return self.public_url or server_url(self.host, self.port)
+        return self.public_url.rstrip("/") or server_url(self.host, self.port)
 
 
 def secret_keys(present: Secret, previous: Secret) -> tuple[str, ...]:
@@ -214,6 +218,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ("trusted_proxies", parse_networks),
         ("allowed_addresses", parse_networks),
         ("require_second_factor", parse_requirement),
+        ("public_url", parse_public_url),
     ):
         try:
             parse(getattr(settings, name))
@@ -225,6 +230,19 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise SettingsError(f"BROWNOUT_ALERT_WEBHOOK_SECRET: {error}") from None
     return settings
+
+
+def parse_public_url(url: str) -> str:
+    """The URL itself. Raises ValueError: it is none, or its path is one that we route ourselves."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError("an address such as https://ops.example or https://ops.example/brownout")
+    first, *rest = parts.path.strip("/").split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9._~-]*", segment) and segment not in {".", ".."} for segment in (first, *rest)):
+        raise ValueError("the path holds letters, digits and . _ ~ - only")
+    if first in ROUTED:
+        raise ValueError(f"the path must not begin with /{first}, which is Brownout's own")
+    return url
 
 
 def read_struct(struct: type[T], environ: Mapping[str, str]) -> T:
@@ -256,10 +274,10 @@ def read_value(field: str, type_: type[T], environ: Mapping[str, str]) -> T:
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:
-    file = environ.get(f"{name}_FILE")
-    if file:
-        return Path(file).read_text(encoding="utf-8").strip()
-    return environ.get(name)
+    """Without white space around it; None when nothing is left, as where Compose passes on what is not set."""
+    file = environ.get(f"{name}_FILE", "").strip()
+    found = Path(file).read_text(encoding="utf-8") if file else environ.get(name, "")
+    return found.strip() or None
 
 
 def _convert(text: str, hint: object) -> object:

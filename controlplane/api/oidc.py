@@ -13,6 +13,7 @@ from controlplane.access.sso import SingleSignOn
 from controlplane.errors import NotFoundError, SignInAgainError, UnauthenticatedError, UnavailableError
 from controlplane.http.cookies import Cookies
 from controlplane.http.guard import address_of, origin_of
+from controlplane.http.root import at
 from controlplane.services import Services
 
 SIGN_IN_PAGE = "/sign-in"
@@ -36,7 +37,7 @@ class OidcController(Controller):
         try:
             began = await _sso(services).oidc.begin(_callback(services), then, fresh=fresh, silent=silent)
         except UnavailableError:
-            return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable")
+            return Redirect(at(f"{SIGN_IN_PAGE}?sso=unavailable"))
         lasts_s = int(STATE_LASTS.total_seconds())
         return Redirect(began.url, cookies=[Cookies(services.settings.url).sso_state(began.sealed, lasts_s)])
 
@@ -52,13 +53,13 @@ class OidcController(Controller):
                 _callback(services), sealed, answer, origin_of(request, services), present
             )
         except SignInAgainError:
-            return Redirect(f"{SIGN_IN_PAGE}?sso=again", cookies=[cookies.sso_state("", 0)])
+            return Redirect(at(f"{SIGN_IN_PAGE}?sso=again"), cookies=[cookies.sso_state("", 0)])
         except UnauthenticatedError:
-            return Redirect(f"{SIGN_IN_PAGE}?sso=refused", cookies=[cookies.sso_state("", 0)])
+            return Redirect(at(f"{SIGN_IN_PAGE}?sso=refused"), cookies=[cookies.sso_state("", 0)])
         except UnavailableError:
-            return Redirect(f"{SIGN_IN_PAGE}?sso=unavailable", cookies=[cookies.sso_state("", 0)])
+            return Redirect(at(f"{SIGN_IN_PAGE}?sso=unavailable"), cookies=[cookies.sso_state("", 0)])
         entered = cookies.signed_in(signed_in) if signed_in else []
-        return Redirect(then, cookies=[*entered, cookies.sso_state("", 0)])
+        return Redirect(at(then), cookies=[*entered, cookies.sso_state("", 0)])
 
 
 async def _present(request: Request[Any, Any, Any], services: Services) -> Actor | None:

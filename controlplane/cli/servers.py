@@ -47,6 +47,9 @@ def up(
         Option(min=1, max=20, help="Speed up the demo's traffic and the stages of its rollout by this factor."),
     ] = 1,
     log_format: Annotated[Literal["console", "json"], Option(help="The format of the log.")] = "console",
+    public_url: Annotated[
+        str, Option(help="The console's URL behind a proxy, with its path if it has one.", envvar="BROWNOUT_PUBLIC_URL")
+    ] = "",
 ) -> None:
     """Start Postgres, NATS, the control plane and its console from one directory; Ctrl-C ends them."""
     from controlplane.embedded.up import Asked, bring_up
@@ -58,7 +61,9 @@ def up(
     with refusing():
         try:
             directory.claim()
-            bring_up(directory, Asked(host, port, postgres_port, nats_port, demo, demo_speed, log_format), greet)
+            bring_up(
+                directory, Asked(host, port, postgres_port, nats_port, demo, demo_speed, log_format, public_url), greet
+            )
         finally:
             directory.release()
 

@@ -20,10 +20,11 @@ from controlplane.embedded.data_dir import DataDir, Ports
 from controlplane.embedded.demo_fleet import DemoFleet, control_file
 from controlplane.embedded.local_access import local_sdk_keys, local_token
 from controlplane.embedded.stack import Stack, choose_port, create_database, running
+from controlplane.kit.addresses import url as server_url
 from controlplane.kit.database import Database
 from controlplane.server import listen, serve
 from controlplane.services import Services
-from controlplane.settings import Secret, Settings
+from controlplane.settings import Secret, Settings, parse_public_url
 
 HTTP_PORT = 8321
 ENVIRONMENTS = {"production": "Production", "staging": "Staging"}
@@ -43,6 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
     demo: bool = False
     demo_speed: int = 1
     log_format: Literal["console", "json"] = "console"
+    public_url: str = ""
 
 
 class Up(msgspec.Struct, frozen=True):
@@ -80,7 +82,8 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
             setup = await services.access.people.setup_secret(SETUP)
             if fleet is not None:
                 fleet.start(directory, stack.nats_url, keys[DEMO_ENVIRONMENT], asked.demo_speed)
-            greet(_written(directory, Target(settings.url, token, stack.nats_url), keys, setup))
+            local = Target(server_url(settings.host, settings.port), token, stack.nats_url)
+            greet(_written(directory, local, keys, settings.url, setup))
 
         try:
             serve(settings, listener, prepare, stack.failure)
@@ -113,6 +116,7 @@ def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) ->
         prices=DEMO_PRICES if asked.demo else "",
         host=asked.host,
         port=http_port,
+        public_url=parse_public_url(asked.public_url),
         log_format=asked.log_format,
         log_level="warning",
     )
@@ -131,12 +135,12 @@ async def _seed(services: Services, asked: Asked) -> None:
                 await start_rollout(services.rollouts, DEMO, key, asked.demo_speed)
 
 
-def _written(directory: DataDir, target: Target, keys: dict[str, str], setup: str | None) -> Up:
+def _written(directory: DataDir, target: Target, keys: dict[str, str], url: str, setup: str | None) -> Up:
     return Up(
-        url=target.url,
+        url=url,
         nats_url=target.nats_url,
         data_dir=directory.path,
         cli_file=directory.write_private(CLI_FILE, msgspec.json.format(msgspec.json.encode(target))),
         sdk_keys_file=directory.write_private(SDK_KEYS_FILE, msgspec.json.format(msgspec.json.encode(keys))),
-        setup_url=welcome_url(target.url, setup) if setup else "",
+        setup_url=welcome_url(url, setup) if setup else "",
     )

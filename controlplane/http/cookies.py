@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from litestar.datastructures import Cookie
 
 from controlplane.access.sessions import SignedIn
+from controlplane.http.root import root_of
 
 _YEAR_S = 365 * 24 * 3600
 
 
 class Cookies:
-    """Behind TLS the names carry `__Host-`: no other host or path can set them (RFC 6265bis §4.1.3.2)."""
+    """Behind TLS the names carry `__Host-`: no other host or path can set them (RFC 6265bis §4.1.3.2). Under a path of a
+    shared host they are sent to that path only, which is `__Secure-`."""
 
     def __init__(self, public_url: str) -> None:
         self._secure = public_url.startswith("https://")
-        prefix = "__Host-" if self._secure else ""
+        self._path = f"{root_of(public_url)}/"
+        prefix = "" if not self._secure else "__Host-" if self._path == "/" else "__Secure-"
         self.session = f"{prefix}brownout-session"
         self.device = f"{prefix}brownout-device"
         self.state = f"{prefix}brownout-sso"
@@ -44,5 +47,6 @@ class Cookies:
     def _cookie(self, name: str, value: str, max_age_s: int) -> Cookie:
         # Lax, not Strict: an identity provider sends people back to us from its own site.
         return Cookie(
-            key=name, value=value, max_age=max_age_s, path="/", secure=self._secure, httponly=True, samesite="lax"
-        )
+            key=name, value=value, max_age=max_age_s, path=self._path, secure=self._secure, httponly=True,
+            samesite="lax",
+        )  # fmt: skip

@@ -19,6 +19,7 @@ from controlplane.errors import BrownoutError, UnauthenticatedError
 from controlplane.http.cookies import Cookies
 from controlplane.http.forms import read_form
 from controlplane.http.guard import check_origin, origin_of
+from controlplane.http.root import at
 from controlplane.http.step_up import CODE, PASSKEY, proof_of
 from controlplane.services import Services
 from controlplane.web.kit.render import Templates, View
@@ -109,10 +110,10 @@ class Door:
     def enter(self, entered: SignedIn, onward: str) -> Redirect:
         if entered.stage == "factor":
             onward = f"/sign-in/second-factor?next={quote(onward, safe='/')}"
-        return Redirect(onward, status_code=303, cookies=Cookies(self.services.settings.url).signed_in(entered))
+        return Redirect(at(onward), status_code=303, cookies=Cookies(self.services.settings.url).signed_in(entered))
 
     def sign_in_page(self, onward: str, *, error: str, email: str = "") -> SignInPage:
-        sso = f"/auth/oidc/start?then={quote(onward, safe='/')}" if self.services.sso is not None else ""
+        sso = at(f"/auth/oidc/start?then={quote(onward, safe='/')}") if self.services.sso is not None else ""
         return SignInPage(
             email=email, error=error, next=onward, sso_href=sso, passkeys=not self.services.access.passkeys.obstacle
         )
@@ -180,7 +181,9 @@ class SignInController(Controller):
         next: FromQuery[str] = "/",  # noqa: A002 - the name in the address
     ) -> Response[Any]:
         onward = safe_path(next)
-        return door.show(door.second_factor_page(actor, onward)) if actor.stage else Redirect(onward, status_code=303)
+        return (
+            door.show(door.second_factor_page(actor, onward)) if actor.stage else Redirect(at(onward), status_code=303)
+        )
 
     @post("/sign-in/second-factor", opt={"signed_in": True, "unfinished": ("factor",)}, status_code=200)
     async def second_factor(self, door: NamedDependency[Door], actor: NamedDependency[Actor]) -> Response[Any]:
@@ -190,7 +193,7 @@ class SignInController(Controller):
         try:
             entered = await door.services.access.sign_in.with_second_factor(actor, proof, door.origin)
         except UnauthenticatedError:
-            return Redirect("/sign-in", status_code=303)
+            return Redirect(at("/sign-in"), status_code=303)
         except BrownoutError as error:
             return door.refuse(door.second_factor_page(actor, onward, error=error.message), error)
         return door.enter(entered, onward)
@@ -228,4 +231,4 @@ class SignInController(Controller):
     async def sign_out(self, services: NamedDependency[Services], actor: NamedDependency[Actor]) -> Response[Any]:
         if actor.kind == "person":
             await services.access.sessions.end(actor, actor.credential)
-        return Redirect("/sign-in", status_code=303, cookies=Cookies(services.settings.url).signed_out())
+        return Redirect(at("/sign-in"), status_code=303, cookies=Cookies(services.settings.url).signed_out())

@@ -11,6 +11,7 @@ from controlplane.access.actor import Actor
 from controlplane.access.csrf import FIELD, SAFE_METHODS
 from controlplane.contract.problems import status_of
 from controlplane.errors import StepUpRequiredError
+from controlplane.http.root import at
 from controlplane.http.step_up import FIELDS, PROOF_FIELDS
 from controlplane.services import Services
 from controlplane.web.kit.render import Templates, View
@@ -44,16 +45,16 @@ def ask_for_proof(request: Request[Any, Any, Any], error: StepUpRequiredError) -
     own = tuple(Sent(name, value) for name, value in sent if name not in PROOF_FIELDS and name != FIELD)
     wrong = bool(error.__cause__)
     query = f"?{request.url.query}" if request.url.query else ""
-    back = request.headers.get("referer", "/")
-    sso = "/auth/oidc/start?then=/account/proven&fresh=true" if services.sso is not None else ""
+    back = request.headers.get("referer", at("/"))
+    sso = at("/auth/oidc/start?then=/account/proven&fresh=true") if services.sso is not None else ""
     page = StepUpPage(
-        action=request.url.path + query,
+        action=at(request.url.path) + query,
         fields=own,
         csrf=services.access.csrf.token(actor.credential),
         proofs=error.proofs,
         error=error.message if wrong else "",
         sso_href=sso if "sso" in error.proofs else "",
-        back=back if back.startswith(("/", str(request.base_url))) else "/",
+        back=back if back.startswith(("/", str(request.base_url))) else at("/"),
     )
     return templates.response(page, status_of(error))
 
@@ -64,5 +65,5 @@ def finish_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = request.url.path if request.method in SAFE_METHODS else "/"
     target = f"/sign-in/second-factor?next={quote(wanted, safe='/')}" if actor.stage == "factor" else "/account"
     if request.headers.get("hx-request") == "true":
-        return Response("", status_code=403, headers={"HX-Redirect": target})
-    return Redirect(target, status_code=303)
+        return Response("", status_code=403, headers={"HX-Redirect": at(target)})
+    return Redirect(at(target), status_code=303)

@@ -11,6 +11,8 @@ from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from controlplane.http.root import at
+
 CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -57,7 +59,7 @@ class Assets:
             AssetsNotBuiltError: nothing was built, or the name is not one of the outputs of ui/build.py.
         """
         try:
-            return f"{PREFIX}/{self._names[name]}"
+            return at(f"{PREFIX}/{self._names[name]}")
         except KeyError:
             raise AssetsNotBuiltError(f"the console's {name} is not built: run `make assets`") from None
 

@@ -5,6 +5,7 @@ from urllib.parse import quote, urlencode
 from controlplane.access.actor import Actor
 from controlplane.configuration.store.values import Environment
 from controlplane.errors import NotFoundError
+from controlplane.http.root import at
 from controlplane.safemode.values import describe_scope
 from controlplane.services import Services
 from controlplane.web.kit.frame import EnvironmentLink, FleetState, Frame, NavItem, Person, SafeState
@@ -35,7 +36,7 @@ def url(environment: str, *path: str, **query: object) -> str:
     """/e/production/flags/refund-model?…; every page of the console has one."""
     tail = "/".join(quote(part, safe="") for part in path)
     asked = urlencode({name: str(value) for name, value in query.items() if value not in {None, ""}})
-    return f"/e/{quote(environment, safe='')}" + (f"/{tail}" if tail else "") + (f"?{asked}" if asked else "")
+    return at(f"/e/{quote(environment, safe='')}" + (f"/{tail}" if tail else "") + (f"?{asked}" if asked else ""))
 
 
 async def build_frame(services: Services, actor: Actor, environment: str, section: str, person: Person) -> Frame:

@@ -19,6 +19,7 @@ from controlplane.errors import (
     UnauthenticatedError,
 )
 from controlplane.http import problems as api_problems
+from controlplane.http.root import at
 from controlplane.web.access.step_up import ask_for_proof, finish_sign_in
 from controlplane.web.kit.render import Templates, View
 
@@ -65,17 +66,18 @@ def _to_sign_in(request: Request[Any, Any, Any], *, silently: bool) -> Response[
     `silently`: the identity provider may know them still, and need not ask."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.headers.get("hx-request") == "true":
-        return Response("", status_code=401, headers={"HX-Redirect": "/sign-in"})
+        return Response("", status_code=401, headers={"HX-Redirect": at("/sign-in")})
     if silently:
-        return Redirect(f"/auth/oidc/start?silent=true&then={quote(wanted, safe='/')}", status_code=303)
-    return Redirect("/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
+        return Redirect(at(f"/auth/oidc/start?silent=true&then={quote(wanted, safe='/')}"), status_code=303)
+    target = "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}"
+    return Redirect(at(target), status_code=303)
 
 
 def refused_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if error.status_code >= 500:
         return broke(request, error)
     if error.status_code == 404:
-        return _page(request, 404, "Not found", f"There is nothing at {request.url.path}.")
+        return _page(request, 404, "Not found", f"There is nothing at {at(request.url.path)}.")
     faults = api_problems.parameter_faults(request, error)
     detail = "The address holds a value that does not belong there." if faults else error.detail
     return _page(request, error.status_code, "Not understood", detail, faults)
@@ -98,13 +100,13 @@ def _page(
 ) -> Response[Any]:
     templates: Templates = request.app.state.templates
     saved = "" if request.method in {"GET", "HEAD"} else "Nothing was saved. "
-    back = request.headers.get("referer", "/")
+    back = request.headers.get("referer", at("/"))
     page = ProblemPage(
         title=title,
         detail=detail,
         advice=saved + ADVICE.get(status, ""),
         faults=faults,
-        back=back if back.startswith(("/", str(request.base_url))) else "/",
+        back=back if back.startswith(("/", str(request.base_url))) else at("/"),
     )
     return templates.response(page, status)
 

@@ -7,6 +7,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Response
 
+from controlplane.http.root import at
 from controlplane.web.kit.assets import Assets
 from controlplane.web.kit.words import FILTERS
 
@@ -31,7 +32,7 @@ class Templates:
             undefined=StrictUndefined,
         )
         self.environment.filters.update(FILTERS)
-        self.environment.globals["asset"] = assets.url
+        self.environment.globals.update(asset=assets.url, at=at)
 
     def render(self, view: View) -> str:
         values = {name: getattr(view, name) for name in view.__struct_fields__}

@@ -12,14 +12,13 @@ from litestar.response import Redirect
 from controlplane.access.actor import Action, Actor, allows
 from controlplane.errors import BrownoutError, StepUpRequiredError
 from controlplane.http.guard import audit_denial
+from controlplane.http.root import at
 from controlplane.http.step_up import PROOF_FIELDS, form_of
 from controlplane.services import Services
 from controlplane.web.kit.frame import Frame, Link, Notice, Person
 from controlplane.web.kit.framing import build_frame, url
 from controlplane.web.kit.render import Templates, View
 from controlplane.web.kit.words import initials, number, words
-
-ACCOUNT = (Link("Your account", "/account"),)
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,9 @@ class Visit(Viewer):
         return (Notice(f"Saved as r{commit.revision}", detail, href=undo, action="Undo…"),)
 
     def _person(self, environment: str) -> Person:
+        account = (Link("Your account", at("/account")),)
         roles = ", ".join(sorted(words(role.value) for role in self.actor.roles(environment)))
-        return Person(self.actor.name, initials(self.actor.name), roles, ACCOUNT, signs_out=self.actor.kind == "person")
+        return Person(self.actor.name, initials(self.actor.name), roles, account, signs_out=self.actor.kind == "person")
 
 
 def saved(environment: str, revision: int, *path: str) -> Redirect:
