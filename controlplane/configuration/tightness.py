@@ -3,7 +3,7 @@
 Every function is conservative: what it cannot compare, it calls looser.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from brownout.model.resources import SafeModeProfile
@@ -12,6 +12,8 @@ from brownout.model.values import FallbackLadder, ModelRoute, RetryPolicy, Rung,
 N = TypeVar("N", int, float)
 SENSITIVE = ("continue", "human_review", "stop")
 EXCEEDED = ("warn", "fallback", "reject")
+_TARGET_LIMITS = ("max_context_tokens", "first_token_ms", "stall_ms", "attempt_ms")
+_RUNG_LIMITS = {"cache": "max_age_s", "later": "not_after_s", "evidence": "max_sources"}
 
 
 def value_loosens(before: Any, after: Any, *, same_target: bool = False) -> Iterator[str]:
@@ -86,6 +88,8 @@ def _retries(before: RetryPolicy, after: RetryPolicy) -> Iterator[str]:
         yield "retries more errors"
     if after.initial_backoff_ms < before.initial_backoff_ms or after.max_backoff_ms < before.max_backoff_ms:
         yield "retries sooner"
+    if after.retry_after_max_ms > before.retry_after_max_ms:
+        yield "waits longer for a provider"
     if before.jitter == "full" and after.jitter != "full":
         yield "loses its jitter"
     was, now = before.retry_budget, after.retry_budget
@@ -109,17 +113,26 @@ def _ladder(before: FallbackLadder, after: FallbackLadder) -> Iterator[str]:
     if before.on_break == "surface" and after.on_break != "surface":
         yield "starts broken streams again"
     known = set(map(_past_a_refusal, before.rungs))
-    if any(kept[1:] != (False, False) and kept not in known for kept in map(_past_a_refusal, after.rungs)):
+    if any(kept[2:] != (False, False) and kept not in known for kept in map(_past_a_refusal, after.rungs)):
         yield "sends refusals to another model"
+    for kind, limit in _RUNG_LIMITS.items():
+        was, now = ([getattr(rung, limit) for rung in one.rungs if rung.type == kind] for one in (before, after))
+        if now and (not was or _rises(_loosest(was), _loosest(now))):
+            yield f"raises {limit} of its rungs of type {kind}"
     if "human_review" in {rung.type for rung in before.rungs} - {rung.type for rung in after.rungs}:
         yield "loses its people"
 
 
-def _past_a_refusal(rung: Rung) -> tuple[str | None, bool, bool]:
-    """Its target, and whether a refusal or filtered content gets there."""
-    if rung.type != "model":
-        return None, False, False
-    return rung.target, rung.answers("refusal"), rung.answers("content_filter")
+def _past_a_refusal(rung: Rung) -> tuple[str, str | None, bool, bool]:
+    """What answers, and whether it answers a refusal or filtered content. Models answered what is cached."""
+    if rung.type not in {"model", "cache"}:
+        return rung.type, None, False, False
+    return rung.type, rung.target, rung.follows("refusal"), rung.follows("content_filter")
+
+
+def _loosest(limits: Sequence[int | None]) -> int | None:
+    known = [limit for limit in limits if limit is not None]
+    return max(known) if len(known) == len(limits) else None
 
 
 def _route(before: ModelRoute, after: ModelRoute, same_target: bool) -> Iterator[str]:
@@ -128,8 +141,8 @@ def _route(before: ModelRoute, after: ModelRoute, same_target: bool) -> Iterator
         if same and name not in same:
             yield f"calls {now.model} by another name, which exclusions may not know"
         for was in (same if same_target else before.targets).values():
-            if _rises(was.params.max_output_tokens, now.params.max_output_tokens) or (
-                _rises(was.max_context_tokens, now.max_context_tokens)
+            if _rises(was.params.max_output_tokens, now.params.max_output_tokens) or any(
+                _rises(getattr(was, limit), getattr(now, limit)) for limit in _TARGET_LIMITS
             ):
                 yield f"raises the limits of {name}"
                 break

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from brownout.evaluation.compile import Compiled
-from brownout.evaluation.policy import Policy
+from brownout.evaluation.policy import Policy, PolicyLadder
+from brownout.model.faults import InvalidResource
 from brownout.model.parse import encode, parse
 from brownout.model.resources import ResourceRef
 from controlplane.configuration.safer import objections
@@ -22,6 +23,18 @@ globs = st.lists(st.sampled_from(["search", "shell", "MAIL", "*"]), max_size=2)
 limit = st.none() | st.sampled_from([10, 20])
 
 
+WAITS = ("first_token_ms", "stall_ms", "attempt_ms")
+RUNG_LIMITS = {"cache": "max_age_s", "later": "not_after_s", "evidence": "max_sources"}
+
+
+def is_sound(spec: dict[str, Any]) -> bool:
+    try:
+        parse("flag", "f", spec)
+    except InvalidResource:
+        return False
+    return True
+
+
 def without_none(value: dict[str, Any]) -> dict[str, Any]:
     return {name: member for name, member in value.items() if member is not None}
 
@@ -32,18 +45,55 @@ tools = st.fixed_dictionaries({"include": globs, "exclude": globs, "require_appr
 budgets = st.fixed_dictionaries(
     {"per_request": st.fixed_dictionaries({"max_output_tokens": limit, "max_input_tokens": limit}).map(without_none)}
 )
-retries = st.fixed_dictionaries({"max_attempts": st.integers(1, 3)})
+retries = st.fixed_dictionaries(
+    {"max_attempts": st.integers(1, 3), "retry_after_max_ms": st.sampled_from([0, 2_000, 9_000])}
+)
 targets = st.fixed_dictionaries(
     {
         "provider": st.sampled_from(["one", "two"]),
         "model": st.sampled_from(["m", "n"]),
         "params": st.fixed_dictionaries({"max_output_tokens": limit}).map(without_none),
+        "max_context_tokens": st.none() | st.sampled_from([1_000, 2_000]),
+        **dict.fromkeys(WAITS, limit),
     }
-)
+).map(without_none)
 routes = st.dictionaries(st.sampled_from(["big", "small"]), targets, min_size=1, max_size=2).flatmap(
     lambda found: st.sampled_from(sorted(found)).map(lambda primary: {"targets": found, "primary": primary})
 )
-KINDS = {"tool_policy": tools, "token_budget": budgets, "retry_policy": retries, "model_route": routes}
+errors = st.lists(st.sampled_from(["timeout", "refusal", "content_filter"]), max_size=2, unique=True)
+rungs = st.one_of(
+    st.fixed_dictionaries({"type": st.just("model"), "target": st.sampled_from(["big", "small"]), "on": errors}),
+    st.fixed_dictionaries({"type": st.just("cache"), "max_age_s": limit, "on": errors}).map(without_none),
+    st.fixed_dictionaries({"type": st.just("later"), "not_after_s": limit, "template": st.just("t")}).map(without_none),
+    st.fixed_dictionaries({"type": st.just("evidence"), "max_sources": limit, "template": st.just("t")}).map(
+        without_none
+    ),
+    st.just({"type": "human_review", "queue": "q"}),
+)
+endings = st.sampled_from(["stop", "surface"])
+ladders = (
+    st.fixed_dictionaries(
+        {
+            "rungs": st.lists(rungs, max_size=3),
+            "terminal": st.fixed_dictionaries({"refusal": endings, "content_filter": endings}),
+            "deadline_ms": limit,
+            "on_break": st.sampled_from(["surface", "restart"]),
+        }
+    )
+    .map(without_none)
+    .filter(
+        lambda ladder: is_sound(
+            {"type": "fallback_ladder", "variants": {"a": ladder}, "off_variant": "a", "default": "a"}
+        )
+    )
+)
+KINDS = {
+    "fallback_ladder": ladders,
+    "tool_policy": tools,
+    "token_budget": budgets,
+    "retry_policy": retries,
+    "model_route": routes,
+}
 NAMES = ("a", "b")
 serves = st.sampled_from(NAMES) | st.just(
     {"split": [{"variant": "a", "weight_bp": 5000}, {"variant": "b", "weight_bp": 5000}]}
@@ -84,9 +134,10 @@ STRATEGIES = {ResourceRef("flag", kind): flags(kind) for kind in KINDS} | {
 }
 FIXED = {
     ResourceRef("request_class", "reply"): {
-        "criticality": "critical", "sensitive": True, "model": "model_route", "budget": "token_budget",
-        "tools": "tool_policy", "retry": "retry_policy",
+        "criticality": "critical", "sensitive": True, "model": "model_route", "ladder": "fallback_ladder",
+        "budget": "token_budget", "tools": "tool_policy", "retry": "retry_policy",
     },
+    ResourceRef("response_template", "t"): {"text": "Later."},
     ResourceRef("safe_mode_activation", "on"): {
         "profile": "p", "reason": "incident", "actor": "ada", "activated_at": "2030-01-01T00:00:00Z",
         "expires_at": "2100-01-01T00:00:00Z",
@@ -148,8 +199,25 @@ def assert_no_looser(was: Policy, now: Policy) -> None:
     assert now.retry.max_attempts <= was.retry.max_attempts
     assert now.shed_bp >= was.shed_bp
     assert SENSITIVE.index(now.sensitive) >= SENSITIVE.index(was.sensitive)
+    assert now.retry.retry_after_max_ms <= was.retry.retry_after_max_ms
     if was.model is not None and now.model is not None:
         assert not rises(was.model.params.max_output_tokens, now.model.params.max_output_tokens)
+        assert not rises(was.model.max_context_tokens, now.model.max_context_tokens)
+        for field in WAITS:
+            assert not rises(getattr(was.model, field), getattr(now.model, field))
+    assert_no_looser_ladder(was.ladder, now.ladder)
+
+
+def assert_no_looser_ladder(was: PolicyLadder, now: PolicyLadder) -> None:
+    assert not rises(was.deadline_ms, now.deadline_ms)
+    assert was.on_break == "restart" or now.on_break == "surface"
+    for error in ("refusal", "content_filter"):
+        assert getattr(now.terminal, error) in {getattr(was.terminal, error), "stop"}
+    for kind, field in RUNG_LIMITS.items():
+        before, after = ([getattr(rung.rung, field) for rung in one.rungs if rung.type == kind] for one in (was, now))
+        if after:
+            assert before
+            assert None in before or (None not in after and max(after) <= max(before))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
