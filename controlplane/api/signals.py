@@ -35,6 +35,10 @@ class SignalsController(Controller):
         model: FromQuery[str | None] = None,
         variant: FromQuery[str | None] = None,
         safe_mode: FromQuery[str | None] = None,
+        drill: Annotated[str | None, QueryParameter(description="A drill; empty: requests of none.")] = None,
+        step_s: Annotated[
+            int | None, QueryParameter(description="10, 30, 60 or 900; by the period when absent.")
+        ] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
         start, end = _range(services, since, until)
@@ -43,8 +47,9 @@ class SignalsController(Controller):
             environment,
             since=start,
             until=end,
-            only=Filter(request_class, model, variant, safe_mode),
+            only=Filter(request_class, model, variant, safe_mode, drill),
             by=parse_labels(name.strip() for name in by.split(",") if name.strip()),
+            step_s=step_s,
         )
 
     @get("/summary", operation_id="get_signals_summary", opt={"action": Action.READ})

@@ -79,9 +79,10 @@ async def units(connection: ReadConnection, environment: str, rule: str) -> Unit
 async def requests(
     connection: ReadConnection, environment: str, request_class: str, *, since: datetime, until: datetime
 ) -> list[tuple[RequestKey, RequestTotals]]:
-    """Of one request class, by quarters of an hour."""
+    """Of one request class, by quarters of an hour, without drills."""
     rows = await tables.rollups_between(
         connection, environment, "request", step_s=series.COARSE_S, since=since, until=until,
         prefix=request_class + series.SEPARATOR,
     )  # fmt: skip
-    return [(series.request_key(row.series), series.decode_request(row.totals)) for row in rows]
+    found = [(series.request_key(row.series), series.decode_request(row.totals)) for row in rows]
+    return [(key, totals) for key, totals in found if not key.drill]

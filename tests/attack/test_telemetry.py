@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from brownout.telemetry.counters import Report, Telemetry
+from brownout.telemetry.counters import Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire.telemetry import EvaluationKey, RequestKey, TelemetryMessage, decode
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.kit.clock import SystemClock

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import metrics, trace
 
 from brownout.evaluation.policy import Policy
-from brownout.telemetry.counters import Report
+from brownout.telemetry.requests import Report
 from brownout.wire.telemetry import RequestKey
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from brownout.runner.classify import classify
 from brownout.runner.commands import Broke, Channel, Command, Emit, Ended, Next, Open
 from brownout.runner.health import Permit
 from brownout.runner.moves import Answered, AnyAction, Attempt, Delivered, Failure, NotAdmitted
-from brownout.runner.reply import Attempted
 from brownout.runner.request import LONGEST_ATTEMPT_S, Request, log
+from brownout.telemetry.attempted import Attempted
 
 
 def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAction]:

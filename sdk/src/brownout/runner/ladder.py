@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
-from brownout.model.values import RungType
+from brownout.model.values import Purpose, RungType
 from brownout.runner.moves import (
     Answered,
     AnyAction,
@@ -29,7 +29,6 @@ from brownout.runner.moves import (
     Missed,
     NotAdmitted,
     Outcome,
-    Purpose,
     Serve,
     Succeeded,
     Suspended,

@@ -21,8 +21,9 @@ from brownout.runner.effects import effect_key
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
 from brownout.runner.people import Ticket
-from brownout.runner.reply import Attempted, Reply
+from brownout.runner.reply import Reply
 from brownout.runner.state import Facts
+from brownout.telemetry.attempted import Attempted
 
 if TYPE_CHECKING:
     from brownout.runner.core import Core
@@ -58,6 +59,8 @@ class Options(msgspec.Struct, frozen=True):
     """What to do where nothing is known of the request class."""
     request_id: str = ""
     """Names the request: the same one repeated runs no effect twice."""
+    drill: str = ""
+    """Names the drill that the request is part of: it is counted apart, and rollouts ignore it."""
 
 
 class Suspended(msgspec.Struct, frozen=True):
@@ -248,25 +251,35 @@ class Request:
         return (self.fill(text) if text else None) or (banner.text if banner else None)
 
     def _record(self, reply: Reply) -> None:
-        own = reply.rung == "model" and not (
-            reply.target and self.policy.model and reply.target != self.policy.model.name
-        )
-        answered = reply.outcome == "answered"
-        failed = reply.error if not (own and answered) else None
-        checked = self.options.validate is not None and reply.rung == "model"
+        outcome, rung, target = reply.outcome, reply.rung, reply.target
+        if outcome == "cancelled" and self.state.delivered:  # left while the answer of this target was read
+            rung, target = "model", getattr(self.state.target(self.state.at), "name", None)
+        own = rung == "model" and target == (self.policy.model.name if self.policy.model else None)
+        answered = outcome == "answered"
+        checked = self.options.validate is not None and rung == "model"
         self.core.client.record(
             self.policy,
-            error_class=None if reply.outcome == "cancelled" else failed,
+            error_class=None if outcome == "cancelled" or (own and answered) else reply.error,
             input_tokens=reply.usage[0],
             output_tokens=reply.usage[1],
             duration_ms=reply.duration_ms,
             time_to_first_token_ms=self.first_token_ms,
-            rung=None if own else reply.rung,
+            rung=None if own else rung,
+            answered_by=target,
+            attempts=reply.attempts,
             refused=reply.error in {"refusal", "content_filter"},
             format_ok=reply.format_ok if checked or not reply.format_ok else None,
-            completed=answered,
-            escalated=reply.rung == "human_review",
+            completed=None if outcome == "pending" else answered,
+            escalated=rung == "human_review",
             retrieval_hit=None if self.options.evidence is None else bool(self.options.evidence),
+            provisional=reply.provisional,
+            shed=outcome == "shed",
+            stopped=outcome == "stopped",
+            queued=outcome in {"queued", "pending"},
+            abandoned=outcome == "cancelled",
+            prompt_tokens=self.state.facts.input_tokens,
+            cache_age_s=None if self.as_of is None else self.core.wall_s() - self.as_of.timestamp(),
+            drill=self.options.drill,
         )
 
     def _facts(self) -> Facts:

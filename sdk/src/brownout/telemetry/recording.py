@@ -1,6 +1,6 @@
 """What a service says of its requests. What counts it is loaded when a client starts, not when it is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from brownout.evaluation.policy import Policy
 from brownout.model.values import ErrorClass, RungType
 
 if TYPE_CHECKING:
+    from brownout.telemetry.attempted import Attempted
     from brownout.telemetry.reports import Reports
 
 
@@ -60,15 +61,40 @@ class Recording(Evaluator):
         completed: bool | None = None,
         escalated: bool = False,
         retrieval_hit: bool | None = None,
+        answered_by: str | None = None,
+        attempts: Sequence["Attempted"] = (),
+        provisional: bool = False,
+        shed: bool = False,
+        stopped: bool = False,
+        queued: bool = False,
+        abandoned: bool = False,
+        prompt_tokens: int | None = None,
+        cache_age_s: float | None = None,
+        drill: str = "",
     ) -> None:
-        """Says how one request that followed `policy` went. Never blocks, never raises.
+        """Says how one request that followed `policy` went. Never blocks, never raises. The runner does it by itself.
 
-        `outcome` follows from `error_class` when left out; `rung` is the kind of rung that answered when it was not the
-        primary model. None: not known, and not counted either way.
+        None: not known, and not counted either way.
+
+        Args:
+            outcome: Follows from `error_class` when left out.
+            error_class: How the policy's own model failed, whatever answered after it.
+            input_tokens, output_tokens: Of all attempts; their sum when left out.
+            rung: The kind of rung that answered when it was not the primary model.
+            answered_by: The name of the target that answered, where a model did.
+            attempts: Each call to a model (`brownout.runner.Attempted`). The tokens and errors are its own.
+            provisional: The answer is less than one of a model: cached, sources only, or cut off.
+            shed, stopped: Turned away by the policy. Both are taken from `policy` if nothing answered.
+            queued: A person or a later run has the request.
+            abandoned: The user left before the end.
+            prompt_tokens: The size of the prompt.
+            cache_age_s: How old the cached answer was.
+            drill: The drill that the request was part of. Rollouts ignore it.
         """
         self._reports.record(
-            policy, outcome, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms, quality, rung,
-            refused, format_ok, completed, escalated, retrieval_hit,
+            policy, outcome, drill, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms,
+            quality, rung, refused, format_ok, completed, escalated, retrieval_hit, answered_by, attempts, provisional,
+            shed, stopped, queued, abandoned, prompt_tokens, cache_age_s,
         )  # fmt: skip
 
     def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:

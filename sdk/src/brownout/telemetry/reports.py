@@ -12,11 +12,15 @@ from brownout.evaluation.compile import Compiled
 from brownout.evaluation.counts import Counts
 from brownout.evaluation.policy import Policy
 from brownout.model.resources import ResourceRef
-from brownout.telemetry.counters import INTERVAL_S, Exposure, Report, Telemetry
+from brownout.telemetry.counters import INTERVAL_S, Exposure, Telemetry
+from brownout.telemetry.requests import Report, label
 from brownout.wire.telemetry import EvaluationKey, RequestKey, parse_rollout_rule
 
 Recorder = Callable[[Policy, RequestKey, Report], None]
 """Told of every recorded request, e.g. to export it elsewhere; see brownout.otel."""
+
+EARLY_S = 2.0
+"""How often a message is sent while calls to models go wrong."""
 
 _REPEAT_S = 3600.0
 """A message is sent this often even when nothing was counted, so that the control plane remembers this instance."""
@@ -38,14 +42,16 @@ class Reports:
         self._said_at = 0.0
         self._units: dict[str, str] = {}
 
-    def record(self, policy: Policy, outcome: object, error_class: str | None, *said: Any) -> None:
+    def record(self, policy: Policy, outcome: object, drill: str, error_class: str | None, *said: Any) -> None:
         """`said` are the other fields of a Report. Never raises, whatever a service passes."""
         try:
             if outcome == "error" and error_class is None:
                 error_class = "server_error"
-            report, key = Report(error_class, *said), request_key(policy)
+            report, key = _obeying(policy, Report(error_class, *said)), request_key(policy, drill)
             exposures = (
-                [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
+                [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures]
+                if policy.unit and not drill
+                else []
             )
             self._telemetry.record(key, report, exposures)
             for recorder in self.recorders:
@@ -70,7 +76,7 @@ class Reports:
     def collect(self, drain: Callable[[], Counts], who: Callable[[], tuple[str, str]], final: bool) -> bytes | None:
         """The message that is due, if one is and has something to say."""
         now = time.monotonic()
-        if not final and now - self._sent_at < INTERVAL_S * 0.75:
+        if not final and now - self._sent_at < (EARLY_S if self._telemetry.alarming else INTERVAL_S * 0.9):
             return None
         self._sent_at = now
         counts = drain()
@@ -97,7 +103,17 @@ def _unit_attribute(rule: str, compiled: Compiled) -> str:
         return "targeting_key"
 
 
-def request_key(policy: Policy) -> RequestKey:
+def _obeying(policy: Policy, report: Report) -> Report:
+    """With what the policy says itself: a request that it turned away was turned away, unless something answered."""
+    turned_away = report.rung is None and report.answered_by is None and not report.attempts
+    return report._replace(
+        assigned=policy.model.name if policy.model else None,
+        stopped=report.stopped or (turned_away and policy.stop),
+        shed=report.shed or (turned_away and policy.shed and not policy.stop),
+    )
+
+
+def request_key(policy: Policy, drill: str = "") -> RequestKey:
     """The labels under which a request of this policy is counted."""
     decision = policy.provenance.get("model")
     return RequestKey(
@@ -105,4 +121,5 @@ def request_key(policy: Policy) -> RequestKey:
         policy.model.model if policy.model else "",
         (decision.variant if decision else None) or "",
         "+".join(policy.safe_mode.profiles),
+        drill and label(drill),
     )
