@@ -1,14 +1,18 @@
 """What other capabilities read of the counts, in their own words: no rows, no names of series."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
 from brownout.wire.telemetry import ArmTotals, RequestKey, RequestTotals
 from controlplane.kit.database import ReadConnection
-from controlplane.telemetry import arm_tables, series, tables, unit_tables
+from controlplane.telemetry import arm_tables, outcomes, series, tables, unit_tables
 from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.unit_tables import Sample
+from controlplane.telemetry.values import AnsweredBy
+
+Answers = tuple[AnsweredBy, ...]
 
 EVERY_KEY = unit_tables.EVERY_KEY
 
@@ -16,6 +20,11 @@ EVERY_KEY = unit_tables.EVERY_KEY
 def minute(instant: datetime) -> datetime:
     """The start of the minute that counts of `instant` belong to."""
     return series.floor(instant, series.FINE_S)
+
+
+def quarter(instant: datetime) -> datetime:
+    """The start of the quarter of an hour that `requests` counts `instant` in."""
+    return series.floor(instant, series.COARSE_S)
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -74,6 +83,15 @@ class Units(msgspec.Struct, frozen=True):
 async def units(connection: ReadConnection, environment: str, rule: str) -> Units:
     """Of every instance and SDK key, each once."""
     return Units(*await unit_tables.distinct(connection, Sample(environment, rule, EVERY_KEY)))
+
+
+def answered(found: Sequence[tuple[RequestKey, RequestTotals]], variant: str) -> Answers:
+    """What answered the requests to which `variant` was assigned, busiest first."""
+    whole = RequestTotals()
+    for key, totals in found:
+        if key.variant == variant:
+            whole = whole.plus(totals)
+    return tuple(outcomes.answered(whole))
 
 
 async def requests(

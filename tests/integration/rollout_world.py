@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from brownout.evaluation.compile import Compiled
+from brownout.evaluation.policy import Policy
 from brownout.telemetry.recording import Recording
 from brownout.wire import Operation
 from brownout.wire.telemetry import decode
@@ -104,8 +105,10 @@ class World:
         await self.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode({**ROLLOUT, **changed}), "new model")
         await self.rollouts.move(ME, ENVIRONMENT, KEY, "start", "let us see")
 
-    async def traffic(self, requests: int, refusals: Callable[[str], float]) -> None:
-        """New people, each once; `refusals` is the chance of a bad answer by model."""
+    async def traffic(
+        self, requests: int, refusals: Callable[[str], float], said: Callable[[Policy], dict[str, Any]] | None = None
+    ) -> None:
+        """New people, each once; `refusals` is the chance of a bad answer by model, `said` what else is recorded."""
         state = await self.store.state(ENVIRONMENT)
         self.instance.load(Compiled.load(ENVIRONMENT, state.head.revision, state.resources))
         self.instance._compiled.set_now(self.clock.now())
@@ -114,7 +117,8 @@ class World:
             person = {"targeting_key": f"u-{self.people}", "beta": self.people % 2 == 0}
             policy = self.instance.policy("support-reply", person)
             assert policy.model is not None
-            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
+            more = said(policy) if said else {}
+            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model), **more)
         message = self.instance._collect(True)
         assert message is not None
         await self.present()
