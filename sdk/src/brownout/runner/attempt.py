@@ -1,6 +1,7 @@
 """One attempt at one target: what arrives, and when it has waited long enough."""
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from typing import Any
 
 from brownout.evaluation.policy import PolicyTarget
@@ -33,17 +34,25 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
     if not isinstance(permit, Permit):
         return request.step(NotAdmitted(request.now(), permit))
     watch = _Watch(request, action, target, permit)
+    span = request.span.attempt(target) if request.span else None
     try:
-        channel = yield Open(function, request.call(action, target, watch.timeout_s), request.arguments, request.given)
+        # drivers start the call at once, in a copy of the context: the provider's own span is a child of this one
+        with span.current() if span else nullcontext():
+            call = request.call(action, target, watch.timeout_s)
+            channel = yield Open(function, call, request.arguments, request.given)
         try:
             found = yield from watch.read(channel)
         finally:
             channel.close()
     except BaseException:
         permit.cancel()
+        if span:
+            span.end(None)
         raise
     event = watch.judge(found)
     watch.note(event, found)
+    if span:
+        span.end(request.attempts[-1])
     return request.step(event)
 
 

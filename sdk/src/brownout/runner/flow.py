@@ -36,6 +36,7 @@ ASK_S = 5.0
 def conduct(request: Request) -> Generator[Command, Any, Reply]:
     """Returns the reply. Whatever ends it from outside leaves a cancelled request that was recorded as one."""
     try:
+        request.span = request.core.client._span(request.policy)
         if request.streams and request.options.evidence:
             yield Emit(Evidence(request.options.evidence))
         request.core.health.request(request.policy, request.began_at)

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from brownout.telemetry.attempted import Attempted
 
 if TYPE_CHECKING:
     from brownout.runner.core import Core
+    from brownout.telemetry.tracing import RequestSpan
 
 log = logging.getLogger("brownout.runner")
 
@@ -114,6 +116,7 @@ class Request:
         self.rung_text: str | None = None
         self.first_token_ms: float | None = None
         self.reply: Reply | None = None
+        self.span: RequestSpan | None = None
         self._asked = given
         """What was asked, before it was trimmed."""
         self.state = begin(policy, self._facts())
@@ -225,7 +228,13 @@ class Request:
             attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
         )  # fmt: skip
         self.reply = replace(reply, notice=self._notice(reply))
-        self._record(self.reply)
+        with self.span.current() if self.span else nullcontext():
+            self._record(self.reply)
+        if self.span:
+            self.span.end(
+                reply.outcome, error=reply.error, rung=reply.rung, answered_by=reply.answered_by,
+                provisional=reply.provisional,
+            )  # fmt: skip
         return self.reply
 
     def _answered_by(self, action: Finish) -> tuple[RungType | None, str | None]:

@@ -14,6 +14,7 @@ from brownout.model.values import ErrorClass, RungType
 if TYPE_CHECKING:
     from brownout.telemetry.attempted import Attempted
     from brownout.telemetry.reports import Reports
+    from brownout.telemetry.tracing import RequestSpan
 
 
 _UNKNOWN = {ErrorCode.FLAG_NOT_FOUND, ErrorCode.PROVIDER_NOT_READY}
@@ -28,7 +29,8 @@ class Recording(Evaluator):
         """At the start, and again in a forked child: what the parent counted is the parent's to tell."""
         from brownout.telemetry.reports import Reports
 
-        self._reports = Reports(self._reports.recorders if hasattr(self, "_reports") else [])
+        before = getattr(self, "_reports", None)
+        self._reports = Reports(before.recorders, before.tracer) if before else Reports([])
 
     def policy(self, request_class: str, context: Context = NOTHING, default: Policy | None = None) -> Policy:
         """What to do now with one request of this class; see brownout.policy.Policy.
@@ -100,6 +102,11 @@ class Recording(Evaluator):
     def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
         """Counts something of the service's own, e.g. `client.track("thumbs-up", attributes={"plan": "pro"})`."""
         self._reports.track(name, value, attributes)
+
+    def _span(self, policy: Policy) -> "RequestSpan | None":
+        """For the runner: the span of a request that begins; None where nothing is traced."""
+        tracer = self._reports.tracer
+        return None if tracer is None else tracer.request(policy)
 
     def _who(self) -> tuple[str, str]:
         raise NotImplementedError

@@ -14,6 +14,7 @@ from brownout.evaluation.policy import Policy
 from brownout.model.resources import ResourceRef
 from brownout.telemetry.counters import INTERVAL_S, Exposure, Telemetry
 from brownout.telemetry.requests import Report, label
+from brownout.telemetry.tracing import Tracer
 from brownout.wire.telemetry import EvaluationKey, RequestKey, parse_rollout_rule
 
 Recorder = Callable[[Policy, RequestKey, Report], None]
@@ -35,8 +36,9 @@ class Unit(msgspec.Struct, frozen=True):
 class Reports:
     """What one client (brownout.recording) has to tell. `recorders` are told of each request too."""
 
-    def __init__(self, recorders: list[Recorder]) -> None:
+    def __init__(self, recorders: list[Recorder], tracer: Tracer | None = None) -> None:
         self.recorders = recorders
+        self.tracer = tracer
         self._telemetry = Telemetry()
         self._sent_at = time.monotonic()
         self._said_at = 0.0
