@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from functools import lru_cache
@@ -17,11 +17,13 @@ from brownout.model.frozen import FrozenDict
 from brownout.model.template import placeholders, render
 from brownout.model.values import ModelParams, RungType
 from brownout.runner.cache import cache_key
-from brownout.runner.calls import Call, Output, ToolCall, Turn
+from brownout.runner.calls import Call, Output, ToolCall
 from brownout.runner.effects import effect_key
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
+from brownout.runner.options import Options, Suspended
 from brownout.runner.people import Ticket
+from brownout.runner.record import record
 from brownout.runner.reply import Reply
 from brownout.runner.state import Facts
 from brownout.telemetry.attempted import Attempted
@@ -39,50 +41,6 @@ LONGEST_ATTEMPT_S = 600.0
 @lru_cache(256)
 def _given_params(params: ModelParams) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in msgspec.structs.asdict(params).items() if value is not None)
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What a caller says of a request, beyond what its callables are given."""
-
-    validate: Callable[[str], Any] | None = None
-    """Returns None or True where an answer is good, and what is wrong with it (or False) where it is not; or raises
-    ValueError."""
-    evidence: tuple[Any, ...] | None = None
-    """Sources in order of rank; what is no text is written by `str`."""
-    trim: Callable[[dict[str, Any], int], Mapping[str, Any]] | None = None
-    """Shortens what the callables are given to so many tokens."""
-    values: Mapping[str, object] = FrozenDict()
-    """Placeholders of templates and notices, besides the context."""
-    version: str = ""
-    """The version of the prompt: another one does not share cached answers."""
-    resets: bool = False
-    """Whether the reader of the stream takes back text on `Reset`."""
-    default: Policy | None = None
-    """What to do where nothing is known of the request class."""
-    request_id: str = ""
-    """Names the request: the same one repeated runs no effect twice."""
-    drill: str = ""
-    """Names the drill that the request is part of: it is counted apart, and rollouts ignore it."""
-
-
-class Suspended(msgspec.Struct, frozen=True):
-    """A request that waits for a person to approve a tool: all that it takes to go on."""
-
-    request_class: str
-    context: Context
-    arguments: tuple[Any, ...]
-    given: Mapping[str, Any]
-    options: Options
-    turns: tuple[Turn, ...]
-    output: Output
-    results: Mapping[int, Any]
-    waits_for: int
-    """The position of the call to approve."""
-    approved: frozenset[str]
-    declined: frozenset[str]
-    done: tuple[str, ...]
-    tool_calls: int
-    """Effect keys that a person has decided on."""
 
 
 class Request:
@@ -229,7 +187,7 @@ class Request:
         )  # fmt: skip
         self.reply = replace(reply, notice=self._notice(reply))
         with self.span.current() if self.span else nullcontext():
-            self._record(self.reply)
+            record(self, self.reply)
         if self.span:
             self.span.end(
                 reply.outcome, error=reply.error, rung=reply.rung, answered_by=reply.answered_by,
@@ -258,38 +216,6 @@ class Request:
         notices, banner = self.policy.notices, self.policy.banner
         text = (notices.get(reply.error or "") or notices.get("*")) if reply.degraded else None
         return (self.fill(text) if text else None) or (banner.text if banner else None)
-
-    def _record(self, reply: Reply) -> None:
-        outcome, rung, target = reply.outcome, reply.rung, reply.target
-        if outcome == "cancelled" and self.state.delivered:  # left while the answer of this target was read
-            rung, target = "model", getattr(self.state.target(self.state.at), "name", None)
-        own = rung == "model" and target == (self.policy.model.name if self.policy.model else None)
-        answered = outcome == "answered"
-        checked = self.options.validate is not None and rung == "model"
-        self.core.client.record(
-            self.policy,
-            error_class=None if outcome == "cancelled" or (own and answered) else reply.error,
-            input_tokens=reply.usage[0],
-            output_tokens=reply.usage[1],
-            duration_ms=reply.duration_ms,
-            time_to_first_token_ms=self.first_token_ms,
-            rung=None if own else rung,
-            answered_by=target,
-            attempts=reply.attempts,
-            refused=reply.error in {"refusal", "content_filter"},
-            format_ok=reply.format_ok if checked or not reply.format_ok else None,
-            completed=None if outcome == "pending" else answered,
-            escalated=rung == "human_review",
-            retrieval_hit=None if self.options.evidence is None else bool(self.options.evidence),
-            provisional=reply.provisional,
-            shed=outcome == "shed",
-            stopped=outcome == "stopped",
-            queued=outcome in {"queued", "pending"},
-            abandoned=outcome == "cancelled",
-            prompt_tokens=self.state.facts.input_tokens,
-            cache_age_s=None if self.as_of is None else self.core.wall_s() - self.as_of.timestamp(),
-            drill=self.options.drill,
-        )
 
     def _facts(self) -> Facts:
         evidence, limit, trim = (

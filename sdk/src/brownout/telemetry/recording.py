@@ -103,6 +103,11 @@ class Recording(Evaluator):
         """Counts something of the service's own, e.g. `client.track("thumbs-up", attributes={"plan": "pro"})`."""
         self._reports.track(name, value, attributes)
 
+    @property
+    def _fleet(self) -> int | None:
+        """Instances that share what a fleet shares; None if unknown."""
+        return None
+
     def _span(self, policy: Policy) -> "RequestSpan | None":
         """For the runner: the span of a request that begins; None where nothing is traced."""
         tracer = self._reports.tracer
