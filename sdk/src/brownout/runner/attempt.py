@@ -153,7 +153,9 @@ class _Watch:
     def _whole(self, result: Any) -> Output | Failed:
         said, tools = "".join(self._texts), tuple(self._tools)
         if isinstance(result, Output):
-            return Output(result.text or said, result.usage, result.finish, result.tools or tools, result.headers)
+            return Output(
+                result.text or said, result.usage, result.finish, result.tools or tools, result.headers, result.quality
+            )
         if isinstance(result, str) or result is None:
             return Output(said if result is None else result, finish="tool_calls" if tools else "stop", tools=tools)
         return Failed("bad_request", f"a callable returns an Output or a text, not {type(result).__name__}")

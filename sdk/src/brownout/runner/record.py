@@ -23,6 +23,7 @@ def record(request: "Request", reply: Reply) -> None:
         output_tokens=reply.usage[1],
         duration_ms=reply.duration_ms,
         time_to_first_token_ms=request.first_token_ms,
+        quality=request.output.quality if rung == "model" else None,
         rung=None if own else rung,
         answered_by=target,
         attempts=reply.attempts,
