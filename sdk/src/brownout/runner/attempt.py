@@ -1,7 +1,6 @@
 """One attempt at one target: what arrives, and when it has waited long enough."""
 
 from collections.abc import Generator
-from contextlib import nullcontext
 from typing import Any
 
 from brownout.evaluation.policy import PolicyTarget
@@ -11,7 +10,7 @@ from brownout.runner.classify import classify
 from brownout.runner.commands import Broke, Channel, Command, Emit, Ended, Next, Open
 from brownout.runner.health import Permit
 from brownout.runner.moves import Answered, AnyAction, Attempt, Delivered, Failure, NotAdmitted
-from brownout.runner.request import LONGEST_ATTEMPT_S, Request, log
+from brownout.runner.request import LONGEST_ATTEMPT_S, UNTRACED, Request, log
 from brownout.telemetry.attempted import Attempted
 
 
@@ -37,7 +36,7 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
     span = request.span.attempt(target) if request.span else None
     try:
         # drivers start the call at once, in a copy of the context: the provider's own span is a child of this one
-        with span.current() if span else nullcontext():
+        with span.current() if span else UNTRACED:
             call = request.call(action, target, watch.timeout_s)
             channel = yield Open(function, call, request.arguments, request.given)
         try:

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brownout.runner")
 
+UNTRACED: AbstractContextManager[None] = nullcontext()
 LONGEST_ATTEMPT_S = 600.0
 """What a callable is told where neither the policy nor the target has a limit."""
 
@@ -186,7 +187,7 @@ class Request:
             attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
         )  # fmt: skip
         self.reply = replace(reply, notice=self._notice(reply))
-        with self.span.current() if self.span else nullcontext():
+        with self.span.current() if self.span else UNTRACED:
             record(self, self.reply)
         if self.span:
             self.span.end(

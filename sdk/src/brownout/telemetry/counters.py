@@ -85,13 +85,14 @@ class Telemetry:
         """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
         try:
             report = sensible(report)
-            outcome, calls = report.outcome, report.calls
+            outcome, calls = report.outcome if exposures else None, report.calls
             with self._lock:
                 self._count_request(key, report)
                 if not key.drill:
                     self._calls.extend(calls)
-                for exposure in exposures:
-                    self._observe(exposure, outcome)
+                if outcome is not None:
+                    for exposure in exposures:
+                        self._observe(exposure, outcome)
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 

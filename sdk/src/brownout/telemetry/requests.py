@@ -1,6 +1,7 @@
 """What a service says of one request, and how that is counted. Operations and attempts are counted apart (ADR 0160)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, get_args
 
 from brownout.model.values import ErrorClass, RungType
@@ -109,7 +110,7 @@ def sensible(report: Report) -> Report:
     """`report` as what its types promise, whatever was said; raises before anything of it is counted."""
     attempts = tuple(report.attempts)[:MAX_ATTEMPTS]
     spent = [attempt.usage for attempt in attempts if attempt.usage is not None]
-    return report._replace(
+    return Report(
         error_class=_known(report.error_class, ERROR_CLASSES),
         rung=_known(report.rung, RUNGS),
         input_tokens=_count(report.input_tokens or sum(usage[0] for usage in spent)),
@@ -132,6 +133,7 @@ def sensible(report: Report) -> Report:
         abandoned=bool(report.abandoned),
         prompt_tokens=None if report.prompt_tokens is None else _count(report.prompt_tokens),
         cache_age_s=_number(report.cache_age_s),
+        assigned=report.assigned,
     )
 
 
@@ -175,6 +177,7 @@ def count(totals: RequestTotals, report: Report) -> None:
     observe(totals.cache_age, report.cache_age_s)
 
 
+@lru_cache(2_048)
 def label(said: str) -> str:
     """Without control characters, which no receiver takes. Raises UnicodeEncodeError for what a message cannot carry."""
     kept = str.__str__(said)[:MAX_LABEL].translate(_NO_CONTROL)
@@ -235,10 +238,14 @@ def _add(counts: dict[str, int], name: str) -> None:
 
 
 def _count(said: float) -> int:
+    if type(said) is int and 0 <= said <= LARGEST_COUNT:
+        return said
     return min(max(0, int(said)), LARGEST_COUNT)
 
 
 def _number(said: float | None) -> float | None:
     """None for what is no number, or a senseless one."""
-    number = None if said is None else float(said)
-    return number if number is not None and abs(number) <= LARGEST_VALUE else None
+    if said is None:
+        return None
+    number = said if type(said) is float else float(said)
+    return number if -LARGEST_VALUE <= number <= LARGEST_VALUE else None
