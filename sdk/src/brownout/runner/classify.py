@@ -88,9 +88,7 @@ def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS, rea
 def _failed(meaning: Meaning, status: int | None, headers: Mapping[str, str]) -> Failed:
     error_class, reason = meaning
     message = MESSAGES[error_class] + (f" (HTTP {status})" if status else "")
-    return Failed(
-        error_class, message, retry_after_s=retry_after_s(headers, wall_s()), headers=headers, reason=reason
-    )
+    return Failed(error_class, message, retry_after_s=retry_after_s(headers, wall_s()), headers=headers, reason=reason)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
