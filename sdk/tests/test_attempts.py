@@ -4,12 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brownout.model.values import ErrorClass
 from brownout.telemetry.attempted import Attempted
 from brownout.telemetry.counters import Exposure, Telemetry
-from brownout.telemetry.requests import MAX_ATTEMPTS, MAX_MODELS, MAX_RUNGS, Report
-from brownout.telemetry.sketch import bucket_of
+from brownout.telemetry.requests import COARSE, MAX_ATTEMPTS, MAX_MODELS, MAX_RUNGS, Report
+from brownout.telemetry.sketch import FIRST, LAST, bucket_of, value_of
 from brownout.wire.telemetry import (
     OTHER,
     ArmKey,
@@ -36,6 +38,10 @@ def small(error: ErrorClass | None = None, **more: Any) -> Attempted:
     return Attempted("small", "other", "small-1", error=error, duration_ms=20.0, **more)
 
 
+def coarse(value: float) -> int:
+    return bucket_of(value) // COARSE * COARSE + COARSE // 2
+
+
 def sent(subject: Telemetry) -> TelemetryMessage:
     data = subject.message(final=True)
     assert data is not None
@@ -59,8 +65,8 @@ def test_a_fallbacks_tokens_are_its_own() -> None:
     )  # fmt: skip
 
     assert totals.attempts == {
-        BIG: AttemptTotals({"overloaded": 1, "timeout": 1, "ok": 1}, 1, 17, 3, {bucket_of(90.0): 3}),
-        SMALL: AttemptTotals({"ok": 1}, 0, 100, 25, {bucket_of(20.0): 1}),
+        BIG: AttemptTotals({"overloaded": 1, "timeout": 1, "ok": 1}, 1, 17, 3, {coarse(90.0): 3}),
+        SMALL: AttemptTotals({"ok": 1}, 0, 100, 25, {coarse(20.0): 1}),
     }
     assert (totals.requests, totals.input_tokens, totals.output_tokens) == (2, 117, 28)
     assert totals.rungs == {"model:small": RungTotals(1, 1, 1), "primary:big": RungTotals(1)}
@@ -83,7 +89,18 @@ def test_each_way_to_end_is_counted() -> None:
     }  # fmt: skip
     assert (totals.provisional, totals.queued, totals.shed, totals.stopped) == (1, 1, 1, 1)
     assert (totals.unanswered, totals.abandoned, totals.requests) == (1, 2, 7)
-    assert (totals.cache_age, totals.prompt) == ({bucket_of(90.0): 1}, {bucket_of(400.0): 1})
+    assert (totals.cache_age, totals.prompt) == ({coarse(90.0): 1}, {coarse(400.0): 1})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-9, 1e99])
+def test_odd_values_stay_in_buckets_that_a_receiver_takes(value: float) -> None:
+    totals = counted(Report(cache_age_s=value, attempts=(small(),)))
+    assert all(FIRST <= bucket <= LAST for bucket in totals.cache_age)
+
+
+@given(st.floats(0.01, 1e8))
+def test_a_coarse_bucket_stands_for_its_values_within_seven_per_cent(value: float) -> None:
+    assert value_of(coarse(value)) == pytest.approx(value, rel=0.07)
 
 
 def test_labels_without_room_count_under_other() -> None:
@@ -187,3 +204,21 @@ def test_an_older_message_is_read() -> None:
     message = decode(msgspec.msgpack.encode(fields))
 
     assert message.requests == {KEY: RequestTotals(2, {"timeout": 1})}
+
+
+def test_a_message_that_grows_large_takes_no_more_series() -> None:
+    """Each message is smaller than what an SDK key may send, whatever is counted."""
+    subject = Telemetry("i-1", "support")
+    sizes = []
+    for number in range(300):
+        for duration_ms in range(20, 4_000, 40):
+            key = KEY._replace(request_class=f"class-{number}")
+            subject.record(key, Report(duration_ms=duration_ms, attempts=(big(), small("timeout"))))
+        message = subject.message()
+        assert message is not None
+        sizes.append(len(message))
+
+    assert max(sizes) < 64 * 1024
+    counted = decode(message)
+    assert sum(totals.requests for totals in counted.requests.values()) == 300 * 100
+    assert counted.requests[RequestKey(OTHER, "", "", "")].requests > 0

@@ -29,6 +29,9 @@ from brownout.wire.telemetry import (
 INTERVAL_S = 10.0
 """How often a message is sent, and so the most that dies with a killed process."""
 
+ROOMY = 40 * 1024
+"""Bytes of a message beyond which no series is added: an SDK key may send 64 KiB at a time, and series grow."""
+
 EARLY_BAD, EARLY_OF = 10, 20
 """So many bad calls of the last ones are worth a message at once."""
 
@@ -66,6 +69,7 @@ class Telemetry:
         self._stages: dict[str, StageUnits] = {}
         self._calls: deque[bool] = deque(maxlen=EARLY_OF)
         self._dropped = 0
+        self._full = False
         self._fingerprint: tuple[int, ...] = ()
 
     def identify(self, instance: str, service: str) -> None:
@@ -140,7 +144,7 @@ class Telemetry:
             arms: dict[ArmKey, Arm] = {}
             for rule, stage in self._stages.items():
                 arms |= stage.arms(rule, self._sequence)
-            return encode(
+            message = encode(
                 TelemetryMessage(
                     VERSION,
                     self._instance,
@@ -156,9 +160,11 @@ class Telemetry:
                     self.dropped,
                 )
             )
+            self._full = len(message) > ROOMY
+            return message
 
     def _count(self, counts: dict[_Key, int], key: _Key, times: int, limit: int, other: _Key) -> None:
-        if key not in counts and len(counts) >= limit:
+        if key not in counts and (self._full or len(counts) >= limit):
             self.drop()
             key = other
         counts[key] = counts.get(key, 0) + times
@@ -166,7 +172,7 @@ class Telemetry:
     def _count_request(self, key: RequestKey, report: Report) -> None:
         totals = self._requests.get(key)
         if totals is None:
-            if len(self._requests) >= MAX_REQUEST_SERIES:
+            if self._full or len(self._requests) >= MAX_REQUEST_SERIES:
                 self.drop()
                 key = RequestKey(OTHER, "", "", "")
             totals = self._requests.setdefault(key, RequestTotals())
@@ -175,7 +181,7 @@ class Telemetry:
     def _count_custom(self, key: CustomKey, value: float) -> None:
         totals = self._custom.get(key)
         if totals is None:
-            if len(self._custom) >= MAX_CUSTOM_SERIES:
+            if self._full or len(self._custom) >= MAX_CUSTOM_SERIES:
                 self.drop()
                 key = CustomKey(OTHER, "")
             totals = self._custom.setdefault(key, CustomTotals())

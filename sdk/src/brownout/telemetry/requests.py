@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 from brownout.model.values import ErrorClass, RungType
 from brownout.telemetry.attempted import Attempted
-from brownout.telemetry.sketch import bucket_of
+from brownout.telemetry.sketch import FIRST, LAST, bucket_of
 from brownout.telemetry.units import Outcome
 from brownout.wire.telemetry import OK, OTHER, PRIMARY, AttemptKey, AttemptTotals, RequestTotals, RungTotals
 
@@ -18,6 +18,8 @@ MAX_ATTEMPTS = 100
 MAX_MODELS = 16
 MAX_RUNGS = 32
 """Of one series; further ones are counted as OTHER."""
+COARSE = 3
+"""Buckets that count as one where a sketch is one of many in a message: values within 7 %."""
 MAX_LABEL = 100
 """Characters of a label that are kept."""
 LARGEST_COUNT = 2**32
@@ -173,8 +175,8 @@ def count(totals: RequestTotals, report: Report) -> None:
     totals.stopped += report.stopped
     totals.queued += report.queued
     totals.abandoned += report.abandoned
-    observe(totals.prompt, report.prompt_tokens)
-    observe(totals.cache_age, report.cache_age_s)
+    observe(totals.prompt, report.prompt_tokens, COARSE)
+    observe(totals.cache_age, report.cache_age_s, COARSE)
 
 
 @lru_cache(2_048)
@@ -185,9 +187,10 @@ def label(said: str) -> str:
     return kept
 
 
-def observe(sketch: dict[int, int], value: float | None) -> None:
+def observe(sketch: dict[int, int], value: float | None, width: int = 1) -> None:
+    """Counts a value, in the middle one of `width` buckets."""
     if value is not None:
-        bucket = bucket_of(value)
+        bucket = min(max(FIRST, bucket_of(value) // width * width + width // 2), LAST)
         sketch[bucket] = sketch.get(bucket, 0) + 1
 
 
@@ -213,7 +216,7 @@ def _count_attempt(models: dict[AttemptKey, AttemptTotals], attempt: Attempted) 
     spent = attempt.usage or (0, 0)
     totals.input_tokens += spent[0]
     totals.output_tokens += spent[1]
-    observe(totals.duration, attempt.duration_ms)
+    observe(totals.duration, attempt.duration_ms, COARSE)
 
 
 def _attempted(said: Attempted) -> Attempted:
