@@ -14,9 +14,7 @@ from controlplane.telemetry.signals import Filter, parse_labels
 from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary
 
 Since = Annotated[datetime | None, QueryParameter(description="RFC 3339; an hour before `until` when absent.")]
-Step = Annotated[
-    int | None, QueryParameter(ge=10, le=900, description="10, 30, 60 or 900; by the period when absent.")
-]
+Step = Annotated[int | None, QueryParameter(ge=10, le=900, description="10, 30, 60 or 900; by the period when absent.")]
 Until = Annotated[datetime | None, QueryParameter(description="RFC 3339; now when absent.")]
 
 
