@@ -37,9 +37,7 @@ class SignalsController(Controller):
         variant: FromQuery[str | None] = None,
         safe_mode: FromQuery[str | None] = None,
         drill: Annotated[str | None, QueryParameter(description="A drill; empty: requests of none.")] = None,
-        step_s: Annotated[
-            int | None, QueryParameter(description="10, 30, 60 or 900; by the period when absent.")
-        ] = None,
+        step_s: FromQuery[Step] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
         start, end = _range(services, since, until)

@@ -255,6 +255,8 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
 
 async def test_what_a_runner_did_reaches_the_api_the_console_and_prometheus(plane: Plane) -> None:
     """Twenty requests to a model that is down: the fallback answers, and its tokens and cost are its own."""
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
     client = served.Client(served.made(served.TO_SPARE))
     runner = Runner(client, {"a": _down, "b": _spare})
     for number in range(20):

@@ -125,7 +125,7 @@ class _Tracer:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    def request(self, policy: Policy) -> _RequestSpan:
+    def begin(self, policy: Policy) -> _RequestSpan:
         named: dict[str, str | int] = {
             "brownout.request_class": policy.request_class, "brownout.revision": policy.revision,
             "brownout.safe_mode": "+".join(policy.safe_mode.profiles),

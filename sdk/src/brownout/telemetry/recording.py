@@ -111,7 +111,7 @@ class Recording(Evaluator):
     def _span(self, policy: Policy) -> "RequestSpan | None":
         """For the runner: the span of a request that begins; None where nothing is traced."""
         tracer = self._reports.tracer
-        return None if tracer is None else tracer.request(policy)
+        return None if tracer is None else tracer.begin(policy)
 
     def _who(self) -> tuple[str, str]:
         raise NotImplementedError
