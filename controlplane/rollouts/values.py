@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from brownout.model.resources import Rollout
-from controlplane.telemetry.readings import Answers
+from controlplane.telemetry.values import AnsweredBy
 
 Verdict = Literal["breached", "proven", "open"]
 """Worse than allowed for certain; proven not to be (gates only); neither, yet."""
@@ -92,8 +92,8 @@ class Answered(msgspec.Struct, frozen=True):
     """What answered the requests of each variant since the stage began, in whole quarters of an hour. Verdicts are of the
     variants as assigned; this says what users got."""
 
-    treatment: Answers = ()
-    control: Answers = ()
+    treatment: tuple[AnsweredBy, ...] = ()
+    control: tuple[AnsweredBy, ...] = ()
 
 
 class RolloutView(msgspec.Struct, frozen=True):

@@ -12,8 +12,6 @@ from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.unit_tables import Sample
 from controlplane.telemetry.values import AnsweredBy
 
-Answers = tuple[AnsweredBy, ...]
-
 EVERY_KEY = unit_tables.EVERY_KEY
 
 
@@ -85,7 +83,7 @@ async def units(connection: ReadConnection, environment: str, rule: str) -> Unit
     return Units(*await unit_tables.distinct(connection, Sample(environment, rule, EVERY_KEY)))
 
 
-def answered(found: Sequence[tuple[RequestKey, RequestTotals]], variant: str) -> Answers:
+def answered(found: Sequence[tuple[RequestKey, RequestTotals]], variant: str) -> tuple[AnsweredBy, ...]:
     """What answered the requests to which `variant` was assigned, busiest first."""
     whole = RequestTotals()
     for key, totals in found:
