@@ -2,7 +2,7 @@
 
 import asyncio
 
-from brownout.wire.telemetry import ENCODER, TelemetryMessage
+from brownout.wire.telemetry import TelemetryMessage, encode
 from controlplane.configuration.store import SigningKey, SigningKeys
 from controlplane.kit.link import Link
 from controlplane.telemetry.boundary import Speaker
@@ -13,7 +13,7 @@ SECRET_KEY = "a secret of the tests, long enough to be one"
 
 def take(ingest: Ingest, environment: str, message: TelemetryMessage, key: str = "key") -> None:
     """Hands over `message` as if an instance had sent it with the SDK key of that fingerprint."""
-    ingest.take(Speaker(environment, key, message.instance), ENCODER.encode(message))
+    ingest.take(Speaker(environment, key, message.instance), encode(message))
 
 
 async def rotate(keys: SigningKeys, environment: str) -> SigningKey:

@@ -14,6 +14,7 @@ from controlplane.telemetry.signals import Filter, parse_labels
 from controlplane.telemetry.values import Chart, FlagUse, SignalsSummary
 
 Since = Annotated[datetime | None, QueryParameter(description="RFC 3339; an hour before `until` when absent.")]
+Step = Annotated[int | None, QueryParameter(ge=10, le=900, description="10, 30, 60 or 900; by the period when absent.")]
 Until = Annotated[datetime | None, QueryParameter(description="RFC 3339; now when absent.")]
 
 
@@ -35,6 +36,8 @@ class SignalsController(Controller):
         model: FromQuery[str | None] = None,
         variant: FromQuery[str | None] = None,
         safe_mode: FromQuery[str | None] = None,
+        drill: Annotated[str | None, QueryParameter(description="A drill; empty: requests of none.")] = None,
+        step_s: FromQuery[Step] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
         start, end = _range(services, since, until)
@@ -43,8 +46,9 @@ class SignalsController(Controller):
             environment,
             since=start,
             until=end,
-            only=Filter(request_class, model, variant, safe_mode),
+            only=Filter(request_class, model, variant, safe_mode, drill),
             by=parse_labels(name.strip() for name in by.split(",") if name.strip()),
+            step_s=step_s,
         )
 
     @get("/summary", operation_id="get_signals_summary", opt={"action": Action.READ})

@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 from brownout import Brownout
+from brownout.runner import Reply
+from brownout.runner.cache import MemoryCache
 from controlplane.demo.control import ControlFile
 from controlplane.demo.people import arrivals
 from controlplane.demo.provider import Provider
@@ -61,8 +63,9 @@ async def _run(settings: FleetSettings) -> None:
     provider = Provider(chance)
     with _clients(settings) as clients:
         await asyncio.to_thread(_wait_configured, clients)
+        caches = {name: MemoryCache() for name in SERVICES}
         fleets = {
-            request_class: [DemoService(client, provider, chance) for client in clients[name]]
+            request_class: [DemoService(client, provider, chance, caches[name]) for client in clients[name]]
             for name, (request_class, _) in SERVICES.items()
         }
         work = [asyncio.create_task(_traffic(name, fleet, chance, settings.speed)) for name, fleet in fleets.items()]
@@ -101,7 +104,7 @@ def _wait_configured(clients: dict[str, list[Brownout]]) -> None:
 async def _traffic(request_class: str, fleet: list[DemoService], chance: random.Random, speed: int) -> None:
     """Requests arrive at random, at a rate that swings as a (short) day does."""
     people = arrivals(chance)
-    under_way: set[asyncio.Task[None]] = set()
+    under_way: set[asyncio.Task[Reply]] = set()
     while True:
         rate = speed * TRAFFIC[request_class] * (1 + SWING * math.sin(time.time() / DAY_S * 2 * math.pi))
         await asyncio.sleep(chance.expovariate(rate))

@@ -44,19 +44,17 @@ TIMEOUT_MS = 8_000
 
 
 class Provider:
-    """`call` takes as long as it says it took, `speed` times faster."""
+    """`answer` says what will come back and how long it takes; `spend` lets that time pass, `speed` times faster."""
 
     def __init__(self, chance: random.Random, *, speed: float = 1.0) -> None:
         self._chance = chance
         self._speed = speed
         self.condition = Condition()
 
-    async def call(self, provider: str, model: str) -> Answer:
-        answer = self._answer(provider, model)
-        await asyncio.sleep(answer.duration_ms / 1000 / self._speed)
-        return answer
+    async def spend(self, duration_ms: float) -> None:
+        await asyncio.sleep(duration_ms / 1000 / self._speed)
 
-    def _answer(self, provider: str, model: str) -> Answer:
+    def answer(self, provider: str, model: str) -> Answer:
         usual = MODELS.get(model, _UNKNOWN)
         condition, chance = self.condition, self._chance.random
         fault = condition.fault if condition.provider == provider else None

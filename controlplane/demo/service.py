@@ -1,86 +1,68 @@
-"""A made-up service that obeys its policies: what any service does with `client.policy` and `client.record`."""
+"""A made-up service that obeys its policies: a runner, callables for the made-up provider, and what customers ask."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from brownout import Brownout
-from brownout.evaluation.policy import Policy, PolicyRung
-from brownout.model.values import ErrorClass
-from controlplane.demo.provider import Answer, Provider
+from brownout.runner import AsyncRunner, Call, Failed, Output, Reply, Text, Ticket
+from brownout.runner.cache import Cache
+from controlplane.demo.provider import Provider
 
-INPUT_TOKENS = {"support-reply": 1_400, "support-summary": 2_600, "refund-decision": 900}
+PROMPT_CHARACTERS = {"support-reply": 4_900, "support-summary": 9_100, "refund-decision": 3_150}
+TOPICS = ("my order", "my invoice", "a new address", "a broken lamp", "a return", "my password", "a late parcel",
+          "a gift card", "two charges", "the warranty", "a discount", "the app")  # fmt: skip
+PROMPTS = {
+    name: [
+        f"{topic} {'.' * int(characters * random.Random(topic).lognormvariate(0, 0.4))}"  # noqa: S311 - not secrets
+        for topic in TOPICS
+    ]
+    for name, characters in PROMPT_CHARACTERS.items()
+}
+"""What customers write: of different lengths, and the same again and again."""
+GOOD, BROKEN = '{"reply": "…"}', '{"reply": "…'
+ARTICLES = ("an article of the help pages",)
 
 
 class DemoService:
-    """One running instance: an SDK client of its own, the shared provider, some luck."""
+    """One running instance: an SDK client and a runner of its own, the shared provider, some luck."""
 
-    def __init__(self, client: Brownout, provider: Provider, chance: random.Random) -> None:
+    def __init__(self, client: Brownout, provider: Provider, chance: random.Random, cache: Cache) -> None:
+        """`cache` is shared by the instances of a service. Its answers are for anyone."""
         self._client = client
         self._provider = provider
         self._chance = chance
+        calls = {"anthropic": self._ask, "openai": self._ask}
+        self._runner = AsyncRunner(client, calls, cache=cache, people=_queue, tenant=None, user=None)
 
-    async def serve(self, request_class: str, context: Mapping[str, object]) -> None:
-        """One request: ask what to do, do it, say how it went."""
-        client = self._client
+    async def serve(self, request_class: str, context: Mapping[str, object]) -> Reply:
+        client, index = self._client, self._chance.randrange(len(TOPICS))
         client.boolean("web-search", context)
         client.string("reply-tone", context)
-        policy = client.policy(request_class, context)
-        if policy.stop or policy.shed:
-            client.record(policy, completed=False, escalated=policy.stop)
-            return
-        if policy.sensitive == "human_review" and self._chance.random() < 0.3:
-            client.record(policy, rung="human_review", escalated=True, completed=True)
-            return
-        await self._answer(policy, self._tokens(request_class, policy))
-
-    async def _answer(self, policy: Policy, input_tokens: int) -> None:
-        error: ErrorClass | None = None
-        spent_ms = 0.0
-        if policy.model is not None:
-            for _ in range(policy.retry.max_attempts):
-                answer = await self._provider.call(policy.model.provider, policy.model.model)
-                spent_ms += answer.duration_ms
-                error = answer.error
-                if error is None:
-                    self._succeeded(policy, answer, input_tokens, spent_ms)
-                    return
-                if error not in policy.retry.retry_on:
-                    break
-        await self._descend(policy, error or "overloaded", input_tokens, spent_ms)
-
-    async def _descend(self, policy: Policy, error: ErrorClass, input_tokens: int, spent_ms: float) -> None:
-        """Down the ladder until somebody answers."""
-        for rung in policy.ladder.after(error):
-            answered = await self._try(rung)
-            if answered is None:
-                continue
-            self._client.record(
-                policy, error_class=error, rung=rung.rung.type, input_tokens=input_tokens,
-                output_tokens=answered.output_tokens, duration_ms=spent_ms + answered.duration_ms,
-                escalated=rung.type == "human_review", completed=rung.type != "human_review", retrieval_hit=None,
-            )  # fmt: skip
-            return
-        self._client.record(policy, error_class=error, input_tokens=input_tokens, duration_ms=spent_ms, completed=False)
-
-    async def _try(self, rung: PolicyRung) -> Answer | None:
-        if rung.target is not None:
-            answer = await self._provider.call(rung.target.provider, rung.target.model)
-            return answer if answer.error is None else None
-        if rung.type == "cache" and self._chance.random() < 0.6:
-            return None
-        return Answer(12.0, 0)
-
-    def _succeeded(self, policy: Policy, answer: Answer, input_tokens: int, spent_ms: float) -> None:
-        grounded = self._chance.random() < 0.96
-        self._client.record(
-            policy, input_tokens=input_tokens, output_tokens=answer.output_tokens, duration_ms=spent_ms,
-            time_to_first_token_ms=answer.time_to_first_token_ms, quality=None if answer.refused else answer.quality,
-            refused=answer.refused, format_ok=answer.format_ok, completed=not answer.refused,
-            escalated=answer.refused and self._chance.random() < 0.5, retrieval_hit=grounded,
+        found = ARTICLES if self._chance.random() < 0.96 else ()
+        return await self._runner.run(
+            request_class, context, PROMPTS[request_class][index], validate=_is_whole, evidence=found,
+            values={"name": context["customer"], "topic": TOPICS[index]},
         )  # fmt: skip
+
+    async def _ask(self, call: Call, prompt: str) -> AsyncIterator[Text | Output]:
+        answer = self._provider.answer(call.provider, call.model)
+        if answer.error is not None:
+            await self._provider.spend(answer.duration_ms)
+            raise Failed(answer.error)
+        await self._provider.spend(answer.time_to_first_token_ms)
+        yield Text(GOOD if answer.format_ok else BROKEN)
+        await self._provider.spend(answer.duration_ms - answer.time_to_first_token_ms)
         if not answer.refused and self._chance.random() < 0.08:
             self._client.track("thumbs-up" if answer.quality > 0.85 else "thumbs-down")
+        tokens = min(answer.output_tokens, call.max_output_tokens or answer.output_tokens)
+        yield Output(
+            "", (len(prompt) * 2 // 7, tokens), "refusal" if answer.refused else "stop", quality=answer.quality
+        )
 
-    def _tokens(self, request_class: str, policy: Policy) -> int:
-        wanted = int(INPUT_TOKENS.get(request_class, 1_000) * self._chance.lognormvariate(0, 0.4))
-        return min(wanted, policy.budget.per_request.max_input_tokens or wanted)
+
+async def _queue(ticket: Ticket) -> None:
+    """A person decides some day."""
+
+
+def _is_whole(text: str) -> bool:
+    return text == GOOD

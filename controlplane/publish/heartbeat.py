@@ -28,7 +28,7 @@ PATIENCE = 1.2
 
 
 class Heartbeats:
-    """`position` answers with what is published, or None when that is not known yet."""
+    """`position` answers with what is published, or None when that is not known yet; `fleet` counts live instances."""
 
     def __init__(
         self,
@@ -37,6 +37,8 @@ class Heartbeats:
         position: Callable[[], Position | None],
         interval_s: float,
         trust: Trust,
+        *,
+        fleet: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._environment = environment
         self._loop = f"publisher {environment}.heartbeat"
@@ -47,6 +49,7 @@ class Heartbeats:
         self._position = position
         self._interval_s = interval_s
         self._trust = trust
+        self._fleet = fleet
         self._key: SigningKey | None = None
         self._sent = b""
         self._due = 0.0
@@ -83,7 +86,8 @@ class Heartbeats:
         if key is None:
             return
         now_ms = int(self._clock.now().timestamp() * 1000)
-        beat = wire.Heartbeat(1, self._environment, position.epoch, position.revision, now_ms, self._interval_s)
+        fleet = self._fleet(self._environment)
+        beat = wire.Heartbeat(1, self._environment, position.epoch, position.revision, now_ms, self._interval_s, fleet)
         self._sent = msgspec.json.encode(beat)
         headers = {wire.SIGNATURE_HEADER: key.sign("heartbeat", self._environment, self._sent)}
         try:

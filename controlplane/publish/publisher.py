@@ -89,7 +89,10 @@ class PublisherHealth(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    def __init__(self, environment: str, parts: Shared, pace: Pace, on_published: Callable[[Published], None]) -> None:
+    def __init__(
+        self, environment: str, parts: Shared, pace: Pace, on_published: Callable[[Published], None], *,
+        fleet: Callable[[str], int] = lambda _: 0,
+    ) -> None:  # fmt: skip
         self.environment = environment
         self._link = parts.link
         self._store = parts.store
@@ -103,7 +106,7 @@ class Publisher:
         self._key_chain = KeyChainCopy(environment, jetstream, parts.keys, self._trust)
         self._mender = Mender(environment, parts, self._log, self._snapshots, self._trust)
         self._fallback = Fallback(environment, parts.link, parts.store, self._announce)
-        self._heartbeats = Heartbeats(environment, parts, self.position, pace.heartbeat_s, self._trust)
+        self._heartbeats = Heartbeats(environment, parts, self.position, pace.heartbeat_s, self._trust, fleet=fleet)
         self._sightings = Sightings(environment, parts, self.position, self.wake, self._trust)
         self._logged: Position | None = None
         self._head = 0

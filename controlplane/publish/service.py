@@ -43,6 +43,7 @@ class PublisherService:
         self._watchers: list[Callable[[str], None]] = []
         self._discover = asyncio.Event()
         self._heads = Heads()
+        self._fleet: Callable[[str], int] = lambda _: 0
 
     def wake(self, environment: str, revision: int = 0) -> None:
         """Something was committed to `environment`; it is at `revision` now, when that is known."""
@@ -64,6 +65,13 @@ class PublisherService:
     def on_published(self, listener: Listener) -> None:
         """`listener` is told of every revision this replica brought out. It must neither block nor raise."""
         self._listeners.append(listener)
+
+    def count_fleet(self, live: Callable[[str], int]) -> None:
+        """Heartbeats say from now on how many instances of an environment live, as `live(environment)` counts them."""
+        self._fleet = live
+
+    def _live(self, environment: str) -> int:
+        return self._fleet(environment)
 
     def head(self, environment: str) -> Position | None:
         """What Postgres holds."""
@@ -157,7 +165,7 @@ class PublisherService:
             raise
 
     def _make(self, key: str) -> Publisher:
-        return Publisher(key, self._parts, self._pace, self._tell)
+        return Publisher(key, self._parts, self._pace, self._tell, fleet=self._live)
 
     def _notified(self, payload: str) -> None:
         with Turn("publisher").item("notification"):

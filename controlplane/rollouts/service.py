@@ -1,7 +1,8 @@
 """Rollouts for people: look, create, and every move by hand, with a reason."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import UNSET
@@ -11,7 +12,7 @@ from brownout.model.measures import MEASURES, scale
 from brownout.model.parse import decode, encode, parse
 from brownout.model.resources import Flag, Progress, ResourceRef, Rollout, Stage
 from brownout.wire import Operation
-from brownout.wire.telemetry import RequestTotals
+from brownout.wire.telemetry import RequestKey, RequestTotals
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import StaleRevisionError, Store, every_resource, every_spec
@@ -32,6 +33,7 @@ from controlplane.rollouts.engine import Context, edited_meanwhile, held, read_c
 from controlplane.rollouts.evidence import Facts, exposure, mismatch
 from controlplane.rollouts.facts import FactReader
 from controlplane.rollouts.values import (
+    Answered,
     Moved,
     NextStep,
     Preview,
@@ -226,6 +228,7 @@ class Rollouts:
             mismatch_evidence=mismatch(rollout, facts),
             mismatch_threshold=THRESHOLD,
             judged=judged,
+            answered=await self._answered(context),
             preview=await self._preview(context, facts),
             edited=edited_meanwhile(context),
             without_unit=await self._without_unit(context),
@@ -269,21 +272,27 @@ class Rollouts:
 
     async def _usual(self, context: Context) -> RequestTotals:
         """The last day of the request classes that the flag governs, in its control variant."""
-        now = self._clock.now()
         total = RequestTotals()
+        for key, totals in await self._requests(context, self._clock.now() - timedelta(days=1)):
+            if key.variant == context.rollout.control and not key.safe_mode:
+                total = total.plus(totals)
+        return total
+
+    async def _answered(self, context: Context) -> Answered:
+        rollout = context.rollout
+        if rollout.progress.started_at is None:
+            return Answered()
+        found = await self._requests(context, readings.quarter(rollout.progress.started_at))
+        return Answered(readings.answered(found, rollout.treatment), readings.answered(found, rollout.control))
+
+    async def _requests(self, context: Context, since: datetime) -> Sequence[tuple[RequestKey, RequestTotals]]:
+        """Of the request classes that the flag governs."""
+        found = []
+        until = self._clock.now() + timedelta(seconds=1)
         async with self._database.reading() as connection:
             for name in context.request_classes:
-                found = await readings.requests(
-                    connection,
-                    context.environment,
-                    name,
-                    since=now - timedelta(days=1),
-                    until=now + timedelta(seconds=1),
-                )
-                for key, totals in found:
-                    if key.variant == context.rollout.control and not key.safe_mode:
-                        total = total.plus(totals)
-        return total
+                found += await readings.requests(connection, context.environment, name, since=since, until=until)
+        return found
 
 
 def _definition(key: str, spec: bytes) -> Rollout:

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from brownout.model.resources import Rollout
+from controlplane.telemetry.values import AnsweredBy
 
 Verdict = Literal["breached", "proven", "open"]
 """Worse than allowed for certain; proven not to be (gates only); neither, yet."""
@@ -95,6 +96,14 @@ class WithoutUnit(msgspec.Struct, frozen=True):
     since: datetime
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """What answered the requests of each variant since the stage began, in whole quarters of an hour. Verdicts are of the
+    variants as assigned; this says what users got."""
+
+    treatment: tuple[AnsweredBy, ...] = ()
+    control: tuple[AnsweredBy, ...] = ()
+
+
 class RolloutView(msgspec.Struct, frozen=True):
     """Everything about one rollout at `revision`."""
 
@@ -116,6 +125,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     mismatch_evidence: float
     mismatch_threshold: float
     judged: tuple[Judged, ...]
+    answered: Answered
     preview: tuple[Preview, ...]
     edited: bool
     """Its rules in the flag are not what it says (an older version let them be edited); resuming puts them back."""

@@ -13,21 +13,27 @@ import msgspec
 from msgspec import Meta
 
 from brownout.model.measures import scale
-from brownout.telemetry.counters import ERROR_CLASSES, MAX_ATTRIBUTES, RUNGS
+from brownout.telemetry.counters import MAX_ATTRIBUTES
+from brownout.telemetry.requests import ERROR_CLASSES, MAX_MODELS, MAX_RUNGS, RUNGS
 from brownout.telemetry.sketch import FIRST, LAST
 from brownout.telemetry.units import MAX_MEASURES, MAX_TOLD
 from brownout.wire import UNREADABLE
 from brownout.wire.telemetry import (
     MAX_LEVEL,
+    OK,
     OTHER,
+    PRIMARY,
     Arm,
     ArmKey,
     ArmTotals,
+    AttemptKey,
+    AttemptTotals,
     CustomKey,
     CustomTotals,
     EvaluationKey,
     RequestKey,
     RequestTotals,
+    RungTotals,
     TelemetryMessage,
     UnitCounts,
     parse_rollout_rule,
@@ -48,6 +54,8 @@ LARGEST_COUNT = 2**48
 """Of anything that one instance counts: 280 trillion tokens, and small enough that sums of them can be stored."""
 LARGEST_INSTANT = 2**53
 """Unix ms, and every other number that JSON carries exactly."""
+
+OUTCOMES = ERROR_CLASSES | {OK}
 
 _Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 _Instant = Annotated[int, Meta(ge=0, le=LARGEST_INSTANT)]
@@ -77,6 +85,22 @@ class Opening(msgspec.Struct, array_like=True, frozen=True):
     sequence: _Instant
 
 
+class _Rung(msgspec.Struct, array_like=True):
+    served: _Count = 0
+    known: _Count = 0
+    completed: _Count = 0
+    escalated: _Count = 0
+    abandoned: _Count = 0
+
+
+class _Attempts(msgspec.Struct, array_like=True):
+    outcomes: dict[str, _Count] = {}
+    retries: _Count = 0
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    duration: _Sketch = {}
+
+
 class _Requests(msgspec.Struct, array_like=True):
     requests: _Count = 0
     errors: dict[str, _Count] = {}
@@ -95,6 +119,16 @@ class _Requests(msgspec.Struct, array_like=True):
     time_to_first_token: _Sketch = {}
     quality_n: _Count = 0
     quality_total: _Number = 0.0
+    rungs: dict[str, _Rung] = {}
+    attempts: dict[_Labels, _Attempts] = {}
+    unanswered: _Count = 0
+    provisional: _Count = 0
+    shed: _Count = 0
+    stopped: _Count = 0
+    queued: _Count = 0
+    abandoned: _Count = 0
+    prompt: _Sketch = {}
+    cache_age: _Sketch = {}
 
 
 class _Custom(msgspec.Struct, array_like=True):
@@ -226,15 +260,15 @@ class _Clipped:
 
     def series(self, said: Mapping[_Labels, Any], key: type[Key], limit: int, convert: Any) -> dict[Key, Any]:
         found: dict[Key, Any] = {}
-        size = len(key._fields)
+        size, needed = len(key._fields), len(key._fields) - len(key._field_defaults)
         other = key(OTHER, *[""] * (size - 1))
         for labels, value in said.items():
-            name = key(*labels[:size]) if len(labels) >= size and fits(labels[:size]) else other
+            name = key(*labels[:size]) if len(labels) >= needed and fits(labels[:size]) else other
             if key is CustomKey and name[1].count(",") >= MAX_ATTRIBUTES:
                 name = other
             if name not in found and len(found) >= limit:
                 name = other
-            self.count += name == other != labels
+            self.count += name == other and labels[:needed] != other[:needed]
             present, new = found.get(name), convert(value)
             found[name] = new if present is None else _sum(present, new)
         return found
@@ -258,7 +292,40 @@ def _requests(said: _Requests) -> RequestTotals:
     totals = RequestTotals(*fields)
     totals.errors = _named(said.errors, ERROR_CLASSES)
     totals.fallbacks = _named(said.fallbacks, RUNGS)
+    totals.rungs = _gathered(said.rungs, _rung_name, OTHER, MAX_RUNGS, _rung)
+    totals.attempts = _gathered(said.attempts, _attempt_key, AttemptKey(OTHER, ""), MAX_MODELS, _attempts)
     return totals
+
+
+def _gathered(said: Mapping[Any, Any], name: Any, other: Any, limit: int, convert: Any) -> dict[Any, Any]:
+    """Under the names that fit, and `limit` of them at most; the rest together under `other`."""
+    found: dict[Any, Any] = {}
+    for key, value in said.items():
+        place = name(key) or other
+        if place not in found and len(found) >= limit:
+            place = other
+        known = found.get(place)
+        found[place] = known.plus(convert(value)) if known else convert(value)
+    return found
+
+
+def _rung_name(said: str) -> str | None:
+    rung, _, _ = said.partition(":")
+    return said if (rung in RUNGS or rung == PRIMARY) and fits((said,)) else None
+
+
+def _attempt_key(said: _Labels) -> AttemptKey | None:
+    return AttemptKey(*said[:2]) if len(said) >= 2 and fits(said[:2]) else None
+
+
+def _rung(said: _Rung) -> RungTotals:
+    return RungTotals(*[getattr(said, name) for name in said.__struct_fields__])
+
+
+def _attempts(said: _Attempts) -> AttemptTotals:
+    return AttemptTotals(
+        _named(said.outcomes, OUTCOMES), said.retries, said.input_tokens, said.output_tokens, said.duration
+    )
 
 
 def _named(said: Mapping[str, int], known: frozenset[str]) -> dict[str, int]:

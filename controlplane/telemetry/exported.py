@@ -8,14 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from brownout.telemetry.sketch import value_of
-from brownout.wire.telemetry import OTHER, EvaluationKey, RequestKey, RequestTotals
+from brownout.wire.telemetry import OK, OTHER, AttemptKey, EvaluationKey, RequestKey, RequestTotals
 from controlplane.telemetry.fold import Counted
+from controlplane.telemetry.points import by_spender
 
 MAX_SERIES = 1_000
 """Of each kind and environment in one process; further ones are exported together as `(other)` (the API has them all)."""
 
 BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Bucket bounds that OpenTelemetry's semantic conventions advise for generative AI."""
+
+MODEL = "gen_ai.request.model"
+OUTCOMES = ("unanswered", "provisional", "shed", "stopped", "queued", "abandoned")
 
 Labels = Mapping[str, str]
 
@@ -98,14 +102,36 @@ class Exported:
                 "brownout.request.fallbacks", "{request}", "Requests answered by a rung instead of the model.",
                 [({**labels, "brownout.rung": name}, n) for labels, t in requests for name, n in t.fallbacks.items()],
             ),
+            _counter(
+                "brownout.request.answered", "{request}", "Requests by the rung that answered; primary is the policy's own model.",
+                [
+                    ({**labels, "brownout.rung": name.partition(":")[0], "brownout.target": name.partition(":")[2]}, rung.served)
+                    for labels, t in requests for name, rung in t.rungs.items()
+                ],
+            ),
+            _counter(
+                "brownout.request.outcomes", "{request}", "Requests by what else became of them.",
+                [({**labels, "brownout.outcome": name}, getattr(t, name))
+                 for labels, t in requests for name in OUTCOMES if getattr(t, name)],
+            ),
+            _counter(
+                "brownout.attempts", "{attempt}", "Calls to models, by error class; empty where they answered.",
+                [({**_called(labels, key), "error.type": "" if name == OK else name}, n)
+                 for labels, t in requests for key, each in t.attempts.items() for name, n in each.outcomes.items()],
+            ),
+            _counter(
+                "brownout.attempt.retries", "{attempt}", "Calls to models that repeated one.",
+                [(_called(labels, key), each.retries) for labels, t in requests for key, each in t.attempts.items()],
+            ),
+            Family(
+                "brownout.attempt.duration", "histogram", "s", "How long calls to models took.",
+                [(_called(labels, key), _distribution(each.duration))
+                 for labels, t in requests for key, each in t.attempts.items() if each.duration],
+            ),
             _counter("brownout.request.refusals", "{request}", "Refused requests.", [(labels, t.refusals) for labels, t in requests]),
             _counter(
-                "gen_ai.client.token.usage", "{token}", "Tokens in and out.",
-                [
-                    ({**labels, "gen_ai.token.type": name}, n)
-                    for labels, t in requests
-                    for name, n in (("input", t.input_tokens), ("output", t.output_tokens))
-                ],
+                "gen_ai.client.token.usage", "{token}", "Tokens in and out, of the model that spent them.",
+                _tokens(requests),
             ),
             Family(
                 "gen_ai.client.operation.duration", "histogram", "s", "How long requests took.",
@@ -129,13 +155,30 @@ class Exported:
         ]  # fmt: skip
 
 
+def _tokens(requests: Iterable[tuple[Labels, RequestTotals]]) -> list[tuple[Labels, float | Distribution]]:
+    """Two series of the same labels, of a model as assigned and as a fallback, are one."""
+    found: dict[tuple[tuple[str, str], ...], float] = {}
+    for labels, totals in requests:
+        for model, spent in by_spender(labels[MODEL], totals).items():
+            for name, n in (("input", spent.input_tokens), ("output", spent.output_tokens)):
+                point = tuple({**labels, MODEL: model, "gen_ai.token.type": name}.items())
+                found[point] = found.get(point, 0) + n
+    return [(dict(point), n) for point, n in found.items()]
+
+
+def _called(labels: Labels, key: AttemptKey) -> Labels:
+    """Of a call: the request's labels, the provider and the model that was called."""
+    return {**labels, "brownout.assigned_model": labels[MODEL], "gen_ai.provider.name": key.provider, MODEL: key.model}
+
+
 def _labels(environment: str, key: RequestKey) -> Labels:
     return {
         "brownout.environment": environment,
         "brownout.request_class": key.request_class,
-        "gen_ai.request.model": key.model,
+        MODEL: key.model,
         "feature_flag.result.variant": key.variant,
         "brownout.safe_mode": key.safe_mode,
+        **({"brownout.drill": key.drill} if key.drill else {}),
     }
 
 

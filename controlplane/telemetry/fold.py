@@ -106,8 +106,11 @@ def _grown(new: T) -> T:
     for field in new.__struct_fields__:
         value = getattr(new, field)
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
-        if any(part < 0 for part in parts if isinstance(part, int)):
-            raise RefusedError("shrinks", f"{field} went down")
+        for part in parts:
+            if isinstance(part, Totals):
+                _grown(part)
+            elif isinstance(part, int) and part < 0:
+                raise RefusedError("shrinks", f"{field} went down")
     return new
 
 

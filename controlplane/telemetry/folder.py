@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from brownout.wire.telemetry import ENCODER, ArmKey, TelemetryMessage, decode
+from brownout.wire.telemetry import ArmKey, TelemetryMessage, decode, encode
 from controlplane.kit.apart import apart
 from controlplane.kit.database import Database, WriteConnection
 from controlplane.telemetry import arm_tables, series, tables, unit_tables
@@ -172,7 +172,7 @@ class Folder:
         day = f"{now:%Y%m%d}"
         if day not in self._partitions:
             async with self._database.transaction() as connection:
-                await tables.make_partition(connection, now)
+                await tables.make_partitions(connection, now)
             self._partitions = {day}
 
 
@@ -201,7 +201,7 @@ def _fold(batch: Sequence[Read], before: Mapping[Position, bytes]) -> Fold:
             fold.refused.append((one, error))
             continue
         fold.counted.add(new)
-        fold.moved.append((waiting.position, message.sequence, ENCODER.encode(message)))
+        fold.moved.append((waiting.position, message.sequence, encode(message)))
         fold.evidence.extend(_evidence(waiting.speaker, message, new.units.keys()))
     return fold
 

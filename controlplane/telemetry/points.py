@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from brownout.telemetry.sketch import quantile
-from brownout.wire.telemetry import CustomTotals, RequestTotals
+from brownout.wire.telemetry import OK, CustomTotals, RequestTotals
 from controlplane.telemetry.prices import Price
 from controlplane.telemetry.values import Number
 
@@ -35,12 +37,35 @@ def _requests(totals: RequestTotals) -> int:
     return totals.requests
 
 
+def _attempts(totals: RequestTotals) -> int:
+    return sum(each.attempts for each in totals.attempts.values())
+
+
+def _failed_attempts(totals: RequestTotals) -> int:
+    return sum(each.attempts - each.outcomes.get(OK, 0) for each in totals.attempts.values())
+
+
+def _with_attempts(totals: RequestTotals) -> int:
+    """Requests, where services report their attempts: else nothing is known of them."""
+    return totals.requests if totals.attempts else 0
+
+
 METRICS: Mapping[str, Metric] = {
     "requests_per_min": _per_minute(_requests),
     "error_share": _share(lambda t: sum(t.errors.values()), _requests),
     "refusal_share": _share(lambda t: t.refusals, _requests),
     "format_error_share": _share(lambda t: t.format_errors, lambda t: t.format_checked),
     "fallback_share": _share(lambda t: sum(t.fallbacks.values()), _requests),
+    "unanswered_share": _share(lambda t: t.unanswered, _requests),
+    "provisional_share": _share(lambda t: t.provisional, _requests),
+    "shed_share": _share(lambda t: t.shed, _requests),
+    "stopped_share": _share(lambda t: t.stopped, _requests),
+    "queued_share": _share(lambda t: t.queued, _requests),
+    "abandoned_share": _share(lambda t: t.abandoned, _requests),
+    "attempts_per_request": _share(_attempts, _with_attempts),
+    "attempts_per_min": _per_minute(_attempts),
+    "attempt_error_share": _share(_failed_attempts, _attempts),
+    "retry_share": _share(lambda t: sum(each.retries for each in t.attempts.values()), _attempts),
     "escalation_share": _share(lambda t: t.escalations, _requests),
     "completion_share": _share(lambda t: t.completions, lambda t: t.completion_known),
     "retrieval_miss_share": _share(lambda t: t.retrieval_misses, lambda t: t.retrievals),
@@ -53,6 +78,9 @@ METRICS: Mapping[str, Metric] = {
     "input_tokens_per_min": _per_minute(lambda t: t.input_tokens),
     "output_tokens_per_min": _per_minute(lambda t: t.output_tokens),
     "tokens_per_min": _per_minute(lambda t: t.input_tokens + t.output_tokens),
+    "prompt_tokens_p50": _quantile(lambda t: t.prompt, 0.5),
+    "prompt_tokens_p95": _quantile(lambda t: t.prompt, 0.95),
+    "cache_age_p95_s": _quantile(lambda t: t.cache_age, 0.95),
     "quality": lambda t, _: round(t.quality_total / t.quality_n, 4) if t.quality_n else None,
 }
 """Every signal there is, by the name that the API gives it. Cost is apart: it needs prices."""
@@ -79,6 +107,21 @@ def cost_per_min(by_model: Mapping[str, RequestTotals], prices: Mapping[str, Pri
     """Of the models that have a price; None when none has."""
     priced = [prices[model].of(t.input_tokens, t.output_tokens) for model, t in by_model.items() if model in prices]
     return round(sum(priced) / minutes, 6) if priced else None
+
+
+def by_spender(model: str, totals: RequestTotals) -> dict[str, RequestTotals]:
+    """What was counted for a model that a policy assigned, with the tokens of each attempt under the model that spent
+    them. Tokens of requests without attempts stay the assigned model's."""
+    spent: dict[str, RequestTotals] = {}
+    for key, attempts in totals.attempts.items():
+        if key.model != model:
+            tokens = RequestTotals(input_tokens=attempts.input_tokens, output_tokens=attempts.output_tokens)
+            spent[key.model] = spent[key.model].plus(tokens) if key.model in spent else tokens
+    if not spent:
+        return {model: totals}
+    left_in = totals.input_tokens - sum(tokens.input_tokens for tokens in spent.values())
+    left_out = totals.output_tokens - sum(tokens.output_tokens for tokens in spent.values())
+    return {model: replace(totals, input_tokens=max(0, left_in), output_tokens=max(0, left_out)), **spent}
 
 
 def custom_values(totals: CustomTotals, minutes: float) -> dict[str, Number]:

@@ -1,5 +1,6 @@
 """What other capabilities read of the counts, in their own words: no rows, no names of series."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -7,9 +8,10 @@ import msgspec
 from brownout.evaluation.counts import WITHOUT_UNIT
 from brownout.wire.telemetry import ArmTotals, EvaluationKey, RequestKey, RequestTotals
 from controlplane.kit.database import ReadConnection
-from controlplane.telemetry import arm_tables, series, tables, unit_tables
+from controlplane.telemetry import arm_tables, outcomes, series, tables, unit_tables
 from controlplane.telemetry import fleet_tables as presence
 from controlplane.telemetry.unit_tables import Sample
+from controlplane.telemetry.values import AnsweredBy
 
 EVERY_KEY = unit_tables.EVERY_KEY
 
@@ -17,6 +19,11 @@ EVERY_KEY = unit_tables.EVERY_KEY
 def minute(instant: datetime) -> datetime:
     """The start of the minute that counts of `instant` belong to."""
     return series.floor(instant, series.FINE_S)
+
+
+def quarter(instant: datetime) -> datetime:
+    """The start of the quarter of an hour in which requests and evaluations of `instant` are counted."""
+    return series.floor(instant, series.COARSE_S)
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -89,17 +96,22 @@ async def without_unit(
     return sum(series.decode_evaluations(row.totals).get(key, 0) for row in rows)
 
 
-def quarter(instant: datetime) -> datetime:
-    """The start of the quarter of an hour that evaluations of `instant` belong to."""
-    return series.floor(instant, series.COARSE_S)
+def answered(found: Sequence[tuple[RequestKey, RequestTotals]], variant: str) -> tuple[AnsweredBy, ...]:
+    """What answered the requests to which `variant` was assigned, busiest first."""
+    whole = RequestTotals()
+    for key, totals in found:
+        if key.variant == variant:
+            whole = whole.plus(totals)
+    return tuple(outcomes.answered(whole))
 
 
 async def requests(
     connection: ReadConnection, environment: str, request_class: str, *, since: datetime, until: datetime
 ) -> list[tuple[RequestKey, RequestTotals]]:
-    """Of one request class, by quarters of an hour."""
+    """Of one request class, by quarters of an hour, without drills."""
     rows = await tables.rollups_between(
         connection, environment, "request", step_s=series.COARSE_S, since=since, until=until,
         prefix=request_class + series.SEPARATOR,
     )  # fmt: skip
-    return [(series.request_key(row.series), series.decode_request(row.totals)) for row in rows]
+    found = [(series.request_key(row.series), series.decode_request(row.totals)) for row in rows]
+    return [(key, totals) for key, totals in found if not key.drill]

@@ -3,7 +3,7 @@
 A series' name is its labels joined by U+001F, most significant first, so a prefix selects a request class or a flag.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -19,13 +19,15 @@ from brownout.wire.telemetry import (
     RequestKey,
     RequestTotals,
 )
+from controlplane.telemetry import tables
 from controlplane.telemetry.fold import Counted
 from controlplane.telemetry.tables import RollupKey
 
 Kind = Literal["request", "policy", "custom", "arm", "evaluation"]
 
-FINE_S, COARSE_S = 60, 900
-"""Rollups are kept in both steps: minutes for the last hours, quarters of an hour for the rest."""
+RECENT_S, FINE_S, COARSE_S = tables.RECENT_S, 60, 900
+"""Rollups are kept in steps: ten seconds of requests for the last days, where detection and backtests look; minutes for
+the last hours of a chart, quarters of an hour for the rest."""
 
 SHARDS = 16
 """Evaluations of many flags share a row: counting them must not cost a row write a flag."""
@@ -43,6 +45,11 @@ _ARM = msgspec.msgpack.Decoder(ArmTotals)
 def name(labels: Iterable[str]) -> str:
     """Postgres text takes no NUL, and a label must not pretend to be two."""
     return SEPARATOR.join(label.replace("\0", "").replace(SEPARATOR, " ") for label in labels)
+
+
+def request_name(key: RequestKey) -> str:
+    """A drill's label comes last, and only where there is one: without it a name is what older versions write."""
+    return name(key if key.drill else key[:-1])
 
 
 def request_key(series: str) -> RequestKey:
@@ -115,16 +122,18 @@ def _sum(kind: str, before: bytes, value: object) -> object:
 
 
 def _values(counted: Counted, now: datetime) -> Iterable[tuple[RollupKey, object]]:
-    fine, coarse = floor(now, FINE_S), floor(now, COARSE_S)
-    both: list[tuple[Kind, Mapping[Any, object]]] = [
-        ("request", counted.requests),
-        ("policy", counted.policies),
-        ("custom", counted.custom),
+    recent, fine, coarse = floor(now, RECENT_S), floor(now, FINE_S), floor(now, COARSE_S)
+    for key, requests in counted.requests.items():
+        yield RollupKey("request", RECENT_S, recent, request_name(key)), requests
+    both: list[tuple[Kind, Mapping[Any, object], Callable[[Any], str]]] = [
+        ("request", counted.requests, request_name),
+        ("policy", counted.policies, request_name),
+        ("custom", counted.custom, name),
     ]
-    for kind, series in both:
+    for kind, series, named in both:
         for labels, totals in series.items():
-            yield RollupKey(kind, FINE_S, fine, name(labels)), totals
-            yield RollupKey(kind, COARSE_S, coarse, name(labels)), totals
+            yield RollupKey(kind, FINE_S, fine, named(labels)), totals
+            yield RollupKey(kind, COARSE_S, coarse, named(labels)), totals
     for arm, totals in counted.arms.items():
         yield RollupKey("arm", FINE_S, fine, name(arm)), totals
     shards: dict[str, dict[EvaluationKey, int]] = {}

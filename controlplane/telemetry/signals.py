@@ -14,8 +14,8 @@ from controlplane.configuration.store import Store
 from controlplane.errors import InvalidInputError
 from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
-from controlplane.telemetry import points, series, tables
-from controlplane.telemetry.axis import Axis
+from controlplane.telemetry import outcomes, points, series, tables
+from controlplane.telemetry.axis import Axis, step_of, stored_step
 from controlplane.telemetry.prices import Prices
 from controlplane.telemetry.values import (
     Chart,
@@ -28,10 +28,6 @@ from controlplane.telemetry.values import (
     VariantUse,
 )
 
-FINE_RANGE = timedelta(hours=3)
-"""Longer charts are drawn from quarters of an hour."""
-
-MAX_RANGE = timedelta(days=31)
 MAX_MARKS = 200
 MAX_TRACKED = 500
 NOW_MINUTES = 5
@@ -47,17 +43,19 @@ SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", 
 RATES = {*points.RATES, "cost_per_min", "per_min"}
 """Whatever is counted by the minute, under any name that a chart gives it."""
 
-Label = Literal["request_class", "model", "variant", "safe_mode"]
-LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode")
+Label = Literal["request_class", "model", "variant", "safe_mode", "drill"]
+LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode", "drill")
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which series; None = any. `safe_mode` "" is the normal state."""
+    """Which series; None = any. `safe_mode` "" is the normal state, `drill` "" what is part of none. `model` is the one
+    that the policy assigned; tokens are the model's that spent them."""
 
     request_class: str | None = None
     model: str | None = None
     variant: str | None = None
     safe_mode: str | None = None
+    drill: str | None = None
 
     def admits(self, key: RequestKey) -> bool:
         return all(getattr(self, label) in (None, getattr(key, label)) for label in LABELS)
@@ -87,31 +85,32 @@ class Signals:
         until: datetime,
         only: Filter,
         by: Sequence[Label] = ("request_class",),
+        step_s: int | None = None,
     ) -> Chart:
-        """Lines for every combination of the labels `by`, busiest first.
-
-        Raises:
-            InvalidInputError: the range is empty or longer than MAX_RANGE.
-        """
+        """Lines for every combination of the labels `by`, busiest first. Raises InvalidInputError as `step_of` does."""
         authorize(actor, Action.READ, environment)
-        step_s = _step_s(since, until)
-        start = series.floor(since, step_s)
+        step_s = step_of(since, until, step_s)
+        stored_s, start = stored_step(step_s), series.floor(since, step_s)
         async with self._database.reading() as connection:
             rows = await tables.rollups_between(
-                connection, environment, "request", step_s=step_s, since=start, until=until,
+                connection, environment, "request", step_s=stored_s, since=start, until=until,
                 prefix=only.request_class + series.SEPARATOR if only.request_class else "",
             )  # fmt: skip
-            counted = await tables.first_rollup(connection, environment, "request", step_s, since=start, until=until)
+            counted = await tables.first_rollup(connection, environment, "request", stored_s, since=start, until=until)
         axis = Axis.of(since, until, step_s, counted=counted, now=self._clock.now())
         lines: dict[tuple[str, ...], dict[int, dict[str, RequestTotals]]] = defaultdict(lambda: defaultdict(dict))
         for row in rows:
-            key = series.request_key(row.series)
-            if only.admits(key):
-                models = lines[tuple(getattr(key, label) for label in by)][int(row.at.timestamp())]
-                _add(models, key.model, series.decode_request(row.totals))
+            key, at = series.request_key(row.series), int(row.at.timestamp()) // step_s * step_s
+            for model, totals in points.by_spender(key.model, series.decode_request(row.totals)).items():
+                if only.admits(spender := key._replace(model=model)):
+                    _add(lines[tuple(getattr(spender, label) for label in by)][at], model, totals)
+        whole = points.total([each for line in lines.values() for each in _by_model(line.values()).values()])
         drawn = [self._line(dict(zip(by, labels, strict=True)), line, axis) for labels, line in lines.items()]
         drawn.sort(key=lambda line: (-line.requests, *line.labels.values()))
-        return Chart(step_s, axis.times, drawn, await self._marks(environment, since, until))
+        return Chart(
+            step_s, axis.times, drawn, await self._marks(environment, since, until),
+            outcomes.answered(whole), outcomes.attempts(whole, self._prices),
+        )  # fmt: skip
 
     async def summary(self, actor: Actor, environment: str) -> SignalsSummary:
         """The overview's numbers; computed at most every SUMMARY_S for everybody."""
@@ -160,7 +159,7 @@ class Signals:
     ) -> Chart:
         """Metrics that services track themselves, a line for each set of attributes. Raises as `chart` does."""
         authorize(actor, Action.READ, environment)
-        step_s = _step_s(since, until)
+        step_s = max(series.FINE_S, step_of(since, until))
         start = series.floor(since, step_s)
         async with self._database.reading() as connection:
             rows = await tables.rollups_between(
@@ -246,7 +245,8 @@ class Signals:
         found: dict[datetime, ByClass] = defaultdict(lambda: defaultdict(dict))
         for row in rows:
             key = series.request_key(row.series)
-            _add(found[row.at][key.request_class], key.model, series.decode_request(row.totals))
+            for model, totals in points.by_spender(key.model, series.decode_request(row.totals)).items():
+                _add(found[row.at][key.request_class], model, totals)
         return found
 
     def _class(
@@ -264,13 +264,6 @@ class Signals:
         now = points.values(whole, len(recent))
         now["cost_per_min"] = points.cost_per_min(models, self._prices, len(recent))
         return ClassSignals(name, now, points.breakdown(whole), sparks)
-
-
-def _step_s(since: datetime, until: datetime) -> int:
-    """Seconds between the points of a chart. Raises InvalidInputError when it would have too many or none."""
-    if not timedelta(0) < until - since <= MAX_RANGE:
-        raise InvalidInputError(f"a period must be longer than zero and at most {MAX_RANGE.days} days")
-    return series.FINE_S if until - since <= FINE_RANGE else series.COARSE_S
 
 
 def _add(into: dict[str, RequestTotals], model: str, totals: RequestTotals) -> None:

@@ -20,6 +20,15 @@ FLAG_USE_DAYS = 400
 
 REFUSED_SHOWN = timedelta(days=1)
 
+RECENT_S, RECENT_DAYS = 10, 8
+"""Rollups of ten seconds have a table of their own, `telemetry_recent`, whose partitions are dropped sooner."""
+
+_ROLLUPS = ("telemetry_rollup", "telemetry_recent")
+
+
+def _table(step_s: int) -> str:
+    return _ROLLUPS[step_s == RECENT_S]
+
 
 class RollupKey(NamedTuple):
     kind: str
@@ -142,29 +151,39 @@ async def admit_series(
 
 async def rollups(connection: ReadConnection, environment: str, keys: Sequence[RollupKey]) -> dict[RollupKey, bytes]:
     """Those of `keys` that exist."""
-    rows = await connection.execute(
-        text(
-            "SELECT kind, step_s, at, series, totals FROM telemetry_rollup JOIN unnest(CAST(:kinds AS text[]),"
-            " CAST(:steps AS integer[]), CAST(:ats AS timestamptz[]), CAST(:series AS text[]))"
-            " AS wanted(kind, step_s, at, series) USING (kind, step_s, at, series)"
-            " WHERE environment = :environment AND at >= :first"
-        ),
-        {"environment": environment, "first": min(key.at for key in keys), **_columns(keys)},
-    )
-    return {RollupKey(row.kind, row.step_s, row.at, row.series): row.totals for row in rows}
+    found: dict[RollupKey, bytes] = {}
+    for table in _ROLLUPS:
+        wanted = [key for key in keys if _table(key.step_s) == table]
+        if not wanted:
+            continue
+        rows = await connection.execute(
+            text(
+                f"SELECT kind, step_s, at, series, totals FROM {table} JOIN unnest(CAST(:kinds AS text[]),"  # noqa: S608
+                " CAST(:steps AS integer[]), CAST(:ats AS timestamptz[]), CAST(:series AS text[]))"
+                " AS wanted(kind, step_s, at, series) USING (kind, step_s, at, series)"
+                " WHERE environment = :environment AND at >= :first"
+            ),
+            {"environment": environment, "first": min(key.at for key in wanted), **_columns(wanted)},
+        )
+        found |= {RollupKey(row.kind, row.step_s, row.at, row.series): row.totals for row in rows}
+    return found
 
 
 async def put_rollups(connection: WriteConnection, environment: str, rows: dict[RollupKey, bytes]) -> None:
-    await connection.execute(
-        text(
-            "INSERT INTO telemetry_rollup (environment, kind, step_s, at, series, totals)"
-            " SELECT :environment, kind, step_s, at, series, totals FROM unnest(CAST(:kinds AS text[]),"
-            " CAST(:steps AS integer[]), CAST(:ats AS timestamptz[]), CAST(:series AS text[]),"
-            " CAST(:totals AS bytea[])) AS new(kind, step_s, at, series, totals)"
-            " ON CONFLICT (environment, kind, step_s, at, series) DO UPDATE SET totals = excluded.totals"
-        ),
-        {"environment": environment, "totals": list(rows.values()), **_columns(list(rows))},
-    )
+    for table in _ROLLUPS:
+        put = {key: totals for key, totals in rows.items() if _table(key.step_s) == table}
+        if not put:
+            continue
+        await connection.execute(
+            text(
+                f"INSERT INTO {table} (environment, kind, step_s, at, series, totals)"  # noqa: S608 - our own names
+                " SELECT :environment, kind, step_s, at, series, totals FROM unnest(CAST(:kinds AS text[]),"
+                " CAST(:steps AS integer[]), CAST(:ats AS timestamptz[]), CAST(:series AS text[]),"
+                " CAST(:totals AS bytea[])) AS new(kind, step_s, at, series, totals)"
+                " ON CONFLICT (environment, kind, step_s, at, series) DO UPDATE SET totals = excluded.totals"
+            ),
+            {"environment": environment, "totals": list(put.values()), **_columns(list(put))},
+        )
 
 
 def _columns(keys: Sequence[RollupKey]) -> dict[str, list[object]]:
@@ -195,7 +214,8 @@ async def rollups_between(
     """In order of time; `prefix` keeps the series that start with it."""
     rows = await connection.execute(
         text(
-            "SELECT at, series, totals FROM telemetry_rollup WHERE environment = :environment AND kind = :kind"
+            f"SELECT at, series, totals FROM {_table(step_s)}"  # noqa: S608 - our own names
+            " WHERE environment = :environment AND kind = :kind"
             " AND step_s = :step AND at >= :since AND at < :until AND starts_with(series, :prefix) ORDER BY at, series"
         ),
         {
@@ -232,7 +252,7 @@ async def first_rollup(
     """The first step with any row."""
     rows = await connection.execute(
         text(
-            "SELECT min(at) FROM telemetry_rollup WHERE environment = :environment AND kind = :kind"
+            f"SELECT min(at) FROM {_table(step_s)} WHERE environment = :environment AND kind = :kind"  # noqa: S608 - our own names
             " AND step_s = :step AND at >= :since AND at < :until"
         ),
         {"environment": environment, "kind": kind, "step": step_s, "since": since, "until": until},
@@ -316,32 +336,40 @@ async def refused(connection: ReadConnection, environment: str, now: datetime) -
     return [Refused(*row) for row in rows]
 
 
-async def make_partition(connection: WriteConnection, day: datetime) -> None:
-    """The day's partition of the rollups, when it does not exist. Replicas take turns: of two at once, IF NOT EXISTS
+async def make_partitions(connection: WriteConnection, day: datetime) -> None:
+    """The day's partitions of the rollups, when they do not exist. Replicas take turns: of two at once, IF NOT EXISTS
     alone refuses one."""
     start = day.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    name = f"telemetry_rollup_{start:%Y%m%d}"
-    exists = await connection.execute(text("SELECT to_regclass(:name) IS NOT NULL AS found"), {"name": name})
-    if not exists.scalar_one():
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, 0)"), {"lock": FOLD_LOCK})
-        await connection.execute(
-            text(
-                f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF telemetry_rollup"
-                f" FOR VALUES FROM ('{start:%Y-%m-%d}T00:00Z') TO ('{start + timedelta(days=1):%Y-%m-%d}T00:00Z')"
+    for table in _ROLLUPS:
+        name = _partition(table, start)
+        exists = await connection.execute(text("SELECT to_regclass(:name) IS NOT NULL AS found"), {"name": name})
+        if not exists.scalar_one():
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, 0)"), {"lock": FOLD_LOCK})
+            await connection.execute(
+                text(
+                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table}"
+                    f" FOR VALUES FROM ('{start:%Y-%m-%d}T00:00Z') TO ('{start + timedelta(days=1):%Y-%m-%d}T00:00Z')"
+                )
             )
-        )
 
 
 async def drop_older(connection: WriteConnection, now: datetime, retention_days: int) -> list[str]:
-    """Drops the rollups' partitions older than the retention."""
-    oldest = now - timedelta(days=retention_days)
-    rows = await connection.execute(
-        text("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'telemetry_rollup'::regclass")
-    )
-    dropped = [row.name for row in rows if row.name < f"telemetry_rollup_{oldest.astimezone(UTC):%Y%m%d}"]
+    """Drops the rollups' partitions older than the retention; those of ten seconds after RECENT_DAYS at most."""
+    dropped: list[str] = []
+    for table, days in zip(_ROLLUPS, (retention_days, min(RECENT_DAYS, retention_days)), strict=True):
+        rows = await connection.execute(
+            text("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = CAST(:table AS regclass)"),
+            {"table": table},
+        )
+        oldest = _partition(table, now - timedelta(days=days))
+        dropped += [row.name for row in rows if row.name < oldest]
     for name in dropped:
         await connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
     return dropped
+
+
+def _partition(table: str, day: datetime) -> str:
+    return f"{table}_{day.astimezone(UTC):%Y%m%d}"
 
 
 _TWO_DAYS = timedelta(days=2)

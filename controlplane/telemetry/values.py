@@ -146,6 +146,35 @@ class ChartSeries(msgspec.Struct, frozen=True):
     values: dict[str, list[Number]]
 
 
+class AnsweredBy(msgspec.Struct, frozen=True):
+    """The requests that one rung answered. `rung` is `primary` for the policy's own model; `target` is the model's name
+    in its route. Completion is of the requests of which it is known."""
+
+    rung: str
+    target: str
+    requests: int
+    share: Number
+    completion_share: Number
+    escalation_share: Number
+    abandoned_share: Number
+
+
+class AttemptsAt(msgspec.Struct, frozen=True):
+    """The calls to one model, with the tokens that they spent and what those cost. `errors` counts by class."""
+
+    provider: str
+    model: str
+    attempts: int
+    retries: int
+    error_share: Number
+    errors: dict[str, int]
+    duration_p50_ms: Number
+    duration_p95_ms: Number
+    input_tokens: int
+    output_tokens: int
+    cost: Number
+
+
 class Mark(msgspec.Struct, frozen=True):
     """Something that happened: a commit, safe mode switched, a rollout's stage."""
 
@@ -157,12 +186,15 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """`times` are Unix seconds, the beginnings of steps."""
+    """`times` are Unix seconds, the beginnings of steps. `answered` and `attempts` are of the whole period and all series
+    together."""
 
     step_s: int
     times: list[int]
     series: list[ChartSeries]
     marks: list[Mark]
+    answered: list[AnsweredBy] = []
+    attempts: list[AttemptsAt] = []
 
 
 class ClassSignals(msgspec.Struct, frozen=True):

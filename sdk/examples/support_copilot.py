@@ -118,7 +118,7 @@ def _person(number: int) -> dict[str, object]:
 
 
 def _line(question: str, reply: Reply) -> str:
-    by = reply.target or (reply.rung or reply.outcome).replace("_", " ")
+    by = (reply.answered_by or reply.outcome).replace("_", " ")
     said = " ".join(part for part in (f"[{reply.notice}]" if reply.notice else "", reply.text) if part)
     return f"{question}\n  {by} ({reply.duration_ms:.0f} ms, r{reply.policy.revision}): {said}"
 

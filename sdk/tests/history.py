@@ -93,9 +93,9 @@ class History:
         self.revision = revision - 1
         return self.commit(wire.Operation("reset"))
 
-    def heartbeat(self, *, interval_s: float = 5.0, ts: int | None = None) -> Signed:
+    def heartbeat(self, *, interval_s: float = 5.0, ts: int | None = None, fleet: int = 0) -> Signed:
         self._beaten = ts or max(self.now_ms(), self._beaten + 1)
-        beat = wire.Heartbeat(1, self.environment, self.epoch, self.revision, self._beaten, interval_s)
+        beat = wire.Heartbeat(1, self.environment, self.epoch, self.revision, self._beaten, interval_s, fleet)
         return self.sign("heartbeat", msgspec.json.encode(beat))
 
     def snapshot(self, *, sequence: int = 1) -> tuple[Signed, tuple[bytes, ...]]:

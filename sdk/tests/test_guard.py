@@ -121,7 +121,7 @@ def test_a_stream_passes_and_is_observed(provider: Provider, api: Api, asynchron
     [seen] = target.seen
     assert (seen.failed, seen.left) == (None, False)
     assert seen.first_s is not None
-    assert seen.usage == (USAGE if api != "anthropic" else (USAGE[0] - 4, USAGE[1]))  # without what a cache held
+    assert seen.usage == USAGE
 
 
 @both

@@ -135,9 +135,9 @@ def test_an_older_snapshot_is_refused(history: History) -> None:
 
 def test_a_heartbeat_confirms_or_tells_of_more_and_a_recording_says_nothing(history: History) -> None:
     replica = replica_of(history)
-    beat = history.heartbeat(interval_s=2.0)
+    beat = history.heartbeat(interval_s=2.0, fleet=43)
     assert replica.hear(beat) is Outcome.CONFIRMS
-    assert replica.heartbeat_interval_s == 2.0
+    assert (replica.heartbeat_interval_s, replica.fleet) == (2.0, 43)
     assert replica.hear(beat) is Outcome.DROPPED
     history.set_flag("more", on=True)
     assert replica.hear(history.heartbeat()) is Outcome.BEHIND

@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout.telemetry.counters import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Report, Telemetry
+from brownout.telemetry.counters import MAX_EVALUATION_SERIES, MAX_REQUEST_SERIES, Exposure, Telemetry
+from brownout.telemetry.requests import Report
 from brownout.telemetry.sketch import ACCURACY, MAX_BUCKETS, bucket_of, quantile, value_of
 from brownout.telemetry.units import MAX_RULES, MAX_TOLD, MAX_UNITS, TOLD
 from brownout.wire.telemetry import (
     OTHER,
     ArmKey,
     ArmTotals,
+    AttemptKey,
+    AttemptTotals,
     CustomKey,
     EvaluationKey,
     RequestKey,
     RequestTotals,
     RolloutRule,
+    RungTotals,
     TelemetryMessage,
     ceiling,
     decode,
@@ -93,6 +97,7 @@ def test_a_message_tells_everything_counted_since_the_start() -> None:
             requests=3, errors={"timeout": 1}, fallbacks={"cache": 1}, refusals=1, format_checked=1, format_errors=1,
             escalations=1, completion_known=1, completions=1, retrievals=1, retrieval_misses=1, input_tokens=100,
             output_tokens=20, duration={bucket_of(800.0): 1}, quality_n=1, quality_total=0.9,
+            rungs={"primary": RungTotals(served=2, known=1, completed=1, escalated=1), "cache": RungTotals(served=1)},
         )
     }  # fmt: skip
     assert list(message.custom) == [CustomKey("thumbs-up", "country=de,plan=pro")]
@@ -273,6 +278,16 @@ totals = st.builds(
     requests=st.integers(0, 100),
     errors=st.dictionaries(st.sampled_from(["timeout", "auth"]), st.integers(1, 9)),
     duration=st.dictionaries(st.integers(0, 5), st.integers(1, 9)),
+    rungs=st.dictionaries(
+        st.sampled_from(["primary:big", "cache"]),
+        st.builds(RungTotals, served=st.integers(1, 9), known=st.integers(0, 9)),
+    ),
+    attempts=st.dictionaries(
+        st.builds(AttemptKey, st.sampled_from(["a", "b"]), st.just("m")),
+        st.builds(
+            AttemptTotals, outcomes=st.dictionaries(st.sampled_from(["ok", "timeout"]), st.integers(1, 9), min_size=1)
+        ),
+    ),
 )
 
 

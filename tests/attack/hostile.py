@@ -31,7 +31,7 @@ def message(instance: str, **changed: Any) -> bytes:
 
 
 def request(n: Any = 1, labels: tuple[str, ...] = ("a", "m", "v", ""), **at: Any) -> dict[Any, Any]:
-    values: list[Any] = [n, {}, {}, *[0] * 10, {}, {}, 0, 0.0]
+    values: list[Any] = [n, {}, {}, *[0] * 10, {}, {}, 0, 0.0, {}, {}, *[0] * 6, {}, {}]
     for place, value in at.items():
         values[int(place[1:])] = value
     return {labels: values}
@@ -66,7 +66,7 @@ TELEMETRY = (
     _says("evaluations beyond counting", BAD, evaluations={("f", "v", "r"): 2**63}),
     _says("evaluations that are none", BAD, evaluations={("f", "v", "r"): None}),
     _says("fewer labels", requests=request(labels=("a",))),
-    _says("more labels, of a newer SDK", requests=request(labels=("a", "m", "v", "", "drill"))),
+    _says("more labels, of a newer SDK", requests=request(labels=("a", "m", "v", "", "drill", "more"))),
     _says("labels that are numbers", BAD, requests={(1, 2, 3, 4): [1]}),
     _says("tokens beyond counting", BAD, requests=request(p11=2**62)),
     _says("quality is not a number", BAD, requests=request(p16=float("nan"))),
@@ -75,6 +75,15 @@ TELEMETRY = (
     _says("an error class of a newer SDK", requests=request(p1={"meltdown": 1})),
     _says("a million classes", requests=request(p1={f"e{i}": 1 for i in range(50_000)})),
     _says("more fields, of a newer SDK", requests={("a", "m", "v", ""): [*request()["a", "m", "v", ""], 1, {"x": 2}]}),
+    _says("a rung of a newer SDK", requests=request(p17={"oracle:big": [1]})),
+    _says("ten thousand rungs", requests=request(p17={f"model:t{i}": [1] for i in range(10_000)})),
+    _says("a rung served less than never", BAD, requests=request(p17={"cache": [-1]})),
+    _says("ten thousand models", requests=request(p18={("p", f"m{i}"): [{"ok": 1}] for i in range(10_000)})),
+    _says("a model with NUL", requests=request(p18={("p", "m\0"): [{"meltdown": 1}, 0, 5, 5]})),
+    _says("a model without a provider", requests=request(p18={("m",): [{"ok": 1}]})),
+    _says("attempts below zero", BAD, requests=request(p18={("p", "m"): [{"ok": -1}]})),
+    _says("an attempt that spent all there is", BAD, requests=request(p18={("p", "m"): [{}, 0, 2**62]})),
+    _says("a prompt beyond any bucket", BAD, requests=request(p25={10**9: 1})),
     _says("twenty attributes", custom={("n", ",".join(f"k{i}=v" for i in range(20))): [1, 1.0, {}]}),
     _says("a custom sum without end", BAD, custom={("n", ""): [1, float("inf"), {}]}),
     _says("a measure that nobody has", arms=arm(measures=["prayer"], units=[[5, 0, {0: 1}, [0], {}]])),

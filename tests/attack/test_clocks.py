@@ -14,7 +14,8 @@ import pytest
 from nats.aio.msg import Msg
 
 from brownout import wire
-from brownout.telemetry.counters import Report, Telemetry
+from brownout.telemetry.counters import Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire.telemetry import RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.access.sessions import Origin

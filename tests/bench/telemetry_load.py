@@ -8,7 +8,8 @@ import time
 import msgspec
 import nats
 
-from brownout.telemetry.counters import Exposure, Report, Telemetry
+from brownout.telemetry.counters import Exposure, Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire import Presence
 from brownout.wire.telemetry import EvaluationKey, RequestKey, rollout_rule
 

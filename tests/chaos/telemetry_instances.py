@@ -11,7 +11,8 @@ import sys
 
 from nats.errors import Error as NatsError
 
-from brownout.telemetry.counters import Report, Telemetry
+from brownout.telemetry.counters import Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire.telemetry import RequestKey
 from controlplane.kit.link import Link, LinkDownError, acknowledgement_of
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from brownout.evaluation.compile import Compiled
+from brownout.evaluation.policy import Policy
 from brownout.telemetry.recording import Recording
 from brownout.wire import Operation
 from brownout.wire.telemetry import decode
@@ -104,15 +105,18 @@ class World:
         await self.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode({**ROLLOUT, **changed}), "new model")
         await self.rollouts.move(ME, ENVIRONMENT, KEY, "start", "let us see")
 
-    async def traffic(self, requests: int, refusals: Callable[[str], float]) -> None:
-        """New people, each once; `refusals` is the chance of a bad answer by model."""
+    async def traffic(
+        self, requests: int, refusals: Callable[[str], float], said: Callable[[Policy], dict[str, Any]] | None = None
+    ) -> None:
+        """New people, each once; `refusals` is the chance of a bad answer by model, `said` what else is recorded."""
         await self.load()
         for _ in range(requests):
             self.people += 1
             person = {"targeting_key": f"u-{self.people}", "beta": self.people % 2 == 0}
             policy = self.instance.policy("support-reply", person)
             assert policy.model is not None
-            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
+            more = said(policy) if said else {}
+            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model), **more)
         await self.report()
 
     async def load(self) -> None:

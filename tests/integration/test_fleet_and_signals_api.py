@@ -12,7 +12,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from brownout.telemetry.counters import Report, Telemetry
+from brownout.runner import Failed, Output, Runner
+from brownout.telemetry.counters import Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire import Operation, Presence, Subjects
 from brownout.wire.telemetry import EvaluationKey, RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
@@ -22,6 +24,7 @@ from controlplane.services import Services
 from controlplane.settings import Secret, Settings
 from controlplane.telemetry import series
 from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, RefusedList, SignalsSummary, Spread
+from sdk.tests.runner import served
 
 pytestmark = pytest.mark.anyio
 
@@ -248,6 +251,59 @@ async def test_signals_reach_charts_summary_and_flags(plane: Plane) -> None:
     assert [line.labels for line in custom.series] == [{"name": "thumbs-up", "attributes": "plan=pro"}]
     used: FlagUse = await plane.get("/signals/flags/web-search", FlagUse)
     assert [(one.variant, one.reason, one.evaluations) for one in used.variants] == [("on", "STATIC", 7)]
+
+
+async def test_what_a_runner_did_reaches_the_api_the_console_and_prometheus(plane: Plane) -> None:
+    """Twenty requests to a model that is down: the fallback answers, and its tokens and cost are its own."""
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
+    client = served.Client(served.made(served.TO_SPARE))
+    runner = Runner(client, {"a": _down, "b": _spare})
+    for number in range(20):
+        runner.run("reply", {}, "hello", drill="spring" if number >= 15 else "")
+    message = client._collect(True)
+    assert message is not None
+    plane.count(half_past(), minutes_ago=2)
+    assert await plane.hand_over(message) == b"+"
+
+    chart: Chart = await plane.get("/signals", Chart)
+    (line,) = chart.series
+    assert (line.requests, line.totals["fallback_share"], line.totals["unanswered_share"]) == (20, 1.0, 0.0)
+    (answered,) = chart.answered
+    assert (answered.rung, answered.target, answered.requests, answered.completion_share) == ("model", "spare", 20, 1.0)
+    spare, main = chart.attempts
+    assert (spare.model, spare.attempts, spare.error_share, spare.input_tokens) == ("s-1", 20, 0.0, 2_000)
+    assert (main.model, main.error_share, main.input_tokens, main.cost) == ("m-1", 1.0, 0, None)
+    assert main.attempts == 5, "after a burst of failures the breaker lets none through"
+    assert line.totals["attempts_per_request"] == 1.25
+
+    models: Chart = await plane.get("/signals", Chart, by="model")
+    tokens = {each.labels["model"]: sum(n or 0 for n in each.values["tokens_per_min"]) for each in models.series}
+    assert tokens == {"m-1": 0.0, "s-1": 2_500.0}
+    real: Chart = await plane.get("/signals", Chart, drill="")
+    assert [each.requests for each in real.series] == [15]
+    fine: Chart = await plane.get("/signals", Chart, step_s=10)
+    assert (fine.step_s, sum(each.requests for each in fine.series)) == (10, 20)
+    refused = await plane.http.get(f"/api/v1/environments/{plane.environment}/signals", params={"step_s": 20})
+    assert refused.status_code == 422
+
+    metrics = (await plane.http.get("/api/v1/metrics")).text
+    own = [line for line in metrics.splitlines() if plane.environment in line and 'gen_ai_request_model="s-1"' in line]
+    assert any(line.startswith("brownout_attempts_total") and line.endswith(" 15.0") for line in own)
+    assert any(line.startswith("gen_ai_client_token_usage") and line.endswith(" 1500.0") for line in own)
+    assert "brownout_request_answered_total{" in metrics
+
+    page = (await plane.http.get(f"/e/{plane.environment}/signals")).text
+    assert "Answered by" in page
+    assert "s-1" in page
+
+
+def _down(call: object, question: str) -> Output:
+    raise Failed("overloaded")
+
+
+def _spare(call: object, question: str) -> Output:
+    return Output("from the spare", usage=(100, 25))
 
 
 async def test_the_summary_is_of_whole_minutes(plane: Plane) -> None:

@@ -14,7 +14,8 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from brownout.telemetry.counters import Report, Telemetry
+from brownout.telemetry.counters import Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire import Presence
 from brownout.wire.telemetry import RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor

@@ -239,9 +239,10 @@ async def test_a_snapshot_is_only_ensured_when_no_older_one_came_in_between(
 async def test_heartbeats_name_the_head_and_are_signed(
     plane: Replica, ears: Listener, environment: str, signing_keys: SigningKeys
 ) -> None:
+    plane.service.count_fleet(lambda key: 43 if key == environment else 0)
     revision = await plane.commit(environment, put("beta"))
     beat = await ears.heartbeat(lambda b: b.rev == revision)
-    assert (beat.env, beat.ep, beat.interval_s) == (environment, 1, 0.2)
+    assert (beat.env, beat.ep, beat.interval_s, beat.fleet) == (environment, 1, 0.2, 43)
 
 
 async def test_a_replica_is_silent_while_another_beats(

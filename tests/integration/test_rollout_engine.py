@@ -2,13 +2,16 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
+from brownout.evaluation.policy import Policy
 from brownout.model.parse import decode, encode
 from brownout.model.resources import Flag, Rollout, SafeModeActivation, Scope
+from brownout.telemetry.attempted import Attempted
 from brownout.wire import Operation
 from controlplane.cli.rollouts import picture
 from controlplane.configuration.store import Store
@@ -141,6 +144,36 @@ async def test_requests_without_a_unit_get_the_control_and_are_counted(world: Wo
     assert any("3 evaluations without a unit since" in str(line) for line in picture(view))
     await world.rollouts.move(ME, ENVIRONMENT, KEY, "abort", "enough seen")
     assert (await world.view()).without_unit is None
+
+
+async def test_a_fallback_that_answers_well_hides_no_bad_model(world: World) -> None:
+    """Half of the treatment's calls fail; every one of these requests is answered by the fallback, or by a retry."""
+    await world.begin()
+
+    def said(policy: Policy) -> dict[str, Any]:
+        assert policy.model is not None
+        own = Attempted(policy.model.name, policy.model.provider, policy.model.model)
+        fails = policy.model.model == "sonnet" and world.chance.random() < 0.5
+        if not fails:
+            return {"attempts": (own,), "completed": True}
+        failed = msgspec.structs.replace(own, error="timeout")
+        if world.chance.random() < 0.5:
+            return {"attempts": (failed, msgspec.structs.replace(own, purpose="retry")), "completed": True}
+        spare = Attempted("spare", "other", "small-1")
+        return {"attempts": (failed, spare), "rung": "model", "answered_by": "spare", "completed": True}
+
+    for _ in range(3):
+        await world.traffic(400, good, said)
+        world.pass_time(60)
+        await world.tick()
+
+    view = await world.view()
+    assert view.summary.state == "rolled_back"
+    assert "error" in view.summary.why
+    shares = {each.rung: each.share for each in view.answered.treatment}
+    assert shares["model"] == pytest.approx(0.25, abs=0.08)
+    assert all(each.completion_share == 1.0 for each in view.answered.treatment)
+    assert [each.rung for each in view.answered.control] == ["primary"]
 
 
 async def test_with_no_traffic_nothing_advances(world: World) -> None:

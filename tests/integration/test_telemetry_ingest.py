@@ -9,7 +9,10 @@ import mmh3
 import pytest
 from sqlalchemy import text
 
-from brownout.telemetry.counters import Exposure, Report, Telemetry
+from brownout.model.values import ErrorClass
+from brownout.telemetry.attempted import Attempted
+from brownout.telemetry.counters import Exposure, Telemetry
+from brownout.telemetry.requests import Report
 from brownout.wire.telemetry import (
     ArmTotals,
     EvaluationKey,
@@ -47,9 +50,18 @@ def sent(telemetry: Telemetry) -> TelemetryMessage:
 def count(telemetry: Telemetry, times: int) -> None:
     for i in range(times):
         telemetry.count_evaluation(EvaluationKey("web-search", "on", "SPLIT"), 1)
-        telemetry.record(
-            KEY, Report(input_tokens=10, duration_ms=100.0 * (i + 1), error_class="timeout" if i % 3 == 0 else None)
+        error: ErrorClass | None = "timeout" if i % 3 == 0 else None
+        attempts = (
+            Attempted("big", "acme", "big-1", error=error, duration_ms=90.0, usage=(10, 0)),
+            Attempted("small", "other", "small-1", "retry", duration_ms=10.0, usage=(10, 5)),
         )
+        telemetry.record(
+            KEY._replace(drill="spring" if i % 2 else ""),
+            Report(
+                duration_ms=100.0 * (i + 1), error_class=error, rung="model" if error else None, answered_by="small",
+                attempts=attempts if error else attempts[:1], prompt_tokens=10 * i,
+            ),
+        )  # fmt: skip
         telemetry.track("thumbs-up")
 
 
@@ -114,6 +126,7 @@ async def test_totals_survive_loss_repetition_and_reordering_over_three_replicas
             counted = counted.plus(totals_)
     assert await totals(database) == counted
     assert await totals(database, series.COARSE_S) == counted
+    assert await totals(database, series.RECENT_S) == counted
     assert await evaluations(database) == {EvaluationKey("web-search", "on", "SPLIT"): counted.requests}
 
 
@@ -248,7 +261,7 @@ async def test_what_postgres_cannot_take_now_is_folded_later(database: Database,
 async def test_replicas_that_begin_a_day_at_once_share_its_partition(database: Database) -> None:
     async def begin(day: datetime) -> None:
         async with database.transaction() as connection:
-            await tables.make_partition(connection, day)
+            await tables.make_partitions(connection, day)
 
     for days in range(100, 105):
         day = datetime.now(UTC) + timedelta(days=days)
@@ -258,11 +271,12 @@ async def test_replicas_that_begin_a_day_at_once_share_its_partition(database: D
 async def test_old_partitions_are_dropped(database: Database) -> None:
     now = datetime.now(UTC)
     async with database.transaction() as connection:
-        for days in (0, 3, 30):
-            await tables.make_partition(connection, now - timedelta(days=days))
+        for days in (0, 3, 10, 30):
+            await tables.make_partitions(connection, now - timedelta(days=days))
         dropped = await tables.drop_older(connection, now, retention_days=14)
 
-    assert dropped == [f"telemetry_rollup_{now - timedelta(days=30):%Y%m%d}"]
+    old, oldest = (f"{now - timedelta(days=days):%Y%m%d}" for days in (10, 30))
+    assert sorted(dropped) == [f"telemetry_recent_{oldest}", f"telemetry_recent_{old}", f"telemetry_rollup_{oldest}"]
 
 
 async def test_what_is_too_old_is_deleted_in_batches(database: Database) -> None:

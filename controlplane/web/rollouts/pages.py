@@ -1,5 +1,6 @@
 """Rollouts: the list, and one rollout live: its stages, why it waits, evidence against threshold, moves with a reason."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from controlplane.rollouts.words import (
     strength,
     without_unit_words,
 )
+from controlplane.telemetry.values import AnsweredBy
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import StageStep
@@ -142,6 +144,7 @@ class RolloutPage(View, frozen=True, kw_only=True):
     edited: bool
     safe_mode: bool
     guards: tuple[Guard, ...]
+    answered: tuple[tuple[str, str], ...]
     charts: tuple[ChartView, ...]
     needed: tuple[Needed, ...]
     moves: tuple[Move, ...]
@@ -262,6 +265,11 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         edited=found.edited,
         safe_mode=bool(found.safe_mode),
         guards=tuple(_guard(each) for each in found.judged),
+        answered=tuple(
+            (arm, said)
+            for arm, answers in (("Treatment", found.answered.treatment), ("Control", found.answered.control))
+            if (said := _answered(answers))
+        ),
         charts=tuple(
             chart for each in found.judged if (chart := evidence_chart(each, spec.progress.started_at, visit.now))
         ),
@@ -274,6 +282,14 @@ async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPa
         history_href=url(environment, "history", kind="rollout", key=summary.key),
         here=url(environment, "rollouts", summary.key),
     )  # fmt: skip
+
+
+def _answered(answers: Sequence[AnsweredBy]) -> str:
+    """In one line: what answered the requests of an arm, with its share."""
+    return ", ".join(
+        f"{each.target or words(each.rung)}{' (fallback)' if each.rung == 'model' else ''} {percent(each.share or 0.0)}"
+        for each in answers
+    )
 
 
 def _next_title(state: str, act: str) -> str:

@@ -8,17 +8,18 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from brownout.wire.telemetry import PRIMARY
 from controlplane.access.actor import Action
 from controlplane.telemetry.signals import LABELS, Filter, Label
-from controlplane.telemetry.values import Chart, ChartSeries
+from controlplane.telemetry.values import AnsweredBy, AttemptsAt, Chart, ChartSeries
 from controlplane.web.kit.frame import Frame
 from controlplane.web.kit.framing import url
 from controlplane.web.kit.parts import Option
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit
-from controlplane.web.kit.words import count, words
+from controlplane.web.kit.words import count, percent, words
 
-RANGES = {"1": "1 hour", "3": "3 hours", "24": "24 hours", "168": "7 days"}
+RANGES = {"0.25": "15 minutes", "1": "1 hour", "3": "3 hours", "24": "24 hours", "168": "7 days"}
 MAX_LINES = 6
 TABLE_ROWS = 400
 
@@ -35,6 +36,9 @@ METRICS = (
     Metric("error_share", "Errors", "%", 100),
     Metric("refusal_share", "Refusals", "%", 100),
     Metric("fallback_share", "Fallbacks", "%", 100),
+    Metric("unanswered_share", "Unanswered", "%", 100),
+    Metric("attempt_error_share", "Failed attempts", "%", 100),
+    Metric("attempts_per_request", "Attempts per request", "", 1),
     Metric("format_error_share", "Format errors", "%", 100),
     Metric("escalation_share", "Escalations", "%", 100),
     Metric("time_to_first_token_p95_ms", "First token, p95", "s", 0.001),
@@ -63,6 +67,28 @@ class ChartView(msgspec.Struct, frozen=True):
     says: str
 
 
+class AnsweredRow(msgspec.Struct, frozen=True):
+    name: str
+    rung: str
+    requests: str
+    share: str
+    completed: str
+    escalated: str
+    abandoned: str
+
+
+class AttemptsRow(msgspec.Struct, frozen=True):
+    model: str
+    provider: str
+    attempts: str
+    retries: str
+    failed: str
+    errors: str
+    p95: str
+    tokens: str
+    cost: str
+
+
 class Mark(msgspec.Struct, frozen=True):
     at: int
     kind: str
@@ -74,6 +100,8 @@ class SignalsPage(View, frozen=True, kw_only=True):
 
     frame: Frame
     charts: tuple[ChartView, ...]
+    answered: tuple[AnsweredRow, ...]
+    attempts: tuple[AttemptsRow, ...]
     marks: tuple[tuple[datetime, str, str, str], ...]
     hours: str
     ranges: tuple[Option, ...]
@@ -111,7 +139,7 @@ class SignalsController(Controller):
         """`start` and `end` (Unix seconds) are a brushed stretch; `compare` adds the same stretch before it."""
         frame = await visit.frame(environment, "signals")
         label = by if by in LABELS else "request_class"
-        span_hours = int(hours) if hours in RANGES else 3
+        span_hours = float(hours) if hours in RANGES else 3
         brushed = stretch(start, end)
         since, until = brushed or (visit.now - timedelta(hours=span_hours), visit.now)
         only = Filter(request_class=request_class or None)
@@ -129,6 +157,8 @@ class SignalsController(Controller):
             SignalsPage(
                 frame=frame,
                 charts=tuple(view for metric in METRICS if (view := _chart(metric, label, chart, before))),
+                answered=tuple(map(_answered, chart.answered)),
+                attempts=tuple(map(_attempts, chart.attempts)),
                 marks=tuple((mark.at, words(mark.kind), mark.message, url(environment, "history", str(mark.revision)))
                             for mark in reversed(chart.marks[-50:])),
                 hours=hours if hours in RANGES else "3",
@@ -177,6 +207,28 @@ def _chart(metric: Metric, by: Label, chart: Chart, before: Chart | None) -> Cha
         marks=msgspec.json.encode(marks).decode(),
         says=f"{metric.title}: {says}",
     )
+
+
+def _answered(each: AnsweredBy) -> AnsweredRow:
+    kind = "own model" if each.rung == PRIMARY else "fallback model" if each.rung == "model" else "rung"
+    return AnsweredRow(
+        each.target or words(each.rung), kind, count(each.requests), _percent(each.share),
+        _percent(each.completion_share), _percent(each.escalation_share), _percent(each.abandoned_share),
+    )  # fmt: skip
+
+
+def _attempts(each: AttemptsAt) -> AttemptsRow:
+    errors = sorted(each.errors.items(), key=lambda item: (-item[1], item[0]))
+    return AttemptsRow(
+        each.model or words(each.provider), each.provider, count(each.attempts), count(each.retries),
+        _percent(each.error_share), ", ".join(f"{words(name)} {count(n)}" for name, n in errors),
+        "" if each.duration_p95_ms is None else f"{each.duration_p95_ms / 1000:.3g} s",
+        count(each.input_tokens + each.output_tokens), "" if each.cost is None else f"{each.cost:.4g}",
+    )  # fmt: skip
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else percent(share)
 
 
 def _name(each: ChartSeries, by: Label) -> str:

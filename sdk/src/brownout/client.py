@@ -169,6 +169,10 @@ class Brownout(Recording):
         _say_once("flag", key, outcome.error or ErrorCode.GENERAL)
         return default
 
+    @property
+    def _fleet(self) -> int | None:
+        return self._engine.fleet
+
     def _who(self) -> tuple[str, str]:
         return self._engine.instance, self._compiled.service
 

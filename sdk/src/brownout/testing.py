@@ -62,6 +62,10 @@ class FakeBrownout(Brownout):
         for key, value in (flags or {}).items():
             self.set_flag(key, value)
 
+    @property
+    def _fleet(self) -> int | None:
+        return None
+
     def set_flag(self, key: str, value: object) -> None:
         """From now on `key` serves `value` to everyone. Its type is the value's, e.g. boolean or model_route.
 

@@ -36,5 +36,8 @@ class Client(FakeBrownout):
         self.recorded: list[dict[str, Any]] = []
 
     def record(self, policy: Policy, **said: Any) -> None:
-        self.recorded.append({name: value for name, value in said.items() if value not in {None, False}})
+        self.recorded.append({name: value for name, value in said.items() if value not in {None, False, "", ()}})
         super().record(policy, **said)
+
+    def _who(self) -> tuple[str, str]:
+        return "i-1", "support"

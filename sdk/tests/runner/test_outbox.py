@@ -1,5 +1,6 @@
 """Requests saved for later: each answered once, none lost, none answered too late."""
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from brownout.runner import AsyncRunner, Call, Failed, Output, Reply, Runner
 from brownout.runner.breaker import Breaker
 from brownout.runner.drain import Room, drain, drain_async
 from brownout.runner.limiter import Limiter
 from brownout.runner.outbox import MOST_TRIES, Drainable, MemoryOutbox, OutboxFull, Saved
 from brownout.runner.sqlite_outbox import SqliteOutbox
 from sdk.tests.runner.processes import run_and_kill
+from sdk.tests.runner.served import Client, made, rung
 
 
 class Clock:
@@ -202,3 +205,72 @@ def test_what_was_saved_survives_kill_9_and_is_drained_once(tmp_path: Path) -> N
     taken = Counter(line for drainer in drainers for line in drainer.communicate()[0].splitlines() if line != "ready")
     assert set(acknowledged) <= set(taken)
     assert set(taken.values()) == {1}
+
+
+def test_a_runner_drains_what_it_saved_once_its_model_is_back() -> None:
+    down = True
+
+    def ask(call: Call, question: str, *, system: str) -> Output:
+        if down:
+            raise Failed("overloaded")
+        return Output(f"{system} {question}", usage=(10, 2))
+
+    client = Client(made(rung("later", "We saved your question.", not_after_s=600)))
+    runner = Runner(client, {"a": ask}, outbox=MemoryOutbox())
+    said = runner.run("reply", {"targeting_key": "u-1"}, "who?", system="You help.", request_id="r-1")
+    assert (said.outcome, said.text, said.ticket) == ("queued", "We saved your question.", "r-1")
+    delivered: list[tuple[str, str]] = []
+
+    def deliver(saved: Saved, reply: Reply) -> None:
+        delivered.append((saved.key, reply.text))
+
+    assert runner.drain(deliver, "reply") == 0, "the model is still down"
+    assert delivered == []
+    down = False
+    runner.outbox.put_back("r-1", 0.0)  # type: ignore[union-attr]
+    assert runner.drain(deliver, "reply") == 1
+    assert delivered == [("r-1", "You help. who?")]
+    assert runner.drain(deliver, "reply") == 0
+
+
+def test_draining_stops_while_a_breaker_is_open() -> None:
+    client = Client(made(rung("later", "Saved.", not_after_s=600)))
+
+    def ask(call: Call, question: str) -> Output:
+        raise Failed("overloaded")
+
+    runner = Runner(client, {"a": ask}, outbox=MemoryOutbox())
+
+    def deliver(saved: Saved, reply: Reply) -> None:
+        raise AssertionError
+
+    for number in range(8):
+        runner.run("reply", {}, "who?", request_id=f"r-{number}")
+    before = len(client.recorded)
+    assert runner.drain(deliver, "reply") == 0
+    assert len(client.recorded) == before, "nothing was asked"
+    assert runner.drain(deliver) == 0, "no class, no room"
+
+
+def test_an_asynchronous_runner_drains_too() -> None:
+    answers = iter([Failed("overloaded"), Output("fine")])
+
+    async def ask(call: Call, question: str) -> Output:
+        answer = next(answers)
+        if isinstance(answer, Failed):
+            raise answer
+        return answer
+
+    delivered: list[str] = []
+
+    async def deliver(saved: Saved, reply: Reply) -> None:
+        delivered.append(reply.text)
+
+    async def both() -> int:
+        client = Client(made(rung("later", "Saved.", not_after_s=600)))
+        runner = AsyncRunner(client, {"a": ask}, outbox=MemoryOutbox())
+        assert (await runner.run("reply", {}, "who?")).outcome == "queued"
+        return await runner.drain(deliver, "reply")
+
+    assert asyncio.run(both()) == 1
+    assert delivered == ["fine"]

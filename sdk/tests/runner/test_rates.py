@@ -28,6 +28,7 @@ def gate(chance: float = 0.0) -> RateGate:
         ({"retry-after-ms": "250", "retry-after": "30"}, 0.25),
         ({"retry-after": "Wed, 18 Nov 2026 11:07:10 GMT"}, 30),
         ({"retry-after": "Wed, 18 Nov 2020 11:07:10 GMT"}, 0),
+        ({"retry-after": "Wed, 18 Nov 2026 12:07:10 GMT", "date": "Wed, 18 Nov 2026 12:06:40 GMT"}, 30),
         ({"retry-after": "999999999"}, LONGEST_S),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),

@@ -215,6 +215,11 @@ class Engine:
         if updater and not updater.stop(max(0.1, deadline - time.monotonic())):
             log.warning("the sync thread did not end within %s s", timeout_s)
 
+    @property
+    def fleet(self) -> int | None:
+        """Live instances of the environment; None if unknown."""
+        return self._replica.fleet
+
     def _make_replica(self) -> Replica:
         keep = self.config.disk is not None
         counters = self.progress.counters

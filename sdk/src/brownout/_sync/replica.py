@@ -85,6 +85,8 @@ class Replica:
         self.as_of = 0
         """Unix ms of the newest signed statement about the head held."""
         self.heartbeat_interval_s = 5.0
+        self.fleet: int | None = None
+        """Live instances of the environment, as the last heartbeat counted them; None if it did not."""
         self.lock = native.lock()
         """Held while state changes, so that a fork copies it whole. Evaluation never takes it."""
         self._sink = sink
@@ -166,6 +168,7 @@ class Replica:
             self.counters.replays += 1
             return Outcome.DROPPED
         self.heartbeat_interval_s = _interval_s(beat)
+        self.fleet = beat.fleet if beat.fleet > 0 else None
         head, held = (beat.ep, beat.rev), (self.epoch, self.revision)
         if head < held and self.revision >= 0:
             return Outcome.AHEAD

@@ -27,6 +27,8 @@ Collect = Callable[[bool], bytes | None]
 _EVERY_S = 10.0
 _SPREAD_S = 0.25
 """Nobody reports while the news itself still travels: a thousand reports would delay it for those that wait for it."""
+_COLLECT_S = 2.0
+"""How often `collect` is asked: it has something to send when it is due, or when calls to models go wrong."""
 _HAND_OVER_S = 1.0
 _MAX_PROOF_BYTES = 32 * 1024
 """An SDK key may send 64 KiB at a time, and JSON makes bytes a third longer."""
@@ -62,9 +64,12 @@ class Reporter:
         while True:
             if presence := _made("presence", lambda: self._presence(closing=False)):
                 await self._publish(self._presence_subject, presence)
-            if telemetry := _made("telemetry", lambda: collect(False)):
-                await self._publish(self._telemetry_subject, telemetry)
-            await happens(self._news, _EVERY_S * spread.uniform(0.8, 1.2))
+            left_s = _EVERY_S * spread.uniform(0.8, 1.2)
+            while left_s > 0 and not self._news.is_set():
+                if telemetry := _made("telemetry", lambda: collect(False)):
+                    await self._publish(self._telemetry_subject, telemetry)
+                await happens(self._news, min(left_s, _COLLECT_S))
+                left_s -= _COLLECT_S
             self._news.clear()
             self._alarm = None
 

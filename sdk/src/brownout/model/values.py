@@ -76,6 +76,10 @@ class ModelRoute(Value, frozen=True):
     """The name of the target that comes first."""
 
 
+Purpose = Literal["answer", "retry", "feedback", "turn", "tell", "restart"]
+"""Why an attempt is made: `retry` repeats the turn, `feedback` says what was wrong with the answer, `turn` goes on after
+tools, `tell` does so with a tool's error, `restart` begins the conversation again without what the tools returned."""
+
 RungType = Literal["model", "cache", "evidence", "template", "human_review", "later"]
 """`evidence` answers with the sources that came with the request; `later` saves the request and answers it afterwards."""
 

@@ -12,7 +12,9 @@ from brownout.context import NOTHING, Context
 from brownout.runner.calls import ToolCall
 from brownout.runner.commands import Background, Command, Emit, Invoke, Next, Open, Sleep, Steps
 from brownout.runner.core import Core, is_async, is_quick
+from brownout.runner.drain import decode, drain_async, whole
 from brownout.runner.flow import conduct
+from brownout.runner.outbox import Saved
 from brownout.runner.pump import AsyncChannel, pump, pump_plain
 from brownout.runner.reply import Event, Reply
 from brownout.runner.request import Request, log
@@ -46,6 +48,20 @@ class AsyncRunner(Core):
     def resume(self, ticket: str, *, approved: bool = True) -> "AsyncStream":
         """The request that waited for this approval, from where it stood. Raises LookupError if none waits."""
         return AsyncStream(self, self.resumed(ticket, approved=approved))
+
+    async def drain(self, deliver: Callable[[Saved, Reply], Any], *request_classes: str) -> int:
+        """As Runner.drain. `deliver` is plain and quick, or async."""
+
+        async def answer(saved: Saved) -> None:
+            again = decode(saved.payload)
+            reply = await self.run(
+                again.request_class, again.context, *again.arguments, **again.given | {"request_id": saved.key}
+            )
+            delivered = deliver(saved, whole(reply))
+            if inspect.isawaitable(delivered):
+                await delivered
+
+        return await drain_async(self._drainable(), answer, self._rooms(request_classes))
 
     async def _advance(self, steps: Steps[Any], command: Command) -> Command | None:
         try:

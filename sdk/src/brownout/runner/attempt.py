@@ -10,8 +10,8 @@ from brownout.runner.classify import classify
 from brownout.runner.commands import Broke, Channel, Command, Emit, Ended, Next, Open
 from brownout.runner.health import Permit
 from brownout.runner.moves import Answered, AnyAction, Attempt, Delivered, Failure, NotAdmitted
-from brownout.runner.reply import Attempted
-from brownout.runner.request import LONGEST_ATTEMPT_S, Request, log
+from brownout.runner.request import LONGEST_ATTEMPT_S, UNTRACED, Request, log
+from brownout.telemetry.attempted import Attempted
 
 
 def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAction]:
@@ -33,17 +33,25 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
     if not isinstance(permit, Permit):
         return request.step(NotAdmitted(request.now(), permit))
     watch = _Watch(request, action, target, permit)
+    span = request.span.attempt(target) if request.span else None
     try:
-        channel = yield Open(function, request.call(action, target, watch.timeout_s), request.arguments, request.given)
+        # drivers start the call at once, in a copy of the context: the provider's own span is a child of this one
+        with span.current() if span else UNTRACED:
+            call = request.call(action, target, watch.timeout_s)
+            channel = yield Open(function, call, request.arguments, request.given)
         try:
             found = yield from watch.read(channel)
         finally:
             channel.close()
     except BaseException:
         permit.cancel()
+        if span:
+            span.end(None)
         raise
     event = watch.judge(found)
     watch.note(event, found)
+    if span:
+        span.end(request.attempts[-1])
     return request.step(event)
 
 
@@ -144,7 +152,9 @@ class _Watch:
     def _whole(self, result: Any) -> Output | Failed:
         said, tools = "".join(self._texts), tuple(self._tools)
         if isinstance(result, Output):
-            return Output(result.text or said, result.usage, result.finish, result.tools or tools, result.headers)
+            return Output(
+                result.text or said, result.usage, result.finish, result.tools or tools, result.headers, result.quality
+            )
         if isinstance(result, str) or result is None:
             return Output(said if result is None else result, finish="tool_calls" if tools else "stop", tools=tools)
         return Failed("bad_request", f"a callable returns an Output or a text, not {type(result).__name__}")

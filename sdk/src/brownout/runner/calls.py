@@ -67,6 +67,8 @@ class Output(msgspec.Struct, frozen=True):
     tools: tuple[ToolCall, ...] = ()
     headers: Mapping[str, str] = NO_HEADERS
     """The response's headers, lower-case: the rate gate reads its limits from them."""
+    quality: float | None = None
+    """How good the answer is, where the callable knows: what `client.record` calls `quality`."""
 
 
 class Failed(Exception):  # noqa: N818 - it is what users raise, and reads as a sentence

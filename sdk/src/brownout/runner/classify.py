@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from brownout._sync.clock import wall_s
 from brownout.model.values import ErrorClass
 from brownout.runner.calls import NO_HEADERS, Failed, Reason
 from brownout.runner.error_bodies import EXACT, GENERIC, STATUSES, WORDS, Meaning, of_status
-from brownout.runner.headers import kept_headers, retry_after_s
+from brownout.runner.headers import kept_headers
+from brownout.runner.rate_headers import retry_after_s
 
 DEEPEST = 8
 MOST_CODES = 16
@@ -86,7 +88,7 @@ def failed(error_class: ErrorClass, headers: Mapping[str, str] = NO_HEADERS, rea
 def _failed(meaning: Meaning, status: int | None, headers: Mapping[str, str]) -> Failed:
     error_class, reason = meaning
     message = MESSAGES[error_class] + (f" (HTTP {status})" if status else "")
-    return Failed(error_class, message, retry_after_s=retry_after_s(headers), headers=headers, reason=reason)
+    return Failed(error_class, message, retry_after_s=retry_after_s(headers, wall_s()), headers=headers, reason=reason)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

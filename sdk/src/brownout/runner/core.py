@@ -4,7 +4,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -15,12 +15,14 @@ from brownout.evaluation.policy import Policy
 from brownout.model.frozen import FrozenDict
 from brownout.runner.cache import Cache
 from brownout.runner.calls import Failed
+from brownout.runner.drain import Rooms
 from brownout.runner.effects import EffectLog, MemoryEffects
 from brownout.runner.guarded import Guarded, admit
 from brownout.runner.health import Health
-from brownout.runner.outbox import Outbox
+from brownout.runner.options import Options, Suspended
+from brownout.runner.outbox import Drainable, Outbox
 from brownout.runner.people import People
-from brownout.runner.request import Options, Request, Suspended
+from brownout.runner.request import Request
 
 if TYPE_CHECKING:
     from brownout.client import Brownout
@@ -84,7 +86,7 @@ class Core:
         self.effects = MemoryEffects() if effects is None else effects
         self.tenant, self.user = tenant, user
         self.now, self.wall_s, self.chance = now, wall_s, chance
-        self.health = Health(chance, wall_s)
+        self.health = Health(chance, wall_s, lambda: client._fleet)
         self._suspended: dict[str, Suspended] = {}
         self._lock = threading.Lock()
 
@@ -96,6 +98,16 @@ class Core:
     def admit(self, request: "GuardedRequest", now: float) -> Guarded | Failed:
         """For brownout.runner.guard: an attempt of a client that calls its provider itself."""
         return admit(self, request, now)
+
+    def _rooms(self, request_classes: tuple[str, ...]) -> Rooms:
+        """What draining may use of the models that these classes have now; none, if one has none."""
+        models = {policy.model for policy in map(self.client.policy, request_classes)}
+        return Rooms([] if None in models else [self.health.room(model, self.now) for model in models if model])
+
+    def _drainable(self) -> Drainable:
+        if not hasattr(self.outbox, "take"):
+            raise TypeError("this runner has no outbox that a service drains itself")
+        return cast(Drainable, self.outbox)
 
     def suspend(self, ticket: str, request: Suspended) -> None:
         with self._lock:

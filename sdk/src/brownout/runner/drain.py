@@ -1,13 +1,17 @@
 """Answering saved requests while the model has room to spare: a tenth of it, and none while it recovers."""
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from brownout._sync.clock import uptime
 from brownout._sync.log import log
 from brownout.runner.breaker import Breaker
 from brownout.runner.limiter import SHARES, Limiter
 from brownout.runner.outbox import Drainable, Saved
+from brownout.runner.reply import Reply
 
 SHARE = 0.1
 RETRY_S = 60.0
@@ -41,7 +45,56 @@ class Room:
             self._draining -= 1
 
 
-def drain(outbox: Drainable, answer: Callable[[Saved], object], room: Room) -> int:
+class Rooms:
+    """Room at each of several targets at once."""
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        self._rooms = rooms
+
+    def enter(self) -> bool:
+        entered: list[Room] = []
+        for room in self._rooms:
+            if not room.enter():
+                for each in entered:
+                    each.leave()
+                return False
+            entered.append(room)
+        return bool(entered)
+
+    def leave(self) -> None:
+        for room in self._rooms:
+            room.leave()
+
+
+class Again(msgspec.Struct, frozen=True):
+    """A saved request, as the runner asks it again: it writes and reads this as the payload."""
+
+    request_class: str
+    context: dict[str, Any]
+    arguments: tuple[Any, ...]
+    given: dict[str, Any]
+
+
+class NotAnswered(Exception):  # noqa: N818 - a condition, like queue.Empty
+    """No model has answered a saved request in full: it rests."""
+
+
+def whole(reply: Reply) -> Reply:
+    """Raises NotAnswered unless a model answered in full."""
+    if reply.outcome != "answered" or reply.rung != "model" or reply.provisional:
+        raise NotAnswered(f"a saved request ended as {reply.outcome}, by {reply.answered_by or 'nothing'}")
+    return reply
+
+
+def encode(again: Again) -> bytes:
+    """As JSON; what is none is written by `str`."""
+    return msgspec.json.encode(again, enc_hook=str)
+
+
+decode = msgspec.json.Decoder(Again).decode
+
+
+def drain(outbox: Drainable, answer: Callable[[Saved], object], room: Room | Rooms) -> int:
     """Answers saved requests one after another while there is room, and returns how many.
 
     `answer` runs the request again and delivers the reply. If it raises, the request rests and draining ends for now; a
@@ -66,7 +119,7 @@ def drain(outbox: Drainable, answer: Callable[[Saved], object], room: Room) -> i
     return answered
 
 
-async def drain_async(outbox: Drainable, answer: Callable[[Saved], Awaitable[object]], room: Room) -> int:
+async def drain_async(outbox: Drainable, answer: Callable[[Saved], Awaitable[object]], room: Room | Rooms) -> int:
     """As `drain`, with an `answer` that is awaited."""
     answered = 0
     while room.enter():

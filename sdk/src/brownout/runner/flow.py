@@ -4,13 +4,12 @@ from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from brownout.evaluation.policy import PolicyRung
 from brownout.runner.attempt import attempt
 from brownout.runner.cache import Cached
 from brownout.runner.calls import Text, Turn
 from brownout.runner.commands import Background, Command, Emit, Invoke, Sleep
+from brownout.runner.drain import Again, encode
 from brownout.runner.moves import (
     AnyAction,
     Ask,
@@ -36,6 +35,7 @@ ASK_S = 5.0
 def conduct(request: Request) -> Generator[Command, Any, Reply]:
     """Returns the reply. Whatever ends it from outside leaves a cancelled request that was recorded as one."""
     try:
+        request.span = request.core.client._span(request.policy)
         if request.streams and request.options.evidence:
             yield Emit(Evidence(request.options.evidence))
         request.core.health.request(request.policy, request.began_at)
@@ -168,12 +168,9 @@ def _saved(request: Request, rung: PolicyRung, left_s: float) -> Generator[Comma
     outbox, text = request.core.outbox, request.fill(rung.text or "")
     if outbox is None or text is None:
         return False
-    payload = msgspec.json.encode(
-        {"request_class": request.policy.request_class, "context": dict(request.context), "arguments": request.arguments,
-         "given": dict(request.given)}, enc_hook=str,
-    )  # fmt: skip
+    again = Again(request.policy.request_class, dict(request.context), request.arguments, dict(request.given))
     not_after = request.core.wall_s() + (rung.rung.not_after_s or 0)
-    yield Invoke(outbox.put, (request.id, payload, not_after), timeout_s=left_s)
+    yield Invoke(outbox.put, (request.id, encode(again), not_after), timeout_s=left_s)
     request.ticket, request.rung_text = request.id, text
     return True
 

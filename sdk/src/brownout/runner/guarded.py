@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from brownout.evaluation.policy import Policy, PolicyTarget
 from brownout.runner.calls import Failed
 from brownout.runner.health import Permit
+from brownout.telemetry.attempted import Attempted
 
 if TYPE_CHECKING:
     from brownout.runner.core import Core
@@ -17,8 +18,12 @@ LONGEST_S = 600.0
 class Guarded:
     """One attempt of a guarded client: what a runner admitted."""
 
-    def __init__(self, core: "Core", policy: Policy, permit: Permit, asked: "GuardedRequest", began: float) -> None:
-        self._core, self._policy, self._permit, self._asked, self._began = core, policy, permit, asked, began
+    def __init__(
+        self, core: "Core", policy: Policy, target: PolicyTarget, permit: Permit, *,
+        asked: "GuardedRequest", tokens: int, began: float,
+    ) -> None:  # fmt: skip
+        self._core, self._policy, self._target, self._permit = core, policy, target, permit
+        self._asked, self._tokens, self._began = asked, tokens, began
         deadline_ms = policy.ladder.deadline_ms
         self.timeout_s = LONGEST_S if deadline_ms is None else deadline_ms / 1000
 
@@ -31,11 +36,19 @@ class Guarded:
             permit.cancel()
         else:
             permit.succeeded(now, seen.first_s, seen.headers, self._asked.characters, seen.usage)
+        target, error = self._target, failed.error_class if failed else None
+        own = self._policy.model is not None and target.name == self._policy.model.name
+        nothing = error is not None or (seen.left and seen.first_s is None)
+        duration_ms, first_ms = (now - self._began) * 1000, None if seen.first_s is None else seen.first_s * 1000
+        attempt = Attempted(
+            target.name, target.provider, target.model, "answer", error, "", duration_ms, first_ms, seen.usage
+        )
         self._core.client.record(
-            self._policy, error_class=failed.error_class if failed else None, input_tokens=usage[0],
-            output_tokens=usage[1], duration_ms=(now - self._began) * 1000, completed=failed is None and not seen.left,
-            time_to_first_token_ms=None if seen.first_s is None else seen.first_s * 1000,
-            refused=failed is not None and failed.error_class in {"refusal", "content_filter"},
+            self._policy, error_class=error, input_tokens=usage[0], output_tokens=usage[1], duration_ms=duration_ms,
+            time_to_first_token_ms=first_ms, rung=None if own or nothing else "model",
+            answered_by=None if nothing else target.name, attempts=(attempt,),
+            completed=None if seen.left else failed is None, refused=error in {"refusal", "content_filter"},
+            abandoned=seen.left, prompt_tokens=self._tokens,
         )  # fmt: skip
 
 
@@ -55,7 +68,7 @@ def admit(core: "Core", asked: "GuardedRequest", now: float) -> Guarded | Failed
     permit = core.health.admit(policy, target, now, tokens=tokens, output=asked.max_output_tokens or 0)
     if not isinstance(permit, Permit):
         return Failed(permit, "the target takes no requests now")
-    return Guarded(core, policy, permit, asked, now)
+    return Guarded(core, policy, target, permit, asked=asked, tokens=tokens, began=now)
 
 
 def find_target(policy: Policy, model: str) -> PolicyTarget | None:

@@ -7,6 +7,7 @@ from brownout.evaluation.policy import Policy, PolicyTarget
 from brownout.model.values import ErrorClass
 from brownout.runner.breaker import Admission, Breaker
 from brownout.runner.calls import Failed
+from brownout.runner.drain import Room
 from brownout.runner.estimate import Estimate
 from brownout.runner.latency import FirstToken
 from brownout.runner.limiter import Limiter, Outcome
@@ -27,6 +28,7 @@ class _Target:
         self.limiter = Limiter()
         self.first_token = FirstToken()
         self.estimate = Estimate()
+        self.room: Room | None = None
 
 
 class Permit:
@@ -58,7 +60,8 @@ class Permit:
     def failed(self, now: float, failed: Failed, *, hung: bool) -> None:
         """`hung`: the attempt had as long as the target itself is given, and not less by a caller in a hurry."""
         target, error = self._target, failed.error_class
-        target.breaker.failure(now, error, hung and failed.reason != "gateway", self._admission)
+        # a gateway that gives up has waited as long as it waits for anyone
+        target.breaker.failure(now, error, hung or failed.reason == "gateway", self._admission)
         outcome: Outcome = "unknown"
         if error in {"rate_limited", "overloaded"}:
             outcome = "ramp" if failed.reason == "ramp" else "overloaded"
@@ -69,7 +72,7 @@ class Permit:
             target.gate.shut(now + (failed.retry_after_s or SHUT_S), now)
         elif error == "rate_limited" and failed.retry_after_s is not None:
             target.gate.shut(now + failed.retry_after_s, now)
-        if error == "timeout" and hung:
+        if error == "timeout" and hung and failed.reason != "gateway":
             target.first_token.observe(self.first_token_s)
 
     def cancel(self) -> None:
@@ -81,13 +84,17 @@ class Permit:
 class Health:
     """All targets of one runner. Safe for threads."""
 
-    def __init__(self, chance: Callable[[], float], wall_s: Callable[[], float]) -> None:
-        self._chance, self._wall_s = chance, wall_s
+    def __init__(
+        self,
+        chance: Callable[[], float],
+        wall_s: Callable[[], float],
+        fleet: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`fleet` returns how many instances share a retry budget's `min_per_s`; None if that is unknown."""
+        self._chance, self._wall_s, self._fleet = chance, wall_s, fleet
         self._lock = threading.Lock()
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._budgets: dict[str, RetryBudget] = {}
-        self.fleet: int | None = None
-        """Instances that share a retry budget's `min_per_s`; None if unknown."""
 
     def admit(
         self,
@@ -128,11 +135,19 @@ class Health:
         """Takes a token for one retry; False if there is none."""
         if policy.retry.retry_budget is None:
             return True
-        return self._budget(policy).take(now, policy.retry.retry_budget, self.fleet)
+        return self._budget(policy).take(now, policy.retry.retry_budget, self._fleet())
 
     def tokens(self, target: PolicyTarget | None, characters: int) -> int:
         """The estimated tokens of so many characters."""
         return (self._known(target).estimate if target else Estimate()).tokens(characters)
+
+    def room(self, target: PolicyTarget, now: Callable[[], float]) -> Room:
+        """What draining an outbox may use of a target."""
+        known = self._known(target)
+        with self._lock:
+            if known.room is None:
+                known.room = Room(known.breaker, known.limiter, now)
+            return known.room
 
     def _budget(self, policy: Policy) -> RetryBudget:
         with self._lock:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from brownout.model.values import ErrorClass
+from brownout.model.values import ErrorClass, Purpose
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower, omit_defaults=True):
@@ -83,7 +83,6 @@ AnyEvent = (
 )  # fmt: skip
 
 TakeBack = Literal["", "reset", "withdrawn"]
-Purpose = Literal["answer", "retry", "feedback", "turn", "tell", "restart"]
 Outcome = Literal["answered", "surfaced", "queued", "pending", "stopped", "shed", "failed", "cancelled"]
 
 
@@ -102,8 +101,6 @@ class Attempt(Action, frozen=True):
     number: int = 1
     """Counts the attempts at this target."""
     purpose: Purpose = "answer"
-    """`retry` repeats the turn, `feedback` says what was wrong with the answer, `turn` goes on after tools, `tell` does so
-    with a tool's error, `restart` begins the conversation again without what the tools returned."""
     timeout_s: float | None = None
     """The most time for it; None is unlimited."""
     spare: bool = False

@@ -40,10 +40,11 @@ def retry_after_s(headers: Mapping[str, str], wall_s: float) -> float | None:
     text = headers.get("retry-after")
     seconds = _number(text)
     if seconds is None:
-        try:
-            seconds = parsedate_to_datetime((text or "")[:_MOST_CHARACTERS]).timestamp() - wall_s
-        except (ValueError, TypeError, OverflowError, IndexError):
+        until = _instant(text)
+        if until is None:
             return None
+        now = _instant(headers.get("date"))  # the provider's own clock, where it shows it
+        seconds = until - (wall_s if now is None else now)
     return _bounded(seconds)
 
 
@@ -64,6 +65,13 @@ def limits(headers: Mapping[str, str], wall_s: float) -> dict[Kind, Limit]:
 def _number(text: str | None) -> float | None:
     text = (text or "").strip()
     return min(float(text), _LARGEST) if _NUMBER.fullmatch(text) else None
+
+
+def _instant(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime((text or "")[:_MOST_CHARACTERS]).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def _span_s(text: str | None) -> float | None:

@@ -8,7 +8,8 @@ import msgspec
 from brownout.evaluation.policy import Policy
 from brownout.model.values import ErrorClass, RungType
 from brownout.runner.calls import Text, ToolCall
-from brownout.runner.moves import Outcome, Purpose
+from brownout.runner.moves import Outcome
+from brownout.telemetry.attempted import Attempted
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -32,20 +33,6 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 Event = Evidence | Text | ToolCall | Reset | Withdrawn | Notice
-
-
-class Attempted(msgspec.Struct, frozen=True):
-    """One attempt, as it went. `error` is None where it answered."""
-
-    target: str
-    provider: str
-    model: str
-    purpose: Purpose
-    error: ErrorClass | None
-    message: str
-    duration_ms: float
-    first_token_ms: float | None = None
-    usage: tuple[int, int] | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -81,6 +68,11 @@ class Reply(msgspec.Struct, frozen=True):
     usage: tuple[int, int] = (0, 0)
     """Tokens of all attempts: of prompts and of completions."""
     duration_ms: float = 0.0
+
+    @property
+    def answered_by(self) -> str | None:
+        """What answered: the target's name, or the rung where no model did. None: nothing."""
+        return self.target if self.rung == "model" else self.rung
 
     @property
     def degraded(self) -> bool:

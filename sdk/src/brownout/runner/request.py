@@ -2,7 +2,8 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,19 +17,24 @@ from brownout.model.frozen import FrozenDict
 from brownout.model.template import placeholders, render
 from brownout.model.values import ModelParams, RungType
 from brownout.runner.cache import cache_key
-from brownout.runner.calls import Call, Output, ToolCall, Turn
+from brownout.runner.calls import Call, Output, ToolCall
 from brownout.runner.effects import effect_key
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
+from brownout.runner.options import Options, Suspended
 from brownout.runner.people import Ticket
-from brownout.runner.reply import Attempted, Reply
+from brownout.runner.record import record
+from brownout.runner.reply import Reply
 from brownout.runner.state import Facts
+from brownout.telemetry.attempted import Attempted
 
 if TYPE_CHECKING:
     from brownout.runner.core import Core
+    from brownout.telemetry.tracing import RequestSpan
 
 log = logging.getLogger("brownout.runner")
 
+UNTRACED: AbstractContextManager[None] = nullcontext()
 LONGEST_ATTEMPT_S = 600.0
 """What a callable is told where neither the policy nor the target has a limit."""
 
@@ -36,48 +42,6 @@ LONGEST_ATTEMPT_S = 600.0
 @lru_cache(256)
 def _given_params(params: ModelParams) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in msgspec.structs.asdict(params).items() if value is not None)
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What a caller says of a request, beyond what its callables are given."""
-
-    validate: Callable[[str], Any] | None = None
-    """Returns None or True where an answer is good, and what is wrong with it (or False) where it is not; or raises
-    ValueError."""
-    evidence: tuple[Any, ...] | None = None
-    """Sources in order of rank; what is no text is written by `str`."""
-    trim: Callable[[dict[str, Any], int], Mapping[str, Any]] | None = None
-    """Shortens what the callables are given to so many tokens."""
-    values: Mapping[str, object] = FrozenDict()
-    """Placeholders of templates and notices, besides the context."""
-    version: str = ""
-    """The version of the prompt: another one does not share cached answers."""
-    resets: bool = False
-    """Whether the reader of the stream takes back text on `Reset`."""
-    default: Policy | None = None
-    """What to do where nothing is known of the request class."""
-    request_id: str = ""
-    """Names the request: the same one repeated runs no effect twice."""
-
-
-class Suspended(msgspec.Struct, frozen=True):
-    """A request that waits for a person to approve a tool: all that it takes to go on."""
-
-    request_class: str
-    context: Context
-    arguments: tuple[Any, ...]
-    given: Mapping[str, Any]
-    options: Options
-    turns: tuple[Turn, ...]
-    output: Output
-    results: Mapping[int, Any]
-    waits_for: int
-    """The position of the call to approve."""
-    approved: frozenset[str]
-    declined: frozenset[str]
-    done: tuple[str, ...]
-    tool_calls: int
-    """Effect keys that a person has decided on."""
 
 
 class Request:
@@ -111,6 +75,7 @@ class Request:
         self.rung_text: str | None = None
         self.first_token_ms: float | None = None
         self.reply: Reply | None = None
+        self.span: RequestSpan | None = None
         self._asked = given
         """What was asked, before it was trimmed."""
         self.state = begin(policy, self._facts())
@@ -222,7 +187,13 @@ class Request:
             attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
         )  # fmt: skip
         self.reply = replace(reply, notice=self._notice(reply))
-        self._record(self.reply)
+        with self.span.current() if self.span else UNTRACED:
+            record(self, self.reply)
+        if self.span:
+            self.span.end(
+                reply.outcome, error=reply.error, rung=reply.rung, answered_by=reply.answered_by,
+                provisional=reply.provisional,
+            )  # fmt: skip
         return self.reply
 
     def _answered_by(self, action: Finish) -> tuple[RungType | None, str | None]:
@@ -246,28 +217,6 @@ class Request:
         notices, banner = self.policy.notices, self.policy.banner
         text = (notices.get(reply.error or "") or notices.get("*")) if reply.degraded else None
         return (self.fill(text) if text else None) or (banner.text if banner else None)
-
-    def _record(self, reply: Reply) -> None:
-        own = reply.rung == "model" and not (
-            reply.target and self.policy.model and reply.target != self.policy.model.name
-        )
-        answered = reply.outcome == "answered"
-        failed = reply.error if not (own and answered) else None
-        checked = self.options.validate is not None and reply.rung == "model"
-        self.core.client.record(
-            self.policy,
-            error_class=None if reply.outcome == "cancelled" else failed,
-            input_tokens=reply.usage[0],
-            output_tokens=reply.usage[1],
-            duration_ms=reply.duration_ms,
-            time_to_first_token_ms=self.first_token_ms,
-            rung=None if own else reply.rung,
-            refused=reply.error in {"refusal", "content_filter"},
-            format_ok=reply.format_ok if checked or not reply.format_ok else None,
-            completed=answered,
-            escalated=reply.rung == "human_review",
-            retrieval_hit=None if self.options.evidence is None else bool(self.options.evidence),
-        )
 
     def _facts(self) -> Facts:
         evidence, limit, trim = (

@@ -26,7 +26,9 @@ from brownout.runner.commands import (
     Steps,
 )
 from brownout.runner.core import Core, is_async
+from brownout.runner.drain import decode, drain, whole
 from brownout.runner.flow import conduct
+from brownout.runner.outbox import Saved
 from brownout.runner.pump import pieces
 from brownout.runner.reply import Event, Reply
 from brownout.runner.request import Request, log
@@ -77,6 +79,23 @@ class Runner(Core):
     def resume(self, ticket: str, *, approved: bool = True) -> "Stream":
         """The request that waited for this approval, from where it stood. Raises LookupError if none waits."""
         return Stream(self, self.resumed(ticket, approved=approved))
+
+    def drain(self, deliver: Callable[[Saved, Reply], object], *request_classes: str) -> int:
+        """Asks saved requests again, one after another, while the models of these classes have room; returns how many
+        were answered.
+
+        A request that no model answers in full rests for a minute. `deliver` gets the others; if it raises, they rest too.
+        Effects of a request that runs again are not repeated: it has its own key.
+        """
+
+        def answer(saved: Saved) -> None:
+            again = decode(saved.payload)
+            reply = self.run(
+                again.request_class, again.context, *again.arguments, **again.given | {"request_id": saved.key}
+            )
+            deliver(saved, whole(reply))
+
+        return drain(self._drainable(), answer, self._rooms(request_classes))
 
     def _advance(self, steps: Steps[Any], command: Command) -> Command | None:
         try:

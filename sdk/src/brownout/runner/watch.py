@@ -12,6 +12,8 @@ from brownout.runner.headers import kept_headers
 
 TAIL = 65_536
 PROMPT_TOKENS = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,15})')
+CACHED_TOKENS = re.compile(rb'"cache_(creation|read)_input_tokens"\s*:\s*(\d{1,15})')
+"""Anthropic counts them beside the prompt; OpenAI, under another name, as a part of it."""
 OUTPUT_TOKENS = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,15})')
 ERROR = re.compile(rb'^data: ?(\{"(?:error"|type": ?"error").*)$', re.MULTILINE)
 WHOLE = re.compile(rb'^data: ?(\[DONE\]|\{"type": ?"(message_stop|response\.(completed|incomplete))")', re.MULTILINE)
@@ -88,6 +90,7 @@ class Watch:
             self._admission.observe(seen, self._clock())
 
     def _usage(self) -> tuple[int, int] | None:
-        prompt = PROMPT_TOKENS.findall(self._tail) or PROMPT_TOKENS.findall(self._head)
-        output = OUTPUT_TOKENS.findall(self._tail)
-        return (int(prompt[-1]), int(output[-1])) if prompt and output else None
+        said = self._tail if PROMPT_TOKENS.search(self._tail) else self._head
+        prompt, output = PROMPT_TOKENS.findall(said), OUTPUT_TOKENS.findall(self._tail)
+        cached = dict(CACHED_TOKENS.findall(said))  # the last of each kind
+        return (int(prompt[-1]) + sum(map(int, cached.values())), int(output[-1])) if prompt and output else None

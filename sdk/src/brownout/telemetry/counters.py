@@ -5,15 +5,14 @@ cumulative, see `telemetry_wire`. The sync thread asks for `message()` now and t
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar, get_args
+from typing import NamedTuple, TypeVar
 
 from brownout._sync.clock import wall_s
-from brownout.model.values import ErrorClass, RungType
-from brownout.telemetry.sketch import bucket_of
+from brownout.telemetry.requests import LARGEST_VALUE, Report, count, label, observe, sensible
 from brownout.telemetry.units import MAX_RULES, SEEN, Outcome, StageUnits
 from brownout.wire.telemetry import (
-    ENCODER,
     OTHER,
     VERSION,
     Arm,
@@ -24,25 +23,22 @@ from brownout.wire.telemetry import (
     RequestKey,
     RequestTotals,
     TelemetryMessage,
+    encode,
 )
 
 INTERVAL_S = 10.0
 """How often a message is sent, and so the most that dies with a killed process."""
 
+ROOMY = 40 * 1024
+"""Bytes of a message beyond which no series is added: an SDK key may send 64 KiB at a time, and series grow."""
+
+EARLY_BAD, EARLY_OF = 10, 20
+"""So many bad calls of the last ones are worth a message at once."""
+
 MAX_EVALUATION_SERIES = 2_000
 MAX_REQUEST_SERIES = 200
 MAX_CUSTOM_SERIES = 200
 MAX_ATTRIBUTES = 4
-MAX_LABEL = 100
-"""Characters of a custom metric's name or attribute value that are kept."""
-LARGEST_COUNT = 2**32
-LARGEST_VALUE = 1e100
-"""What one request or metric can say: sums of them, and of their squares, stay numbers that a message can carry."""
-
-_NO_CONTROL = dict.fromkeys((*range(32), 127), " ")
-
-RUNGS = frozenset(get_args(RungType))
-ERROR_CLASSES = frozenset(get_args(ErrorClass))
 
 _Key = TypeVar("_Key", EvaluationKey, RequestKey)
 
@@ -53,49 +49,6 @@ class Exposure(NamedTuple):
     rule: str
     variant: str
     unit: str
-
-
-class Report(NamedTuple):
-    """What a service says of one request. None means: not known, and so not counted either way."""
-
-    error_class: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    duration_ms: float | None = None
-    time_to_first_token_ms: float | None = None
-    quality: float | None = None
-    rung: str | None = None
-    """The kind of rung that answered when it was not the primary model."""
-    refused: bool = False
-    format_ok: bool | None = None
-    completed: bool | None = None
-    escalated: bool = False
-    retrieval_hit: bool | None = None
-    cost: float | None = None
-    """In the service's own currency."""
-
-    @property
-    def outcome(self) -> Outcome:
-        bad: dict[str, bool] = {
-            "error": self.error_class is not None,
-            "refusal": self.refused,
-            "fallback": self.rung is not None,
-            "escalation": self.escalated,
-        }
-        if self.format_ok is not None:
-            bad["format_error"] = not self.format_ok
-        if self.completed is not None:
-            bad["incomplete"] = not self.completed
-        if self.retrieval_hit is not None:
-            bad["retrieval_miss"] = not self.retrieval_hit
-        seen = {
-            "quality": self.quality,
-            "duration": self.duration_ms,
-            "time_to_first_token": self.time_to_first_token_ms,
-            "tokens": self.input_tokens + self.output_tokens or None,
-            "cost": self.cost,
-        }
-        return Outcome(bad, {measure: value for measure, value in seen.items() if value is not None})
 
 
 class Telemetry:
@@ -114,7 +67,9 @@ class Telemetry:
         self._requests: dict[RequestKey, RequestTotals] = {}
         self._custom: dict[CustomKey, CustomTotals] = {}
         self._stages: dict[str, StageUnits] = {}
+        self._calls: deque[bool] = deque(maxlen=EARLY_OF)
         self._dropped = 0
+        self._full = False
         self._fingerprint: tuple[int, ...] = ()
 
     def identify(self, instance: str, service: str) -> None:
@@ -133,12 +88,15 @@ class Telemetry:
     def record(self, key: RequestKey, report: Report, exposures: Sequence[Exposure] = ()) -> None:
         """Counts one request's outcome under its labels, and once for each rollout that decided something in it."""
         try:
-            report = _sensible(report)
-            outcome = report.outcome
+            report = sensible(report)
+            outcome, calls = report.outcome if exposures else None, report.calls
             with self._lock:
                 self._count_request(key, report)
-                for exposure in exposures:
-                    self._observe(exposure, outcome)
+                if not key.drill:
+                    self._calls.extend(calls)
+                if outcome is not None:
+                    for exposure in exposures:
+                        self._observe(exposure, outcome)
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 
@@ -150,7 +108,7 @@ class Telemetry:
                 self.drop()
                 return
             pairs = sorted((attributes or {}).items())[:MAX_ATTRIBUTES]
-            key = CustomKey(_label(name), ",".join(f"{_label(k)}={_label(str(v))}".replace(",", ";") for k, v in pairs))
+            key = CustomKey(label(name), ",".join(f"{label(k)}={label(str(v))}".replace(",", ";") for k, v in pairs))
             with self._lock:
                 self._count_custom(key, number)
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
@@ -173,6 +131,11 @@ class Telemetry:
         self._dropped += 1
 
     @property
+    def alarming(self) -> bool:
+        """Whether so many of the last calls to models went wrong that waiting to say so would cost detection."""
+        return sum(self._calls.copy()) >= EARLY_BAD
+
+    @property
     def dropped(self) -> int:
         return self._dropped
 
@@ -193,7 +156,7 @@ class Telemetry:
             arms: dict[ArmKey, Arm] = {}
             for rule, stage in self._stages.items():
                 arms |= stage.arms(rule, self._sequence)
-            return ENCODER.encode(
+            message = encode(
                 TelemetryMessage(
                     VERSION,
                     self._instance,
@@ -209,9 +172,11 @@ class Telemetry:
                     self.dropped,
                 )
             )
+            self._full = len(message) > ROOMY
+            return message
 
     def _count(self, counts: dict[_Key, int], key: _Key, times: int, limit: int, other: _Key) -> None:
-        if key not in counts and len(counts) >= limit:
+        if key not in counts and (self._full or len(counts) >= limit):
             self.drop()
             key = other
         counts[key] = counts.get(key, 0) + times
@@ -219,46 +184,22 @@ class Telemetry:
     def _count_request(self, key: RequestKey, report: Report) -> None:
         totals = self._requests.get(key)
         if totals is None:
-            if len(self._requests) >= MAX_REQUEST_SERIES:
+            if self._full or len(self._requests) >= MAX_REQUEST_SERIES:
                 self.drop()
                 key = RequestKey(OTHER, "", "", "")
             totals = self._requests.setdefault(key, RequestTotals())
-        totals.requests += 1
-        if report.error_class is not None:
-            name = report.error_class if report.error_class in ERROR_CLASSES else OTHER
-            totals.errors[name] = totals.errors.get(name, 0) + 1
-        if report.rung is not None:
-            rung = report.rung if report.rung in RUNGS else OTHER
-            totals.fallbacks[rung] = totals.fallbacks.get(rung, 0) + 1
-        totals.refusals += report.refused
-        totals.escalations += report.escalated
-        if report.format_ok is not None:
-            totals.format_checked += 1
-            totals.format_errors += not report.format_ok
-        if report.completed is not None:
-            totals.completion_known += 1
-            totals.completions += report.completed
-        if report.retrieval_hit is not None:
-            totals.retrievals += 1
-            totals.retrieval_misses += not report.retrieval_hit
-        totals.input_tokens += report.input_tokens
-        totals.output_tokens += report.output_tokens
-        _into(totals.duration, report.duration_ms)
-        _into(totals.time_to_first_token, report.time_to_first_token_ms)
-        if report.quality is not None:
-            totals.quality_n += 1
-            totals.quality_total += report.quality
+        count(totals, report)
 
     def _count_custom(self, key: CustomKey, value: float) -> None:
         totals = self._custom.get(key)
         if totals is None:
-            if len(self._custom) >= MAX_CUSTOM_SERIES:
+            if self._full or len(self._custom) >= MAX_CUSTOM_SERIES:
                 self.drop()
                 key = CustomKey(OTHER, "")
             totals = self._custom.setdefault(key, CustomTotals())
         totals.n += 1
         totals.total += value
-        _into(totals.values, value)
+        observe(totals.values, value)
 
     def _observe(self, exposure: Exposure, outcome: Outcome) -> None:
         self._stage(exposure.rule).observe(exposure.variant, exposure.unit, outcome, self._sequence)
@@ -271,43 +212,3 @@ class Telemetry:
             del self._stages[next(iter(self._stages))]
             self.drop()
         return stage
-
-
-def _sensible(report: Report) -> Report:
-    """`report` as what its types promise, whatever was said; raises before anything of it is counted."""
-    return report._replace(
-        input_tokens=_count_of(report.input_tokens),
-        output_tokens=_count_of(report.output_tokens),
-        duration_ms=_number(report.duration_ms),
-        time_to_first_token_ms=_number(report.time_to_first_token_ms),
-        quality=_number(report.quality),
-        cost=_number(report.cost),
-        refused=bool(report.refused),
-        format_ok=None if report.format_ok is None else bool(report.format_ok),
-        completed=None if report.completed is None else bool(report.completed),
-        escalated=bool(report.escalated),
-        retrieval_hit=None if report.retrieval_hit is None else bool(report.retrieval_hit),
-    )
-
-
-def _count_of(said: float) -> int:
-    return min(max(0, int(said)), LARGEST_COUNT)
-
-
-def _number(said: float | None) -> float | None:
-    """None for what is no number, or a senseless one."""
-    number = None if said is None else float(said)
-    return number if number is not None and abs(number) <= LARGEST_VALUE else None
-
-
-def _label(said: str) -> str:
-    """Without control characters, which no receiver takes. Raises UnicodeEncodeError for what a message cannot carry."""
-    kept = str.__str__(said)[:MAX_LABEL].translate(_NO_CONTROL)
-    kept.encode()
-    return kept
-
-
-def _into(sketch: dict[int, int], value: float | None) -> None:
-    if value is not None:
-        bucket = bucket_of(value)
-        sketch[bucket] = sketch.get(bucket, 0) + 1

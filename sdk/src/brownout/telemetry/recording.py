@@ -1,6 +1,6 @@
 """What a service says of its requests. What counts it is loaded when a client starts, not when it is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -13,7 +13,9 @@ from brownout.model.values import ErrorClass, RungType
 
 if TYPE_CHECKING:
     from brownout.evaluation.compile import Compiled
+    from brownout.telemetry.attempted import Attempted
     from brownout.telemetry.reports import Reports
+    from brownout.telemetry.tracing import RequestSpan
 
 
 _UNKNOWN = {ErrorCode.FLAG_NOT_FOUND, ErrorCode.PROVIDER_NOT_READY}
@@ -28,7 +30,8 @@ class Recording(Evaluator):
         """At the start, and again in a forked child: what the parent counted is the parent's to tell."""
         from brownout.telemetry.reports import Reports
 
-        self._reports = Reports(self._reports.recorders if hasattr(self, "_reports") else [])
+        before = getattr(self, "_reports", None)
+        self._reports = Reports(before.recorders, before.tracer) if before else Reports([])
 
     def policy(self, request_class: str, context: Context = NOTHING, default: Policy | None = None) -> Policy:
         """What to do now with one request of this class; see brownout.policy.Policy.
@@ -64,15 +67,41 @@ class Recording(Evaluator):
         escalated: bool = False,
         retrieval_hit: bool | None = None,
         cost: float | None = None,
+        answered_by: str | None = None,
+        attempts: Sequence["Attempted"] = (),
+        provisional: bool = False,
+        shed: bool = False,
+        stopped: bool = False,
+        queued: bool = False,
+        abandoned: bool = False,
+        prompt_tokens: int | None = None,
+        cache_age_s: float | None = None,
+        drill: str = "",
     ) -> None:
-        """Says how one request that followed `policy` went. Never blocks, never raises.
+        """Says how one request that followed `policy` went. Never blocks, never raises. The runner does it by itself.
 
-        `outcome` follows from `error_class` when left out; `rung` is the kind of rung that answered when it was not the
-        primary model; `cost` is in your own currency. None: not known, and not counted either way.
+        None: not known, and not counted either way.
+
+        Args:
+            outcome: Follows from `error_class` when left out.
+            error_class: How the policy's own model failed, whatever answered after it.
+            input_tokens, output_tokens: Of all attempts; their sum when left out.
+            rung: The kind of rung that answered when it was not the primary model.
+            answered_by: The name of the target that answered, where a model did.
+            attempts: Each call to a model (`brownout.runner.Attempted`). The tokens and errors are its own.
+            provisional: The answer is less than one of a model: cached, sources only, or cut off.
+            shed, stopped: Turned away by the policy. Both are taken from `policy` if nothing answered.
+            queued: A person or a later run has the request.
+            abandoned: The user left before the end.
+            prompt_tokens: The size of the prompt.
+            cache_age_s: How old the cached answer was.
+            cost: In your own currency.
+            drill: The drill that the request was part of. Rollouts ignore it.
         """
         self._reports.record(
-            policy, outcome, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms, quality, rung,
-            refused, format_ok, completed, escalated, retrieval_hit, cost,
+            policy, outcome, drill, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms,
+            quality, rung, refused, format_ok, completed, escalated, retrieval_hit, answered_by, attempts, provisional,
+            shed, stopped, queued, abandoned, prompt_tokens, cache_age_s, cost=cost,
         )  # fmt: skip
 
     def track(
@@ -96,6 +125,16 @@ class Recording(Evaluator):
         """`compiled`, whose exposures to rollouts are counted here."""
         compiled.expose = lambda outcome, context: self._reports.expose(outcome, context, compiled)
         return compiled
+
+    @property
+    def _fleet(self) -> int | None:
+        """Instances that share what a fleet shares; None if unknown."""
+        return None
+
+    def _span(self, policy: Policy) -> "RequestSpan | None":
+        """For the runner: the span of a request that begins; None where nothing is traced."""
+        tracer = self._reports.tracer
+        return None if tracer is None else tracer.begin(policy)
 
     def _who(self) -> tuple[str, str]:
         raise NotImplementedError

@@ -10,12 +10,17 @@ from brownout.evaluation.compile import Compiled
 from brownout.evaluation.counts import Counts
 from brownout.evaluation.decision import Outcome
 from brownout.evaluation.policy import Policy
-from brownout.telemetry.counters import INTERVAL_S, Exposure, Report, Telemetry
+from brownout.telemetry.counters import INTERVAL_S, Exposure, Telemetry
+from brownout.telemetry.requests import Report, label
+from brownout.telemetry.tracing import Tracer
 from brownout.telemetry.watched import Watch, Watches
 from brownout.wire.telemetry import EvaluationKey, RequestKey, parse_rollout_rule
 
 Recorder = Callable[[Policy, RequestKey, Report], None]
 """Told of every recorded request, e.g. to export it elsewhere; see brownout.otel."""
+
+EARLY_S = 2.0
+"""How often a message is sent while calls to models go wrong."""
 
 _REPEAT_S = 3600.0
 """A message is sent this often even when nothing was counted, so that the control plane remembers this instance."""
@@ -24,28 +29,32 @@ _REPEAT_S = 3600.0
 class Reports:
     """What one client (brownout.recording) has to tell. `recorders` are told of each request too."""
 
-    def __init__(self, recorders: list[Recorder]) -> None:
+    def __init__(self, recorders: list[Recorder], tracer: Tracer | None = None) -> None:
         self.recorders = recorders
+        self.tracer = tracer
         self._telemetry = Telemetry()
         self._sent_at = time.monotonic()
         self._said_at = 0.0
         self._watched: tuple[Compiled | None, int, Watches] = (None, 0, Watches())
 
-    def record(self, policy: Policy, outcome: object, error_class: str | None, *said: Any) -> None:
-        """`said` are the other fields of a Report. Never raises, whatever a service passes."""
+    def record(
+        self, policy: Policy, outcome: object, drill: str, error_class: str | None, *said: Any, **more: Any
+    ) -> None:
+        """`said` and `more` are the other fields of a Report. Never raises, whatever a service passes."""
         try:
             if outcome == "error" and error_class is None:
                 error_class = "server_error"
-            report, key = Report(error_class, *said), request_key(policy)
-            exposures = (
-                [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
-            )
-            exposures += [seen for one in policy.beside if self._telemetry.exposed(seen := Exposure(*one))]
+            report, key = _obeying(policy, Report(error_class, *said, **more)), request_key(policy, drill)
+            exposures = [] if drill else self._exposures(policy)
             self._telemetry.record(key, report, exposures)
             for recorder in self.recorders:
                 recorder(policy, key, report)
         except Exception:  # noqa: BLE001 - telemetry must never cost an answer
             self._telemetry.drop()
+
+    def _exposures(self, policy: Policy) -> list[Exposure]:
+        own = [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
+        return own + [seen for one in policy.beside if self._telemetry.exposed(seen := Exposure(*one))]
 
     def track(
         self, name: str, value: float, attributes: Mapping[str, object] | None, context: Context, compiled: Compiled
@@ -98,7 +107,7 @@ class Reports:
     def collect(self, drain: Callable[[], Counts], who: Callable[[], tuple[str, str]], final: bool) -> bytes | None:
         """The message that is due, if one is and has something to say."""
         now = time.monotonic()
-        if not final and now - self._sent_at < INTERVAL_S * 0.75:
+        if not final and now - self._sent_at < (EARLY_S if self._telemetry.alarming else INTERVAL_S * 0.9):
             return None
         self._sent_at = now
         counts = drain()
@@ -135,7 +144,17 @@ def _unit(attribute: str, context: Context) -> str | None:
         return None
 
 
-def request_key(policy: Policy) -> RequestKey:
+def _obeying(policy: Policy, report: Report) -> Report:
+    """With what the policy says itself: a request that it turned away was turned away, unless something answered."""
+    turned_away = report.rung is None and report.answered_by is None and not report.attempts
+    return report._replace(
+        assigned=policy.model.name if policy.model else None,
+        stopped=report.stopped or (turned_away and policy.stop),
+        shed=report.shed or (turned_away and policy.shed and not policy.stop),
+    )
+
+
+def request_key(policy: Policy, drill: str = "") -> RequestKey:
     """The labels under which a request of this policy is counted."""
     decision = policy.provenance.get("model")
     return RequestKey(
@@ -143,4 +162,5 @@ def request_key(policy: Policy) -> RequestKey:
         policy.model.model if policy.model else "",
         (decision.variant if decision else None) or "",
         "+".join(policy.safe_mode.profiles),
+        drill and label(drill),
     )

@@ -86,6 +86,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     rev: int
     ts: int
     interval_s: float = 5.0
+    fleet: int = 0
+    """Live instances of the environment, as the sender has heard them; 0 if it does not know."""
 
 
 _Signed = TypeVar("_Signed", bound=Envelope | Manifest | Heartbeat)

@@ -23,7 +23,10 @@ LARGEST_SUM = 2**62
 
 
 class Totals(msgspec.Struct, array_like=True):
-    """Numbers, `{bucket: count}` and lists of numbers that add and subtract field by field. Sums saturate."""
+    """Numbers, maps and lists of numbers, and maps of other totals, that add and subtract field by field. Sums saturate.
+
+    Fields are only ever added, at the end and with a default: an older reader leaves out what it does not know.
+    """
 
     def plus(self, other: Self) -> Self:
         return type(self)(*[_combine(getattr(self, f), getattr(other, f), 1) for f in self.__struct_fields__])
@@ -38,8 +41,14 @@ def _combine(a: Any, b: Any, sign: int) -> Any:
             return a
         merged = dict(a)
         for key, n in b.items():
-            merged[key] = _number(merged.get(key, 0) + sign * n)
-            if not merged[key]:
+            if isinstance(n, Totals):
+                known = merged.get(key) or type(n)()
+                merged[key] = known.plus(n) if sign > 0 else known.minus(n)
+                empty = merged[key] == type(n)()
+            else:
+                merged[key] = _number(merged.get(key, 0) + sign * n)
+                empty = not merged[key]
+            if empty:
                 del merged[key]
         return merged
     if isinstance(a, list):
@@ -49,6 +58,46 @@ def _combine(a: Any, b: Any, sign: int) -> Any:
 
 def _number(sum_: Any) -> Any:
     return sum_ if isinstance(sum_, float) or -LARGEST_SUM <= sum_ <= LARGEST_SUM else LARGEST_SUM
+
+
+PRIMARY = "primary"
+"""In the place of a rung: the policy's own model."""
+
+OK = "ok"
+"""In the place of an error class: the attempt answered."""
+
+
+class RungTotals(Totals):
+    """What became of the requests that one rung answered."""
+
+    served: int = 0
+    known: int = 0
+    """Of which it is known whether the user got what they came for."""
+    completed: int = 0
+    escalated: int = 0
+    abandoned: int = 0
+    """The user left before the end."""
+
+
+class AttemptKey(NamedTuple):
+    provider: str
+    model: str
+
+
+class AttemptTotals(Totals):
+    """The calls to one model. Its tokens are what it spent itself. The sketch counts milliseconds."""
+
+    outcomes: dict[str, int] = {}
+    """By error class, and OK."""
+    retries: int = 0
+    """Of the attempts, those that repeated one."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration: dict[int, int] = {}
+
+    @property
+    def attempts(self) -> int:
+        return sum(self.outcomes.values())
 
 
 class RequestTotals(Totals):
@@ -69,10 +118,28 @@ class RequestTotals(Totals):
     retrieval_misses: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    """Of all attempts together."""
     duration: dict[int, int] = {}
     time_to_first_token: dict[int, int] = {}
     quality_n: int = 0
     quality_total: float = 0.0
+    rungs: dict[str, RungTotals] = {}
+    """By what answered: `rung`, or `rung:target` where a model did; PRIMARY stands for the policy's own model."""
+    attempts: dict[AttemptKey, AttemptTotals] = {}
+    """Empty where services do not report attempts."""
+    unanswered: int = 0
+    """Every rung failed."""
+    provisional: int = 0
+    """Answered with less than an answer of a model: cached, sources only, saved for later, or cut off."""
+    shed: int = 0
+    stopped: int = 0
+    queued: int = 0
+    """A person or a later run has it."""
+    abandoned: int = 0
+    prompt: dict[int, int] = {}
+    """A sketch of the prompts' sizes in tokens."""
+    cache_age: dict[int, int] = {}
+    """A sketch of how old cached answers were, in seconds."""
 
 
 class CustomTotals(Totals):
@@ -111,12 +178,14 @@ class EvaluationKey(NamedTuple):
 
 
 class RequestKey(NamedTuple):
-    """`safe_mode` names the profiles in force, joined by `+`; empty when all is normal."""
+    """`model` and `variant` are what the policy assigned, whatever answered. `safe_mode` names the profiles in force,
+    joined by `+`; empty when all is normal. `drill` names the drill that a request was part of."""
 
     request_class: str
     model: str
     variant: str
     safe_mode: str
+    drill: str = ""
 
 
 class CustomKey(NamedTuple):
@@ -188,8 +257,15 @@ class TelemetryMessage(msgspec.Struct, array_like=True):
     """What could not be counted under its own labels, or at all, for lack of room or sense."""
 
 
-ENCODER = msgspec.msgpack.Encoder()
+_ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(TelemetryMessage)
+
+
+def encode(message: TelemetryMessage) -> bytes:
+    """A key without a drill is written as a version that knows of none writes and reads it."""
+    requests: Any = {key if key.drill else key[:-1]: totals for key, totals in message.requests.items()}
+    policies: Any = {key if key.drill else key[:-1]: n for key, n in message.policies.items()}
+    return _ENCODER.encode(msgspec.structs.replace(message, requests=requests, policies=policies))
 
 
 def decode(data: bytes) -> TelemetryMessage:
