@@ -58,14 +58,7 @@ class Reports:
 
     def unit_of(self, policy: Policy, context: Context, compiled: Compiled) -> str | None:
         """The value that the (first) rollout's split hashed."""
-        rule = policy.exposures[0][0]
-        attribute = self._units.get(rule)
-        if attribute is None:
-            attribute = self._units[rule] = _unit_attribute(rule, compiled)
-        try:
-            return unit(dotted(context, attribute, tuple(attribute.split("."))))
-        except Exception:  # noqa: BLE001 - whatever was passed as a context
-            return None
+        return unit_of(policy, context, compiled, self._units)
 
     def collect(self, drain: Callable[[], Counts], who: Callable[[], tuple[str, str]], final: bool) -> bytes | None:
         """The message that is due, if one is and has something to say."""
@@ -84,6 +77,18 @@ class Reports:
         if message is not None:
             self._said_at = now
         return message
+
+
+def unit_of(policy: Policy, context: Context, compiled: Compiled, attributes: dict[str, str]) -> str | None:
+    """The value that the split of the policy's (first) rollout hashed; `attributes` remembers which one that is, by rule."""
+    rule = policy.exposures[0][0]
+    attribute = attributes.get(rule)
+    if attribute is None:
+        attribute = attributes[rule] = _unit_attribute(rule, compiled)
+    try:
+        return unit(dotted(context, attribute, tuple(attribute.split("."))))
+    except Exception:  # noqa: BLE001 - whatever was passed as a context
+        return None
 
 
 def _unit_attribute(rule: str, compiled: Compiled) -> str:
