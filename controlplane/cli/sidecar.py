@@ -22,9 +22,7 @@ def sidecar(
     ] = DEFAULT,
     socket_mode: Annotated[str, Option(help="Permissions of a Unix socket.")] = MODE,
     environment: Annotated[str, Option("--env", "-e", envvar="BROWNOUT_ENVIRONMENT")] = "production",
-    service: Annotated[
-        str, Option(help="The service beside it, for safe mode's scopes.", envvar="BROWNOUT_SERVICE")
-    ] = "",
+    service: Annotated[str, Option(help="The service to be, for safe mode's scopes.", envvar="BROWNOUT_SERVICE")] = "",
     nats: Annotated[str, Option("--nats", help="The NATS URL.", envvar="BROWNOUT_NATS_URL")] = "",
     key: Annotated[str, Option("--key", help="An SDK key.", envvar="BROWNOUT_SDK_KEY", shown=False)] = "",
     data_dir: Annotated[str, Option(help="Where `brownout up` keeps its data.", envvar="BROWNOUT_DATA_DIR")] = "",

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from brownout.evaluation.compile import Compiled
+from brownout.evaluation.policy import Policy
 from brownout.telemetry.recording import Recording
 from brownout.wire import Operation
 from brownout.wire.telemetry import decode
@@ -94,18 +95,20 @@ class World:
         self.instance = Instance()
         self.chance = random.Random(7)
         self.people = 0
+        self.by: Callable[[Policy], str] = lambda policy: policy.model.model if policy.model else ""
+        """What of a policy the chance of a bad answer depends on."""
 
     def _engine(self) -> Engine:
         return Engine(self.store, self.changes, FactReader(self.database, self.clock), self.clock)
 
-    async def begin(self, **changed: Any) -> None:
-        ops = [Operation("put", kind, key, raw(spec)) for (kind, key), spec in RESOURCES.items()]
+    async def begin(self, more: Mapping[tuple[str, str], Any] | None = None, **changed: Any) -> None:
+        ops = [Operation("put", kind, key, raw(spec)) for (kind, key), spec in {**RESOURCES, **(more or {})}.items()]
         await self.changes.commit(ME, ENVIRONMENT, ops, "the world")
         await self.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode({**ROLLOUT, **changed}), "new model")
         await self.rollouts.move(ME, ENVIRONMENT, KEY, "start", "let us see")
 
     async def traffic(self, requests: int, refusals: Callable[[str], float]) -> None:
-        """New people, each once; `refusals` is the chance of a bad answer by model."""
+        """New people, each once; `refusals` is the chance of a bad answer by model, or by what `by` says."""
         state = await self.store.state(ENVIRONMENT)
         self.instance.load(Compiled.load(ENVIRONMENT, state.head.revision, state.resources))
         self.instance._compiled.set_now(self.clock.now())
@@ -113,8 +116,7 @@ class World:
             self.people += 1
             person = {"targeting_key": f"u-{self.people}", "beta": self.people % 2 == 0}
             policy = self.instance.policy("support-reply", person)
-            assert policy.model is not None
-            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model))
+            self.instance.record(policy, refused=self.chance.random() < refusals(self.by(policy)))
         message = self.instance._collect(True)
         assert message is not None
         await self.present()

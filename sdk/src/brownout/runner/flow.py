@@ -170,7 +170,7 @@ def _saved(request: Request, rung: PolicyRung, left_s: float) -> Generator[Comma
         return False
     payload = msgspec.json.encode(
         {"request_class": request.policy.request_class, "context": dict(request.context), "arguments": request.arguments,
-         "given": dict(request.given)}, enc_hook=str,
+         "given": dict(request.own), "values": dict(request.options.values)}, enc_hook=str,
     )  # fmt: skip
     not_after = request.core.wall_s() + (rung.rung.not_after_s or 0)
     yield Invoke(outbox.put, (request.id, payload, not_after), timeout_s=left_s)

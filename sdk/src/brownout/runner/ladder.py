@@ -71,6 +71,8 @@ def _began(state: State, _: Began) -> State:
         return _finish(state, "shed")
     if policy.sensitive == "human_review":
         return _use(state, "human_review")
+    if facts.unready:
+        return _next(replace(state, error="bad_request"), models=False)
     if limit is not None and facts.input_tokens is not None and facts.input_tokens > limit:
         # Never sent: unlike a window, this limit protects one call, and safe mode lowers it.
         state = replace(state, error="budget_exhausted")
