@@ -45,6 +45,8 @@ def conduct(request: Request) -> Generator[Command, Any, Reply]:
             action = yield from _perform(request, action)
         yield from _taken_back(request, action)
         reply = request.finish(action)
+        if request.core.judge is not None:
+            request.core.judge.offer(request.core.client, reply, request.arguments, request.given)
         yield from _kept(request, reply)
         if request.streams:
             yield from _told(request, reply)

@@ -71,6 +71,13 @@ class Recording(Evaluator):
             refused, format_ok, completed, escalated, retrieval_hit,
         )  # fmt: skip
 
+    def score(self, policy: Policy, quality: float) -> None:
+        """Says how good the answer to a request was that has been recorded, once that is known. Never blocks, never raises.
+
+        It adds to the measure `quality` and counts no request. A request whose `record` had a quality needs none.
+        """
+        self._reports.score(policy, quality)
+
     def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
         """Counts something of the service's own, e.g. `client.track("thumbs-up", attributes={"plan": "pro"})`."""
         self._reports.track(name, value, attributes)

@@ -44,12 +44,16 @@ class Reports:
             if outcome == "error" and error_class is None:
                 error_class = "server_error"
             report, key = Report(error_class, *said), request_key(policy)
-            exposures = (
-                [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
-            )
-            self._telemetry.record(key, report, exposures)
+            self._telemetry.record(key, report, _exposures(policy))
             for recorder in self.recorders:
                 recorder(policy, key, report)
+        except Exception:  # noqa: BLE001 - telemetry must never cost an answer
+            self._telemetry.drop()
+
+    def score(self, policy: Policy, quality: float) -> None:
+        """Never raises, whatever a service passes."""
+        try:
+            self._telemetry.score(request_key(policy), quality, _exposures(policy))
         except Exception:  # noqa: BLE001 - telemetry must never cost an answer
             self._telemetry.drop()
 
@@ -77,6 +81,10 @@ class Reports:
         if message is not None:
             self._said_at = now
         return message
+
+
+def _exposures(policy: Policy) -> list[Exposure]:
+    return [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
 
 
 def unit_of(policy: Policy, context: Context, compiled: Compiled, attributes: dict[str, str]) -> str | None:
