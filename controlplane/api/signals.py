@@ -35,6 +35,7 @@ class SignalsController(Controller):
         model: FromQuery[str | None] = None,
         variant: FromQuery[str | None] = None,
         safe_mode: FromQuery[str | None] = None,
+        prompt: FromQuery[str | None] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
         start, end = _range(services, since, until)
@@ -43,7 +44,7 @@ class SignalsController(Controller):
             environment,
             since=start,
             until=end,
-            only=Filter(request_class, model, variant, safe_mode),
+            only=Filter(request_class, model, variant, safe_mode, prompt),
             by=parse_labels(name.strip() for name in by.split(",") if name.strip()),
         )
 

@@ -226,15 +226,15 @@ class _Clipped:
 
     def series(self, said: Mapping[_Labels, Any], key: type[Key], limit: int, convert: Any) -> dict[Key, Any]:
         found: dict[Key, Any] = {}
-        size = len(key._fields)
+        size, needed = len(key._fields), len(key._fields) - len(key._field_defaults)
         other = key(OTHER, *[""] * (size - 1))
         for labels, value in said.items():
-            name = key(*labels[:size]) if len(labels) >= size and fits(labels[:size]) else other
+            name = key(*labels[:size]) if len(labels) >= needed and fits(labels[:size]) else other
             if key is CustomKey and name[1].count(",") >= MAX_ATTRIBUTES:
                 name = other
             if name not in found and len(found) >= limit:
                 name = other
-            self.count += name == other != labels
+            self.count += name == other and labels[:needed] != other[:needed]
             present, new = found.get(name), convert(value)
             found[name] = new if present is None else _sum(present, new)
         return found

@@ -136,7 +136,7 @@ def _labels(environment: str, key: RequestKey) -> Labels:
         "gen_ai.request.model": key.model,
         "feature_flag.result.variant": key.variant,
         "brownout.safe_mode": key.safe_mode,
-    }
+    } | ({"brownout.prompt": key.prompt} if key.prompt else {})
 
 
 def _counter(name: str, unit: str, description: str, points: Sequence[tuple[Labels, float | Distribution]]) -> Family:

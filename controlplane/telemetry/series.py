@@ -41,8 +41,14 @@ _ARM = msgspec.msgpack.Decoder(ArmTotals)
 
 
 def name(labels: Iterable[str]) -> str:
-    """Postgres text takes no NUL, and a label must not pretend to be two."""
-    return SEPARATOR.join(label.replace("\0", "").replace(SEPARATOR, " ") for label in labels)
+    """Postgres text takes no NUL, and a label must not pretend to be two. Optional labels that are empty at the end are
+    left out: a name stays what older versions write."""
+    said = [label.replace("\0", "").replace(SEPARATOR, " ") for label in labels]
+    for _ in getattr(labels, "_field_defaults", ()):
+        if said[-1]:
+            break
+        said.pop()
+    return SEPARATOR.join(said)
 
 
 def request_key(series: str) -> RequestKey:

@@ -46,8 +46,8 @@ SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", 
 RATES = {*points.RATES, "cost_per_min", "per_min"}
 """Whatever is counted by the minute, under any name that a chart gives it."""
 
-Label = Literal["request_class", "model", "variant", "safe_mode"]
-LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode")
+Label = Literal["request_class", "model", "variant", "safe_mode", "prompt"]
+LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode", "prompt")
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -57,6 +57,7 @@ class Filter(msgspec.Struct, frozen=True):
     model: str | None = None
     variant: str | None = None
     safe_mode: str | None = None
+    prompt: str | None = None
 
     def admits(self, key: RequestKey) -> bool:
         return all(getattr(self, label) in (None, getattr(key, label)) for label in LABELS)

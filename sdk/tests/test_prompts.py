@@ -15,6 +15,7 @@ from brownout.model.parse import encode, parse
 from brownout.model.reading import read
 from brownout.model.resources import ResourceRef
 from brownout.model.values import PromptMessage
+from brownout.telemetry.reports import request_key
 from brownout.testing import FakeBrownout
 
 
@@ -114,3 +115,11 @@ def test_an_sdk_that_does_not_know_a_type_or_a_field_decides_the_rest_as_before(
     assert read("request_class", newer_class) == parse(
         "request_class", "reply", {"criticality": "critical", "model": "route"}
     )
+
+
+def test_requests_are_counted_by_the_prompt_and_its_version() -> None:
+    compiled = world("Be kind.")
+    found = policy(compiled, "reply")
+    assert found.prompt is not None
+    assert request_key(found).prompt == f"a@{found.prompt.version}"
+    assert request_key(policy(compiled, "nowhere")).prompt == ""

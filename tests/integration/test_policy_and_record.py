@@ -154,6 +154,28 @@ async def test_a_rollout_counts_a_reported_request_for_the_unit_that_its_split_h
     assert witness.arms["new"].bad["error"] == 1
 
 
+async def test_a_worse_prompt_shows_beside_a_better_one_of_the_same_model(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    say = {name: {"messages": [{"role": "system", "text": f"Be {name}."}]} for name in ("kind", "brief")}
+    by_plan = [{"id": "beta", "if": [{"attribute": "plan", "op": "in", "values": ["new"]}], "serve": "brief"}]
+    words = {"type": "prompt", "variants": say, "off_variant": "kind", "default": "kind", "rules": by_plan}
+    operations = [put("flag", "words", words), put("request_class", "support-reply", {**CLASS, "prompt": "words"})]
+    await world.services.changes.commit(ROOT, "production", operations, "a prompt")
+    for plan, refused in (("old", False), ("new", True), ("new", True)):
+        policy = await policy_of(http, plan=plan)
+        assert policy["prompt"]["messages"] == say["brief" if plan == "new" else "kind"]["messages"]
+        await http.post(f"{BASE}/record", json={"policy": policy, "refused": refused})
+    await world.services.telemetry.ingest.flush()
+    async with world.client(await world.token({"*": ["viewer"]})) as viewer:
+        chart = (await viewer.get(f"{BASE}/signals", params={"by": "model,prompt"})).json()
+    told = {
+        (line["labels"]["model"], line["labels"]["prompt"].partition("@")[0]): line["totals"]["refusal_share"]
+        for line in chart["series"]
+    }
+    assert told == {("old-model", "kind"): 0.0, ("old-model", "brief"): 1.0}
+
+
 def test_a_record_takes_all_that_the_client_takes() -> None:
     taken = [name for name in inspect.signature(Recording.record).parameters if name != "self"]
     assert sorted(RecordInput.__struct_fields__) == sorted(taken)

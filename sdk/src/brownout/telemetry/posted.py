@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from brownout.evaluation.decision import Decision
-from brownout.evaluation.policy import Policy, PolicyTarget, SafeMode
+from brownout.evaluation.policy import Policy, PolicyPrompt, PolicyTarget, SafeMode
 from brownout.model.frozen import FrozenDict
 from brownout.model.values import ErrorClass, RungType
 
@@ -33,6 +33,10 @@ class ObeyedDecision(msgspec.Struct, frozen=True):
     variant: Label | None = None
 
 
+class ObeyedPrompt(msgspec.Struct, frozen=True):
+    version: Label
+
+
 class ObeyedPolicy(msgspec.Struct, frozen=True):
     """What of a policy says under which labels its requests are counted. Its other fields are ignored."""
 
@@ -42,6 +46,7 @@ class ObeyedPolicy(msgspec.Struct, frozen=True):
     provenance: Annotated[dict[Label, ObeyedDecision], Meta(max_length=64)] = {}
     exposures: Annotated[tuple[tuple[Label, Label], ...], Meta(max_length=16)] = ()
     unit: Label | None = None
+    prompt: ObeyedPrompt | None = None
 
     def policy(self) -> Policy:
         model = self.model
@@ -54,6 +59,7 @@ class ObeyedPolicy(msgspec.Struct, frozen=True):
             ),
             exposures=self.exposures,
             unit=self.unit,
+            prompt=PolicyPrompt((), version=self.prompt.version) if self.prompt else None,
         )
 
 

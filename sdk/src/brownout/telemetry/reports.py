@@ -112,10 +112,11 @@ def _unit_attribute(rule: str, compiled: Compiled) -> str:
 
 def request_key(policy: Policy) -> RequestKey:
     """The labels under which a request of this policy is counted."""
-    decision = policy.provenance.get("model")
+    decision, worded, prompt = policy.provenance.get("model"), policy.provenance.get("prompt"), policy.prompt
     return RequestKey(
         policy.request_class,
         policy.model.model if policy.model else "",
         (decision.variant if decision else None) or "",
         "+".join(policy.safe_mode.profiles),
+        f"{(worded and worded.variant) or ''}@{prompt.version}" if prompt else "",
     )

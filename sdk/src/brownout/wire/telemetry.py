@@ -111,12 +111,17 @@ class EvaluationKey(NamedTuple):
 
 
 class RequestKey(NamedTuple):
-    """`safe_mode` names the profiles in force, joined by `+`; empty when all is normal."""
+    """`safe_mode` names the profiles in force, joined by `+`; empty when all is normal. `variant` is the model flag's,
+    `prompt` the prompt flag's and the version of its text, `plain@1f0c9a3e`; empty without one.
+
+    Labels are only ever added, at the end and with a default.
+    """
 
     request_class: str
     model: str
     variant: str
     safe_mode: str
+    prompt: str = ""
 
 
 class CustomKey(NamedTuple):
