@@ -40,20 +40,21 @@ class Judge:
 
     Never blocks a request and never raises into one. A request is sampled by chance alone, so every variant of a rollout
     has the same share.
-
-    Args:
-        score: Returns how good an answer is, or None if it cannot say. Plain or async: an async one runs in an event
-            loop of its own.
-        share: The share of answers to score, from 0 to 1.
-        request_classes: Those to score; None is all.
-        most_waiting: Answers that wait at most. Further ones are dropped, and counted.
-        chance: Returns random numbers from 0 to 1.
     """
 
     def __init__(
         self, score: Callable[[Answer], Any], *, share: float = SHARE, request_classes: Collection[str] | None = None,
         most_waiting: int = MOST_WAITING, chance: Callable[[], float] = spread.random,
     ) -> None:  # fmt: skip
+        """
+        Args:
+            score: Returns how good an answer is, or None if it cannot say. Plain or async: an async one runs in an event
+                loop of its own.
+            share: The share of answers to score, from 0 to 1.
+            request_classes: Those to score; None is all.
+            most_waiting: Answers that wait at most. Further ones are dropped, and counted.
+            chance: Returns random numbers from 0 to 1.
+        """
         if not 0 <= share <= 1:
             raise ValueError("share is from 0 to 1")
         self.scored = 0
