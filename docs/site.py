@@ -31,7 +31,8 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "docs/fleet.md", "docs/history.md",
     ),
     "SDK": (
-        "sdk/README.md", "docs/sdk/runner.md", "docs/sdk/providers.md", "docs/sdk/runner-outbox.md",
+        "sdk/README.md", "docs/sdk/runner.md", "docs/sdk/prompts.md", "docs/sdk/judges.md", "docs/sdk/providers.md",
+        "docs/sdk/runner-outbox.md", "docs/sdk/http.md", "docs/sdk/sidecar.md",
         "docs/openfeature.md", "docs/sdk/django.md", "docs/sdk/fastapi.md", "docs/sdk/celery.md",
         "docs/sdk/gunicorn-uwsgi.md", "docs/sdk/reference.md",
     ),

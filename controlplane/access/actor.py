@@ -108,6 +108,8 @@ class Actor(msgspec.Struct, frozen=True):
     """How they can prove it now: see StepUpRequiredError."""
     networks: tuple[str, ...] = ()
     """Where this credential works; empty = wherever its holder does."""
+    sdk_key: str = ""
+    """The fingerprint of the SDK key that was shown, as NATS subjects have it: telemetry is counted under it."""
 
     def roles(self, environment: str) -> frozenset[Role]:
         return self.grants.get(environment, frozenset()) | self.grants.get(ANY_ENVIRONMENT, frozenset())

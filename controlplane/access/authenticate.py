@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from brownout.wire import fingerprint
 from controlplane.access.actor import Actor, Grants, Role
 from controlplane.access.address_rules import AddressRules
 from controlplane.access.bounds import Bounds
@@ -66,7 +67,7 @@ class Authenticator:
             actor = self._memory.recall(digest) or self._memory.keep(digest, await self._token(digest))
         elif tokens.well_formed(secret, "bo_sdk_"):
             digest = tokens.digest(secret)
-            actor = self._memory.recall(digest) or self._memory.keep(digest, await self._key(digest))
+            actor = self._memory.recall(digest) or self._memory.keep(digest, await self._key(digest, secret))
         if actor is None:
             raise UnauthenticatedError("that token is not known here, has expired or was revoked")
         return await self._from(actor, address)
@@ -121,7 +122,7 @@ class Authenticator:
             stale=not fresh, proofs=_without_sso(held), networks=row.networks,
         )  # fmt: skip
 
-    async def _key(self, digest: str) -> Actor | None:
+    async def _key(self, digest: str, secret: str) -> Actor | None:
         now = self._clock.now()
         async with self._database.reading() as connection:
             row = await credentials.find_key(connection, digest)
@@ -130,7 +131,10 @@ class Authenticator:
         if row.used_at is None or now - row.used_at >= _TOUCH_EVERY:
             async with self._database.writing() as connection:
                 await credentials.touch_key(connection, row.id, now)
-        return Actor("sdk", f"sdk:{row.name}", {row.environment: frozenset({_role(row.uses)})}, credential=row.id)
+        return Actor(
+            "sdk", f"sdk:{row.name}", {row.environment: frozenset({_role(row.uses)})}, credential=row.id,
+            sdk_key=fingerprint(secret),
+        )  # fmt: skip
 
     async def _session(self, cookie: str) -> Actor | None:
         """Raises SignInAgainError when the identity provider has not confirmed for too long who opened it."""

@@ -1,4 +1,4 @@
-"""Asking what a context gets: a flag, its explanation, or a whole policy; now or at any revision."""
+"""What a context gets: a flag, its explanation, or a whole policy, now or at any revision; and how a request went."""
 
 import msgspec
 from litestar import Controller, Response, post
@@ -7,6 +7,7 @@ from litestar.enums import MediaType
 from litestar.params import FromPath, JSONBody
 
 from brownout.evaluation.policy import Policy
+from brownout.telemetry.posted import RecordInput
 from controlplane.access.actor import Action, Actor
 from controlplane.contract.evaluate import DecisionOutput, EvaluateInput, ExplanationOutput, PolicyInput
 from controlplane.services import Services
@@ -50,3 +51,14 @@ class EvaluationController(Controller):
         """What to do with one request of this class: model, ladder, budget, tools, retries, under safe mode."""
         policy = await services.evaluations.policy(actor, environment, data.request_class, data.situation())
         return Response(msgspec.json.encode(policy), media_type=MediaType.JSON)
+
+    @post("/record", operation_id="record", status_code=204, opt={"action": Action.REPORT})
+    async def record(
+        self,
+        environment: FromPath[str],
+        data: JSONBody[RecordInput],
+        services: NamedDependency[Services],
+        actor: NamedDependency[Actor],
+    ) -> None:
+        """How one request went that followed a policy. It is counted as if an SDK had reported it."""
+        services.telemetry.record(actor, environment, data)

@@ -7,13 +7,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from brownout.evaluation.decision import ErrorCode
+from brownout.wire import ofrep
 from controlplane.access.actor import Action, Actor
 from controlplane.configuration.evaluations import Situation
 from controlplane.errors import InvalidInputError
-from controlplane.interop import ofrep
+from controlplane.interop.ofrep import environment_of
 from controlplane.services import Services
-
-_STATUS = {ErrorCode.FLAG_NOT_FOUND.value: 404}
 
 
 def _malformed(request: Request[Any, Any, Any], error: Exception) -> Response[ofrep.Failure | ofrep.BulkFailure]:
@@ -41,9 +40,9 @@ class OfrepController(Controller):
     ) -> Response[ofrep.Success | ofrep.Failure]:
         """One flag for one context."""
         situation = Situation(ofrep.parse_context(await request.body()))
-        decision = await services.evaluations.decide(actor, ofrep.environment_of(actor), key, situation)
+        decision = await services.evaluations.decide(actor, environment_of(actor), key, situation)
         answer = ofrep.answer(decision)
-        status = _STATUS.get(answer.error_code, 400) if isinstance(answer, ofrep.Failure) else 200
+        status = ofrep.STATUS.get(answer.error_code, 400) if isinstance(answer, ofrep.Failure) else 200
         return Response(answer, status_code=status)
 
     @post("/", operation_id="ofrepEvaluateFlagsBulk", status_code=200, opt={"action": Action.EVALUATE})
@@ -51,7 +50,7 @@ class OfrepController(Controller):
         self, request: Request[Any, Any, Any], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> Response[ofrep.BulkSuccess | None]:
         """Every flag for one context. The ETag depends on what the flags resolve to: an unchanged answer is a 304."""
-        environment = ofrep.environment_of(actor)
+        environment = environment_of(actor)
         situation = Situation(ofrep.parse_context(await request.body()))
         revision, decisions = await services.evaluations.decide_all(actor, environment, situation)
         tag = ofrep.etag(decisions)

@@ -37,6 +37,7 @@ class SignalsController(Controller):
         variant: FromQuery[str | None] = None,
         safe_mode: FromQuery[str | None] = None,
         drill: Annotated[str | None, QueryParameter(description="A drill; empty: requests of none.")] = None,
+        prompt: FromQuery[str | None] = None,
         step_s: FromQuery[Step] = None,
     ) -> Chart:
         """Every signal over time, a series for each combination of labels, with what happened meanwhile as marks."""
@@ -46,7 +47,7 @@ class SignalsController(Controller):
             environment,
             since=start,
             until=end,
-            only=Filter(request_class, model, variant, safe_mode, drill),
+            only=Filter(request_class, model, variant, safe_mode, drill, prompt),
             by=parse_labels(name.strip() for name in by.split(",") if name.strip()),
             step_s=step_s,
         )

@@ -17,6 +17,7 @@ MODULES = {
     "login": "people",
     "logout": "people",
     "watch": "watch",
+    "sidecar": "sidecar",
     "explain": "explain",
     "policy": "explain",
     "export": "documents",

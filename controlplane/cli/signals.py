@@ -15,7 +15,7 @@ COLUMNS = ("requests_per_min", "error_share", "refusal_share", "fallback_share",
 CLASS_WIDTH, NUMBER_WIDTH, MIN_SPARK = 20, 12, 4
 """Columns of the terminal: the class, a number with its spaces, and the least that a line of bars is drawn in."""
 
-LABELS = ("request_class", "model", "variant", "safe_mode")
+LABELS = ("request_class", "model", "variant", "prompt", "safe_mode")
 
 
 def register(app: Noun) -> None:
@@ -31,7 +31,7 @@ def signals(
     """Rate, errors, refusals, fallbacks, latency and tokens of the last hour."""
     if request_class:
         found = call.session.get(
-            call.session.path("signals"), Chart, request_class=request_class, by="model,variant,safe_mode"
+            call.session.path("signals"), Chart, request_class=request_class, by="model,variant,prompt,safe_mode"
         )
         call.answer(found, lambda: _lines(found))
         return
@@ -69,7 +69,19 @@ def _lines(chart: Chart) -> Table:
         for line in chart.series
     ]  # fmt: skip
     return table(
-        ("model", "variant", "safe mode", "requests/min", "errors", "refusals", "fallbacks", "p95", "tokens/min", ""),
+        (
+            "model",
+            "variant",
+            "prompt",
+            "safe mode",
+            "requests/min",
+            "errors",
+            "refusals",
+            "fallbacks",
+            "p95",
+            "tokens/min",
+            "",
+        ),
         rows,
     )
 

@@ -64,7 +64,7 @@ def watch(
     from brownout import Brownout, ConfigurationError
 
     with reporting(as_json=as_json):
-        found_nats, found_key = _found(nats, key, data_dir, environment)
+        found_nats, found_key = connection(nats, key, data_dir, environment)
         try:
             client = Brownout.connect(found_nats, key=found_key, environment=environment, service=service, disk=False)
         except ConfigurationError as error:
@@ -134,8 +134,8 @@ def _write(seen: Seen) -> None:
     sys.stdout.flush()
 
 
-def _found(nats: str, key: str, data_dir: str, environment: str) -> tuple[str, str]:
-    """Both from options or variables, else from what `brownout up` wrote."""
+def connection(nats: str, key: str, data_dir: str, environment: str) -> tuple[str, str]:
+    """The NATS URL and the SDK key, from options or variables, else from what `brownout up` wrote."""
     for folder in () if nats and key else data_dirs(data_dir or os.environ.get("BROWNOUT_DATA_DIR", "")):
         try:
             nats = nats or json.loads((folder / "cli.json").read_text())["nats_url"]

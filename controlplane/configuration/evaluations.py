@@ -13,6 +13,8 @@ from brownout.evaluation.decision import Decision
 from brownout.evaluation.evaluate import evaluate, policy
 from brownout.evaluation.policy import Policy
 from brownout.evaluation.trace import CohortTrace, Trace, trace, trace_cohort
+from brownout.telemetry.reports import unit_of
+from brownout.telemetry.watched import Watches
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.configuration.store import Store
 from controlplane.errors import Fault, InvalidInputError, NotFoundError
@@ -71,7 +73,10 @@ class Evaluations:
         found = policy(compiled, request_class, situation.context, service=situation.service)
         if found.error_code == "FLAG_NOT_FOUND":
             raise NotFoundError(f"{environment} has no request class {request_class} at revision {compiled.revision}")
-        return found
+        if not found.exposures:
+            return found
+        watches = Watches.read(compiled.of_kind("rollout"))
+        return msgspec.structs.replace(found, unit=unit_of(found, situation.context, watches))
 
     async def belongs(self, actor: Actor, environment: str, cohort: str, context: Context) -> CohortTrace:
         """Whether the context belongs to the cohort now.

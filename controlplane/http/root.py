@@ -30,9 +30,11 @@ class UnderRoot:
         self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            _root.set(self._root)
-            if f"{scope['path']}/".startswith(f"{self._root}/"):
-                path, raw = scope["path"][len(self._root) :], scope["raw_path"][len(self._root) :]
-                scope["path"], scope["raw_path"] = path or "/", raw or b"/"
-        await self._app(scope, receive, send)
+        if scope["type"] == ScopeType.HTTP and f"{scope['path']}/".startswith(f"{self._root}/"):
+            path, raw = scope["path"][len(self._root) :], scope["raw_path"][len(self._root) :]
+            scope["path"], scope["raw_path"] = path or "/", raw or b"/"
+        before = _root.set(self._root)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _root.reset(before)

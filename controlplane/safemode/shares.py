@@ -9,6 +9,7 @@ from typing import NamedTuple
 from brownout.evaluation.bucketing import BUCKETS, bucket
 from brownout.evaluation.compile import Compiled
 from brownout.evaluation.evaluate import evaluate
+from brownout.model.references import GOVERNORS
 from brownout.model.resources import Flag, RequestClass, ResourceRef, Split
 from controlplane.contract.specs import find_spec
 
@@ -68,7 +69,7 @@ def _splits(compiled: Compiled, request_class: str, base: Context) -> Iterator[t
     spec = find_spec(compiled.resources.get(ResourceRef("request_class", request_class)), RequestClass)
     if spec is None:
         return
-    for key in filter(None, (spec.model, spec.ladder, spec.budget, spec.tools, spec.retry)):
+    for key in filter(None, (getattr(spec, field) for field in GOVERNORS)):
         raw = compiled.resources.get(ResourceRef("flag", key))
         if raw is None or b'"split"' not in raw:
             continue

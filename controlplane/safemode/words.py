@@ -17,6 +17,7 @@ def describe(policy: Policy) -> Mapping[str, str]:
         "ladder": " → ".join(map(_rung, policy.ladder.rungs)),
         "tools": _tools(tools.include, tools.exclude),
         "attempts": str(policy.retry.max_attempts),
+        "prompt": f"version {policy.prompt.version}" if policy.prompt else "",
         "sensitive": policy.sensitive.replace("_", " "),
         "shed": f"{policy.shed_bp / 100:g} %" if policy.shed_bp else "",
         "banner": policy.banner.text if policy.banner else "",

@@ -179,6 +179,7 @@ def _labels(environment: str, key: RequestKey) -> Labels:
         "feature_flag.result.variant": key.variant,
         "brownout.safe_mode": key.safe_mode,
         **({"brownout.drill": key.drill} if key.drill else {}),
+        **({"brownout.prompt": key.prompt} if key.prompt else {}),
     }
 
 

@@ -24,6 +24,7 @@ from controlplane.telemetry.boundary import RefusedError, Speaker, read_opening
 from controlplane.telemetry.exported import Exported
 from controlplane.telemetry.folder import Folder
 from controlplane.telemetry.inbox import Inbox
+from controlplane.telemetry.posted import Posted
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusal, Refusals
 
@@ -58,6 +59,8 @@ class Ingest:
         self._database = database
         self._clock = clock
         self._inbox = Inbox()
+        self.posted = Posted()
+        """What comes over HTTP instead."""
         self._urgent = asyncio.Event()
         self._buckets = Buckets(quotas.bytes_per_minute, quotas.bytes_per_minute, monotonic)
         self.exported = exported or Exported()
@@ -117,17 +120,26 @@ class Ingest:
 
     async def flush(self) -> None:
         """Folds all that waits; what cannot be written now waits for the next time."""
+        self._take_posted(final=True)
         while await self._round():
             pass
 
     async def _round(self) -> bool:
         """Gives each key one turn; whether any of them is due another at once."""
+        self._take_posted()
         before, self._trouble = self._folder.folded, ""
         due = await asyncio.gather(*(self._turns(environment) for environment in self._inbox.environments()))
         await self._write_refusals()
         if self._trouble or self._folder.folded > before:  # without anything to fold, nothing is known to work again
             self.failing = self._trouble
         return any(due)
+
+    def _take_posted(self, *, final: bool = False) -> None:
+        for speaker, data in self.posted.messages(final=final):
+            try:
+                self.take(speaker, data)
+            except RefusedError as error:
+                self._refuse(speaker, error)
 
     async def _turns(self, environment: str) -> bool:
         due = False

@@ -3,7 +3,7 @@
 A series' name is its labels joined by U+001F, most significant first, so a prefix selects a request class or a flag.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -43,13 +43,14 @@ _ARM = msgspec.msgpack.Decoder(ArmTotals)
 
 
 def name(labels: Iterable[str]) -> str:
-    """Postgres text takes no NUL, and a label must not pretend to be two."""
-    return SEPARATOR.join(label.replace("\0", "").replace(SEPARATOR, " ") for label in labels)
-
-
-def request_name(key: RequestKey) -> str:
-    """A drill's label comes last, and only where there is one: without it a name is what older versions write."""
-    return name(key if key.drill else key[:-1])
+    """Postgres text takes no NUL, and a label must not pretend to be two. Optional labels that are empty at the end are
+    left out: a name stays what older versions write."""
+    said = [label.replace("\0", "").replace(SEPARATOR, " ") for label in labels]
+    for _ in getattr(labels, "_field_defaults", ()):
+        if said[-1]:
+            break
+        said.pop()
+    return SEPARATOR.join(said)
 
 
 def request_key(series: str) -> RequestKey:
@@ -124,16 +125,16 @@ def _sum(kind: str, before: bytes, value: object) -> object:
 def _values(counted: Counted, now: datetime) -> Iterable[tuple[RollupKey, object]]:
     recent, fine, coarse = floor(now, RECENT_S), floor(now, FINE_S), floor(now, COARSE_S)
     for key, requests in counted.requests.items():
-        yield RollupKey("request", RECENT_S, recent, request_name(key)), requests
-    both: list[tuple[Kind, Mapping[Any, object], Callable[[Any], str]]] = [
-        ("request", counted.requests, request_name),
-        ("policy", counted.policies, request_name),
-        ("custom", counted.custom, name),
+        yield RollupKey("request", RECENT_S, recent, name(key)), requests
+    both: list[tuple[Kind, Mapping[Any, object]]] = [
+        ("request", counted.requests),
+        ("policy", counted.policies),
+        ("custom", counted.custom),
     ]
-    for kind, series, named in both:
+    for kind, series in both:
         for labels, totals in series.items():
-            yield RollupKey(kind, FINE_S, fine, named(labels)), totals
-            yield RollupKey(kind, COARSE_S, coarse, named(labels)), totals
+            yield RollupKey(kind, FINE_S, fine, name(labels)), totals
+            yield RollupKey(kind, COARSE_S, coarse, name(labels)), totals
     for arm, totals in counted.arms.items():
         yield RollupKey("arm", FINE_S, fine, name(arm)), totals
     shards: dict[str, dict[EvaluationKey, int]] = {}

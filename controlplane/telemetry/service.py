@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from brownout.telemetry.posted import RecordInput
 from controlplane.access.actor import Action, Actor, authorize, readable
 from controlplane.configuration.store import Store
 from controlplane.errors import UnavailableError
@@ -88,6 +89,12 @@ class Telemetry:
         authorize(actor, Action.READ, environment)
         async with self._reading.reading() as connection:
             return RefusedList(await tables.refused(connection, environment, self._clock.now()))
+
+    def record(self, actor: Actor, environment: str, told: RecordInput) -> None:
+        """Counts a request that was reported over HTTP, under the SDK key that was shown. It is written within ten
+        seconds."""
+        authorize(actor, Action.REPORT, environment)
+        self.ingest.posted.record(environment, actor.sdk_key or "api", told)
 
     def live_services(self, actor: Actor, environment: str) -> list[str]:
         """The service of each live instance."""

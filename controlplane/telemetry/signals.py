@@ -43,8 +43,8 @@ SPARKS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", 
 RATES = {*points.RATES, "cost_per_min", "per_min"}
 """Whatever is counted by the minute, under any name that a chart gives it."""
 
-Label = Literal["request_class", "model", "variant", "safe_mode", "drill"]
-LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode", "drill")
+Label = Literal["request_class", "model", "variant", "safe_mode", "drill", "prompt"]
+LABELS: tuple[Label, ...] = ("request_class", "model", "variant", "safe_mode", "drill", "prompt")
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -56,6 +56,7 @@ class Filter(msgspec.Struct, frozen=True):
     variant: str | None = None
     safe_mode: str | None = None
     drill: str | None = None
+    prompt: str | None = None
 
     def admits(self, key: RequestKey) -> bool:
         return all(getattr(self, label) in (None, getattr(key, label)) for label in LABELS)

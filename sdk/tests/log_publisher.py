@@ -1,6 +1,7 @@
 """Publishes a History to a real NATS, from a thread of its own, the way the control plane does."""
 
 import asyncio
+import queue
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ class LogPublisher:
         self._thread = threading.Thread(target=self._loop.run_forever, name="log-publisher", daemon=True)
         self._client = Client()
         self.presence: list[wire.Presence] = []
+        self.telemetry: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def __enter__(self) -> "LogPublisher":
         self._thread.start()
@@ -74,6 +76,7 @@ class LogPublisher:
     async def _open(self) -> None:
         await self._client.connect(self._url, allow_reconnect=False, max_reconnect_attempts=1)
         await self._client.subscribe(self._subjects.presence_all, cb=self._on_presence)
+        await self._client.subscribe(f"bot.{self.history.environment}.*.*.m", cb=self._on_telemetry)
         if self._creates:
             await self._make_streams()
         self._task = asyncio.create_task(self._beat())
@@ -138,3 +141,6 @@ class LogPublisher:
 
     async def _on_presence(self, msg: Any) -> None:
         self.presence.append(msgspec.json.decode(msg.data, type=wire.Presence))
+
+    async def _on_telemetry(self, msg: Any) -> None:
+        self.telemetry.put(msg.data)

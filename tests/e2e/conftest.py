@@ -1,6 +1,9 @@
 """One browser a module: while Playwright runs in a thread, no test of its own can start an event loop there."""
 
+import os
+import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,3 +32,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     finally:
         item.config.option.tbstyle = style
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Reachable by any user, as a home directory is by its owner's processes."""
+    made = Path("/tmp") / f"brownout-e2e-{os.getpid()}-{tmp_path_factory.getbasetemp().name}"
+    made.mkdir(mode=0o777)
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

@@ -236,7 +236,7 @@ def test_a_rollout_to_a_bad_model_is_planned_started_and_rolls_itself_back(conso
         page.get_by_label("Control").select_option("small")
         page.get_by_label("Treatment").select_option("big")
         page.get_by_label("Weight, %").first.fill("40")
-        page.get_by_label("Measure").first.select_option("refusal")
+        page.get_by_label("Measure").first.fill("refusal")
         page.get_by_role("button", name="Save the draft").click()
         page.wait_for_url(re.compile("/rollouts/reply-big"))
         needed = page.get_by_role("region", name="Units needed to notice")
@@ -463,3 +463,32 @@ def test_nobody_sees_anything_before_signing_in(console: Console) -> None:
         seen.page.get_by_label("Password").fill("not this one, surely")
         seen.page.get_by_role("button", name="Sign in").click()
         expect(seen.page.get_by_role("alert")).to_contain_text("Not signed in")
+
+
+def test_a_prompt_is_edited_and_its_changed_words_are_reviewed(console: Console) -> None:
+    say = "You help users of {product}. Answer in two sentences, and never promise a refund."
+    spec = {
+        "type": "prompt", "off_variant": "plain", "default": "plain",
+        "variants": {"plain": {"messages": [{"role": "system", "text": say}], "variables": ["product"]}},
+    }  # fmt: skip
+    console.put("flag", "support-prompt", spec)
+    with console.visit() as seen:
+        page = seen.page
+        page.goto("/e/production/flags/support-prompt")
+        expect(page.get_by_text("system · 81 characters · {product}")).to_be_visible()
+        text = page.get_by_label("Text").first
+        text.fill(say.replace("two", "three").replace("{product}", "{shop}"))
+        text.press("Tab")
+        expect(page.locator(".savebar")).to_contain_text("not declared as variables: shop")
+        text.fill(say.replace("two", "three"))
+        text.press("Tab")
+        expect(page.locator(".savebar .broken")).to_have_count(0)
+        page.get_by_role("button", name="Review change…").click()
+        expect(page.get_by_role("dialog")).to_contain_text("support-prompt plain: messages changed")
+        diff = page.get_by_role("region", name="Diff of support-prompt")
+        expect(diff.locator("del")).to_have_text("two")
+        expect(diff.locator("ins")).to_have_text("three")
+        say_why(page, "One sentence more", "Save as r")
+        seen.check()
+    saved = console.api("GET", "environments/production/flags/support-prompt")["spec"]["variants"]["plain"]
+    assert saved["messages"][0]["text"] == say.replace("two", "three")

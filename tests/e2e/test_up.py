@@ -1,13 +1,11 @@
 """`brownout up`: starts, ends, comes back, and says clearly when it cannot."""
 
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,16 +15,6 @@ from brownout import Brownout
 from controlplane.embedded.data_dir import FORMAT
 from controlplane.embedded.identity import FREE
 from tests.e2e.brownout_up import AS_NOBODY, CAN_BE_NOBODY, CLI, NOBODY, ROOT, BrownoutUp, environment, refused
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Reachable by any user, as a home directory is by its owner's processes."""
-    made = Path("/tmp") / f"brownout-e2e-{os.getpid()}-{tmp_path_factory.getbasetemp().name}"
-    made.mkdir(mode=0o777)
-    made.chmod(0o777)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def unshared(mount: str, at: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,12 +95,14 @@ class World:
         self.instance = Instance()
         self.chance = random.Random(7)
         self.people = 0
+        self.by: Callable[[Policy], str] = lambda policy: policy.model.model if policy.model else ""
+        """What of a policy the chance of a bad answer depends on."""
 
     def _engine(self) -> Engine:
         return Engine(self.store, self.changes, FactReader(self.database, self.clock), self.clock)
 
-    async def begin(self, **changed: Any) -> None:
-        ops = [Operation("put", kind, key, raw(spec)) for (kind, key), spec in RESOURCES.items()]
+    async def begin(self, more: Mapping[tuple[str, str], Any] | None = None, **changed: Any) -> None:
+        ops = [Operation("put", kind, key, raw(spec)) for (kind, key), spec in {**RESOURCES, **(more or {})}.items()]
         await self.changes.commit(ME, ENVIRONMENT, ops, "the world")
         await self.rollouts.create(ME, ENVIRONMENT, KEY, msgspec.json.encode({**ROLLOUT, **changed}), "new model")
         await self.rollouts.move(ME, ENVIRONMENT, KEY, "start", "let us see")
@@ -108,15 +110,14 @@ class World:
     async def traffic(
         self, requests: int, refusals: Callable[[str], float], said: Callable[[Policy], dict[str, Any]] | None = None
     ) -> None:
-        """New people, each once; `refusals` is the chance of a bad answer by model, `said` what else is recorded."""
+        """New people, each once; `refusals` is the chance of a bad answer by model, or by what `by` says; `said` what else is recorded."""
         await self.load()
         for _ in range(requests):
             self.people += 1
             person = {"targeting_key": f"u-{self.people}", "beta": self.people % 2 == 0}
             policy = self.instance.policy("support-reply", person)
-            assert policy.model is not None
             more = said(policy) if said else {}
-            self.instance.record(policy, refused=self.chance.random() < refusals(policy.model.model), **more)
+            self.instance.record(policy, refused=self.chance.random() < refusals(self.by(policy)), **more)
         await self.report()
 
     async def load(self) -> None:

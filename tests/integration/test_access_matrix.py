@@ -28,10 +28,11 @@ LOCAL_VERBS = {
         "login",
         "logout",
         "watch",
+        "sidecar",
         "completion",
     )
 } | {"secret status", "secret rotate", "address clear"}
-"""They start something, or act before anybody is somebody; `watch` is an SDK."""
+"""They start something, or act before anybody is somebody; `watch` and `sidecar` are SDKs."""
 
 MATTERS = {
     # operation: who may, in their own environment (nobody may in another one)

@@ -67,6 +67,25 @@ async def test_a_bad_model_is_rolled_back_and_everyone_gets_the_control(world: W
     assert b"rollout:" not in flag.spec
 
 
+async def test_a_bad_prompt_is_rolled_back_like_a_model_and_the_model_stays(world: World) -> None:
+    say = {name: {"messages": [{"role": "system", "text": f"Be {name}."}]} for name in ("kind", "brief")}
+    prompt = {"type": "prompt", "variants": say, "off_variant": "kind", "default": "kind"}
+    reply = {**RESOURCES["request_class", "support-reply"], "prompt": "words"}
+    world.by = lambda policy: policy.prompt.messages[0].text if policy.prompt else ""
+    await world.begin(
+        {("flag", "words"): prompt, ("request_class", "support-reply"): reply},
+        flag="words", control="kind", treatment="brief",
+    )  # fmt: skip
+    await world.live(4, lambda text: 0.25 if text == "Be brief." else 0.02)
+
+    assert (await world.view()).summary.state == "rolled_back"
+    (message,) = await world.stages()
+    assert message.startswith("rolled back: refusal")
+    policy = world.instance.policy("support-reply", {"targeting_key": "u-1"})
+    assert policy.model is not None
+    assert policy.model.model == "haiku"
+
+
 async def test_a_rollout_that_cannot_be_read_holds_up_no_guardrail(world: World) -> None:
     await world.begin()
     flag = Operation("put", "flag", "other-model", raw(RESOURCES["flag", "support-model"]))

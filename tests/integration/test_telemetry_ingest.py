@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import mmh3
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -25,6 +26,7 @@ from brownout.wire.telemetry import (
 from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from controlplane.telemetry import readings, series, tables
+from controlplane.telemetry.boundary import read_message
 from controlplane.telemetry.ingest import Ingest
 from controlplane.telemetry.unit_tables import Sample, add_units
 from controlplane.telemetry.units import MAX_UNITS, News
@@ -94,6 +96,25 @@ async def evaluations(database: Database) -> dict[EvaluationKey, int]:
         for key, n in series.decode_evaluations(row.totals).items():
             total[key] = total.get(key, 0) + n
     return total
+
+
+async def test_a_series_without_an_optional_label_keeps_its_name_and_is_read_with_an_empty_one() -> None:
+    assert series.name(KEY) == series.SEPARATOR.join(KEY[:4])
+    assert series.request_key(series.SEPARATOR.join(KEY[:4])) == KEY
+    worded = KEY._replace(prompt="plain@1f0c9a3e")
+    assert series.request_key(series.name(worded)) == worded
+    assert series.request_key(series.name(KEY._replace(safe_mode=""))) == KEY
+
+
+@pytest.mark.parametrize("labels", [KEY[:4], (*KEY, "of a newer version")])
+def test_requests_of_older_and_newer_instances_keep_their_labels(labels: tuple[str, ...]) -> None:
+    telemetry = Telemetry("i-1", "support")
+    count(telemetry, 3)
+    message = msgspec.msgpack.decode(telemetry.message() or b"")
+    message[8] = {labels: next(iter(message[8].values()))}
+    found = read_message(msgspec.msgpack.encode(message))
+    assert found.requests.keys() == {KEY}
+    assert found.dropped == 0
 
 
 async def test_totals_survive_loss_repetition_and_reordering_over_three_replicas(

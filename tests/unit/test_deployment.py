@@ -71,7 +71,8 @@ def test_the_control_planes_understand_their_settings(compose: dict[str, Any], t
             file = tmp_path / Path(variables[name]).name
             file.write_text("a secret\n")
             variables[name] = str(file)
-    settings = load_settings({name: re.sub(r"\$\{[^}]*\}", "x" * 32, text) for name, text in variables.items()})
+    told = {name: re.sub(r"\$\{[^}]*\}", "x" * 32, text) for name, text in variables.items()}
+    settings = load_settings(told | {"BROWNOUT_PUBLIC_URL": "https://ops.example"})
     assert (len(settings.nats_servers), settings.nats_replicas) == (3, 3)
     assert settings.nats_issuer_seed.reveal() == "a secret"
     assert variables == compose["services"]["control-plane-2"]["environment"] | {

@@ -32,6 +32,7 @@ async def test_a_proxy_may_pass_the_path_on_or_strip_it(arrives: str, seen: str)
     scope: Any = {"type": "http", "path": arrives, "raw_path": arrives.encode()}
     await UnderRoot(app, "/brownout")(scope, None, None)  # type: ignore[arg-type]
     assert found == [(seen, seen.encode(), "/brownout/sign-in")]
+    assert at("/sign-in") == "/sign-in"
 
 
 @pytest.mark.parametrize(

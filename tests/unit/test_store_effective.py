@@ -22,6 +22,11 @@ OURS = {"owned"}
 """A rollout stands here without its rules, which no commit would let pass: only the words are looked at."""
 
 
+def prompt_flag(text: str) -> Put:
+    value = {"messages": [{"role": "system", "text": text}]}
+    return "flag", "words", {"type": "prompt", "variants": {"a": value}, "off_variant": "a", "default": "a"}
+
+
 def state(*resources: Put) -> dict[ResourceRef, bytes]:
     if not resources:
         return {}
@@ -218,6 +223,11 @@ CASES: dict[str, tuple[list[Put], list[Put | tuple[str, str]], tuple[str, ...]]]
         [("safe_mode_profile", "calm", {})],
         [("safe_mode_profile", "calm", {"max_temperature": 0.1})],
         ("safe mode profile calm: max_temperature none → 0.1",),
+    ),
+    "the end of a long prompt": (
+        [prompt_flag("Be kind to everyone who asks, and patient. " * 3 + "Say so.")],
+        [prompt_flag("Be kind to everyone who asks, and patient. " * 3 + "Show it.")],
+        ("everyone: words a: messages changed",),
     ),
 }
 

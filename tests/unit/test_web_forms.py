@@ -52,8 +52,13 @@ BUDGET = {
 }
 TOOLS = {"include": ["search", "refund.*"], "exclude": ["x"], "require_approval": [], "max_calls": 0}
 RETRY = {"max_attempts": 3, "retry_on": ["timeout"], "retry_budget": {"ratio": 0.1}, "jitter": "none"}
+PROMPT = {
+    "messages": [{"role": "system", "text": "You help {name}.\nBe kind."}, {"role": "user", "text": "{{}}"}],
+    "variables": ["name"],
+}
 VALUES: dict[str, Any] = {
     "model_route": ROUTE, "fallback_ladder": LADDER, "token_budget": BUDGET, "tool_policy": TOOLS, "retry_policy": RETRY,
+    "prompt": PROMPT,
 }  # fmt: skip
 
 

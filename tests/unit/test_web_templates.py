@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from jinja2 import meta, nodes
@@ -51,6 +52,12 @@ def test_macros_get_everything_as_arguments() -> None:
     for path in sorted((UI / "templates" / "components").glob("*.html")):
         tree = TEMPLATES.environment.parse(path.read_text())
         assert meta.find_undeclared_variables(tree) <= set(TEMPLATES.environment.globals), path.name
+
+
+@pytest.mark.parametrize("path", sorted((UI / "templates").rglob("*.html")), ids=lambda path: path.stem)
+def test_no_macro_hides_a_function_that_every_template_has(path: Path) -> None:
+    environment = TEMPLATES.environment
+    assert not _macros(environment.parse(path.read_text())) & set(environment.globals)
 
 
 @pytest.mark.parametrize("path", sorted((UI / "templates").rglob("*.html")), ids=lambda path: path.stem)

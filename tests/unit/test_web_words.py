@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from brownout.model.resources import SafeModeProfile
 from controlplane.errors import BrownoutError
 from controlplane.web.editing.jsondiff import MAX_LINES, diff_bytes, pretty
+from controlplane.web.editing.worddiff import word_diff
 from controlplane.web.kit import words
 from controlplane.web.kit.parts import fleet_group, sparkline
 from controlplane.web.kit.problems import HTML_EXCEPTION_HANDLERS
@@ -46,6 +48,43 @@ def test_a_diff_stands_under_the_pointer_where_it_is() -> None:
     ]
     assert diff_bytes(before, before) == ()
     assert {line.kind for line in diff_bytes(None, after)} == {"at", "add"}
+
+
+PROMPT = "You are the assistant of a shop. Answer in two sentences. Never promise a refund. " * 3
+
+
+def prompt_flag(text: str) -> bytes:
+    return msgspec.json.encode({"variants": {"a": {"messages": [{"role": "system", "text": text}]}}})
+
+
+def test_a_long_text_that_changed_is_shown_once_with_the_words_taken_out_and_put_in() -> None:
+    lines = diff_bytes(prompt_flag(PROMPT), prompt_flag(PROMPT.replace("two", "three", 1)))
+    (line,) = [line for line in lines if line.kind == "words"]
+    assert line.text.strip() == '"text":'
+    assert [(part.kind, part.text.strip()) for part in line.parts if part.kind != "same"] == [
+        ("del", "two"),
+        ("add", "three"),
+    ]
+    assert not any(line.kind in {"add", "del"} for line in lines)
+
+
+def test_texts_with_little_in_common_are_shown_one_after_the_other() -> None:
+    other = "Sois bref et poli avec chaque client de la boutique, toujours, et sans exception aucune."
+    lines = diff_bytes(prompt_flag(PROMPT), prompt_flag(other))
+    assert {line.kind for line in lines} >= {"add", "del"}
+    assert not any(line.kind == "words" for line in lines)
+
+
+def test_a_word_diff_keeps_every_word_of_short_texts_and_the_surroundings_of_long_ones() -> None:
+    short = word_diff("Be kind to everyone.", "Be very kind to everyone.")
+    assert short is not None
+    assert "".join(part.text for part in short if part.kind != "del") == "Be very kind to everyone."
+    assert "".join(part.text for part in short if part.kind != "add") == "Be kind to everyone."
+    words = [f"w{number}" for number in range(30_000)]
+    parts = word_diff(" ".join(words), " ".join([*words[:15_000], "new", *words[15_000:]]))
+    assert parts is not None
+    assert [part.text for part in parts if part.kind == "add"] == [" new"]
+    assert sum(len(part.text) for part in parts) < 1_000
 
 
 def test_a_huge_diff_is_cut_and_says_so() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from controlplane.configuration.store.values import Change
 from controlplane.web.editing.draft import escape
+from controlplane.web.editing.worddiff import is_long, word_diff
 from controlplane.web.kit.parts import DiffLine
 
 CONTEXT = 1
@@ -18,6 +19,10 @@ MAX_LINES = 400
 class _Line(NamedTuple):
     text: str
     pointer: str
+    name: str = ""
+    """What stands before the value."""
+    value: str = ""
+    """A long text, which is compared by words."""
 
 
 def diff_bytes(before: bytes | None, after: bytes | None, title: str = "") -> tuple[DiffLine, ...]:
@@ -54,15 +59,30 @@ def _hunks(old: list[_Line], new: list[_Line], title: str) -> Iterator[DiffLine]
             if tag == "equal":
                 yield from (DiffLine("same", line.text) for line in new[new_from:new_to])
                 continue
-            yield from (DiffLine("del", line.text) for line in old[old_from:old_to])
-            yield from (DiffLine("add", line.text) for line in new[new_from:new_to])
+            yield from _replaced(old[old_from:old_to], new[new_from:new_to])
+
+
+def _replaced(old: list[_Line], new: list[_Line]) -> Iterator[DiffLine]:
+    """Texts under the same name are compared by words where every line has its counterpart."""
+    same = [(line.pointer, line.name) for line in old] == [(line.pointer, line.name) for line in new]
+    texts = [word_diff(a.value, b.value) if a.value and b.value else None for a, b in zip(old, new, strict=False)]
+    if not same or not any(texts):
+        yield from (DiffLine("del", line.text) for line in old)
+        yield from (DiffLine("add", line.text) for line in new)
+        return
+    for before, after, parts in zip(old, new, texts, strict=True):
+        if parts:
+            yield DiffLine("words", before.name, parts)
+        else:
+            yield from (DiffLine("del", before.text), DiffLine("add", after.text))
 
 
 def _lines(value: Any, pointer: str = "", indent: str = "", prefix: str = "", comma: str = "") -> Iterator[_Line]:
     """JSON as people indent it; short lists stay on one line. `pointer` is that of the container."""
     opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
     if not isinstance(value, dict | list) or not value or _short(value):
-        yield _Line(f"{indent}{prefix}{_dump(value)}{comma}", pointer.rpartition("/")[0])
+        text = value if isinstance(value, str) and is_long(value) else ""
+        yield _Line(f"{indent}{prefix}{_dump(value)}{comma}", pointer.rpartition("/")[0], f"{indent}{prefix}", text)
         return
     yield _Line(f"{indent}{prefix}{opening}", pointer)
     members = list(value.items()) if isinstance(value, dict) else [(str(i), item) for i, item in enumerate(value)]

@@ -1,5 +1,6 @@
 """The flag editor: one form, drawn anew by the server after every change, so that there is one set of rules."""
 
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import msgspec
@@ -112,6 +113,10 @@ def flag_form(
     )
 
 
+PROMPT_HINTS = {
+    "text": "{name} stands for a variable. Write {{ and }} for braces.",
+    "variables": "What services pass to every variant.",
+}
 HINTS = {"owner": "Who answers for it: a team or a person.", "tags": "For finding it."}
 
 
@@ -148,9 +153,17 @@ def _blank(path: str, document: Document, cohorts: tuple[str, ...]) -> Any:
     if last == "split":
         return {"variant": _unused(path, document, known), "weight_bp": 0}
     kind = str(document.get("type", "boolean"))
+    if path == "/variants" and kind == "prompt":
+        return ("variant", _next_prompt(document))
     if path == "/variants":
         return ("variant", PLAIN_BLANKS[kind] if kind in PLAIN_BLANKS else blank(_value_type(kind)))
     return new_item(find(_value_type(kind), path.split("/")[3:]))
+
+
+def _next_prompt(document: Document) -> Any:
+    """A new wording begins as the last one: people change words, and every variant declares the same variables."""
+    prompts = list((document.get("variants") or {}).values())
+    return deepcopy(prompts[-1]) if prompts else {"messages": [{"role": "system", "text": ""}], "variables": []}
 
 
 def _unused(path: str, document: Document, known: Known) -> str:
@@ -164,13 +177,14 @@ def _value_type(kind: str) -> inspect.Type:
 
 
 def _variants(document: Document, kind: str, errors: Any) -> tuple[Group, ...]:
-    place = Place("/variants", "/variants", "Variants", errors)
+    place = Place("/variants", "/variants", "Variants", errors, PROMPT_HINTS if kind == "prompt" else {})
     value_type = _value_type(kind)
     groups = []
     for index, (name, value) in enumerate(mapping(document.get("variants")).items()):
         at = place.entry(index, str(name))
         node = describe(value_type, value, at)
-        groups.append(_variant(str(name), node, at, digest(value)))
+        note = prompt_digest(value) if kind == "prompt" and isinstance(value, dict) else digest(value)
+        groups.append(_variant(str(name), node, at, note))
     return tuple(groups)
 
 
@@ -178,6 +192,15 @@ def digest(value: Any) -> str:
     """A value in one short line, without the marks of JSON."""
     text = msgspec.json.encode(value).decode()
     return text.translate({ord(mark): None for mark in '{}"'}).replace(":", " ").replace(",", ", ")[:160]
+
+
+def prompt_digest(value: dict[str, Any]) -> str:
+    """A prompt in one line: who speaks, how much, and what is filled in."""
+    messages = [each for each in value.get("messages") or () if isinstance(each, dict)]
+    roles = ", ".join(str(each.get("role", "")) for each in messages)
+    characters = sum(len(str(each.get("text", ""))) for each in messages)
+    variables = " ".join(f"{{{name}}}" for name in value.get("variables") or ())
+    return " · ".join(part for part in (roles, f"{characters:,} characters", variables) if part)[:160]
 
 
 def _variant(name: str, node: Node, at: Place, note: str) -> Group:

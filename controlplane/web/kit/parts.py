@@ -29,9 +29,17 @@ class CommitLine(msgspec.Struct, frozen=True):
     """What `undo_href` does: a review first, hence the dots."""
 
 
-class DiffLine(msgspec.Struct, frozen=True):
-    kind: Literal["at", "same", "del", "add"]
+class DiffPart(msgspec.Struct, frozen=True):
+    kind: Literal["same", "del", "add"]
     text: str
+
+
+class DiffLine(msgspec.Struct, frozen=True):
+    """`words`: a long text, shown as what was taken out and put in; `parts` are in reading order."""
+
+    kind: Literal["at", "same", "del", "add", "words"]
+    text: str
+    parts: tuple[DiffPart, ...] = ()
 
 
 class Rung(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import inspect
 
 from brownout.model.kinds import KINDS
+from brownout.model.references import GOVERNORS
 from controlplane.access.actor import Action
 from controlplane.configuration.store.values import Resource
 from controlplane.contract.kinds import edited, row
@@ -32,10 +33,6 @@ from controlplane.web.resources.looks import look_of, says
 PAGE = 50
 _OWN_EDITOR = frozenset({"flag"})
 _OWN_LIST = frozenset({"flag", "request_class"})
-REFERS = {"model": "model_route", "ladder": "fallback_ladder", "budget": "token_budget", "tools": "tool_policy",
-          "retry": "retry_policy"}  # fmt: skip
-"""A request class's fields, and the type of flag each names."""
-
 
 NEW_CLAUSE = {"attribute": "plan", "op": "in", "values": ["pro"]}
 
@@ -261,8 +258,10 @@ async def _nodes(visit: Visit, environment: str, kind: str, document: Document, 
     made: list[Node] = []
     for node in nodes:
         name = node.name.rpartition("/")[2] if isinstance(node, Leaf) else ""
-        if isinstance(node, Leaf) and name in REFERS:
-            page = await visit.services.reads.resources(visit.actor, environment, "flag", type=REFERS[name], limit=500)
+        if isinstance(node, Leaf) and name in GOVERNORS:
+            page = await visit.services.reads.resources(
+                visit.actor, environment, "flag", type=GOVERNORS[name], limit=500
+            )
             keys = sorted({item.key for item in page.items} | ({node.value} if node.value else set()))
             none = () if name == "model" and node.value else (Option("", "none"),)
             options = (*none, *(Option(key, key) for key in keys))

@@ -169,6 +169,8 @@ def _attributes(policy: Policy, key: RequestKey) -> _Attributes:
         "brownout.safe_mode": key.safe_mode,
         "feature_flag.result.variant": key.variant,
     }
+    if key.prompt:
+        found["brownout.prompt"] = key.prompt
     if policy.model is not None:
         found["gen_ai.provider.name"] = policy.model.provider
     return found

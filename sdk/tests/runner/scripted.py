@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.evaluation.policy import Policy
+from brownout.evaluation.policy import Policy, PolicyPrompt
+from brownout.model.values import PromptMessage
 from brownout.runner.cache import Cached
 from brownout.runner.calls import Call, Failed, Output, Text, ToolCall
 from brownout.runner.core import Core
@@ -104,6 +105,9 @@ class Script:
 
     def _policy(self) -> Policy:
         made = policy(self.trace.policy)
+        if self.trace.facts.unready:
+            lacking = PolicyPrompt((PromptMessage("system", "{product}"),), ("product",))
+            return msgspec.structs.replace(made, prompt=lacking)
         if any(isinstance(each.event, Suspended) for each in self.trace.steps):
             tools = msgspec.structs.replace(made.tools, require_approval=("act",))
             return msgspec.structs.replace(made, tools=tools)

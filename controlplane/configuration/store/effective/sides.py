@@ -12,10 +12,9 @@ from brownout.evaluation.decision import Decision, Reason
 from brownout.evaluation.evaluate import evaluate
 from brownout.model.check import references
 from brownout.model.parse import decode
+from brownout.model.references import GOVERNORS
 from brownout.model.resources import Cohort, Flag, RequestClass, ResourceRef, Spec
 from controlplane.configuration.store.effective.words import served
-
-GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
 
 
 class Got(NamedTuple):

@@ -49,10 +49,16 @@ def shown(value: Any) -> str:
 
 def changed_fields(fields: Iterable[FieldChange]) -> str:
     """`max_temperature 0.1 → 0.2, banner text none → We are slow`."""
-    parts = [f"{_name(field.pointer)} {_side(field, field.before)} → {_side(field, field.after)}" for field in fields]
+    parts = list(map(_changed, fields))
     return ", ".join(parts[:NAMES_SHOWN]) + (
         f" and {len(parts) - NAMES_SHOWN} more" if len(parts) > NAMES_SHOWN else ""
     )
+
+
+def _changed(field: FieldChange) -> str:
+    """Two long values may differ only beyond what is shown of them."""
+    before, after = _side(field, field.before), _side(field, field.after)
+    return f"{_name(field.pointer)} {f'{before} → {after}' if before != after else 'changed'}"
 
 
 def _name(pointer: str) -> str:

@@ -28,6 +28,7 @@ from brownout.evaluation.policy import Policy
 from brownout.evaluation.safemode import Activation
 from brownout.evaluation.source import CompiledCohort, Membership
 from brownout.model.reading import UNREADABLE, read
+from brownout.model.references import GOVERNORS
 from brownout.model.resources import (
     Cohort,
     Flag,
@@ -42,8 +43,7 @@ from brownout.model.resources import (
 if TYPE_CHECKING:
     from brownout.wire import Operation
 
-_LLM_TYPES = {"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"}
-_GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
+_LLM_TYPES = frozenset(GOVERNORS.values())
 MAX_VIEWS = 64
 """Services whose view is kept: on a server their names come from anywhere."""
 MAX_RETIRED = 10_000
@@ -314,7 +314,7 @@ class Compiled:
             spec = self._spec(ref, RequestClass)
             if spec is None:
                 spec, lacking = _UNREADABLE_CLASS, ErrorCode.PARSE_ERROR
-            for field in _GOVERNORS:
+            for field in GOVERNORS:
                 name = getattr(spec, field)
                 if not name:
                     continue

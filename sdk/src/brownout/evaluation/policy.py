@@ -4,17 +4,21 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+import mmh3
 import msgspec
 
 from brownout.evaluation.decision import Decision, ErrorCode
 from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
 from brownout.model.resources import Banner, Criticality, FlagValue, RequestClass, SensitiveAction
+from brownout.model.template import placeholders, render
 from brownout.model.values import (
     ErrorClass,
     FallbackLadder,
     ModelParams,
     ModelRoute,
+    Prompt,
+    PromptMessage,
     RetryPolicy,
     Rung,
     RungType,
@@ -78,6 +82,29 @@ class PolicyLadder(msgspec.Struct, frozen=True):
         return self if len(kept) == len(self.rungs) else msgspec.structs.replace(self, rungs=kept)
 
 
+class PolicyPrompt(msgspec.Struct, frozen=True):
+    """The messages that come first. `version` names what they say: equal texts have equal versions."""
+
+    messages: tuple[PromptMessage, ...]
+    variables: tuple[str, ...] = ()
+    version: str = ""
+
+    def missing(self, values: Mapping[str, object]) -> tuple[str, ...]:
+        """The variables of its texts that `values` lacks, or has None for."""
+        used = dict.fromkeys(name for message in self.messages for name in placeholders(message.text))
+        return tuple(name for name in used if values.get(name) is None)
+
+    def render(self, values: Mapping[str, object]) -> list[dict[str, str]]:
+        """The messages with the values in place, as providers' clients take them.
+
+        Raises:
+            ValueError: a value is missing.
+        """
+        if missing := self.missing(values):
+            raise ValueError(f"the prompt needs a value for {', '.join(missing)}")
+        return [{"role": message.role, "content": render(message.text, values)} for message in self.messages]
+
+
 class SafeMode(msgspec.Struct, frozen=True):
     """Which activations shaped this policy. `until` is the earliest expiry among them."""
 
@@ -97,7 +124,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     `model` is None when there is none to call: go down the ladder. `sensitive` is what to do instead of
     answering by model, for classes marked sensitive. `provenance` holds the decisions behind it by the
-    request class's field (`model`, `ladder`, `budget`, `tools`, `retry`).
+    request class's field (`model`, `ladder`, `budget`, `tools`, `retry`, `prompt`).
     """
 
     request_class: str
@@ -124,12 +151,15 @@ class Policy(msgspec.Struct, frozen=True):
     """What those rollouts count this request for, when the client knows."""
     beside: tuple[tuple[str, str, str], ...] = ()
     """Rollouts of other flags that chose something for this context: (the rule's id, the variant, the unit)."""
+    prompt: PolicyPrompt | None = None
+    """What the conversation begins with. Its values come from the service."""
 
 
 def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templates: Mapping[str, str]) -> Policy:
     """The policy that `values` (variant values by the class's field) make, without safe mode."""
     route, ladder = values.get("model"), values.get("ladder")
     budget, tools, retry = values.get("budget"), values.get("tools"), values.get("retry")
+    prompt = values.get("prompt")
     targets = route.targets if isinstance(route, ModelRoute) else {}
     model = _target(targets, route.primary) if isinstance(route, ModelRoute) else None
     found = _ladder(ladder, targets, templates) if isinstance(ladder, FallbackLadder) else PolicyLadder()
@@ -143,7 +173,13 @@ def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templat
         retry=retry if isinstance(retry, RetryPolicy) else RetryPolicy(),
         cache_epoch=spec.cache_epoch,
         notices=FrozenDict({str(error): text for error, text in spec.notices.items()}),
+        prompt=_prompt(prompt) if isinstance(prompt, Prompt) else None,
     )
+
+
+def _prompt(prompt: Prompt) -> PolicyPrompt:
+    version = mmh3.hash(msgspec.json.encode(prompt.messages), signed=False)
+    return PolicyPrompt(prompt.messages, prompt.variables, f"{version:08x}")
 
 
 def _target(targets: Mapping[str, Target], name: str | None) -> PolicyTarget | None:

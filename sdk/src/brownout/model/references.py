@@ -22,12 +22,13 @@ Resources = Mapping[ResourceRef, Spec]
 Named = Iterator[tuple[str, ResourceRef]]
 """Pairs of the pointer at which a resource is named, and the resource."""
 
-_GOVERNORS = {
+GOVERNORS = {
     "model": "model_route",
     "ladder": "fallback_ladder",
     "budget": "token_budget",
     "tools": "tool_policy",
     "retry": "retry_policy",
+    "prompt": "prompt",
 }
 """The fields of a request class and the flag type each asks for."""
 
@@ -49,7 +50,7 @@ def of_cohort(spec: Cohort) -> Named:
 
 
 def of_request_class(spec: RequestClass) -> Named:
-    for field in _GOVERNORS:
+    for field in GOVERNORS:
         key = getattr(spec, field)
         if key is not None:
             yield "/" + field, ResourceRef("flag", key)
@@ -119,7 +120,7 @@ def rollout_fits(resources: Resources, spec: Rollout, _now: datetime | None) -> 
 
 def request_class_fits(resources: Resources, spec: RequestClass, _now: datetime | None) -> Iterator[Fault]:
     flags: dict[str, Flag] = {}
-    for field, wanted in _GOVERNORS.items():
+    for field, wanted in GOVERNORS.items():
         flag = resources.get(ResourceRef("flag", getattr(spec, field) or ""))
         if not isinstance(flag, Flag):
             continue

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-from brownout.model.values import ErrorClass, FallbackLadder, ModelRoute, Name, RetryPolicy, TokenBudget, ToolPolicy
+from brownout.model.values import (
+    ErrorClass,
+    FallbackLadder,
+    ModelRoute,
+    Name,
+    Prompt,
+    RetryPolicy,
+    TokenBudget,
+    ToolPolicy,
+)
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}\Z"
 NOT_BLANK = r"\S"
 
 if TYPE_CHECKING:
     Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
-    FlagValue: TypeAlias = Json | ModelRoute | FallbackLadder | TokenBudget | ToolPolicy | RetryPolicy
+    FlagValue: TypeAlias = Json | ModelRoute | FallbackLadder | TokenBudget | ToolPolicy | RetryPolicy | Prompt
 else:  # msgspec cannot resolve a recursive alias; `parse` checks every value against its flag's type
     Json = FlagValue = Any
 
@@ -33,6 +42,7 @@ FlagType = Literal[
     "token_budget",
     "tool_policy",
     "retry_policy",
+    "prompt",
 ]
 Operator = Literal[
     "in",
@@ -68,6 +78,7 @@ VALUE_TYPES: dict[FlagType, Any] = {
     "token_budget": TokenBudget,
     "tool_policy": ToolPolicy,
     "retry_policy": RetryPolicy,
+    "prompt": Prompt,
 }
 
 
@@ -195,6 +206,8 @@ class RequestClass(Spec, frozen=True):
     """A `tool_policy` flag."""
     retry: Key | None = None
     """A `retry_policy` flag."""
+    prompt: Key | None = None
+    """A `prompt` flag."""
     sensitive: bool = False
     """Whether a profile's `sensitive` action applies."""
     cache_epoch: Annotated[int, Meta(ge=0, le=2**53)] = 0

@@ -19,7 +19,7 @@ from brownout.model.resources import (
 )
 from brownout.model.schema import schema_faults, value_faults
 from brownout.model.template import placeholders
-from brownout.model.values import FallbackLadder, ModelRoute, RungType
+from brownout.model.values import FallbackLadder, ModelRoute, Prompt, RungType
 
 
 def cohort(spec: Cohort) -> Iterator[Fault]:
@@ -68,6 +68,8 @@ def flag(spec: Flag) -> Iterator[Fault]:
             yield from _route(value, at)
         elif isinstance(value, FallbackLadder):
             yield from _ladder(value, at)
+        elif isinstance(value, Prompt):
+            yield from _prompt(value, spec, at)
 
 
 def rollout(spec: Rollout) -> Iterator[Fault]:
@@ -151,6 +153,28 @@ def _route(route: ModelRoute, at: str) -> Iterator[Fault]:
         if window is not None and output is not None and output > window:
             here = pointer(at, "targets", name, "params", "max_output_tokens")
             yield Fault("over_window", f"{output:,} tokens do not fit the window of {window:,}", here)
+
+
+def _prompt(prompt: Prompt, flag: Flag, at: str) -> Iterator[Fault]:
+    """A service passes the same values whichever variant it gets, so no change of variants leaves a placeholder empty."""
+    for index, name in enumerate(prompt.variables):
+        here = pointer(at, "variables", index)
+        if not name.isidentifier():
+            yield Fault("invalid_value", f"{name!r} is not a name that can stand in braces", here)
+        if name in prompt.variables[:index]:
+            yield Fault("duplicate", f"{name!r} stands more than once", here)
+    first = next(iter(flag.variants.values()))
+    if isinstance(first, Prompt) and set(first.variables) != set(prompt.variables):
+        yield Fault("invalid_value", "every variant declares the same variables", pointer(at, "variables"))
+    for index, message in enumerate(prompt.messages):
+        here = pointer(at, "messages", index, "text")
+        try:
+            unknown = [name for name in placeholders(message.text) if name not in prompt.variables]
+        except ValueError as error:
+            yield Fault("invalid_value", f"{error}; write {{{{ and }}}} for braces", here)
+            continue
+        if unknown:
+            yield Fault("unknown_reference", f"not declared as variables: {', '.join(unknown)}", here)
 
 
 _NEEDS: dict[RungType, tuple[str, ...]] = {

@@ -245,6 +245,24 @@ class RetryPolicy(Value, frozen=True):
     """Whether a request that already ran a tool with side effects may be retried."""
 
 
+class PromptMessage(Value, frozen=True):
+    """One message of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who says it."""
+    text: Annotated[str, Meta(min_length=1, max_length=100_000)]
+    """The text. `{name}` is replaced by a variable; `{{` and `}}` are braces."""
+
+
+class Prompt(Value, frozen=True):
+    """The messages that come first in every request."""
+
+    messages: Annotated[tuple[PromptMessage, ...], Meta(min_length=1, max_length=50)]
+    """The messages, in order."""
+    variables: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    """What services must pass. Every placeholder is one of them, and every variant declares the same."""
+
+
 def _any_glob_whatever_its_case(globs: tuple[str, ...], name: str) -> bool:
     """How restrictions are compared: one must not fail for its spelling."""
     return _any_glob(tuple(map(str.casefold, globs)), name.casefold())

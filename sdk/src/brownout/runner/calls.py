@@ -47,6 +47,8 @@ class Call(msgspec.Struct, frozen=True):
     """The policy's `ToolPolicy`, or None where every tool may be used."""
     feedback: str | None = None
     """What the validator said of the answer before, when this attempt repeats it."""
+    prompt_version: str = ""
+    """The version of the policy's prompt, which is already in `messages`; empty without one."""
     turns: tuple[Turn, ...] = ()
     """What came after the messages in this request, whichever model said it: the model goes on from there."""
 

@@ -27,6 +27,7 @@ from brownout.runner.request import Request
 if TYPE_CHECKING:
     from brownout.client import Brownout
     from brownout.runner.guard import GuardedRequest
+    from brownout.runner.judge import Judge
 
 MOST_SUSPENDED = 10_000
 OPTIONS = frozenset(field.name for field in msgspec.structs.fields(Options))
@@ -64,6 +65,7 @@ class Core:
     def __init__(
         self, client: "Brownout", calls: Mapping[str, Callable[..., Any]] | None = None, *, cache: Cache | None = None,
         people: People | None = None, outbox: Outbox | None = None, effects: EffectLog | None = None,
+        judge: "Judge | None" = None,
         tenant: str | None = "tenant", user: str | None = "targeting_key",
         now: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = clock.wall_s,
         chance: Callable[[], float] = spread.random,
@@ -76,13 +78,14 @@ class Core:
             people: Where tickets for `human_review` rungs and for approvals go.
             outbox: Where requests for `later` rungs are kept.
             effects: The log of tools with side effects; in memory by default.
+            judge: Scores a share of the answers.
             tenant, user: The attributes of the context that say who may see a cached answer; None where the product has no
                 tenants, or no users. A request without them is not cached.
             now, wall_s, chance: Monotonic seconds, Unix seconds, and random numbers from 0 to 1.
         """
         self.client = client
         self.calls = Calls(calls or {})
-        self.cache, self.people, self.outbox = cache, people, outbox
+        self.cache, self.people, self.outbox, self.judge = cache, people, outbox, judge
         self.effects = MemoryEffects() if effects is None else effects
         self.tenant, self.user = tenant, user
         self.now, self.wall_s, self.chance = now, wall_s, chance

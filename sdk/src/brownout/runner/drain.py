@@ -73,6 +73,7 @@ class Again(msgspec.Struct, frozen=True):
     context: dict[str, Any]
     arguments: tuple[Any, ...]
     given: dict[str, Any]
+    values: dict[str, Any] = {}
 
 
 class NotAnswered(Exception):  # noqa: N818 - a condition, like queue.Empty

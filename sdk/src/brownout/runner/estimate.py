@@ -2,6 +2,7 @@
 
 import math
 import threading
+from typing import Any
 
 FIRST = 3.5
 """Characters per token before anything is learned."""
@@ -37,3 +38,16 @@ class Estimate:
             keep = max(0.0, 1.0 - tokens / MEMORY_TOKENS)
             self._tokens = self._tokens * keep + tokens
             self._characters = self._characters * keep + characters
+
+
+def characters(value: Any, depth: int = 8) -> int:
+    """How many characters of text there are in what a callable is given."""
+    if isinstance(value, str):
+        return len(value)
+    if depth == 0:
+        return 0
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    found = 0
+    for part in parts:
+        found += len(part) if isinstance(part, str) else characters(part, depth - 1)
+    return found

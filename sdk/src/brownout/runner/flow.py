@@ -45,6 +45,8 @@ def conduct(request: Request) -> Generator[Command, Any, Reply]:
             action = yield from _perform(request, action)
         yield from _taken_back(request, action)
         reply = request.finish(action)
+        if request.core.judge is not None:
+            request.core.judge.offer(request.core.client, reply, request.arguments, request.given)
         yield from _kept(request, reply)
         if request.streams:
             yield from _told(request, reply)
@@ -168,7 +170,10 @@ def _saved(request: Request, rung: PolicyRung, left_s: float) -> Generator[Comma
     outbox, text = request.core.outbox, request.fill(rung.text or "")
     if outbox is None or text is None:
         return False
-    again = Again(request.policy.request_class, dict(request.context), request.arguments, dict(request.given))
+    again = Again(
+        request.policy.request_class, dict(request.context), request.arguments, dict(request.own),
+        dict(request.options.values),
+    )  # fmt: skip
     not_after = request.core.wall_s() + (rung.rung.not_after_s or 0)
     yield Invoke(outbox.put, (request.id, encode(again), not_after), timeout_s=left_s)
     request.ticket, request.rung_text = request.id, text

@@ -66,6 +66,8 @@ def _began(state: State, _: Began) -> State:
         return finish(state, "shed")
     if policy.sensitive == "human_review":
         return use(state, "human_review")
+    if facts.unready:
+        return descend(replace(state, error="bad_request"), models=False)
     if limit is not None and facts.input_tokens is not None and facts.input_tokens > limit:
         # Never sent: unlike a window, this limit protects one call, and safe mode lowers it.
         state = replace(state, error="budget_exhausted")

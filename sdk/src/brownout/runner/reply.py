@@ -64,6 +64,8 @@ class Reply(msgspec.Struct, frozen=True):
     sources: tuple[Any, ...] = ()
     done: tuple[str, ...] = ()
     """Tools with side effects that ran, by name."""
+    missing: tuple[str, ...] = ()
+    """What the prompt needs and no one passed: no model was asked."""
     attempts: tuple[Attempted, ...] = ()
     usage: tuple[int, int] = (0, 0)
     """Tokens of all attempts: of prompts and of completions."""

@@ -19,10 +19,12 @@ from brownout.model.values import ModelParams, RungType
 from brownout.runner.cache import cache_key
 from brownout.runner.calls import Call, Output, ToolCall
 from brownout.runner.effects import effect_key
+from brownout.runner.estimate import characters
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish
 from brownout.runner.options import Options, Suspended
 from brownout.runner.people import Ticket
+from brownout.runner.prompt import with_prompt
 from brownout.runner.record import record
 from brownout.runner.reply import Reply
 from brownout.runner.state import Facts
@@ -53,6 +55,8 @@ class Request:
     ) -> None:  # fmt: skip
         self.core, self.policy, self.context = core, policy, context
         self.arguments, self.given, self.options = arguments, given, options
+        self.own = given
+        """What the caller gave, without the policy's prompt."""
         self.streams = streams
         self.id = options.request_id or secrets.token_hex(16)
         self.began_at = core.now()
@@ -76,7 +80,11 @@ class Request:
         self.first_token_ms: float | None = None
         self.reply: Reply | None = None
         self.span: RequestSpan | None = None
-        self._asked = given
+        self.missing: tuple[str, ...] = ()
+        """Values that the prompt lacks."""
+        if resumed is None:
+            self.given, self.missing = with_prompt(policy, given, self._values)
+        self._asked = self.given
         """What was asked, before it was trimmed."""
         self.state = begin(policy, self._facts())
         if resumed is not None:
@@ -129,13 +137,14 @@ class Request:
         return Call(
             target.name, target.provider, target.model, FrozenDict(_given_params(target.params)), timeout_s,
             min((limit for limit in limits if limit is not None), default=None), self.policy.tools,
-            self.feedback if action.purpose == "feedback" else None, () if action.purpose == "restart" else self.turns,
+            self.feedback if action.purpose == "feedback" else None, self._prompt_version,
+            () if action.purpose == "restart" else self.turns,
         )  # fmt: skip
 
     def fill(self, text: str, **more: object) -> str | None:
         """`text` with its placeholders filled; None, and a line in the log, where one has no value: that is a fault of the
         configuration or the caller, and half a sentence is no answer."""
-        values = {**self.context, **self.options.values, "done": ", ".join(self.done), **more}
+        values = {**self._values, "done": ", ".join(self.done), **more}
         missing = [name for name in placeholders(text) if values.get(name) is None]
         if missing:
             log.error("%s: no value for the placeholders %s of a text", self.policy.request_class, ", ".join(missing))
@@ -153,7 +162,7 @@ class Request:
         tenant, user = (self._attribute(name) for name in (self.core.tenant, self.core.user))
         return cache_key(
             self.policy.request_class, [self.arguments, self._asked], tenant=tenant, user=user,
-            prompt_version=self.options.version, locale=self._attribute("locale"), epoch=self.policy.cache_epoch,
+            prompt_version=self.options.version + self._prompt_version, locale=self._attribute("locale"), epoch=self.policy.cache_epoch,
             safe_mode=self.policy.safe_mode.profiles,
         )  # fmt: skip
 
@@ -184,7 +193,7 @@ class Request:
             provisional=rung in {"cache", "evidence", "later", "human_review"} or action.incomplete, as_of=self.as_of,
             incomplete=action.incomplete, format_ok=action.format_ok, ticket=self.ticket,
             tools=self._open_tools(action), sources=self.options.evidence or (), done=tuple(self.done),
-            attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
+            missing=self.missing, attempts=tuple(self.attempts), usage=self._usage(), duration_ms=(self.now() - self.began_at) * 1000,
         )  # fmt: skip
         self.reply = replace(reply, notice=self._notice(reply))
         with self.span.current() if self.span else UNTRACED:
@@ -230,22 +239,17 @@ class Request:
             tokens = self._input_tokens()
         return Facts(
             self.began_at, tokens, None if evidence is None else len(evidence), self.streams and self.options.resets,
-            self.core.resumes,
+            bool(self.missing), self.core.resumes,
         )  # fmt: skip
+
+    @property
+    def _values(self) -> dict[str, object]:
+        return {**self.context, **self.options.values}
+
+    @property
+    def _prompt_version(self) -> str:
+        return self.policy.prompt.version if self.policy.prompt else ""
 
     def _input_tokens(self) -> int:
         self.characters = characters(self.arguments) + characters(self.given)
         return self.core.health.tokens(self.policy.model, self.characters)
-
-
-def characters(value: Any, depth: int = 8) -> int:
-    """How many characters of text there are in what a callable is given."""
-    if isinstance(value, str):
-        return len(value)
-    if depth == 0:
-        return 0
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    found = 0
-    for part in parts:
-        found += len(part) if isinstance(part, str) else characters(part, depth - 1)
-    return found

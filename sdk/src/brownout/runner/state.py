@@ -23,6 +23,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many sources came with the request; None if it does not work on any."""
     resets: bool = False
     """Whether the reader can take back text that it was given."""
+    unready: bool = False
+    """Whether the prompt lacks a value: no model can be asked."""
     resumes: frozenset[str] = frozenset()
     """Providers whose callable goes on from a conversation that another model began."""
 

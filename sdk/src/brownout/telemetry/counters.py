@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from brownout._sync.clock import wall_s
-from brownout.telemetry.requests import LARGEST_VALUE, Report, count, label, observe, sensible
+from brownout.telemetry.requests import LARGEST_VALUE, Report, count, finite, label, observe, sensible
 from brownout.telemetry.units import MAX_RULES, SEEN, Outcome, StageUnits
 from brownout.wire.telemetry import (
     OTHER,
@@ -100,6 +100,19 @@ class Telemetry:
         except Exception:  # noqa: BLE001 - whatever a service's own objects raise
             self.drop()
 
+    def score(self, key: RequestKey, quality: float, exposures: Sequence[Exposure] = ()) -> None:
+        """Counts the quality of a request that was recorded before."""
+        number = finite(quality)
+        if number is None:
+            self.drop()
+            return
+        with self._lock:
+            totals = self._totals(key)
+            totals.quality_n += 1
+            totals.quality_total += number
+            for exposure in exposures:
+                self._observe(exposure, Outcome({}, {"quality": number}))
+
     def track(self, name: str, value: float = 1.0, attributes: Mapping[str, object] | None = None) -> None:
         """Counts a custom metric. At most MAX_ATTRIBUTES attributes are kept, and MAX_CUSTOM_SERIES series in all."""
         try:
@@ -145,7 +158,7 @@ class Telemetry:
             fingerprint = (
                 sum(self._evaluations.values()),
                 sum(self._policies.values()),
-                sum(totals.requests for totals in self._requests.values()),
+                sum(totals.requests + totals.quality_n for totals in self._requests.values()),
                 sum(totals.n for totals in self._custom.values()),
                 self.dropped,
             )
@@ -181,13 +194,14 @@ class Telemetry:
             key = other
         counts[key] = counts.get(key, 0) + times
 
+    def _totals(self, key: RequestKey) -> RequestTotals:
+        if key not in self._requests and (self._full or len(self._requests) >= MAX_REQUEST_SERIES):
+            self.drop()
+            key = RequestKey(OTHER, "", "", "")
+        return self._requests.setdefault(key, RequestTotals())
+
     def _count_request(self, key: RequestKey, report: Report) -> None:
-        totals = self._requests.get(key)
-        if totals is None:
-            if self._full or len(self._requests) >= MAX_REQUEST_SERIES:
-                self.drop()
-                key = RequestKey(OTHER, "", "", "")
-            totals = self._requests.setdefault(key, RequestTotals())
+        totals = self._totals(key)
         count(totals, report)
 
     def _count_custom(self, key: CustomKey, value: float) -> None:

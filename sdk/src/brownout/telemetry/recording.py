@@ -104,6 +104,13 @@ class Recording(Evaluator):
             shed, stopped, queued, abandoned, prompt_tokens, cache_age_s, cost=cost,
         )  # fmt: skip
 
+    def score(self, policy: Policy, quality: float) -> None:
+        """Says how good the answer to a request was that has been recorded, once that is known. Never blocks, never raises.
+
+        It adds to the measure `quality` and counts no request. A request whose `record` had a quality needs none.
+        """
+        self._reports.score(policy, quality)
+
     def track(
         self,
         name: str,

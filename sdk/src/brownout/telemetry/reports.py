@@ -56,6 +56,13 @@ class Reports:
         own = [Exposure(rule, variant, policy.unit) for rule, variant in policy.exposures] if policy.unit else []
         return own + [seen for one in policy.beside if self._telemetry.exposed(seen := Exposure(*one))]
 
+    def score(self, policy: Policy, quality: float) -> None:
+        """Never raises, whatever a service passes."""
+        try:
+            self._telemetry.score(request_key(policy), quality, self._exposures(policy))
+        except Exception:  # noqa: BLE001 - telemetry must never cost an answer
+            self._telemetry.drop()
+
     def track(
         self, name: str, value: float, attributes: Mapping[str, object] | None, context: Context, compiled: Compiled
     ) -> None:
@@ -82,9 +89,7 @@ class Reports:
 
     def unit_of(self, policy: Policy, context: Context, compiled: Compiled) -> str | None:
         """The value that the (first) rollout's split hashed."""
-        named = parse_rollout_rule(policy.exposures[0][0])
-        watch = self._watches(compiled).by_rollout.get(named.rollout) if named else None
-        return _unit(watch.unit if watch else "targeting_key", context)
+        return unit_of(policy, context, self._watches(compiled))
 
     def beside(self, policy: Policy, context: Context, compiled: Compiled) -> tuple[Exposure, ...]:
         """What rollouts of flags that are no part of `policy` chose for `context`, where they compare requests."""
@@ -123,6 +128,13 @@ class Reports:
         return message
 
 
+def unit_of(policy: Policy, context: Context, watches: Watches) -> str | None:
+    """The value that the split of the policy's (first) rollout hashed."""
+    named = parse_rollout_rule(policy.exposures[0][0])
+    watch = watches.by_rollout.get(named.rollout) if named else None
+    return _unit(watch.unit if watch else "targeting_key", context)
+
+
 def _assigned(watch: Watch, context: Context, compiled: Compiled) -> Exposure | None:
     """What the rollout gives `context`; None when it decides nothing for it."""
     outcome = compiled.view(None).unseen[watch.flag](context)
@@ -156,11 +168,12 @@ def _obeying(policy: Policy, report: Report) -> Report:
 
 def request_key(policy: Policy, drill: str = "") -> RequestKey:
     """The labels under which a request of this policy is counted."""
-    decision = policy.provenance.get("model")
+    decision, worded, prompt = policy.provenance.get("model"), policy.provenance.get("prompt"), policy.prompt
     return RequestKey(
         policy.request_class,
         policy.model.model if policy.model else "",
         (decision.variant if decision else None) or "",
         "+".join(policy.safe_mode.profiles),
         drill and label(drill),
+        f"{(worded and worded.variant) or ''}@{prompt.version}" if prompt else "",
     )

@@ -117,10 +117,10 @@ def sensible(report: Report) -> Report:
         rung=_known(report.rung, RUNGS),
         input_tokens=_count(report.input_tokens or sum(usage[0] for usage in spent)),
         output_tokens=_count(report.output_tokens or sum(usage[1] for usage in spent)),
-        duration_ms=_number(report.duration_ms),
-        time_to_first_token_ms=_number(report.time_to_first_token_ms),
-        quality=_number(report.quality),
-        cost=_number(report.cost),
+        duration_ms=finite(report.duration_ms),
+        time_to_first_token_ms=finite(report.time_to_first_token_ms),
+        quality=finite(report.quality),
+        cost=finite(report.cost),
         refused=bool(report.refused),
         format_ok=None if report.format_ok is None else bool(report.format_ok),
         completed=None if report.completed is None else bool(report.completed),
@@ -134,7 +134,7 @@ def sensible(report: Report) -> Report:
         queued=bool(report.queued),
         abandoned=bool(report.abandoned),
         prompt_tokens=None if report.prompt_tokens is None else _count(report.prompt_tokens),
-        cache_age_s=_number(report.cache_age_s),
+        cache_age_s=finite(report.cache_age_s),
         assigned=report.assigned,
     )
 
@@ -224,7 +224,7 @@ def _attempted(said: Attempted) -> Attempted:
     return Attempted(
         label(said.target), label(said.provider), label(said.model), "retry" if said.is_retry else "answer",
         _known(said.error, ERROR_CLASSES),  # type: ignore[arg-type]
-        duration_ms=_number(said.duration_ms), usage=usage,
+        duration_ms=finite(said.duration_ms), usage=usage,
     )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def _count(said: float) -> int:
     return min(max(0, int(said)), LARGEST_COUNT)
 
 
-def _number(said: float | None) -> float | None:
+def finite(said: float | None) -> float | None:
     """None for what is no number, or a senseless one."""
     if said is None:
         return None

@@ -179,13 +179,18 @@ class EvaluationKey(NamedTuple):
 
 class RequestKey(NamedTuple):
     """`model` and `variant` are what the policy assigned, whatever answered. `safe_mode` names the profiles in force,
-    joined by `+`; empty when all is normal. `drill` names the drill that a request was part of."""
+    joined by `+`; empty when all is normal. `drill` names the drill that a request was part of. `prompt` is the prompt
+    flag's variant and the version of its text, `plain@1f0c9a3e`; empty without one.
+
+    Labels are only ever added, at the end and with a default.
+    """
 
     request_class: str
     model: str
     variant: str
     safe_mode: str
     drill: str = ""
+    prompt: str = ""
 
 
 class CustomKey(NamedTuple):
@@ -262,10 +267,20 @@ _DECODER = msgspec.msgpack.Decoder(TelemetryMessage)
 
 
 def encode(message: TelemetryMessage) -> bytes:
-    """A key without a drill is written as a version that knows of none writes and reads it."""
-    requests: Any = {key if key.drill else key[:-1]: totals for key, totals in message.requests.items()}
-    policies: Any = {key if key.drill else key[:-1]: n for key, n in message.policies.items()}
+    """A key without the newer labels is written as a version that knows of none writes and reads it."""
+    requests: Any = {_written(key): totals for key, totals in message.requests.items()}
+    policies: Any = {_written(key): n for key, n in message.policies.items()}
     return _ENCODER.encode(msgspec.structs.replace(message, requests=requests, policies=policies))
+
+
+_FIRST_LABELS = len(RequestKey._fields) - len(RequestKey._field_defaults)
+
+
+def _written(key: RequestKey) -> tuple[str, ...]:
+    used = len(key)
+    while used > _FIRST_LABELS and not key[used - 1]:
+        used -= 1
+    return key[:used]
 
 
 def decode(data: bytes) -> TelemetryMessage:
