@@ -23,7 +23,8 @@ from brownout.wire import bundle
 if TYPE_CHECKING:
     from brownout.evaluation.compile import Compiled
 
-_EXIT_S = 1.0
+_EXIT_S = 2.0
+"""Longer than handing over the last telemetry waits for an answer."""
 
 
 class Client(Protocol):
