@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 EMAIL, PASSWORD = "mara@example.com", "a lantern by the harbour"
 NO_SHARED_WORKER = "delete globalThis.SharedWorker"
 """For browsers without; and what a page's own network and clock are to reach, which a worker's are not, for Playwright."""
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -60,6 +62,15 @@ class Watched:
 
     def check(self) -> None:
         assert not self.problems, self.problems
+
+
+def axe(shown: Locator) -> list[str]:
+    """What axe finds on the page of `shown`, once that is visible: a click returns before the page that it leads to is there."""
+    expect(shown).to_be_visible()
+    page = shown.page
+    page.wait_for_load_state("load")
+    found = Axe().run(page, options=AXE)
+    return [f"{page.url}: {each['id']} {each['nodes'][0]['html']}" for each in found.response["violations"]]
 
 
 def first_run(page: Page, setup_url: str) -> None:
