@@ -62,6 +62,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher.on_commit(telemetry.fleet.noticed)
         publisher.on_published(telemetry.fleet.brought_out)
         publisher.count_fleet(telemetry.fleet.live)
+        configuration.changes.readers.older = telemetry.fleet.older
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         health = await open_health(parts)

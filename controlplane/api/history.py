@@ -22,6 +22,7 @@ from controlplane.contract.pointers import OPERATIONS, pointing_into, relocated
 from controlplane.http.conditions import Conditions, Tagged, tagged
 from controlplane.http.limits import MAX_DOCUMENT_BYTES
 from controlplane.http.parameters import MAX_NUMBER, Before, Limit, utc
+from controlplane.http.warnings import warnings_of
 from controlplane.kit.strict_json import read_struct
 from controlplane.services import Services
 
@@ -56,7 +57,7 @@ class CommitController(Controller):
                 expected_revision=conditions.expected_revision,
                 idempotency_key=conditions.idempotency_key,
             )
-        warnings = await services.safe_mode_warnings.of_operations(actor, environment, ops)
+        warnings = await warnings_of(services, actor, environment, ops)
         return tagged(CommitOutput.of(commit, warnings), commit)
 
     @post(
@@ -76,7 +77,7 @@ class CommitController(Controller):
         """What the commit would do now, faults included. Writes nothing."""
         ops = read_struct(body, CommitInput).operations()
         preview = await services.changes.preview(actor, environment, ops)
-        warnings = await services.safe_mode_warnings.of_operations(actor, environment, ops)
+        warnings = await warnings_of(services, actor, environment, ops)
         return PreviewOutput.of(preview, relocated(preview.faults, OPERATIONS, ops), warnings)
 
 

@@ -15,6 +15,7 @@ from controlplane.contract.kinds import edited, words
 from controlplane.contract.pointers import RESOURCE, pointing_into
 from controlplane.http.conditions import Conditions, Tagged, tagged
 from controlplane.http.parameters import Limit
+from controlplane.http.warnings import warnings_of
 from controlplane.services import Services
 
 Message = Annotated[str, QueryParameter(description="Why; history shows it.", max_length=2000)]
@@ -134,7 +135,7 @@ async def _commit(
             bases=conditions.bases(op.kind, op.key),
             idempotency_key=conditions.idempotency_key,
         )
-    warnings = await services.safe_mode_warnings.of_operations(actor, environment, (op,))
+    warnings = await warnings_of(services, actor, environment, (op,))
     return tagged(CommitOutput.of(commit, warnings), commit)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from brownout.model.levels import LEVEL
 from controlplane.access.actor import Action
 from controlplane.cli.command import Noun, Option
 from controlplane.cli.session import CliError
@@ -96,6 +97,11 @@ def _clock(skew_s: float) -> str:
     return " " + styled("yellow", f"(clock {abs(skew_s):.0f} s {'fast' if skew_s > 0 else 'slow'})")
 
 
+def _level(level: int) -> str:
+    """Only of an SDK that is older than this command line."""
+    return "" if level >= LEVEL else " " + styled("yellow", f"(reads level {level} of {LEVEL})")
+
+
 def published_text(found: FleetSummary) -> str:
     if found.is_published:
         return f"r{found.published}"
@@ -105,7 +111,7 @@ def published_text(found: FleetSummary) -> str:
 
 def _instances(found: Instances) -> Table:
     rows = [
-        (one.instance, one.service, one.sdk_version,
+        (one.instance, one.service, one.sdk_version + _level(one.schema_level),
          f"r{one.revision}" + (" " + styled("yellow", f"({one.behind} behind)") if one.lagging else ""),
          one.state if one.live else styled("dim", f"{one.state}, gone"), f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
          f"{one.last_seen_at:%H:%M:%S}")

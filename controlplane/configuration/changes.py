@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from brownout.wire import Operation
 from controlplane.access.actor import Action, Actor, authorize
 from controlplane.access.rule import CommitRule, Pass
+from controlplane.configuration.readers import Readers
 from controlplane.configuration.store import Store, count_of_kind
 from controlplane.configuration.store.basis import Bases, Expected
 from controlplane.configuration.store.commit import Witness
 from controlplane.configuration.store.values import Commit, Preview
 from controlplane.contract.activations import MAX_BY_AUTOMATION, TooManyActivationsError, is_automation
 from controlplane.contract.kinds import alone, words
-from controlplane.errors import ConflictError
+from controlplane.errors import ConflictError, InvalidInputError
 from controlplane.kit.database import WriteConnection
 
 ACTIVATION = "safe_mode_activation"
@@ -28,6 +29,7 @@ class Changes:
         self._store = store
         self._rule = rule
         self._wake = wake
+        self.readers = Readers()
 
     async def commit(
         self,
@@ -51,11 +53,13 @@ class Changes:
             ForbiddenError: the actor may not do this here.
             ApprovalRequiredError: not without others (access/rule.py).
             TooManyActivationsError: it adds one, and only a person may.
-            InvalidInputError: the environment would no longer compile; every fault is named.
+            InvalidInputError: the environment would no longer compile, or a live instance could not read what this says
+                of safe mode; every fault is named.
             ConflictError: `expected_revision` is no longer the head, a resource is not what it was at its revision in
                 `bases` (configuration/store/basis.py), or the idempotency key was used for other ops.
         """
         self._authorize(actor, environment, ops, action)
+        self._refuse_unread(environment, ops)
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
             if guard is not None:
@@ -98,6 +102,7 @@ class Changes:
         The author of the commit is the proposal's, whoever presses the button; the audit log names both.
         """
         self._authorize(actor, environment, ops, Action.EDIT)
+        self._refuse_unread(environment, ops)
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
             await closing(connection, commit)
@@ -121,7 +126,14 @@ class Changes:
     ) -> Preview:
         """What `commit` would do; writes nothing. Raises as it does for `bases`."""
         self._authorize(actor, environment, ops, action)
-        return await self._store.preview(environment, ops, machine=machine, bases=bases)
+        preview = await self._store.preview(environment, ops, machine=machine, bases=bases)
+        if faults := self.readers.faults(environment, ops):
+            return Preview(preview.head, (*preview.faults, *faults), (), ())
+        return preview
+
+    def _refuse_unread(self, environment: str, ops: Sequence[Operation]) -> None:
+        if faults := self.readers.faults(environment, ops):
+            raise InvalidInputError(faults[0].message, faults)
 
     @staticmethod
     def _authorize(actor: Actor, environment: str, ops: Sequence[Operation], action: Action) -> None:

@@ -182,6 +182,7 @@ class Present(msgspec.Struct, frozen=True):
     applied_at: _Instant = 0
     closing: bool = False
     clock_skew_ms: Annotated[int, Meta(ge=-(2**53), le=2**53)] = 0
+    schema_level: Annotated[int, Meta(ge=1, le=32_767)] = 1
 
 
 _opening = msgspec.msgpack.Decoder(Opening).decode

@@ -120,6 +120,7 @@ class Fleet:
             Seen(
                 instance, said.service, said.sdk_version, Head(said.ep, max(0, said.rev)), said.state, said.age_s,
                 at, at, applied, said.closing, ahead, key, said.clock_skew_ms / 1000,
+                said.schema_level,
             )
         )  # fmt: skip
         self._tell(environment)
@@ -322,6 +323,10 @@ class Fleet:
         applied = state.applied(Head(state.top.epoch, revision))
         return Delivered(revision, published.revision if published else None, via, applied, state.live)
 
+    def older(self, environment: str, level: int) -> list[str]:
+        """The live instances that cannot read what schema level `level` brought."""
+        return self._state(environment).older(level)
+
     def spread(self, actor: Actor, environment: str, revision: int) -> Spread:
         """Of a commit of late; `delivery` knows older ones.
 
@@ -422,6 +427,7 @@ class Fleet:
             live,
             live and self._lags(environment, state, seen),
             round(seen.clock_skew_s, 1),
+            seen.schema_level,
         )
 
     def _lags(self, environment: str, state: FleetState, seen: Seen) -> bool:

@@ -50,6 +50,8 @@ class Seen(msgspec.Struct):
     """The fingerprint of its SDK key."""
     clock_skew_s: float = 0.0
     """How far the clock of its host is ahead of the control plane's, as it says."""
+    schema_level: int = 1
+    """What it can read (brownout.model.levels)."""
 
 
 def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:
@@ -267,6 +269,10 @@ class FleetState:
         while self._fresh and self._fresh[0][0] <= at - LAGGING_S:
             self._due = max(self._due, self._fresh.popleft()[1])
         return self._due
+
+    def older(self, level: int) -> list[str]:
+        """Live instances that cannot read what schema level `level` brought, by name."""
+        return sorted(name for name in self._live if self.instances[name].schema_level < level)
 
     def revisions(self) -> list[tuple[Head, int]]:
         """How many live instances are at which head, newest first."""

@@ -21,14 +21,15 @@ async def put_instances(connection: WriteConnection, environment: str, seen: Seq
     result = await connection.execute(
         text(
             "INSERT INTO fleet_instance AS old (environment, instance, key, service, sdk_version, epoch, revision, state,"
-            " first_seen_at, last_seen_at, closed) SELECT :environment, i, k, s, v, e, r, t, f, l, c FROM"
+            " first_seen_at, last_seen_at, closed, schema_level)"
+            " SELECT :environment, i, k, s, v, e, r, t, f, l, c, n FROM"
             " unnest(CAST(:keys AS text[]), CAST(:instances AS text[]), CAST(:services AS text[]), CAST(:versions AS text[]),"
             " CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]), CAST(:states AS text[]),"
-            " CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]), CAST(:closeds AS boolean[]))"
-            " AS new(k, i, s, v, e, r, t, f, l, c) ON CONFLICT (environment, instance) DO UPDATE SET"
+            " CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]), CAST(:closeds AS boolean[]),"
+            " CAST(:levels AS smallint[])) AS new(k, i, s, v, e, r, t, f, l, c, n) ON CONFLICT (environment, instance) DO UPDATE SET"
             " service = excluded.service, sdk_version = excluded.sdk_version, epoch = excluded.epoch,"
             " revision = excluded.revision, state = excluded.state, last_seen_at = excluded.last_seen_at,"
-            " closed = excluded.closed, key = excluded.key, first_seen_at = CASE WHEN old.key = excluded.key"
+            " closed = excluded.closed, key = excluded.key, schema_level = excluded.schema_level, first_seen_at = CASE WHEN old.key = excluded.key"
             " THEN old.first_seen_at ELSE excluded.first_seen_at END WHERE old.last_seen_at < excluded.last_seen_at"
             " AND (old.last_seen_at < excluded.last_seen_at - make_interval(secs => :rewrite)"
             " OR (old.epoch, old.revision, old.state, old.closed)"
@@ -47,6 +48,7 @@ async def put_instances(connection: WriteConnection, environment: str, seen: Seq
             "firsts": [_instant(s.first_seen) for s in seen],
             "lasts": [_instant(s.last_seen) for s in seen],
             "closeds": [s.closed for s in seen],
+            "levels": [s.schema_level for s in seen],
         },
     )
     return int(result.rowcount)
@@ -93,6 +95,7 @@ async def known_instances(connection: ReadConnection, since: datetime) -> list[t
                 row.last_seen_at.timestamp(),
                 row.closed,
                 key=row.key,
+                schema_level=row.schema_level,
             ),
         )
         for row in rows

@@ -99,6 +99,8 @@ class InstanceView(msgspec.Struct, frozen=True):
     live: bool
     lagging: bool
     clock_skew_s: float = 0.0
+    schema_level: int = 1
+    """What its SDK can read, see docs/upgrading.md."""
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -87,7 +87,7 @@ def resources(file: str) -> dict[ResourceRef, bytes]:
 def files() -> list[str]:
     """The files that hold cases."""
     found = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.json"))
-    return [file for file in found if not file.startswith(("bucketing/", "ladder/"))]
+    return [file for file in found if not file.startswith(("bucketing/", "ladder/", "levels/"))]
 
 
 def cases() -> Iterator[Golden]:

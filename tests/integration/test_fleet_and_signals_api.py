@@ -12,6 +12,8 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from brownout.model import levels
+from brownout.model.levels import Added
 from brownout.runner import Failed, Output, Runner
 from brownout.telemetry.counters import Telemetry
 from brownout.telemetry.requests import Report
@@ -20,9 +22,12 @@ from brownout.wire.telemetry import EvaluationKey, RequestKey
 from controlplane.access.actor import ANY_ENVIRONMENT, Role, system_actor
 from controlplane.app import create_app, open_services
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.errors import InvalidInputError
+from controlplane.http.warnings import warnings_of
 from controlplane.services import Services
 from controlplane.settings import Secret, Settings
 from controlplane.telemetry import series
+from controlplane.telemetry.fleet_tables import known_instances
 from controlplane.telemetry.values import Chart, FlagUse, FleetSummary, Instances, RefusedList, SignalsSummary, Spread
 from sdk.tests.runner import served
 
@@ -69,7 +74,14 @@ class Plane(NamedTuple):
         return answer.data
 
     async def present(
-        self, instance: str, revision: int, *, epoch: int = 0, closing: bool = False, clock_skew_ms: int = 0
+        self,
+        instance: str,
+        revision: int,
+        *,
+        epoch: int = 0,
+        closing: bool = False,
+        clock_skew_ms: int = 0,
+        schema_level: int = 1,
     ) -> None:
         now = int(time.time() * 1000)
         presence = Presence(
@@ -84,6 +96,7 @@ class Plane(NamedTuple):
             applied_at=now,
             closing=closing,
             clock_skew_ms=clock_skew_ms,
+            schema_level=schema_level,
         )
         await self.nats.publish(f"bot.{self.environment}.key.{instance}.p", msgspec.json.encode(presence))
         await self.nats.flush()
@@ -202,6 +215,60 @@ async def test_an_instance_on_a_host_with_a_wrong_clock_is_shown(plane: Plane) -
         return [(one.instance, one.clock_skew_s) for one in found.items] == [("fast", 3600.0), ("right", 0.0)]
 
     await eventually(known)
+
+
+async def test_who_cannot_read_a_commit_is_named_and_safe_mode_is_refused(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer version: level 2 brought a profile's banner, and a flag's owner."""
+    added = (Added(2, "safe_mode_profile", ("banner",)), Added(2, "flag", ("owner",)))
+    monkeypatch.setattr(levels, "ADDED", added)
+    revision = await plane.commit("one")
+    await eventually(lambda: _head_is(plane, revision))
+    await plane.present("old", revision)
+    await plane.present("new", revision, schema_level=2)
+
+    async def known() -> bool:
+        found: Instances = await plane.get("/fleet/instances", Instances)
+        return [(one.instance, one.schema_level) for one in found.items] == [("new", 2), ("old", 1)]
+
+    await eventually(known)
+    banner = Operation("put", "safe_mode_profile", "loud", msgspec.Raw(b'{"banner":{"text":"Slow today"}}'))
+    plain = Operation("put", "safe_mode_profile", "plain", msgspec.Raw(b'{"max_output_tokens":100}'))
+    spec = b'{"type":"boolean","variants":{"on":true,"off":false},"off_variant":"off","default":"on","owner":"me"}'
+    owned = Operation("put", "flag", "owned", msgspec.Raw(spec))
+    actor, changes = system_actor("test"), plane.services.changes
+
+    with pytest.raises(InvalidInputError) as refused:
+        await changes.commit(actor, plane.environment, [plain, banner], "safe mode")
+    assert [(fault.code, fault.pointer) for fault in refused.value.faults] == [
+        ("unread_by_fleet", "/ops/1/spec/banner")
+    ]
+    assert "1 live instance runs an SDK that cannot read /banner of safe mode profile loud: old." in str(refused.value)
+    preview = await changes.preview(actor, plane.environment, [banner])
+    assert [fault.code for fault in preview.faults] == ["unread_by_fleet"]
+    assert (await changes.commit(actor, plane.environment, [plain], "safe mode")).changes
+
+    assert (await changes.commit(actor, plane.environment, [owned], "a flag")).changes
+    assert await warnings_of(plane.services, actor, plane.environment, [owned]) == (
+        "1 live instance runs an SDK that cannot read /owner of flag owned: old; they serve the caller's default instead",
+    )
+
+    async def written() -> bool:
+        async with plane.services.database.reading() as connection:
+            rows = await known_instances(connection, datetime.now(UTC) - timedelta(hours=1))
+        levels_of = {seen.instance: seen.schema_level for environment, seen in rows if environment == plane.environment}
+        return levels_of == {"old": 1, "new": 2}
+
+    await eventually(written)  # a replica that starts now knows it too
+    await plane.present("old", revision, closing=True)
+
+    async def gone() -> bool:
+        return plane.services.telemetry.fleet.older(plane.environment, 2) == []
+
+    await eventually(gone)
+    assert (await changes.commit(actor, plane.environment, [banner], "safe mode")).changes
+    assert await warnings_of(plane.services, actor, plane.environment, [owned]) == ()
 
 
 async def test_the_event_stream_tells_every_viewer_the_same(plane: Plane) -> None:

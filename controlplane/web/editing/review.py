@@ -12,6 +12,7 @@ from controlplane.configuration.store.errors import AlreadyExistsError
 from controlplane.configuration.store.values import Preview, Resource
 from controlplane.contract.kinds import row
 from controlplane.errors import ApprovalRequiredError, ConflictError, Fault, InvalidInputError
+from controlplane.http.warnings import warnings_of
 from controlplane.kit.strict_json import check_json
 from controlplane.web.editing.conflict import Change, Conflict, encoded, picks_of, settle
 from controlplane.web.editing.jsondiff import diff_bytes, diff_changes
@@ -161,7 +162,7 @@ async def _page(
         head=preview.head.revision,
         spec=change.spec.decode() if change.spec is not None else "",
         effective=preview.effective,
-        warnings=await visit.services.safe_mode_warnings.of_operations(visit.actor, environment, ops),
+        warnings=await warnings_of(visit.services, visit.actor, environment, ops),
         diff=_diff(preview, settled.spec, found),
         faults=wrong,
         conflict=conflict,

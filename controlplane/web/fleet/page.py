@@ -8,6 +8,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from brownout.model.levels import LEVEL
 from controlplane.access.actor import Action
 from controlplane.web.fleet.health import HealthPart, health_part
 from controlplane.web.kit.frame import Frame, Tone
@@ -21,10 +22,17 @@ from controlplane.web.safe_mode.panel import FleetNow, fleet_now
 PAGE = 100
 
 
+def reads(level: int) -> str:
+    """Only where an SDK is older than this control plane, which then must leave out or refuse what it cannot read."""
+    return "" if level >= LEVEL else f"reads level {level} of {LEVEL}"
+
+
 class InstanceRow(msgspec.Struct, frozen=True):
     instance: str
     service: str
     sdk_version: str
+    reads: str
+    """What its SDK cannot read, when that is anything."""
     revision: int
     behind: str
     state: str
@@ -111,6 +119,7 @@ class FleetController(Controller):
                         instance=each.instance,
                         service=each.service,
                         sdk_version=each.sdk_version,
+                        reads=reads(each.schema_level),
                         revision=each.revision,
                         behind=f"{each.behind} behind" if each.behind else "",
                         state=each.state.lower().replace("_", " ") if each.live else "gone",

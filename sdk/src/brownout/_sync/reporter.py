@@ -13,6 +13,7 @@ from brownout import wire
 from brownout._sync.chance import spread
 from brownout._sync.log import first_time, log
 from brownout._sync.waiting import happens
+from brownout.model.levels import LEVEL
 from brownout.wire.bundle import Signed
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Reporter:
                 age_s=round(self._replica.time.age_s or 0.0, 3),
                 ts=self._replica.time.now_ms(),
                 clock_skew_ms=self._replica.time.skew_ms or 0,
+                schema_level=LEVEL,
                 applied_at=self._progress.applied_at_ms,
                 closing=closing,
                 proof=message.payload,

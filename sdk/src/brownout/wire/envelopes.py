@@ -126,6 +126,8 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
     closing: bool = False
     clock_skew_ms: int = 0
     """How far the instance's own clock is ahead of the control plane's."""
+    schema_level: int = 1
+    """What the instance can read (brownout.model.levels)."""
     proof: bytes = b""
     """Only after a heartbeat showed an older head than `rev`: the signed bytes (the envelope of `rev`, or the manifest
     that led to it) which prove that the control plane once was there. Without it a report of being ahead is ignored."""
