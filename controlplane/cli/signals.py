@@ -1,15 +1,17 @@
 """`brownout signals`: what the request classes do right now."""
 
 import time
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated
 
 from controlplane.access.actor import Action
 from controlplane.cli.charts import spark
 from controlplane.cli.command import Noun, Option
 from controlplane.cli.shown import table
-from controlplane.cli.terminal import Live, Table
+from controlplane.cli.terminal import Live, Shown, Table
 from controlplane.cli.verb import Call, verb
-from controlplane.telemetry.values import Chart, ClassSignals, Number, SignalsSummary
+from controlplane.telemetry.values import AnsweredBy, AttemptsAt, Chart, ClassSignals, Number, SignalsSummary
 
 COLUMNS = ("requests_per_min", "error_share", "refusal_share", "fallback_share", "duration_p95_ms", "tokens_per_min")
 CLASS_WIDTH, NUMBER_WIDTH, MIN_SPARK = 20, 12, 4
@@ -25,7 +27,9 @@ def register(app: Noun) -> None:
 def signals(
     call: Call,
     *,
-    request_class: Annotated[str, Option("--class", help="Only this request class, by model and variant.")] = "",
+    request_class: Annotated[
+        str, Option("--class", help="Only this request class: by model and variant, what answered, and each attempt.")
+    ] = "",
     watch: Annotated[bool, Option("--watch", help="Draw again every few seconds.")] = False,
 ) -> None:
     """Rate, errors, refusals, fallbacks, latency and tokens of the last hour."""
@@ -33,7 +37,7 @@ def signals(
         found = call.session.get(
             call.session.path("signals"), Chart, request_class=request_class, by="model,variant,prompt,safe_mode"
         )
-        call.answer(found, lambda: _lines(found))
+        call.answer(found, lambda: _chart(found))
         return
     summary = _summary(call)
     if not watch or call.as_json:
@@ -60,6 +64,45 @@ def _classes(summary: SignalsSummary, wide: int) -> Table:
 def _cell(one: ClassSignals, name: str, room: int) -> str:
     number = f"{_text(name, one.now.get(name)):>9}"
     return f"{number} {spark(one.sparks[name], width=room)}" if room >= MIN_SPARK else number
+
+
+def _chart(chart: Chart) -> list[Shown]:
+    """The series, then what answered and which models were called, as far as services report that."""
+    shown: list[Shown] = [_lines(chart)]
+    if chart.answered:
+        shown += ["", _answered(chart.answered)]
+    if chart.attempts:
+        shown += ["", _attempts(chart.attempts)]
+    return shown
+
+
+def _answered(found: Sequence[AnsweredBy]) -> Table:
+    shares = attrgetter("share", "completion_share", "escalation_share", "abandoned_share")
+    rows = [
+        (
+            f"{each.rung}:{each.target}" if each.target else each.rung,
+            f"{each.requests:,}",
+            *(_text("_share", share) for share in shares(each)),
+        )
+        for each in found
+    ]
+    return table(("answered by", "requests", "share", "completed", "escalated", "abandoned"), rows)
+
+
+def _attempts(found: Sequence[AttemptsAt]) -> Table:
+    rows = [
+        (
+            f"{each.provider} {each.model}",
+            f"{each.attempts:,}",
+            f"{each.retries:,}",
+            _text("error_share", each.error_share),
+            ", ".join(f"{name} {count:,}" for name, count in each.errors.items()) or "-",
+            _text("duration_p95_ms", each.duration_p95_ms),
+            f"{each.input_tokens + each.output_tokens:,}",
+        )
+        for each in found
+    ]
+    return table(("attempts at", "calls", "retries", "failed", "errors", "p95", "tokens"), rows)
 
 
 def _lines(chart: Chart) -> Table:
