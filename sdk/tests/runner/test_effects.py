@@ -99,6 +99,7 @@ for number in range(times):
 """
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_kill_9_between_an_effect_and_its_record_repeats_nothing(
     tmp_path: Path, request: pytest.FixtureRequest

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any, get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,9 +147,13 @@ def test_one_thing_is_under_way_at_a_time(walk: Walk) -> None:
             assert isinstance(event, moves.Answered | moves.Failure | moves.NotAdmitted | moves.Cancelled)
 
 
-@settings(max_examples=300)
-@given(walks)
-def test_a_refusal_reaches_a_model_only_if_its_rung_names_it(walk: Walk) -> None:
+@pytest.mark.chaos
+def test_a_refusal_reaches_a_model_only_if_its_rung_names_it(request: pytest.FixtureRequest) -> None:
+    examples = 100_000 if request.config.getoption("--chaos", default="short") == "long" else 300
+    settings(max_examples=examples)(given(walks)(refusals_stay))()
+
+
+def refusals_stay(walk: Walk) -> None:
     refused: set[str] = set()
     for _, event, after in walk.steps:
         error = event.finish if isinstance(event, moves.Answered) else getattr(event, "error", None)
