@@ -6,9 +6,9 @@ well before anything fails, so nobody pays for loading.
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import median
@@ -26,7 +26,7 @@ PEERS = ("brownout", "litellm", "litellm_tuned", "pydantic_ai", "langchain", "op
 REQUESTS, AT_ONCE = 20, 5
 PATIENCE_S = 75.0
 """Whoever is not done by then is not waited for."""
-CPU_REQUESTS, CPU_TURNS = 300, 5
+CPU_REQUESTS, CPU_TURNS = 200, 5
 CPU_BOUND_US = 60.0
 
 
@@ -68,9 +68,7 @@ def run() -> Report:
     figures = {"calls a request to primary + spare, median time, what the service gets": ""}
     ours: dict[str, Outcome] = {}
     for name, scene in SCENES.items():
-        together = len(PEERS) if name == "limited" else 1  # where peers sleep for a minute they may do so together
-        with ThreadPoolExecutor(together) as threads:
-            found = dict(zip(PEERS, threads.map(lambda peer, scene=scene: _play(peer, scene), PEERS), strict=True))
+        found = _play(scene, together=name == "limited")  # where peers sleep for a minute they may do so together
         figures |= {f"{scene.title}: {peer}": outcome.row for peer, outcome in found.items()}
         ours[name] = found["brownout"]
     bare, more = _processor_us()
@@ -91,8 +89,8 @@ def _ratios(ours: dict[str, Outcome], cpu_us: float) -> Iterator[Ratio]:
     yield Ratio(f"processor time above the bare client / {CPU_BOUND_US:.0f} µs", cpu_us / CPU_BOUND_US, 1)
 
 
-def _play(peer: str, scene: Scene) -> Outcome:
-    with _worker(peer) as worker:
+def _play(scene: Scene, *, together: bool) -> dict[str, Outcome]:
+    def one(worker: _Worker) -> Outcome:
         worker.primary.does, worker.spare.does = scene.primary, scene.spare
         for provider in (worker.primary, worker.spare):
             provider.asked.clear()
@@ -100,14 +98,17 @@ def _play(peer: str, scene: Scene) -> Outcome:
         calls = len(worker.primary.asked), len(worker.spare.asked)
         return Outcome(found and found["took"], found["said"] if found else [], *calls)
 
+    with _workers(PEERS) as workers, ThreadPoolExecutor(len(PEERS) if together else 1) as threads:
+        return dict(zip(PEERS, threads.map(one, workers.values()), strict=True))
+
 
 def _processor_us() -> tuple[float, dict[str, float]]:
     """What a healthy call costs the bare client, and what each peer adds; in turns, medians."""
     names = ("openai_streamed", "openai_alone", *PEERS[:-1])
     samples: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(CPU_TURNS):
-        for name in names:
-            with _worker(name) as worker:
+    with _workers(names) as workers:
+        for _ in range(CPU_TURNS):
+            for name, worker in workers.items():
                 if (found := worker.ask(CPU_REQUESTS, 1)) is not None:
                     samples[name].append(found["cpu"] * 1e6)
     least = {name: median(found) for name, found in samples.items()}
@@ -144,15 +145,23 @@ class _Worker:
 
 
 @contextmanager
+def _workers(peers: Sequence[str]) -> Iterator[dict[str, _Worker]]:
+    """A process for each, all of them warm."""
+    with ExitStack() as stack:
+        workers = {peer: stack.enter_context(_worker(peer)) for peer in peers}
+        for worker in workers.values():
+            worker.warm()
+        yield workers
+
+
+@contextmanager
 def _worker(peer: str) -> Iterator[_Worker]:
     with FailingProvider() as primary, FailingProvider() as spare:
         command = [str(PYTHON), "-W", "ignore", "-m", "tests.bench.failover.routes", peer, primary.url, spare.url]
         pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
         try:
-            worker = _Worker(process, primary, spare)
-            worker.warm()
-            yield worker
+            yield _Worker(process, primary, spare)
         finally:
             process.kill()
             process.communicate()
