@@ -87,6 +87,23 @@ def test_many_tabs_are_live_by_one_stream_and_pages_still_load(
     assert streams(console) == 1
 
 
+def test_the_head_of_every_page_is_live(console: Console, tabs_of: BrowserContext) -> None:
+    """Also where the page itself is not: charts, editors, forms."""
+    pages = [tabs_of.new_page() for _ in range(4)]
+    for page, path in zip(pages, ("signals", "flags/new", "history", "playground"), strict=True):
+        page.goto(f"/e/production/{path}")
+        expect_live(page)
+        expect(page.locator("#count-safe-mode")).to_have_text("off")
+    activate(console, "seen everywhere")
+    expect_safe_mode(pages, on=True)
+    for page in pages:
+        expect(page.locator("#count-safe-mode")).to_have_text("1 active")
+        expect(page.locator("a[aria-current=page]")).to_have_count(1)
+    console.lift_all()
+    expect_safe_mode(pages, on=False)
+    assert streams(console) == 1
+
+
 def test_the_tabs_go_on_when_the_first_is_closed(console: Console, tabs_of: BrowserContext) -> None:
     pages = open_tabs(tabs_of, 3)
     for _ in range(2):

@@ -43,6 +43,10 @@ def test_signing_in_a_flag_a_live_page_and_signing_out(browser: Browser, strips:
             expect(page).to_have_url(re.compile(rf"^{url}/e/production/"))
             expect(page.locator("h1")).to_be_visible()
 
+        expect(page.get_by_role("link", name="Documentation")).to_have_attribute("href", f"{ROOT}/docs")
+        page.goto(f"{url}/docs")
+        expect(page).to_have_url(f"{url}/docs/index.html")
+
         page.goto(f"{url}/e/production")
         split = {"split": [{"variant": "on", "weight_bp": 500}, {"variant": "off", "weight_bp": 9_500}]}
         flag = {"type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "default": split}

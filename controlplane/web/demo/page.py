@@ -59,7 +59,7 @@ class DemoPageController(Controller):
             broken.append(f"{condition.degraded_model} refuses, fails and answers worse.")
         return visit.page(
             DemoPage(
-                frame=await visit.frame(environment, "demo", live=True),
+                frame=await visit.frame(environment, "demo"),
                 broken=tuple(broken),
                 faults=tuple(Option(fault, words(fault)) for fault in FAULTS),
                 degraded=bool(condition.degraded_model),

@@ -11,6 +11,8 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from controlplane.http.root import at
+
 _PACKAGE = Path(__file__).resolve().parents[2]
 DOCS = _PACKAGE / "_docs" if (_PACKAGE / "_docs").is_dir() else _PACKAGE.parent / "docs" / "dist"
 """Inside the wheel `controlplane/_docs`, in a checkout what `make docs` built."""
@@ -47,7 +49,7 @@ def load(folder: Path) -> Files:
 
 @get("/docs", opt=OPEN, include_in_schema=False)
 async def docs_home() -> Redirect:
-    return Redirect("/docs/index.html")
+    return Redirect(at("/docs/index.html"))
 
 
 @get("/docs/{page:path}", opt=OPEN, include_in_schema=False)

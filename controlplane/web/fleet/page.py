@@ -98,7 +98,7 @@ class FleetController(Controller):
     async def show(
         self, visit: NamedDependency[Visit], environment: FromPath[str], after: FromQuery[str] = ""
     ) -> Response[Any]:
-        frame = await visit.frame(environment, "fleet", live=True)
+        frame = await visit.frame(environment, "fleet")
         fleet = visit.services.telemetry.fleet
         summary = fleet.summary(visit.actor, environment)
         found = fleet.instances(visit.actor, environment, after=after, limit=PAGE + 1)

@@ -105,7 +105,7 @@ def _frame(now: datetime) -> Frame:
     return Frame(
         environment=production,
         environments=(production, staging),
-        nav=((NavItem("Overview", "/"), NavItem("Safe mode", "/", "1 active", "degraded")),
+        nav=((NavItem("Overview", "/"), NavItem("Safe mode", "/", "", "1 active", "degraded")),
              (NavItem("Gallery", "/gallery", current=True),)),
         safe=SafeState("Contain", "services support-copilot", "mara@example.com", "#", now + timedelta(minutes=59), False),
         safe_url="#",

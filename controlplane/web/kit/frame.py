@@ -21,6 +21,8 @@ class EnvironmentLink(msgspec.Struct, frozen=True):
 class NavItem(msgspec.Struct, frozen=True):
     label: str
     href: str
+    key: str = ""
+    """What its count is called on the page, where the count is live."""
     count: str = ""
     tone: Tone = ""
     current: bool = False

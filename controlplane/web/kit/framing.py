@@ -104,6 +104,6 @@ def _nav(
             note = count(counts.get(kind, 0)) if kind else notes.get(path, "")
             href = url(here.key) if path == "overview" else url(here.key, path)
             degraded = path == "safe-mode" and safe is not None
-            items.append(NavItem(label, href, note, "degraded" if degraded else "", path == section))
+            items.append(NavItem(label, href, path, note, "degraded" if degraded else "", path == section))
         groups.append(tuple(items))
     return tuple(groups)

@@ -66,15 +66,13 @@ class Visit(Viewer):
         await audit_denial(error, self.request.scope)
         return error.message
 
-    async def frame(
-        self, environment: str, section: str, *, live: bool = False, notices: tuple[Notice, ...] = ()
-    ) -> Frame:
+    async def frame(self, environment: str, section: str, *, notices: tuple[Notice, ...] = ()) -> Frame:
         """Raises NotFoundError, or ForbiddenError, when this environment is not theirs to see."""
         frame = await build_frame(self.services, self.actor, environment, section, self._person(environment))
         return msgspec.structs.replace(
             frame,
             csrf=self.services.access.csrf.token(self.actor.credential) if self.actor.kind == "person" else "",
-            live_url=f"{url(environment, 'live')}#{quote(self.actor.principal)}" if live else "",
+            live_url=f"{url(environment, 'live')}#{quote(self.actor.principal)}",
             notices=(*notices, *await self._saved(environment)),
         )
 

@@ -80,7 +80,7 @@ class OverviewController(Controller):
 
     @get(opt={"action": Action.READ})
     async def show(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
-        frame = await visit.frame(environment, "overview", live=True)
+        frame = await visit.frame(environment, "overview")
         active = await visit.services.safe_mode.active(visit.actor, environment)
         commits, panel, fleet, signals, rollouts = await asyncio.gather(
             visit.services.reads.commits(visit.actor, environment, limit=COMMITS),

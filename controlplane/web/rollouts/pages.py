@@ -184,7 +184,7 @@ class RolloutsController(Controller):
         may = visit.may(Action.ROLLOUT, environment)
         return visit.page(
             RolloutsPage(
-                frame=await visit.frame(environment, "rollouts", live=True),
+                frame=await visit.frame(environment, "rollouts"),
                 sections=tuple(
                     Section(key, title, mine)
                     for key, title in SECTIONS.items()
@@ -242,7 +242,7 @@ async def _move_page(
 async def _page(visit: Visit, environment: str, found: RolloutView) -> RolloutPage:
     summary, spec = found.summary, found.spec
     may = visit.may(Action.ROLLOUT, environment)
-    frame = await visit.frame(environment, "rollouts", live=True)
+    frame = await visit.frame(environment, "rollouts")
     running = summary.state in {"running", "paused"}
     mismatched = found.mismatch_evidence >= found.mismatch_threshold
     return RolloutPage(

@@ -87,7 +87,7 @@ class SafeModeController(Controller):
         switches, following = await visit.services.safe_mode_history.list(
             visit.actor, environment, before=before, limit=20
         )
-        frame = await visit.frame(environment, "safe-mode", live=True)
+        frame = await visit.frame(environment, "safe-mode")
         active = await visit.services.safe_mode.active(visit.actor, environment)
         edit = visit.may(Action.EDIT, environment)
         return visit.page(

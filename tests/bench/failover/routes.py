@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 Ask = Callable[[], Awaitable[Any]]
@@ -154,9 +155,10 @@ async def _measure(ask: Ask, requests: int, at_once: int) -> dict[str, Any]:
 
 
 async def main(peer: str, primary: str, spare: str) -> None:
-    ask = PEERS[peer](f"{primary}/v1", f"{spare}/v1")
-    await _measure(ask, WARM, 5)
+    make = partial(PEERS[peer], f"{primary}/v1", f"{spare}/v1")
+    await _measure(make(), WARM, 5)
     print("warm", flush=True)
+    ask = make()  # everything is loaded, and no breaker has seen anything yet
     while line := await asyncio.to_thread(sys.stdin.readline):
         requests, at_once = map(int, line.split())
         print(json.dumps(await _measure(ask, requests, at_once)), flush=True)
