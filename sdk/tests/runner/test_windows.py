@@ -43,7 +43,11 @@ class Client(FakeBrownout):
         ):
             spec = {"type": type_, "enabled": True, "variants": {"v": value}, "off_variant": "v", "default": "v"}
             self.put("flag", key, spec)
-        self.put("request_class", "reply", {"criticality": "critical", "sensitive": False, "model": "route", "ladder": "ladder", "budget": "budget"})
+        self.put(
+            "request_class",
+            "reply",
+            {"criticality": "critical", "sensitive": False, "model": "route", "ladder": "ladder", "budget": "budget"},
+        )
         self.wakes = 0
         self._windows = Windows(lambda: NOW, lambda: 1)
         self._windows.wake = self._wake
