@@ -15,10 +15,11 @@ import structlog
 from brownout.model.resources import KEY_PATTERN
 from brownout.model.values import Window
 from brownout.wire import UNREADABLE
-from brownout.wire.leases import Ask, Grant, decode_request, encode_answer, period
+from brownout.wire.leases import EVERYONE, Ask, Grant, decode_request, encode_answer, period
 from controlplane.budgets.counters import Counters, Place, place_of, window_prefix
 from controlplane.budgets.grants import kept, lease
 from controlplane.budgets.limits import Limits
+from controlplane.budgets.values import Tally
 from controlplane.errors import UnavailableError
 from controlplane.kit.apart import set_aside
 from controlplane.kit.background import beat
@@ -52,12 +53,6 @@ class _Waiting(NamedTuple):
     at: float
 
 
-class Tally(NamedTuple):
-    environment: str
-    flag: str
-    variant: str
-
-
 class Leases:
     """`receive` takes requests, `run` answers them until cancelled."""
 
@@ -89,6 +84,8 @@ class Leases:
         """Asks that got less than they need."""
         self.degraded: Counter[Tally] = Counter()
         """What was spent while no one answered."""
+        self.fill: dict[Tally, tuple[float, int]] = {}
+        """Of windows that count everyone together: what was leased of the limit, and Unix s at which the period ends."""
         self.dropped = 0
         """Requests that could not be read, or were too many."""
         self.trouble = ""
@@ -172,7 +169,7 @@ class Leases:
         await waiting.heard.grant(encode_answer(number, grants))
 
     async def _grant(self, environment: str, key: str, window: Window, ask: Ask) -> Grant:
-        start, _ = period(window.per, self._clock.now().timestamp())
+        start, end = period(window.per, self._clock.now().timestamp())
         prefix = window_prefix(environment, ask.flag, ask.variant, window, start)
         place = place_of(prefix, window.per, ask.scope)
         tally = Tally(environment, ask.flag, ask.variant)
@@ -195,6 +192,8 @@ class Leases:
         self.refused[tally] += granted < ask.need
         self.degraded[tally] += charged if ask.degraded else 0
         left = window.limit - await self._counters.value(place, window.limit)
+        if ask.scope == EVERYONE:
+            self.fill[tally] = (1 - left / window.limit, end)
         return Grant(ask.flag, ask.variant, ask.scope, start, granted, debt, left)
 
     async def _charge(self, place: Place, own: Place | None, debt: int, cap: int) -> int:

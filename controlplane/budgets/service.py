@@ -1,15 +1,15 @@
 """How full an environment's budget windows are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from brownout.model.values import Window
 from brownout.wire.leases import period
-from controlplane.access.actor import Action, Actor, authorize
+from controlplane.access.actor import Action, Actor, authorize, readable
 from controlplane.budgets.counters import Counters, window_prefix
-from controlplane.budgets.leases import Leases, Tally
+from controlplane.budgets.leases import Leases
 from controlplane.budgets.limits import Limits
-from controlplane.budgets.values import BudgetList, BudgetWindow, Combination
+from controlplane.budgets.values import BudgetList, BudgetWindow, Combination, Measured, Tally
 from controlplane.configuration.store import Store
 from controlplane.kit.clock import Clock
 from controlplane.kit.jetstream import JetStreamRefusedError, JetStreamUnavailableError
@@ -53,11 +53,16 @@ class Budgets:
     async def probe(self) -> dict[str, str]:
         return {"budgets": self.leases.trouble}
 
-    def tallies(self, environments: Iterable[str]) -> dict[str, dict[Tally, int]]:
-        """What this replica granted, refused and was told of degraded spending."""
-        known, leases = set(environments), self.leases
-        counts = {"granted": leases.granted, "refused": leases.refused, "degraded": leases.degraded}
-        return {name: {t: n for t, n in each.items() if t.environment in known} for name, each in counts.items()}
+    def measured(self, actor: Actor) -> Measured:
+        """What this replica measured of the environments that the actor may read."""
+        leases, now = self.leases, self._clock.now().timestamp()
+        shown = set(readable(actor, sorted({tally.environment for tally in (*leases.granted, *leases.refused)})))
+
+        def of(counted: Mapping[Tally, int]) -> dict[Tally, int]:
+            return {tally: n for tally, n in counted.items() if tally.environment in shown}
+
+        fill = {tally: share for tally, (share, end) in leases.fill.items() if tally.environment in shown and now < end}
+        return Measured(of(leases.granted), of(leases.refused), of(leases.degraded), fill)
 
 
 def shown(of: tuple[str, str, Window], now: datetime, found: Mapping[str, int], *, more: bool) -> BudgetWindow:

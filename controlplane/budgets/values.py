@@ -1,7 +1,8 @@
 """What people see of budget windows."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -41,3 +42,23 @@ class BudgetList(msgspec.Struct, frozen=True):
     items: tuple[BudgetWindow, ...]
     counted: bool
     """Whether the counters could be read. If not, instances are degraded, and `used` is 0 everywhere."""
+
+
+class Tally(NamedTuple):
+    """What something is counted under."""
+
+    environment: str
+    flag: str
+    variant: str
+
+
+class Measured(NamedTuple):
+    """What one replica measured since it started, for Prometheus."""
+
+    granted: Mapping[Tally, int]
+    refused: Mapping[Tally, int]
+    """Asks of instances that got less than they need."""
+    degraded: Mapping[Tally, int]
+    """What instances spent while no one answered, once they could tell."""
+    fill: Mapping[Tally, float]
+    """What was leased of the limit in this period, of windows that count everyone together."""

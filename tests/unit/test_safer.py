@@ -249,7 +249,10 @@ def assert_no_looser(was: Policy, now: Policy) -> None:
         assert not rises(was.model.max_context_tokens, now.model.max_context_tokens)
         for field in WAITS:
             assert not rises(getattr(was.model, field), getattr(now.model, field))
-        if was.model.price is not None and (was.model.provider, was.model.model) == (now.model.provider, now.model.model):
+        if was.model.price is not None and (was.model.provider, was.model.model) == (
+            now.model.provider,
+            now.model.model,
+        ):
             assert now.model.price is not None, "what costs nothing spends nothing of a budget in money"
             assert now.model.price.input_usd_per_million >= was.model.price.input_usd_per_million
             assert now.model.price.output_usd_per_million >= was.model.price.output_usd_per_million
