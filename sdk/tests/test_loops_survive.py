@@ -1,6 +1,7 @@
 """The client's loops get something hostile, then something honest, and handle the honest."""
 
 import asyncio
+import itertools
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +91,8 @@ def test_answers_that_are_none_and_asks_that_cannot_be_sent_end_no_leases(monkey
     monkeypatch.setattr(lessee, "EVERY_S", 0.001)
     monkeypatch.setattr(lessee, "ANSWER_S", 0.01)
     window, key = Window("tokens", 1_000_000, "month"), Key("budget", "v", EVERYONE)
-    windows = Windows(lambda: 1_800_000_000.0 + len(sent), lambda: 1)
+    ticks = itertools.count()
+    windows = Windows(lambda: 1_800_000_000.0 + next(ticks) / 10, lambda: 1)
     sent: list[int] = []
     takers: list[Any] = []
 

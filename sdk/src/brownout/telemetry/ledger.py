@@ -80,8 +80,6 @@ class _Entry:
         """`granted` also counts what the service charged: it is what the fleet's counter holds for this instance."""
         self.left = self.window.limit
         self.heard = False
-        self.clean = True
-        """Whether nothing was asked for in this period yet."""
         self.asked = 0
         """The number of the request that is not answered yet."""
         self.ask_at = 0.0
@@ -264,11 +262,10 @@ class Ledger:
         wanted = self._wanted(entry, now)
         free = max(0, entry.granted - entry.spent - entry.reserved)
         low = entry.short or free < max(2 * entry.need, wanted // 2, 1)
-        spending = entry.demand > 0 or entry.clean
+        spending = entry.demand > 0 or not entry.heard
         look = entry.heard and now - entry.seen_at > LOOK_S and entry.demand > 0
         if not ((low and spending) or debt or look):
             return None
-        entry.clean = False
         want = max(0, wanted - free) if low else 0
         need = max(0, min(entry.need, wanted) - free) if low else 0
         return Ask(key.flag, key.variant, key.scope, entry.start, debt, need, want, self.away and debt > 0)
