@@ -68,7 +68,7 @@ def _row(environment: str, each: BudgetWindow) -> WindowRow:
         flag=each.flag,
         variant=each.variant,
         href=url(environment, "flags", each.flag),
-        limit=f"{_amount(each.limit, each.unit)} a {each.per}",
+        limit=f"{_amount(each.limit, each.unit)} {'an' if each.per == 'hour' else 'a'} {each.per}",
         used=_amount(each.used, each.unit),
         fill=f"{each.used_bp / 100:.3g} %",
         width=f"{min(100.0, each.used_bp / 100):.1f}",
