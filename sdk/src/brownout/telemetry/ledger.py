@@ -79,6 +79,8 @@ class _Entry:
         self.granted = self.spent = self.reserved = 0
         """`granted` also counts what the service charged: it is what the fleet's counter holds for this instance."""
         self.left = self.window.limit
+        self.lease = 0
+        """The last one."""
         self.heard = False
         self.asked = 0
         """The number of the request that is not answered yet."""
@@ -110,7 +112,8 @@ class _Entry:
     def _unleased(self, fleet: int, away: bool) -> int:
         """What may be spent without a lease: the start of a new combination, or a share of what was last left."""
         if self.heard:
-            return max(0, self.left) // fleet if away else 0
+            # since we were told of it, each of the others may have been granted as much again as we were
+            return max(0, self.left - (fleet - 1) * self.lease) // fleet if away else 0
         return self.window.limit // (fleet if away and self.known else START_SHARE * fleet)
 
     @property
@@ -256,6 +259,7 @@ class Ledger:
         entry.demand, entry.since = entry.demand // 2, now - (now - entry.since) / 2
         if grant.granted > 0:
             entry.ask_at = 0.0
+            entry.lease = grant.granted
 
     def _ask_of(self, key: Key, entry: _Entry, now: float) -> Ask | None:
         debt = entry.debt
