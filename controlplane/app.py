@@ -12,6 +12,7 @@ from litestar.di import Provide
 from controlplane.access.opening import open_access, open_alerts, open_proposals, open_sso
 from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
+from controlplane.budgets.opening import open_budgets
 from controlplane.configuration.opening import open_configuration
 from controlplane.demo.control import Demo
 from controlplane.health.opening import open_health
@@ -65,6 +66,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         configuration.changes.readers.older = telemetry.fleet.older
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
+        budgets = await open_budgets(parts, publisher.on_commit, telemetry.fleet.live)
         health = await open_health(parts)
         services = Services(
             **vars(parts),
@@ -76,6 +78,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             proposals=proposals,
             telemetry=telemetry,
             rollouts=rollouts,
+            budgets=budgets,
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
             demo=Demo(settings.demo_control),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
+from controlplane.budgets.service import Budgets
 from controlplane.configuration.opening import Configuration
 from controlplane.demo.control import Demo
 from controlplane.health import Health
@@ -29,5 +30,6 @@ class Services(Parts, Configuration, SafeModeServices):
     sso: SingleSignOn | None
     telemetry: Telemetry
     rollouts: Rollouts
+    budgets: Budgets
     observability: Observability | None
     demo: Demo

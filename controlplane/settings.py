@@ -163,6 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Days that rollups are kept; a rollout's stage cannot look back further."""
     telemetry_instances: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 5_000
     """Instances that one SDK key may have at once."""
+    budget_key_share_bp: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10_000
+    """What one SDK key may be granted of each budget window, in basis points. The default lets one key spend it all."""
     telemetry_series: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 2_000
     """Combinations of labels that one SDK key may report in a day. Further ones count as `(other)`."""
     telemetry_evaluations: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 20_000

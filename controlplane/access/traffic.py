@@ -57,10 +57,10 @@ ROWS = (
     Row("presence", "up", "bot.{env}.{key}.{instance}.p", KeyUse.REPORT),
     Row("telemetry", "up", "bot.{env}.{key}.{instance}.m", KeyUse.REPORT),
     Row("acknowledgement", "down", "bo.{env}.ack.{key}.{instance}", KeyUse.REPORT),
+    Row("lease request", "up", "bot.{env}.{key}.{instance}.lease", KeyUse.EVALUATE),
+    Row("lease", "down", "bo.{env}.lease.{key}.{instance}", KeyUse.EVALUATE),
     # Reserved: nobody may use them before what they are for is built.
     Row("emergency envelope", "down", "bo.{env}.emg", KeyUse.EVALUATE, built=False),
-    Row("lease request", "up", "bot.{env}.{key}.{instance}.lease", KeyUse.EVALUATE, built=False),
-    Row("lease", "down", "bo.{env}.lease.{key}.{instance}", KeyUse.EVALUATE, built=False),
     Row("review submission", "up", "bot.{env}.{key}.{instance}.review", KeyUse.REPORT, built=False),
     Row("review answer", "down", "bo.{env}.review.{key}", KeyUse.REPORT, built=False),
     Row("drill", "down", "bo.{env}.drill", KeyUse.EVALUATE, built=False),

@@ -24,6 +24,7 @@ MODULES = {
     "codegen": "documents",
     "import": "documents",
     "signals": "signals",
+    "budget": "budgets",
     "safe-mode": "safemode",
     "env": "environments",
     "history": "history",

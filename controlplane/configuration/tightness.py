@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from brownout.model.resources import SafeModeProfile
-from brownout.model.values import FallbackLadder, ModelRoute, RetryPolicy, Rung, Target, TokenBudget, ToolPolicy
+from brownout.model.values import FallbackLadder, ModelRoute, Price, RetryPolicy, Rung, Target, TokenBudget, ToolPolicy
 
 N = TypeVar("N", int, float)
 SENSITIVE = ("continue", "human_review", "stop")
@@ -146,6 +146,18 @@ def _route(before: ModelRoute, after: ModelRoute, same_target: bool) -> Iterator
             ):
                 yield f"raises the limits of {name}"
                 break
+        if any(_cheaper(was.price, now.price) for was in same.values()):
+            yield f"lowers the price of {now.model}, so that budgets in money last longer"
+
+
+def _cheaper(before: Price | None, after: Price | None) -> bool:
+    """None costs nothing."""
+    if before is None or after is None:
+        return before is not None
+    return (
+        after.input_usd_per_million < before.input_usd_per_million
+        or after.output_usd_per_million < before.output_usd_per_million
+    )
 
 
 def _model(target: Target) -> tuple[str, str]:

@@ -130,7 +130,7 @@ async def _seed(services: Services, asked: Asked) -> None:
             await services.environments.create(SETUP, key, name)
         commits = await services.store.list_commits(key, author=DEMO.name, limit=1)
         if asked.demo and not commits:
-            await load_demo(services.documents, DEMO, key)
+            await load_demo(services.documents, DEMO, key, asked.demo_speed)
             if key == DEMO_ENVIRONMENT:
                 await start_rollout(services.rollouts, DEMO, key, asked.demo_speed)
 

@@ -50,6 +50,18 @@ class Heard:
             with contextlib.suppress(NatsError, OSError):
                 await self._client.publish(acknowledgement_of(self.subject), b"+")
 
+    async def grant(self, data: bytes) -> None:
+        """Tells the instance that asked for leases what it has. Does nothing when the connection it came by is gone."""
+        if self._client is not None:
+            with contextlib.suppress(NatsError, OSError):
+                await self._client.publish(lease_of(self.subject), data)
+
+
+def lease_of(subject: str) -> str:
+    """As `acknowledgement_of`, for leases."""
+    _, environment, key, instance, _ = subject.split(".")
+    return wire.Subjects(environment).lease(key, instance)
+
 
 def acknowledgement_of(subject: str) -> str:
     """For the subject that the server let an instance speak on, the one on which that instance hears us."""

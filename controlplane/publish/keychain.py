@@ -4,7 +4,7 @@ import msgspec
 
 from brownout import wire
 from controlplane.configuration.store import SigningKeys
-from controlplane.publish.jetstream import JetStream, Message
+from controlplane.kit.jetstream import JetStream, Message
 from controlplane.publish.trust import Trust
 
 TIMEOUT_S = 1.0

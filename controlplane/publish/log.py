@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from brownout.wire import SIGNATURE_HEADER, Subjects
 from controlplane.configuration.store import StoredEnvelope
+from controlplane.kit.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
 from controlplane.publish import streams
-from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message
 
 ACK_TIMEOUT_S = 0.3
 WINDOW_BYTES = 4 * 1024 * 1024

@@ -18,12 +18,12 @@ from controlplane.configuration.store import StoredEnvelope
 from controlplane.errors import NotFoundError, UnavailableError
 from controlplane.kit.background import beat
 from controlplane.kit.chance import spread
+from controlplane.kit.jetstream import JetStream, JetStreamRefusedError, JetStreamUnavailableError
 from controlplane.kit.link import Heard
 from controlplane.kit.tasks import run_together, wait_set
 from controlplane.publish import streams
 from controlplane.publish.fallback import Fallback, until_reset
 from controlplane.publish.heartbeat import Heartbeats
-from controlplane.publish.jetstream import JetStream, JetStreamRefusedError, JetStreamUnavailableError
 from controlplane.publish.keychain import KeyChainCopy
 from controlplane.publish.log import LogMovedError, RevisionLog
 from controlplane.publish.mend import Mender

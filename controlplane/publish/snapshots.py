@@ -11,8 +11,8 @@ import structlog
 from brownout import wire
 from controlplane.configuration import snapshot as packed
 from controlplane.configuration.store import Store
+from controlplane.kit.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message, StreamState
 from controlplane.publish import streams
-from controlplane.publish.jetstream import STREAM_NOT_FOUND, JetStream, JetStreamRefusedError, Message, StreamState
 from controlplane.publish.trust import Trust
 
 log = structlog.get_logger(__name__)

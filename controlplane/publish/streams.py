@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from brownout.wire import Subjects
-from controlplane.publish.jetstream import NAME_IN_USE, JetStream, JetStreamRefusedError, StreamInfo
+from controlplane.kit.jetstream import NAME_IN_USE, JetStream, JetStreamRefusedError, StreamInfo
 
 log = structlog.get_logger(__name__)
 

@@ -104,6 +104,7 @@ def test_a_dangling_reference_is_a_fault_of_who_refers(
         ({"reply": {"budget": "ladder"}}, ("request_class", "reply"), "wrong_reference_type", "/budget"),
         ({"ladder": {"variants": {"l": {"rungs": [{"type": "model", "target": "x"}]}}}}, ("request_class", "reply"), "missing_target", "/ladder"),
         ({"budget": {"variants": {"b": {"per_request": {"max_input_tokens": 1001}}}}}, ("request_class", "reply"), "over_window", "/budget"),
+        ({"budget": {"variants": {"b": {"window": {"unit": "usd_micros", "limit": 1, "per": "day"}}}}}, ("request_class", "reply"), "missing_price", "/budget"),
         ({"calm": {"serve_safe_variant": ["budget"]}}, ("safe_mode_profile", "calm"), "unknown_variant", "/serve_safe_variant/0"),
     ],
 )  # fmt: skip

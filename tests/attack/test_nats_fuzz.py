@@ -10,6 +10,7 @@ import pytest
 from nats.errors import Error as NatsError
 
 from brownout import wire
+from brownout.wire.leases import EVERYONE, encode_request
 from tests.attack.test_nats_replies import ELSEWHERE, HEADERS, telemetry
 from tests.attack.world import PRODUCTION, STAGING, Raw, World
 
@@ -35,6 +36,23 @@ HOSTILE: tuple[object, ...] = (
     "log", "snapshot", "bow.production.snap.m", "2026-01-01",
 )  # fmt: skip
 
+PACKED: tuple[object, ...] = (
+    2**62,
+    2**63,
+    -(2**63),
+    -1,
+    1e308,
+    "",
+    "\0",
+    "x" * 10_000,
+    None,
+    True,
+    [],
+    {},
+    b"",
+    b"x" * 16,
+)
+
 
 class Chance:
     def __init__(self, seed: int) -> None:
@@ -44,6 +62,7 @@ class Chance:
         c = self._chance
         mine = (
             S.presence(raw.fingerprint, raw.name), S.telemetry(raw.fingerprint, raw.name),
+            S.lease_request(raw.fingerprint, raw.name),
             f"$JS.API.DIRECT.GET.{S.log_stream}", f"$JS.hub.API.DIRECT.GET.{S.snapshot_stream}",
         )  # fmt: skip
         kind = c.randrange(10)
@@ -58,9 +77,11 @@ class Chance:
 
     def payload(self, raw: Raw) -> bytes:
         c = self._chance
-        kind = c.randrange(5)
+        kind = c.randrange(6)
         if kind == 0:
             return telemetry(raw.name)
+        if kind == 5:
+            return self._leases()
         if kind == 4:
             return self._presence(raw)
         if kind == 1:
@@ -68,6 +89,12 @@ class Chance:
             at = c.randrange(len(known))
             return known[:at] + bytes([c.randrange(256)]) + known[at + c.randrange(3) :]
         return c.choice(BODIES) if kind == 2 else c.randbytes(c.randrange(200))
+
+    def _leases(self) -> bytes:
+        """Of the right shape, with one value that is none."""
+        said: list[object] = ["budget", "standard", EVERYONE, 0, 1, 1, 1, False]
+        said[self._chance.randrange(len(said))] = self._chance.choice(PACKED)
+        return encode_request(1, [said])  # type: ignore[list-item]
 
     def _presence(self, raw: Raw) -> bytes:
         """Of the right shape, with one value that is none."""

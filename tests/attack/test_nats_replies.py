@@ -5,6 +5,7 @@ import pytest
 
 from brownout import wire
 from brownout.telemetry.counters import Telemetry
+from brownout.wire.leases import encode_request
 from tests.attack.world import PRODUCTION, STAGING, Raw, World, until
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +14,8 @@ P, S = wire.Subjects(PRODUCTION), wire.Subjects(STAGING)
 ELSEWHERE = [
     P.manifest, P.log_write, P.keys, P.chunk("s", 0), P.log, P.heartbeat, S.log_write, S.manifest,
     P.inbox("victim") + ".x", P.presence("0" * 16, "victim"), P.telemetry("0" * 16, "victim"),
-    P.acknowledgement("0" * 16, "victim"),
+    P.acknowledgement("0" * 16, "victim"), P.lease("0" * 16, "victim"), P.lease_request("0" * 16, "victim"),
+    "bow_budget.day.0.production.x.y", "$JS.API.STREAM.DELETE.BO_BUDGET_day", "$JS.API.DIRECT.GET.BO_BUDGET_day",
     f"$JS.API.STREAM.DELETE.{P.log_stream}", f"$JS.API.STREAM.DELETE.{P.snapshot_stream}",
     f"$JS.API.STREAM.PURGE.{P.snapshot_stream}", f"$JS.API.STREAM.DELETE.{S.log_stream}",
     f"$JS.API.DIRECT.GET.{P.log_stream}", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
@@ -45,6 +47,7 @@ async def attack(world: World, raw: Raw, reply: str) -> None:
     said = telemetry(raw.name)
     await raw.publish(raw.subjects.telemetry(raw.fingerprint, raw.name), said, reply=reply)
     await raw.publish(raw.subjects.presence(raw.fingerprint, raw.name), b"{}", reply=reply)
+    await raw.publish(raw.subjects.lease_request(raw.fingerprint, raw.name), encode_request(1, ()), reply=reply)
     for stream in (S.log_stream, S.snapshot_stream):
         for prefix in ("$JS.API", "$JS.hub.API"):
             for body in (b'{"seq":1}', b'{"seq":99999}', b"nonsense", b'{"seq":1,"batch":500,"next_by_subj":">"}'):

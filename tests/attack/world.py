@@ -15,6 +15,7 @@ from brownout import Brownout, wire
 from controlplane.access.actor import system_actor
 from controlplane.access.natsconfig import CONTROL_USER, NatsSecrets, accounts_config, cluster_config
 from controlplane.app import open_services
+from controlplane.budgets.counters import PERIODS, stream_of
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.processes import free_port
 from controlplane.services import Services
@@ -192,6 +193,8 @@ async def _wipe(nodes: Sequence[EmbeddedNats], secrets: NatsSecrets) -> None:
         subjects = wire.Subjects(environment)
         for stream in (subjects.log_stream, subjects.snapshot_stream):
             await client.request(f"$JS.API.STREAM.DELETE.{stream}", timeout=10)
+    for per in PERIODS:
+        await client.request(f"$JS.API.STREAM.DELETE.{stream_of(per)}", timeout=10)
     await client.close()
 
 

@@ -22,6 +22,7 @@ PAGES = {
     "rollout-new": "/rollouts/new",
     "rollout-new-flag": "/rollouts/new?flag={flag}",
     "signals": "/signals?hours=1",
+    "budgets": "/budgets",
     "fleet": "/fleet",
     "history": "/history",
     "commit": "/history/2",

@@ -160,7 +160,7 @@ def test_watch_shows_what_a_service_would_decide(up: BrownoutUp) -> None:
     [["env", "list"], ["flag", "list"], ["flag", "get", "web-search"], ["cohort", "list"], ["request-class", "list"],
      ["profile", "list"], ["template", "list"], ["history", "list"], ["history", "show", "2"], ["history", "diff", "1", "2"],
      ["safe-mode", "status"], ["safe-mode", "preview", "contain"], ["explain", "web-search", "plan=pro"],
-     ["policy", "support-reply"], ["export"], ["watch", "--once"]],
+     ["policy", "support-reply"], ["budget", "status"], ["export"], ["watch", "--once"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_reading_verb_answers_people_too(up: BrownoutUp, arguments: list[str]) -> None:

@@ -74,6 +74,28 @@ def test_every_request_of_the_demo_is_counted_under_its_class(up: BrownoutUp) ->
     assert classes == {"support-reply", "support-summary", "refund-decision"}
 
 
+def test_the_demo_spends_from_the_budget_that_its_services_share(up: BrownoutUp) -> None:
+    """The window reacts: what is leased grows, until a commit makes the limit smaller than that."""
+    deadline = time.monotonic() + COUNTED_S
+    while not (used := _standard(up)["used"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert used > 0
+    spec = up.json("flag", "get", "support-budget")["spec"]
+    spec["variants"]["standard"]["window"]["limit"] = 20_000
+    up.json("flag", "put", "support-budget", "-", "-m", "spend less", stdin=msgspec.json.encode(spec))
+    deadline = time.monotonic() + COUNTED_S
+    while _standard(up)["used_bp"] < 10_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _standard(up: BrownoutUp) -> Any:
+    found = up.json("budget", "status")
+    assert found["counted"]
+    return next(each for each in found["items"] if (each["flag"], each["variant"]) == ("support-budget", "standard"))
+
+
 def _ended(up: BrownoutUp, key: str) -> Any:
     deadline = time.monotonic() + PROMOTED_S
     while (found := up.json("rollout", "show", key))["summary"]["state"] == "running":

@@ -24,6 +24,7 @@ PAGES = {
     "/e/{environment:str}": EVERYBODY,
     "/e/{environment:str}/live": EVERYBODY,
     "/e/{environment:str}/fleet": EVERYBODY,
+    "/e/{environment:str}/budgets": EVERYBODY,
     "/e/{environment:str}/history": EVERYBODY,
     "/e/{environment:str}/flags/{key:str}": EVERYBODY,
     "/e/{environment:str}/safe-mode": EVERYBODY,

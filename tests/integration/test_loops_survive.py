@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from brownout.wire.leases import EVERYONE, Ask, Grant, decode_answer, encode_request
 from controlplane.access.alerts import Alerts
 from controlplane.access.authd import Authd, AuthdOptions
 from controlplane.access.callout import Callout
@@ -28,6 +29,7 @@ from controlplane.access.webhook import Sent
 from controlplane.configuration.store import NOTIFY_CHANNEL
 from controlplane.http.edge.gate import Gate, Limits
 from controlplane.kit.background import Loops, keep_running
+from controlplane.kit.jetstream import JetStreamUnavailableError
 from controlplane.kit.link import Heard, Subscription, _attach
 from controlplane.kit.resealing import Resealing, Sealed, Vault
 from controlplane.kit.secret_box import SecretBox
@@ -337,6 +339,41 @@ async def rollouts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         return len(looked) > 1
 
     await run_until(engine._follow(), followed)
+
+
+@case("budgets")
+async def budgets(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that cannot be read, counters that do not answer, requests that are none: the next one is answered."""
+    loop, answered = world.services.budgets.leases, []
+
+    async def grant(environment: str, *_: Any) -> Grant:
+        if environment == P:
+            raise KeyError("a counter of a newer version")
+        if environment == "down":
+            raise JetStreamUnavailableError("no leader")
+        return Grant("budget", "v", EVERYONE, 0, 7)
+
+    async def of_flag(_: str, flag: str) -> dict[str, Any]:
+        if flag == "newer":
+            raise ValueError("a flag of a newer version")
+        return {"v": object()}
+
+    async def told(heard: Heard, data: bytes) -> None:
+        answered.append(decode_answer(data)[1][0].granted)
+
+    monkeypatch.setattr(loop, "_grant", grant)
+    monkeypatch.setattr(loop._limits, "of_flag", of_flag)
+    monkeypatch.setattr(Heard, "grant", told)
+    for environment, flag in ((P, "budget"), ("down", "budget"), (S, "newer"), (S, "budget")):
+        await loop.receive(Heard(f"bot.{environment}.key.i.lease", b"\xc1 no message"))
+        asked = encode_request(1, [Ask(flag, "v", EVERYONE, 0, need=1)])
+        await loop.receive(Heard(f"bot.{environment}.key.i.lease", asked))
+
+    async def honest_is_answered() -> bool:
+        return answered == [7]
+
+    await run_until(loop.run(), honest_is_answered)
+    assert loop.dropped == 4
 
 
 @case("gate")

@@ -9,10 +9,10 @@ import pytest
 from brownout import wire
 from controlplane.configuration.store import SigningKey, SigningKeys, State, Store
 from controlplane.embedded.nats import EmbeddedNats
+from controlplane.kit.jetstream import JetStream
 from controlplane.kit.link import Link
 from controlplane.kit.tasks import end
 from controlplane.publish import Pace, Published
-from controlplane.publish.jetstream import JetStream
 from controlplane.publish.snapshots import Snapshots
 from controlplane.publish.trust import Trust
 from tests.integration.publishing import PATIENT, Listener, Replica, listener, put, replica, until

@@ -49,12 +49,16 @@ budgets = st.fixed_dictionaries(
 retries = st.fixed_dictionaries(
     {"max_attempts": st.integers(1, 3), "retry_after_max_ms": st.sampled_from([0, 2_000, 9_000])}
 )
+prices = st.fixed_dictionaries(
+    {name: st.sampled_from([1, 2]) for name in ("input_usd_per_million", "output_usd_per_million")}
+)
 targets = st.fixed_dictionaries(
     {
         "provider": st.sampled_from(["one", "two"]),
         "model": st.sampled_from(["m", "n"]),
         "params": st.fixed_dictionaries({"max_output_tokens": limit}).map(without_none),
         "max_context_tokens": st.none() | st.sampled_from([1_000, 2_000]),
+        "price": st.none() | prices,
         **dict.fromkeys(WAITS, limit),
     }
 ).map(without_none)
@@ -245,6 +249,13 @@ def assert_no_looser(was: Policy, now: Policy) -> None:
         assert not rises(was.model.max_context_tokens, now.model.max_context_tokens)
         for field in WAITS:
             assert not rises(getattr(was.model, field), getattr(now.model, field))
+        if was.model.price is not None and (was.model.provider, was.model.model) == (
+            now.model.provider,
+            now.model.model,
+        ):
+            assert now.model.price is not None, "what costs nothing spends nothing of a budget in money"
+            assert now.model.price.input_usd_per_million >= was.model.price.input_usd_per_million
+            assert now.model.price.output_usd_per_million >= was.model.price.output_usd_per_million
     assert_no_looser_ladder(was.ladder, now.ladder)
 
 

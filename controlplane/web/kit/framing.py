@@ -21,6 +21,7 @@ SECTIONS = (
     ),
     (
         ("signals", "Signals", ""),
+        ("budgets", "Budgets", ""),
         ("fleet", "Fleet", ""),
         ("history", "History", ""),
         ("playground", "Playground", ""),

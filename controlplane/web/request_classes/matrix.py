@@ -13,6 +13,7 @@ from brownout.evaluation.decision import Decision
 from brownout.evaluation.evaluate import policy
 from brownout.evaluation.policy import Policy, PolicyRung
 from brownout.model.resources import ResourceRef
+from brownout.model.values import Window
 from controlplane.access.actor import Action
 from controlplane.safemode.members import example_member
 from controlplane.safemode.request import ActivationRequest
@@ -196,8 +197,21 @@ def _shape(found: Policy) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]
         )
         if part
     )
-    facts = (("Budget", f"{budget} tok" if budget else "no limit"), ("Tools", _tools(found)), ("Tries", _tries(found)))
+    window = found.budget.window
+    facts = (
+        ("Budget", f"{budget} tok" if budget else "no limit"),
+        *((("Fleet", _window(window)),) if window else ()),
+        ("Tools", _tools(found)),
+        ("Tries", _tries(found)),
+    )
     return (*first, *map(_rung, found.ladder.rungs)), facts
+
+
+def _window(window: Window) -> str:
+    """What the whole fleet may spend: 2.4 M tokens a minute."""
+    amount = f"${window.limit / 1e6:,.2f}" if window.unit == "usd_micros" else f"{short(window.limit)} {window.unit}"
+    by = f" for each {', '.join(map(words, window.scope))}" if window.scope else ""
+    return f"{amount} {'an' if window.per == 'hour' else 'a'} {window.per}{by}"
 
 
 def _rung(each: PolicyRung) -> Rung:

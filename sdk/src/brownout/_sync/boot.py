@@ -18,6 +18,7 @@ from brownout._sync.engine import Engine
 from brownout._sync.prepare import prepare
 from brownout.config import Config
 from brownout.errors import BundleError, ConfigurationError
+from brownout.telemetry.windows import Windows
 from brownout.wire import bundle
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Client(Protocol):
     def _install(self, compiled: "Compiled") -> None: ...
 
     def _reborn(self) -> None: ...
+
+    _windows: "Windows | None"
 
 
 def connect(config: Config, client: Client) -> Engine:
@@ -68,7 +71,9 @@ def _engine(config: Config, verifier: wire.Verifier, client: Client) -> Engine:
         install=client._install,
         collect=client._collect,
         on_reborn=client._reborn,
+        windows=lambda: client._windows,
     )
+    client._windows = Windows(lambda: engine.time.now_ms() / 1000, lambda: engine.fleet)
     _at_exit(engine)
     return engine
 

@@ -77,6 +77,8 @@ class Connection:
         self._raised: Exception | None = None
         self.may_report = True
         """False once the server has said that the key is not for reports."""
+        self.may_lease = True
+        """False once the server has said that it knows no leases, or that the key is not for them."""
 
     @property
     def is_open(self) -> bool:
@@ -143,7 +145,10 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._raised = error
         text = str(error) or type(error).__name__
-        if 'permissions violation for publish to "bot.' in text.lower():
+        violation = text.lower() if "permissions violation" in text.lower() else ""
+        if ".lease" in violation and ('to "bot.' in violation or 'to "bo.' in violation):
+            self.may_lease = False
+        elif 'permissions violation for publish to "bot.' in violation:
             self.may_report = False
         else:
             self.last_error = text

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from copy import copy
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from brownout import wire
@@ -29,6 +29,9 @@ from brownout.evaluation.compile import Compiled
 from brownout.status import Change, Source, State, Status, SyncState
 from brownout.wire import bundle
 from brownout.wire.bundle import Bundle
+
+if TYPE_CHECKING:
+    from brownout.telemetry.windows import Windows
 
 _T = TypeVar("_T")
 
@@ -59,6 +62,7 @@ class Engine:
         install: Callable[[Compiled], None],
         collect: Collect,
         on_reborn: Callable[[], None],
+        windows: "Callable[[], Windows | None]" = lambda: None,
     ) -> None:
         self.config = config
         self.instance = new_instance()
@@ -69,6 +73,7 @@ class Engine:
         self._verifier = verifier
         self._collect = collect
         self._on_reborn = on_reborn
+        self._windows = windows
         self._serving = Serving(config.environment, compiled, install, self._announce, self.time.now)
         self._replica = self._make_replica()
         self._still = self._replica.lock
@@ -226,7 +231,8 @@ class Engine:
         return Replica(self.config.environment, self._verifier, self._serving, counters, time=self.time, keep=keep)
 
     def _make_updater(self) -> Updater:
-        return Updater(self.config, self.instance, self._replica, self.progress, self._collect)
+        windows = self._windows()
+        return Updater(self.config, self.instance, self._replica, self.progress, self._collect, windows=windows)
 
     def _start_from(self, source: Source, read: Callable[[], Bundle | None] | None) -> bool:
         try:

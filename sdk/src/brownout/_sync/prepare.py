@@ -20,6 +20,7 @@ from brownout.model.resources import VALUE_TYPES, SafeModeActivation, SafeModePr
 from brownout.model.tightest import decode_tightest
 from brownout.telemetry.watched import Watched
 from brownout.wire.bundle import Bundle
+from brownout.wire.leases import Ask, Grant, LeaseAnswer, LeaseRequest
 from brownout.wire.telemetry import TelemetryMessage
 
 _LATER = (
@@ -43,7 +44,11 @@ _DECODED = (
     wire.Manifest,
     wire.Operation,
     wire.Presence,
+    Ask,
     Bundle,
+    Grant,
+    LeaseAnswer,
+    LeaseRequest,
     TelemetryMessage,
     Watched,
     dict[str, msgspec.Raw],

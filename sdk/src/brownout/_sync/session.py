@@ -10,6 +10,7 @@ from brownout import wire
 from brownout._sync.chance import spread
 from brownout._sync.connection import Connection
 from brownout._sync.direct import DirectGet, NotAnsweredError
+from brownout._sync.lessee import Lessee
 from brownout._sync.replica import Need, Outcome, Replica, SnapshotRefusedError
 from brownout._sync.reporter import Collect, Reporter
 from brownout._sync.waiting import happens
@@ -19,6 +20,7 @@ from brownout.wire.bundle import Signed
 if TYPE_CHECKING:
     from brownout._sync.progress import Progress
     from brownout.config import Config
+    from brownout.telemetry.windows import Windows
 
 SILENCE = 3.5
 """Heartbeat intervals without a heartbeat until we ask by ourselves."""
@@ -37,8 +39,9 @@ class BehindError(Exception):
 
 class Session:
     def __init__(
-        self, config: "Config", instance: str, replica: Replica, progress: "Progress", collect: Collect
-    ) -> None:
+        self, config: "Config", instance: str, replica: Replica, progress: "Progress", collect: Collect,
+        *, windows: "Windows | None" = None,
+    ) -> None:  # fmt: skip
         self._config = config
         self._replica = replica
         self._progress = progress
@@ -48,6 +51,7 @@ class Session:
         self._connection = Connection(config, instance, self._kick.set)
         self._direct = DirectGet(self._connection.client, config.domain, _ANSWER_S)
         self._reporter = Reporter(config, instance, self._connection, replica, progress)
+        self._lessee = Lessee(config, instance, self._connection, windows) if windows else None
         self._heard_at = 0.0
         self._keys_at = float("-inf")
         self._keys_wanted = False
@@ -61,17 +65,19 @@ class Session:
 
     async def run(self, url: str) -> None:
         """Returns when the connection is lost. Raises what connecting raises."""
-        announcer: asyncio.Task[None] | None = None
+        others: list[asyncio.Task[None]] = []
         try:
             self._progress.enter(SyncState.CONNECTING)
             await self._connection.open(url)
             await self._connection.subscribe(self._subjects.log, self._on_log)
             await self._connection.subscribe(self._subjects.heartbeat, self._on_heartbeat)
-            announcer = asyncio.create_task(self._reporter.run(self._collect))
+            others.append(asyncio.create_task(self._reporter.run(self._collect)))
+            if self._lessee is not None:
+                others.append(asyncio.create_task(self._lessee.run()))
             await self._stay_caught_up()
         finally:
-            if announcer is not None:
-                announcer.cancel()
+            for task in others:
+                task.cancel()
             await self._connection.close()
 
     async def farewell(self) -> None:

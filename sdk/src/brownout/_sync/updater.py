@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from brownout._sync.progress import Progress
     from brownout._sync.replica import Replica
     from brownout.config import Config
+    from brownout.telemetry.windows import Windows
 
 _PULSE_S = 1.0
 _CANCEL_S = 0.5
@@ -36,14 +37,16 @@ class Updater:
     """One life of the sync thread. `pulse`: when its loop last turned (monotonic seconds)."""
 
     def __init__(
-        self, config: "Config", instance: str, replica: "Replica", progress: "Progress", collect: Collect
-    ) -> None:
+        self, config: "Config", instance: str, replica: "Replica", progress: "Progress", collect: Collect,
+        *, windows: "Windows | None" = None,
+    ) -> None:  # fmt: skip
         self.replica = replica
         self.pulse = time.monotonic()
         self._config = config
         self._instance = instance
         self._progress = progress
         self._collect = collect
+        self._windows = windows
         self._selector = native.selector()
         self._loop: Loop | None = None
         self._retired = False
@@ -137,7 +140,9 @@ class Updater:
         ceiling_s, attempt = _BACKOFF_S[0], 0
         while True:
             started = time.monotonic()
-            self._session = Session(self._config, self._instance, self.replica, self._progress, self._collect)
+            self._session = Session(
+                self._config, self._instance, self.replica, self._progress, self._collect, windows=self._windows
+            )
             why: Exception | str = "the connection was lost"
             try:
                 await self._session.run(urls[attempt % len(urls)])

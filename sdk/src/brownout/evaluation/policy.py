@@ -17,6 +17,7 @@ from brownout.model.values import (
     FallbackLadder,
     ModelParams,
     ModelRoute,
+    Price,
     Prompt,
     PromptMessage,
     RetryPolicy,
@@ -40,6 +41,7 @@ class PolicyTarget(msgspec.Struct, frozen=True):
     first_token_ms: int | None = None
     stall_ms: int | None = None
     attempt_ms: int | None = None
+    price: Price | None = None
 
 
 _AnyTarget = TypeVar("_AnyTarget", PolicyTarget, Target)
@@ -105,6 +107,25 @@ class PolicyPrompt(msgspec.Struct, frozen=True):
         return [{"role": message.role, "content": render(message.text, values)} for message in self.messages]
 
 
+class PolicyWindow(msgspec.Struct, frozen=True):
+    """How the budget's window stands for this context, as far as this instance knows. The window itself is in `budget`."""
+
+    flag: str
+    variant: str
+    scope: str
+    """A hash of the attributes that separate the counts, in hex."""
+    used_bp: int
+    """What the fleet has spent of the limit, in basis points; more than 10,000 when it spent more."""
+    available: int
+    """What this instance may spend now; the rest of what is left is other instances', or comes with the next lease."""
+    resets_at: int
+    """Unix seconds at which the next period begins."""
+    exceeded: bool = False
+    """Whether nothing is available: do what `budget.on_exceeded` says."""
+    degraded: bool = False
+    """Whether the control plane does not answer: the instance spends its share of what it last knew to be left."""
+
+
 class SafeMode(msgspec.Struct, frozen=True):
     """Which activations shaped this policy. `until` is the earliest expiry among them."""
 
@@ -153,6 +174,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Rollouts of other flags that chose something for this context: (the rule's id, the variant, the unit)."""
     prompt: PolicyPrompt | None = None
     """What the conversation begins with. Its values come from the service."""
+    window: PolicyWindow | None = None
+    """How the budget's window stands; None without one, and where no instance counts, as in the playground."""
 
 
 def assemble(key: str, spec: RequestClass, values: Mapping[str, object], templates: Mapping[str, str]) -> Policy:
@@ -188,7 +211,7 @@ def _target(targets: Mapping[str, Target], name: str | None) -> PolicyTarget | N
         return None
     return PolicyTarget(
         name, target.provider, target.model, target.params, target.max_context_tokens,
-        target.first_token_ms, target.stall_ms, target.attempt_ms,
+        target.first_token_ms, target.stall_ms, target.attempt_ms, target.price,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ FaultCode = Literal[
     "invalid_key",
     "invalid_value",
     "missing_field",
+    "missing_price",
     "missing_target",
     "not_finite",
     "over_window",

@@ -143,6 +143,10 @@ def request_class_fits(resources: Resources, spec: RequestClass, _now: datetime 
             if window is not None and asked > window:
                 message = f"variant {budget_name!r} asks {asked:,} tokens, route {route_name!r} has {window:,}"
                 yield Fault("over_window", message, "/budget")
+            unpriced = [name for name, each in route.targets.items() if each.price is None]
+            if budget.window is not None and budget.window.unit == "usd_micros" and unpriced:
+                message = f"variant {budget_name!r} counts money, and route {route_name!r} has no price for "
+                yield Fault("missing_price", message + ", ".join(unpriced), "/budget")
 
 
 _V = TypeVar("_V")

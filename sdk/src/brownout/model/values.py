@@ -48,6 +48,19 @@ class ModelParams(Value, frozen=True):
     """The provider's own word for it."""
 
 
+class Price(Value, frozen=True):
+    """What a model's tokens cost, in US dollars per million, as providers publish it."""
+
+    input_usd_per_million: Annotated[float, Meta(ge=0, le=1e6)]
+    """A million input tokens."""
+    output_usd_per_million: Annotated[float, Meta(ge=0, le=1e6)]
+    """A million output tokens."""
+
+    def of(self, input_tokens: int, output_tokens: int) -> float:
+        """The cost in millionths of a dollar."""
+        return input_tokens * self.input_usd_per_million + output_tokens * self.output_usd_per_million
+
+
 class Target(Value, frozen=True):
     """One model at one provider."""
 
@@ -65,6 +78,8 @@ class Target(Value, frozen=True):
     """The longest silence between two pieces of a stream; None is as long as the wait for the first."""
     attempt_ms: TimeLimit | None = None
     """The most time for one attempt; None is what is left of the deadline."""
+    price: Price | None = None
+    """What its tokens cost. Budget windows in `usd_micros` count with it."""
 
 
 class ModelRoute(Value, frozen=True):

@@ -26,11 +26,14 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
     if function is None:
         log.error("%s: there is no callable for the provider %r", request.policy.request_class, target.provider)
         return request.step(NotAdmitted(request.now(), "auth"))
+    if not request.spending.reserve(target):
+        return request.step(Failure(request.now(), "budget_exhausted", ours=True))
     permit = core.health.admit(
         request.policy, target, request.now(), tokens=request.state.facts.input_tokens or 0, spare=action.spare,
         again=action.purpose == "retry",
     )  # fmt: skip
     if not isinstance(permit, Permit):
+        request.spending.settle(target, None)
         return request.step(NotAdmitted(request.now(), permit))
     watch = _Watch(request, action, target, permit)
     span = request.span.attempt(target) if request.span else None
@@ -45,6 +48,7 @@ def attempt(request: Request, action: Attempt) -> Generator[Command, Any, AnyAct
             channel.close()
     except BaseException:
         permit.cancel()
+        request.spending.settle(target, None, sent=True)
         if span:
             span.end(None)
         raise
@@ -125,6 +129,9 @@ class _Watch:
         """Tells the target's health how it went, and the reply what was tried."""
         request, permit, target = self._request, self._permit, self._target
         first_s = None if self._content_at is None else self._content_at - self._began
+        usage = found.usage if isinstance(found, Output) else None
+        sent = isinstance(found, Output) or first_s is not None or found.error_class == "timeout"
+        request.spending.settle(target, usage, sent=sent)
         if isinstance(found, Failed):
             permit.failed(request.now(), found, hung=self._hung)
         else:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from brownout.runner.reply import Reply
+from brownout.runner.spending import settled
 
 if TYPE_CHECKING:
     from brownout.runner.request import Request
@@ -17,7 +18,7 @@ def record(request: "Request", reply: Reply) -> None:
     answered = outcome == "answered"
     checked = request.options.validate is not None and rung == "model"
     request.core.client.record(
-        request.policy,
+        settled(request.policy),
         error_class=None if outcome == "cancelled" or (own and answered) else reply.error,
         input_tokens=reply.usage[0],
         output_tokens=reply.usage[1],

@@ -27,6 +27,7 @@ from brownout.runner.people import Ticket
 from brownout.runner.prompt import with_prompt
 from brownout.runner.record import record
 from brownout.runner.reply import Reply
+from brownout.runner.spending import Spending
 from brownout.runner.state import Facts
 from brownout.telemetry.attempted import Attempted
 
@@ -87,6 +88,7 @@ class Request:
         self._asked = self.given
         """What was asked, before it was trimmed."""
         self.state = begin(policy, self._facts())
+        self.spending = Spending(self)
         if resumed is not None:
             self.state = replace(self.state, effects=bool(self.done), turns=len(self.turns))
 

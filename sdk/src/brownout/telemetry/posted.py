@@ -9,9 +9,17 @@ import msgspec
 from msgspec import Meta
 
 from brownout.evaluation.decision import Decision
-from brownout.evaluation.policy import Policy, PolicyPrompt, PolicyTarget, SafeMode
+from brownout.evaluation.policy import (
+    Policy,
+    PolicyLadder,
+    PolicyPrompt,
+    PolicyRung,
+    PolicyTarget,
+    PolicyWindow,
+    SafeMode,
+)
 from brownout.model.frozen import FrozenDict
-from brownout.model.values import ErrorClass, RungType
+from brownout.model.values import ErrorClass, Price, Rung, RungType, TokenBudget, Window
 from brownout.telemetry.attempted import Attempted
 
 Label = Annotated[str, Meta(max_length=1_000)]
@@ -20,10 +28,45 @@ Tokens = Annotated[int, Meta(ge=0, le=2**32)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
+class ObeyedPrice(msgspec.Struct, frozen=True):
+    input_usd_per_million: Annotated[float, Meta(ge=0, le=1e6)]
+    output_usd_per_million: Annotated[float, Meta(ge=0, le=1e6)]
+
+
 class ObeyedModel(msgspec.Struct, frozen=True):
     model: Label
     name: Label = ""
     provider: Label = ""
+    price: ObeyedPrice | None = None
+
+    def policy_target(self) -> PolicyTarget:
+        price = self.price
+        priced = Price(price.input_usd_per_million, price.output_usd_per_million) if price else None
+        return PolicyTarget(self.name, self.provider, self.model, price=priced)
+
+
+class ObeyedRung(msgspec.Struct, frozen=True):
+    target: ObeyedModel | None = None
+
+
+class ObeyedLadder(msgspec.Struct, frozen=True):
+    rungs: Annotated[tuple[ObeyedRung, ...], Meta(max_length=64)] = ()
+
+
+class ObeyedLimit(msgspec.Struct, frozen=True):
+    unit: Literal["tokens", "requests", "usd_micros"]
+    limit: Annotated[int, Meta(ge=1, le=2**53)]
+    per: Literal["minute", "hour", "day", "month"]
+
+
+class ObeyedBudget(msgspec.Struct, frozen=True):
+    window: ObeyedLimit | None = None
+
+
+class ObeyedWindow(msgspec.Struct, frozen=True):
+    flag: Label
+    variant: Label
+    scope: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class ObeyedSafeMode(msgspec.Struct, frozen=True):
@@ -50,12 +93,19 @@ class ObeyedPolicy(msgspec.Struct, frozen=True):
     prompt: ObeyedPrompt | None = None
     stop: bool = False
     shed: bool = False
+    budget: ObeyedBudget = ObeyedBudget()
+    window: ObeyedWindow | None = None
+    ladder: ObeyedLadder = ObeyedLadder()
 
     def policy(self) -> Policy:
-        model = self.model
+        limit, window = self.budget.window, self.window
+        called = (each.target.policy_target() for each in self.ladder.rungs if each.target)
         return Policy(
             self.request_class,
-            model=PolicyTarget(model.name, model.provider, model.model) if model else None,
+            model=self.model.policy_target() if self.model else None,
+            ladder=PolicyLadder(tuple(PolicyRung(Rung("model"), target) for target in called)),
+            budget=TokenBudget(window=Window(limit.unit, limit.limit, limit.per) if limit else None),
+            window=PolicyWindow(window.flag, window.variant, window.scope, 0, 0, 0) if window else None,
             safe_mode=SafeMode(profiles=self.safe_mode.profiles),
             provenance=FrozenDict(
                 {field: Decision("", None, decision.variant) for field, decision in self.provenance.items()}

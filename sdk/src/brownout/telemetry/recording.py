@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from brownout.telemetry.attempted import Attempted
     from brownout.telemetry.reports import Reports
     from brownout.telemetry.tracing import RequestSpan
+    from brownout.telemetry.windows import Windows
 
 
 _UNKNOWN = {ErrorCode.FLAG_NOT_FOUND, ErrorCode.PROVIDER_NOT_READY}
@@ -25,6 +26,8 @@ class Recording(Evaluator):
     """An evaluator that counts. `_who()` answers (instance, service) when a message is made."""
 
     _reports: "Reports"
+    _windows: "Windows | None" = None
+    """None where nothing is counted against budget windows."""
 
     def _start_counting(self) -> None:
         """At the start, and again in a forked child: what the parent counted is the parent's to tell."""
@@ -43,6 +46,8 @@ class Recording(Evaluator):
         policy = self._compiled.policy(request_class, context)
         if default is not None and policy.error_code in _UNKNOWN and policy.model is None and not policy.provenance:
             return default
+        if policy.budget.window is not None and self._windows is not None:
+            policy = self._windows.seen(policy, context)
         beside = self._reports.beside(policy, context, self._compiled)
         if not policy.exposures and not beside:
             return policy
@@ -98,6 +103,8 @@ class Recording(Evaluator):
             cost: In your own currency.
             drill: The drill that the request was part of. Rollouts ignore it.
         """
+        if self._windows is not None:
+            self._windows.told(policy, input_tokens, output_tokens, attempts)
         self._reports.record(
             policy, outcome, drill, error_class, input_tokens, output_tokens, duration_ms, time_to_first_token_ms,
             quality, rung, refused, format_ok, completed, escalated, retrieval_hit, answered_by, attempts, provisional,
@@ -154,3 +161,5 @@ class Recording(Evaluator):
         """Called in a forked child, before its threads start."""
         self._compiled.drain_counts()
         self._start_counting()
+        if self._windows is not None:
+            self._windows = self._windows.heir()

@@ -45,6 +45,13 @@ class Subjects:
     def telemetry(self, key: str, instance: str) -> str:
         return f"bot.{self._environment}.{key}.{instance}.m"
 
+    def lease_request(self, key: str, instance: str) -> str:
+        return f"bot.{self._environment}.{key}.{instance}.lease"
+
+    def lease(self, key: str, instance: str) -> str:
+        """Where an instance hears what it may spend of budget windows."""
+        return f"bo.{self._environment}.lease.{key}.{instance}"
+
     def acknowledgement(self, key: str, instance: str) -> str:
         """Where an instance hears that its last telemetry is written down. The control plane makes this of the subject
         that the server let it speak on: it never publishes where a message tells it to."""

@@ -1,4 +1,4 @@
-"""The few JetStream requests that publishing needs, as plain requests: what travels is exactly what is written here."""
+"""The few JetStream requests that we need, as plain requests: what travels is exactly what is written here."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -90,6 +90,10 @@ class Acknowledged(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    val: str
+
+
 class _Found(msgspec.Struct, frozen=True):
     message: StoredMessage
 
@@ -144,6 +148,44 @@ class JetStream:
             if error.code == NO_MESSAGE:
                 return None
             raise
+
+    async def add(self, subject: str, amount: int, timeout_s: float = 1.0) -> int:
+        """Adds to the counter on `subject`, in a stream with `allow_msg_counter`, and returns what it is now.
+
+        Raises:
+            JetStreamUnavailableError: also when there is no such stream.
+        """
+        client = self._client()
+        try:
+            answer = await client.request(subject, b"", timeout=timeout_s, headers={"Nats-Incr": f"{amount:+d}"})
+        except (NatsError, OSError, TimeoutError) as error:
+            raise JetStreamUnavailableError(f"counter: {error!r}") from error
+        return int(_parsed(answer, _Counted).val)
+
+    async def counters(self, stream: str, pattern: str, most: int, timeout_s: float = 1.0) -> dict[str, int]:
+        """The counters on subjects that `pattern` matches, with their subjects: up to `most`, which may be 1,000."""
+        client = self._client()
+        body = msgspec.json.encode({"multi_last": [pattern], "batch": most})
+        found: dict[str, int] = {}
+        try:
+            inbox = client.new_inbox()
+            subscription = await client.subscribe(inbox)
+            try:
+                await client.publish(f"$JS.API.DIRECT.GET.{stream}", body, reply=inbox)
+                while True:
+                    message = await subscription.next_msg(timeout=timeout_s)
+                    status = (message.headers or {}).get("Status", "")
+                    if status in {"204", "404"}:
+                        return found
+                    if status:
+                        raise JetStreamRefusedError(int(status), "counters cannot be read")
+                    found[(message.headers or {})["Nats-Subject"]] = int(
+                        msgspec.json.decode(message.data, type=_Counted).val
+                    )
+            finally:
+                await subscription.unsubscribe()
+        except (NatsError, OSError, TimeoutError, KeyError, *UNREADABLE) as error:
+            raise JetStreamUnavailableError(f"counters: {error!r}") from error
 
     async def publish(self, messages: Sequence[Message], timeout_s: float) -> AsyncGenerator[Outcome, None]:
         """Publishes in order without waiting in between; yields what became of each, in the same order.
