@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 ENVIRONMENT = "production"
 API = f"/api/v1/environments/{ENVIRONMENT}"
-UNKNOWN_KIND = "failure_mode"
+UNKNOWN_KIND = "weather_report"
 
 
 @pytest.fixture
