@@ -16,7 +16,7 @@ from brownout.evaluation.safemode import Overlay
 from brownout.model.operating import FailureMode
 from brownout.model.resources import RequestClass, SafeModeProfile
 from brownout.model.values import ErrorClass, RungType, ToolPolicy
-from controlplane.resilience.walk import Failing, Walks, shape_of, walks
+from controlplane.resilience.walk import BADNESS, Failing, Walks, shape_of, walks
 from controlplane.resilience.world import World
 
 MAX_COMBINATIONS = 1_000
@@ -25,10 +25,10 @@ MAX_COMBINATIONS = 1_000
 NONE = ""
 """The profile of the normal state."""
 
-GOVERNORS = ("model", "ladder", "budget", "tools", "retry")
+GOVERNORS = ("model", "ladder", "budget", "tools")
+"""The fields of a request class that decide what answers. A walk grants no retry."""
 
 CellState = Literal["not_possible", "answered", "silent", "raw", "nothing", "too_many"]
-_WORST: tuple[CellState, ...] = ("not_possible", "answered", "silent", "raw", "nothing", "too_many")
 GAPS = frozenset({"silent", "raw", "nothing", "too_many"})
 
 
@@ -86,92 +86,112 @@ def coverage(
         classes: None is all of them.
     """
     overlays = {NONE: Overlay()} | {key: Overlay.of(profile) for key, profile in world.profiles.items()}
-    asked = [key for key in overlays if profiles is None or key in set(profiles)]
+    wanted = overlays.keys() if profiles is None else overlays.keys() & set(profiles)
     found: list[Cell] = []
     for key in sorted(world.classes if classes is None else world.classes.keys() & set(classes)):
-        spec = world.classes[key]
         modes = [(name, mode) for name, mode in world.modes.items() if not mode.classes or key in mode.classes]
         if not modes:
             continue
-        cases = {profile: _cases(world, key, spec, profile, overlays[profile]) for profile in asked}
+        composer = _Composer(world, key)
+        cases = {profile: composer.cases(profile, overlays[profile]) for profile in overlays if profile in wanted}
         found += [
-            _cell(_Place(key, name, profile), spec, mode, cases[profile], now)
+            _cell(_Place(key, name, profile), world.classes[key], mode, cases[profile], now)
             for name, mode in modes
-            for profile in asked
+            for profile in cases
         ]
     return found
 
 
 def policies(world: World, key: str) -> list[Policy] | None:
     """The policies that a class can get in the normal state, those that answer alike once; None if there are too many."""
-    cases = _cases(world, key, world.classes[key], NONE, Overlay())
+    cases = _Composer(world, key).cases(NONE, Overlay())
     return None if cases is None else [case.policy for case in cases]
 
 
-def _cases(world: World, key: str, spec: RequestClass, profile: str, overlay: Overlay) -> list[_Case] | None:
-    """Each combination of variants under a profile, once for each outcome; None if there are too many."""
-    choices = [list(_choices(world, spec, field, world.profiles.get(profile))) for field in GOVERNORS]
-    combinations = list(islice(product(*choices), MAX_COMBINATIONS + 1))
-    if len(combinations) > MAX_COMBINATIONS:
-        return None
-    cases: dict[int, _Case] = {}
-    for combination in combinations:
-        chosen = dict(zip(GOVERNORS, combination, strict=True))
-        values = {field: value for field, (name, value) in chosen.items() if name}
-        policy = tighten(assemble(key, spec, values, world.texts), overlay, sensitive=spec.sensitive)
-        if spec.tools is None:  # a policy without a tool policy allows every tool, but this class calls none
-            policy = msgspec.structs.replace(policy, tools=ToolPolicy(include=()))
-        found = walks(shape_of(policy, retrieval=spec.retrieval, owned=bool(spec.owner.strip())))
-        variants = {field: name for field, (name, _) in chosen.items() if name}
-        cases.setdefault(id(found), _Case(variants, policy, found))
-    return list(cases.values())
+Combination = tuple[tuple[str, object], ...]
+"""A variant and its value for each of GOVERNORS; the variant is empty where the class names no flag."""
 
 
-def _choices(
-    world: World, spec: RequestClass, field: str, profile: SafeModeProfile | None
-) -> Iterator[tuple[str, object]]:
-    """The variants that a field's flag can serve under a profile. Equal ones for this purpose are given once."""
-    key = getattr(spec, field)
-    flag = world.flags.get(key) if key else None
-    if flag is None:
-        yield "", None
-        return
-    safe = profile is not None and ("*" in profile.serve_safe_variant or key in profile.serve_safe_variant)
-    names = [flag.safe_variant] if safe and flag.safe_variant is not None else list(flag.variants)
-    if field == "retry":  # no retry is granted in a walk
-        names = names[:1]
-    yield from ((name, flag.variants[name]) for name in names if name in flag.variants)
+class _Composer:
+    """The policies of one class, each combination of variants assembled once."""
+
+    def __init__(self, world: World, key: str) -> None:
+        self._world = world
+        self._key = key
+        self._spec = world.classes[key]
+        self._owned = bool(self._spec.owner.strip())
+        self._assembled: dict[tuple[str, ...], Policy] = {}
+
+    def cases(self, profile: str, overlay: Overlay) -> list[_Case] | None:
+        """Each combination of variants under a profile, once for each outcome; None if there are too many."""
+        choices = [list(self._choices(field, self._world.profiles.get(profile))) for field in GOVERNORS]
+        combinations = list(islice(product(*choices), MAX_COMBINATIONS + 1))
+        if len(combinations) > MAX_COMBINATIONS:
+            return None
+        cases: dict[int, _Case] = {}
+        for each in combinations:
+            policy = tighten(self._policy(each), overlay, sensitive=self._spec.sensitive)
+            found = walks(shape_of(policy, retrieval=self._spec.retrieval, owned=self._owned))
+            if id(found) not in cases:
+                variants = {field: name for field, (name, _) in zip(GOVERNORS, each, strict=True) if name}
+                cases[id(found)] = _Case(variants, policy, found)
+        return list(cases.values())
+
+    def _policy(self, combination: Combination) -> Policy:
+        names = tuple(name for name, _ in combination)
+        if names not in self._assembled:
+            values = {field: value for field, (name, value) in zip(GOVERNORS, combination, strict=True) if name}
+            policy = assemble(self._key, self._spec, values, self._world.texts)
+            if self._spec.tools is None:  # a policy without a tool policy allows every tool: this class calls none
+                policy = msgspec.structs.replace(policy, tools=ToolPolicy(include=()))
+            self._assembled[names] = policy
+        return self._assembled[names]
+
+    def _choices(self, field: str, profile: SafeModeProfile | None) -> Iterator[tuple[str, object]]:
+        """The variants that a field's flag can serve under a profile."""
+        key = getattr(self._spec, field)
+        flag = self._world.flags.get(key) if key else None
+        if flag is None:
+            yield "", None
+            return
+        safe = profile is not None and ("*" in profile.serve_safe_variant or key in profile.serve_safe_variant)
+        names = [flag.safe_variant] if safe and flag.safe_variant is not None else list(flag.variants)
+        yield from ((name, flag.variants[name]) for name in names if name in flag.variants)
 
 
 def _cell(place: _Place, spec: RequestClass, mode: FailureMode, cases: list[_Case] | None, now: datetime) -> Cell:
-    if cases is None:
-        worst = _made(place, "too_many")
-    else:
-        said = mode.say.user is None or mode.say.user in spec.notices or "*" in spec.notices
-        failing = [Failing(error, mode.detect.reach) for error in mode.detect.errors]
-        cells = (_case_cell(place, case, each, said=said) for case in cases for each in failing)
-        worst = max(cells, key=lambda cell: _WORST.index(cell.state), default=_made(place, "not_possible"))
+    found = _unaccepted(place, spec, mode, cases)
     taken = next((each for each in mode.accepted if each.request_class == place.request_class), None)
-    if taken is None or (taken.until is not None and taken.until <= now) or worst.state not in GAPS:
-        return worst
-    return msgspec.structs.replace(worst, accepted=taken.reason, accepted_until=taken.until)
+    if taken is None or (taken.until is not None and taken.until <= now) or found.state not in GAPS:
+        return found
+    return msgspec.structs.replace(found, accepted=taken.reason, accepted_until=taken.until)
 
 
-def _case_cell(place: _Place, case: _Case, failing: Failing, *, said: bool) -> Cell:
-    answer = case.walks[failing]
+def _unaccepted(place: _Place, spec: RequestClass, mode: FailureMode, cases: list[_Case] | None) -> Cell:
+    """The worst of all cases and error classes."""
+    key, name, profile = place
+    if cases is None:
+        return Cell(request_class=key, mode=name, profile=profile, state="too_many")
+    failing = [Failing(error, mode.detect.reach) for error in mode.detect.errors]
+    case, cause = max(((case, each) for case in cases for each in failing), key=_badness)
+    answer = case.walks[cause]
     state: CellState = "not_possible" if answer is None else answer.state
     rung: RungType | None = None
     words = ""
     if answer is not None and answer.state != "nothing":
         rung, words = _words(case.policy, answer.rung)
+        said = mode.say.user is None or mode.say.user in spec.notices or "*" in spec.notices
         if answer.state == "answered" and not said:
             state = "silent"
-    made = _made(place, state)
-    return msgspec.structs.replace(made, rung=rung, answer=words, error=failing.error, variants=case.variants)
+    return Cell(
+        request_class=key, mode=name, profile=profile, state=state, rung=rung, answer=words, error=cause.error,
+        variants=case.variants,
+    )  # fmt: skip
 
 
-def _made(place: _Place, state: CellState) -> Cell:
-    return Cell(request_class=place.request_class, mode=place.mode, profile=place.profile, state=state)
+def _badness(pair: tuple[_Case, Failing]) -> int:
+    answer = pair[0].walks[pair[1]]
+    return -1 if answer is None else BADNESS[answer.state]
 
 
 def _words(policy: Policy, index: int) -> tuple[RungType, str]:

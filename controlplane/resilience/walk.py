@@ -7,12 +7,10 @@ share their walks. The SDK's own `begin` and `step` decide; nothing here knows a
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from msgspec.structs import replace
-
 from brownout.evaluation.policy import Policy, PolicyLadder, PolicyRung, PolicyTarget
 from brownout.model.operating import Reach
 from brownout.model.resources import SensitiveAction
-from brownout.model.values import ErrorClass, TokenBudget, Window
+from brownout.model.values import ErrorClass, Rung, RungType, TokenBudget, Window
 from brownout.runner.ladder import begin, step
 from brownout.runner.moves import (
     Answered,
@@ -42,6 +40,10 @@ class Answer(NamedTuple):
 
     state: Literal["answered", "raw", "nothing"]
     rung: int = -1
+
+
+BADNESS = {"answered": 0, "raw": 1, "nothing": 2}
+"""How bad each end is for the person who asked."""
 
 
 class Shape(NamedTuple):
@@ -91,6 +93,9 @@ def walks(shape: Shape) -> Walks:
 def shape_of(policy: Policy, *, retrieval: bool, owned: bool) -> Shape:
     """Reduces a policy. `owned` is whether anyone answers for what is handed to people."""
     numbers: dict[str, str] = {}
+    targets = [rung.target for rung in policy.ladder.rungs] + [policy.model]
+    windows = sorted({target.max_context_tokens or 0 for target in targets if target is not None})
+    ranks = {window: rank for rank, window in enumerate(windows, 1)}
 
     def target(found: PolicyTarget | None) -> PolicyTarget | None:
         if found is None:
@@ -98,28 +103,35 @@ def shape_of(policy: Policy, *, retrieval: bool, owned: bool) -> Shape:
         name, provider = (
             numbers.setdefault(each, str(len(numbers))) for each in ("t" + found.name, "p" + found.provider)
         )
-        return PolicyTarget(name, provider, "", max_context_tokens=found.max_context_tokens)
+        window = None if found.max_context_tokens is None else ranks[found.max_context_tokens]
+        return PolicyTarget(name, provider, "", max_context_tokens=window)
 
     def rung(found: PolicyRung) -> PolicyRung:
-        kept = replace(
-            found.rung, target=None, template=None, queue=None, max_age_s=None, max_sources=None, not_after_s=None
-        )
-        return PolicyRung(kept, target(found.target), None if found.text is None else "")
+        return PolicyRung(_reduced(found.type, found.rung.on), target(found.target), None if found.text is None else "")
 
     tools, budget, ladder = policy.tools, policy.budget, policy.ladder
+    stop = policy.stop or policy.sensitive == "stop"
+    rungs = () if stop else ladder.rungs
     return Shape(
-        target(policy.model),
-        PolicyLadder(tuple(map(rung, ladder.rungs)), ladder.terminal, None, ladder.on_break),
-        TokenBudget(
-            window=Window("requests", 1, "minute") if budget.window is not None else None,
-            on_exceeded=budget.on_exceeded,
-        ),
+        None if stop else target(policy.model),
+        PolicyLadder(tuple(map(rung, rungs)), ladder.terminal, None, ladder.on_break),
+        _budget(budget.window is not None, budget.on_exceeded),
         policy.sensitive,
         policy.stop,
-        bool(tools.include) and "*" not in tools.exclude,
+        policy.model is not None and bool(tools.include) and "*" not in tools.exclude,
         retrieval,
         owned,
     )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _reduced(type_: RungType, on: tuple[ErrorClass, ...]) -> Rung:
+    return Rung(type_, on=on)
+
+
+@lru_cache(maxsize=8)
+def _budget(limited: bool, on_exceeded: Literal["reject", "fallback", "warn"]) -> TokenBudget:
+    return TokenBudget(window=Window("requests", 1, "minute") if limited else None, on_exceeded=on_exceeded)
 
 
 def walk(shape: Shape, failing: Failing) -> Answer | None:
@@ -143,7 +155,7 @@ def walk(shape: Shape, failing: Failing) -> Answer | None:
 def _is_possible(shape: Shape, error: ErrorClass) -> bool:
     match error:
         case "tool_error":
-            return shape.tools and shape.model is not None
+            return shape.tools
         case "retrieval_miss":
             return shape.retrieval
     return True
