@@ -13,6 +13,7 @@ from controlplane.access.opening import open_access, open_alerts, open_proposals
 from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
 from controlplane.configuration.opening import open_configuration
+from controlplane.coverage.opening import open_coverage
 from controlplane.demo.control import Demo
 from controlplane.health.opening import open_health
 from controlplane.http.actor import provide_actor
@@ -63,6 +64,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher.on_published(telemetry.fleet.brought_out)
         publisher.count_fleet(telemetry.fleet.live)
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
+        coverage = open_coverage(parts, configuration.changes, proposals, telemetry.class_outcomes)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         health = await open_health(parts)
         services = Services(
@@ -75,6 +77,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             proposals=proposals,
             telemetry=telemetry,
             rollouts=rollouts,
+            coverage=coverage,
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
             demo=Demo(settings.demo_control),

@@ -6,6 +6,7 @@ from controlplane.access.proposals import Proposals
 from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
 from controlplane.configuration.opening import Configuration
+from controlplane.coverage.service import Coverage
 from controlplane.demo.control import Demo
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
@@ -29,5 +30,6 @@ class Services(Parts, Configuration, SafeModeServices):
     sso: SingleSignOn | None
     telemetry: Telemetry
     rollouts: Rollouts
+    coverage: Coverage
     observability: Observability | None
     demo: Demo

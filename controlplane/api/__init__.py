@@ -12,6 +12,7 @@ from controlplane.api.account import AccountController
 from controlplane.api.addresses import AddressRulesController
 from controlplane.api.approvals import BreakGlassController, ProposalController, RuleController
 from controlplane.api.audit import AuditController
+from controlplane.api.coverage import CoverageController
 from controlplane.api.demo import DemoController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
@@ -54,6 +55,7 @@ _CONTROLLERS: tuple[type[Controller], ...] = (
     FleetController,
     SignalsController,
     RolloutController,
+    CoverageController,
     OidcController,
     DemoController,
     RuleController,

@@ -10,8 +10,9 @@ from brownout.model.resources import Flag, ResourceRef
 from controlplane.contract.effects import listed
 from controlplane.contract.specs import find_spec
 from controlplane.errors import Fault
-from controlplane.resilience.matrix import NONE, Cell, coverage
-from controlplane.resilience.patterns import FIELDS, WORDS, Requirement, unmet
+from controlplane.resilience.cell import NONE, Cell, Requirement
+from controlplane.resilience.matrix import coverage
+from controlplane.resilience.patterns import FIELDS, WORDS, unmet
 from controlplane.resilience.world import KINDS, World, world_of
 
 MAX_LINES = 5

@@ -7,7 +7,7 @@ Every combination of variants is composed by the SDK's own `assemble` and `tight
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice, product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,50 +15,16 @@ from brownout.evaluation.policy import Policy, assemble, tighten
 from brownout.evaluation.safemode import Overlay
 from brownout.model.operating import FailureMode
 from brownout.model.resources import RequestClass, SafeModeProfile
-from brownout.model.values import ErrorClass, RungType, ToolPolicy
+from brownout.model.values import RungType, ToolPolicy
+from controlplane.resilience.cell import GAPS, NONE, Cell, CellState
 from controlplane.resilience.walk import BADNESS, Failing, Walks, shape_of, walks
 from controlplane.resilience.world import World
 
 MAX_COMBINATIONS = 1_000
 """Combinations of variants of one class that are walked. A class with more has cells that say `too_many`."""
 
-NONE = ""
-"""The profile of the normal state."""
-
 GOVERNORS = ("model", "ladder", "budget", "tools")
 """The fields of a request class that decide what answers. A walk grants no retry."""
-
-CellState = Literal["not_possible", "answered", "silent", "raw", "nothing", "too_many"]
-GAPS = frozenset({"silent", "raw", "nothing", "too_many"})
-
-
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What answers one request class in one failure mode.
-
-    `profile` is the safe-mode profile in force, empty for none. `rung` and `answer` say what answers: a model by its
-    target, a template by its key, a person by the queue. `error` and `variants` are those of the worst case.
-    """
-
-    request_class: str
-    mode: str
-    profile: str = NONE
-    state: CellState
-    rung: RungType | None = None
-    answer: str = ""
-    error: ErrorClass | None = None
-    variants: Mapping[str, str] = {}
-    accepted: str = ""
-    """Why the gap is acceptable; empty if no one has said so."""
-    accepted_until: datetime | None = None
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether users get nothing, a failure as it is, or an answer without the notice that the mode asks for."""
-        return self.state in GAPS and not self.accepted
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        return self.request_class, self.mode, self.profile
 
 
 class _Place(NamedTuple):

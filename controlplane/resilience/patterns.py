@@ -1,15 +1,15 @@
 """The five resilience patterns: whether a request class has each, whatever its flags serve. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 from brownout.evaluation.policy import Policy
 from brownout.model.operating import Pattern, Requires
 from brownout.model.resources import RequestClass
+from controlplane.resilience.cell import Requirement
 from controlplane.resilience.matrix import policies
 from controlplane.resilience.world import World
 
-Requirement = Pattern | Literal["other_provider"]
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 
 FIELDS: Mapping[Requirement, str] = {
@@ -45,11 +45,13 @@ def unmet(world: World, key: str) -> tuple[Requirement, ...]:
     if tier is None:
         return ()
     have = configured(world, key)
-    return tuple(name for name in _required(tier.requires) if not have[name])
+    return tuple(name for name in required(tier.requires) if not have[name])
 
 
-def _required(requires: Requires) -> list[Requirement]:
-    return [*dict.fromkeys(requires.patterns), *(["other_provider"] if requires.other_provider else [])]  # type: ignore[list-item]
+def required(requires: Requires) -> list[Requirement]:
+    """What a tier asks of each class."""
+    found: list[Requirement] = list(dict.fromkeys(requires.patterns))
+    return [*found, "other_provider"] if requires.other_provider else found
 
 
 def _in_each(test: Callable[[Policy], bool]) -> "_Check":
