@@ -35,9 +35,9 @@ def summary(cells: Iterable[Cell]) -> CoverageSummary:
 def class_patterns(world: World, key: str, seen: ClassOutcomes) -> ClassPatterns:
     """The five patterns of a class, and another provider where its tier asks for one."""
     tier = world.tier_of(key)
-    asked = required(tier.requires) if tier else []
+    asked: list[Requirement] = required(tier.requires) if tier else []
     have = configured(world, key)
-    shown = [name for name in have if name != "other_provider" or name in asked]
+    shown: list[Requirement] = [name for name in have if name != "other_provider" or name in asked]
     return ClassPatterns(
         key,
         world.classes[key].tier or "",

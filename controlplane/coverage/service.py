@@ -1,9 +1,12 @@
 """Coverage as one capability: what would answer, what has answered, and what that cost."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
+
+import msgspec
 
 from brownout.model.operating import Pattern
 from brownout.model.resources import ResourceRef
@@ -23,9 +26,13 @@ from controlplane.coverage.values import (
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock
 from controlplane.resilience import modes
+from controlplane.resilience.drift import GOVERNING, MAX_CELLS
 from controlplane.resilience.matrix import coverage
 from controlplane.resilience.world import KINDS, World, world_of
 from controlplane.telemetry.class_outcomes import ClassOutcomes
+
+KEPT = 4
+"""Revisions whose resources are kept read."""
 
 DAYS = 30
 MAX_DAYS = 400
@@ -59,6 +66,9 @@ class Coverage:
         self._proposals = proposals
         self._outcomes = outcomes
         self._clock = clock
+        self._worlds: OrderedDict[tuple[str, int, int], World] = OrderedDict()
+        self._turn = asyncio.Lock()
+        """One evaluation at a time: each takes a processor for a while."""
 
     async def report(
         self,
@@ -79,13 +89,17 @@ class Coverage:
             raise NotFoundError(f"{environment} has no request class {request_class}")
         if profile and profile not in world.profiles:
             raise NotFoundError(f"{environment} has no safe mode profile {profile}")
-        cells = await asyncio.to_thread(
-            coverage,
-            world,
-            now=self._clock.now(),
-            profiles=None if profile is None else (profile,),
-            classes=(request_class,) if request_class else None,
-        )
+        size = (1 if request_class else len(world.classes)) * len(world.modes)
+        if size * (1 + len(world.profiles) if profile is None else 1) > MAX_CELLS:
+            raise InvalidInputError(f"these are more than {MAX_CELLS:,} cells: choose a profile or a request class")
+        async with self._turn:
+            cells = await asyncio.to_thread(
+                coverage,
+                world,
+                now=self._clock.now(),
+                profiles=None if profile is None else (profile,),
+                classes=(request_class,) if request_class else None,
+            )
         unread = [f"{ref.kind}/{ref.key}" for ref in world.unread]
         return CoverageReport(environment, head.revision, judge.summary(cells), cells, unread)
 
@@ -107,9 +121,10 @@ class Coverage:
         keys = [request_class] if request_class else sorted(world.classes)
         changed = await self._changed(environment, world)
         seen = await self._seen(actor, environment, DAYS, changed)
-        found = await asyncio.to_thread(
-            lambda: [judge.class_patterns(world, key, seen.get(key, ClassOutcomes())) for key in keys]
-        )
+        async with self._turn:
+            found = await asyncio.to_thread(
+                lambda: [judge.class_patterns(world, key, seen.get(key, ClassOutcomes())) for key in keys]
+            )
         return PatternReport(environment, DAYS, found)
 
     async def prices(self, actor: Actor, environment: str, days: int = DAYS) -> PriceReport:
@@ -148,18 +163,27 @@ class Coverage:
         return await self._changes.commit(actor, environment, ops, "Add the standard failure modes")
 
     async def _world(self, actor: Actor, environment: str, revision: int | None = None) -> tuple[Head, World]:
+        """What coverage looks at, kept for a few revisions."""
         authorize(actor, Action.READ, environment)
+        head = await self._store.head(environment)
+        key = (environment, head.epoch, head.revision if revision is None else revision)
+        if key in self._worlds:
+            self._worlds.move_to_end(key)
+            return msgspec.structs.replace(head, revision=key[2]), self._worlds[key]
         state = await self._store.state(environment, revision)
         kept = {ref: spec for ref, spec in state.resources.items() if ref.kind in KINDS}
-        return state.head, await asyncio.to_thread(world_of, kept)
+        world = await asyncio.to_thread(world_of, kept)
+        self._worlds[environment, head.epoch, state.head.revision] = world
+        while len(self._worlds) > KEPT:
+            self._worlds.popitem(last=False)
+        return state.head, world
 
     async def _changed(self, environment: str, world: World) -> dict[str, datetime]:
         """When each class, or a flag that it names, was last put."""
-        at = {
-            ResourceRef(kind, each.key): each.changed_at
-            for kind in ("request_class", "flag")
-            for each in await every_resource(self._store, environment, kind)
-        }
+        resources = await every_resource(self._store, environment, "request_class")
+        for type_ in sorted(GOVERNING):  # of thousands of flags, those that a class can name
+            resources += await every_resource(self._store, environment, "flag", type_)
+        at = {ResourceRef(each.kind, each.key): each.changed_at for each in resources}
         found = {}
         for key, spec in world.classes.items():
             named = filter(None, (spec.model, spec.ladder, spec.budget, spec.tools))

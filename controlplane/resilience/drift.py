@@ -1,6 +1,6 @@
 """What a commit does to coverage and to what tiers require: cells lost and gained, requirements no longer met. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,6 +19,10 @@ MAX_LINES = 5
 """Lines of each sort; the others are counted."""
 
 GOVERNING = frozenset({"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"})
+
+
+MAX_CELLS = 50_000
+"""Cells that a commit compares. In a larger environment it compares the normal state alone, and says so."""
 
 
 class Step(NamedTuple):
@@ -73,8 +77,12 @@ def drift(present: Mapping[ResourceRef, bytes], steps: Sequence[Step], now: date
         return Drift()
     touched = {step.ref for step in steps}
     classes = _affected(before, touched) | _affected(after, touched)
-    was = {cell.place: cell for cell in coverage(before, now=now, classes=classes)}
-    now_ = {cell.place: cell for cell in coverage(after, now=now, classes=classes)}
+    only_normal = max(_cells(before, classes), _cells(after, classes)) > MAX_CELLS
+    profiles = (NONE,) if only_normal else None
+    was, now_ = (
+        {cell.place: cell for cell in coverage(world, now=now, classes=classes, profiles=profiles)}
+        for world in (before, after)
+    )
     both = [(cell, now_[place]) for place, cell in was.items() if place in now_]
     lost = tuple((old, new) for old, new in both if not _is_open(old) and _is_open(new))
     gained = tuple((old, new) for old, new in both if _is_open(old) and not _is_open(new))
@@ -84,9 +92,14 @@ def drift(present: Mapping[ResourceRef, bytes], steps: Sequence[Step], now: date
         *_lines("warning: coverage lost", lost),
         *_lines("coverage gained", gained),
         *_fresh(fresh),
+        *(("coverage in safe mode: not compared, there are too many cells",) if only_normal else ()),
         *_unmet_lines(before, after, classes),
     )
     return Drift(lost, gained, lines, faults)
+
+
+def _cells(world: World, classes: Collection[str]) -> int:
+    return len(classes) * len(world.modes) * (1 + len(world.profiles))
 
 
 def _is_open(cell: Cell) -> bool:

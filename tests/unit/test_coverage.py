@@ -363,5 +363,17 @@ def test_the_lines_say_what_is_lost_and_from_what_to_what() -> None:
     assert len(lines) <= 7
 
 
+def test_a_huge_environment_compares_the_normal_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.resilience.drift.MAX_CELLS", 10)
+    before = document()
+    after = copy.deepcopy(before)
+    del after["flag"]["plain"]["variants"]["plain"]["rungs"][0]
+    present, outcome = encoded(before), encoded(after)
+    ref = ResourceRef("flag", "plain")
+    found = drift(present, [Step(ref, present[ref], outcome[ref])], NOW)
+    assert {new.profile for _, new in found.lost} == {""}
+    assert any("too many cells" in line for line in found.lines)
+
+
 def test_the_standard_modes_cover_every_class_without_a_profile() -> None:
     assert all(not mode.classes and mode.profile is None and mode.say.user is None for mode in STANDARD.values())
