@@ -14,6 +14,7 @@ from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
 from controlplane.budgets.opening import open_budgets
 from controlplane.configuration.opening import open_configuration
+from controlplane.coverage.opening import open_coverage
 from controlplane.demo.control import Demo
 from controlplane.health.opening import open_health
 from controlplane.http.actor import provide_actor
@@ -65,6 +66,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher.count_fleet(telemetry.fleet.live)
         configuration.changes.readers.older = telemetry.fleet.older
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
+        coverage = open_coverage(parts, configuration.changes, proposals, telemetry.class_outcomes)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         budgets = await open_budgets(parts, publisher.on_commit, telemetry.fleet.live)
         health = await open_health(parts)
@@ -79,6 +81,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             telemetry=telemetry,
             rollouts=rollouts,
             budgets=budgets,
+            coverage=coverage,
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
             demo=Demo(settings.demo_control),

@@ -7,6 +7,7 @@ from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
 from controlplane.budgets.service import Budgets
 from controlplane.configuration.opening import Configuration
+from controlplane.coverage.service import Coverage
 from controlplane.demo.control import Demo
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
@@ -31,5 +32,6 @@ class Services(Parts, Configuration, SafeModeServices):
     telemetry: Telemetry
     rollouts: Rollouts
     budgets: Budgets
+    coverage: Coverage
     observability: Observability | None
     demo: Demo

@@ -35,6 +35,7 @@ from controlplane.configuration.store import (
 )
 from controlplane.configuration.store.basis import compare
 from controlplane.configuration.store.commit import IDEMPOTENCY_LIFETIME, body_of, now_ms
+from controlplane.configuration.store.covering import steps_of
 from controlplane.configuration.store.draft import MAX_FAULTS, Draft, check_words, draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.environments import FIRST_EPOCH, PRODUCTION, check_environment
@@ -45,6 +46,7 @@ from controlplane.configuration.store.log import REFS_SHOWN
 from controlplane.configuration.store.record import Entry, Record, record
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
 from controlplane.kit.clock import Clock, SystemClock
+from controlplane.resilience.drift import Drift, concerns, drift
 
 
 class Answer(NamedTuple):
@@ -70,7 +72,7 @@ class Log:
         return Head(self.key, last.epoch, last.revision, last.chain)
 
     def append(self, entry: Entry, jump: tuple[int, int] | None = None) -> Record:
-        made = record(self.signing, self.head, entry, jump)
+        made = record(self.signing, self.head, entry, jump, salt=b"memory")
         self.rows.append((made, entry))
         return made
 
@@ -166,9 +168,14 @@ class MemoryStore(Store):
             return Preview(log.head, error.faults, (), ())
         drafted = keep_owned(drafted, log.state(), machine)
         changes, faults = settle(drafted, log.state(), now_ms(self._clock), machine)
-        if faults:
-            return Preview(log.head, faults[:MAX_FAULTS], (), ())
-        return Preview(log.head, (), effective(log.state(), changes), changes)
+        drifted = Drift() if faults else self._drift(environment, changes)
+        if faults or drifted.faults:
+            return Preview(log.head, (*faults, *drifted.faults)[:MAX_FAULTS], (), ())
+        return Preview(log.head, (), (*effective(log.state(), changes), *drifted.lines), changes)
+
+    def _drift(self, environment: str, changes: Sequence[Change]) -> Drift:
+        steps = steps_of(changes)
+        return drift(self._log(environment).state(), steps, now_ms(self._clock)) if concerns(steps) else Drift()
 
     async def find_resource(self, environment: str, kind: str, key: str) -> Resource | None:
         return next((one for one in self._resources(environment, kind) if one.key == key), None)
@@ -281,7 +288,9 @@ class MemoryStore(Store):
             theirs = tuple(log.between(expected, head.revision)) if expected < head.revision else ()
             raise StaleRevisionError(expected, head.revision, tuple(lines), theirs, changes)
         refuse(faults)
-        entry = Entry(author, message, at, changes, effective(present, changes))
+        drifted = self._drift(environment, changes)
+        refuse(drifted.faults)
+        entry = Entry(author, message, at, changes, (*effective(present, changes), *drifted.lines))
         if not changes:
             words = (author, message, at, entry.effective)
             return Commit(environment, head.revision, head.epoch, head.chain, *words, (), unchanged=True)

@@ -38,6 +38,7 @@ STYLES = [
     "rule",
     "split",
     "matrix",
+    "coverage",
     "stages",
     "evidence",
     "chart",

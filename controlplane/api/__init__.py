@@ -13,6 +13,7 @@ from controlplane.api.addresses import AddressRulesController
 from controlplane.api.approvals import BreakGlassController, ProposalController, RuleController
 from controlplane.api.audit import AuditController
 from controlplane.api.budgets import BudgetController
+from controlplane.api.coverage import CoverageController
 from controlplane.api.demo import DemoController
 from controlplane.api.documents import DocumentController
 from controlplane.api.environments import EnvironmentController
@@ -56,6 +57,7 @@ _CONTROLLERS: tuple[type[Controller], ...] = (
     SignalsController,
     BudgetController,
     RolloutController,
+    CoverageController,
     OidcController,
     DemoController,
     RuleController,

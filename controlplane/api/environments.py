@@ -27,7 +27,7 @@ class EnvironmentController(Controller):
     async def create_environment(
         self, data: JSONBody[EnvironmentInput], services: NamedDependency[Services], actor: NamedDependency[Actor]
     ) -> EnvironmentOutput:
-        """A new environment, with the standard safe-mode profiles in it."""
+        """A new environment, with the standard safe-mode profiles and failure modes in it."""
         return _output(await services.environments.create(actor, data.key, data.name or data.key))
 
     @get("/{environment:str}", operation_id="get_environment", opt={"action": Action.READ})

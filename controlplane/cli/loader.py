@@ -30,6 +30,8 @@ MODULES = {
     "history": "history",
     "fleet": "fleet",
     "rollout": "rollouts",
+    "coverage": "coverage",
+    "pattern": "coverage",
     "demo": "demo",
     "person": "people",
     "key": "keys",

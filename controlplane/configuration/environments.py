@@ -8,6 +8,7 @@ from controlplane.configuration.changes import Changes
 from controlplane.configuration.store import Store
 from controlplane.configuration.store.values import Environment
 from controlplane.kit.database import WriteConnection
+from controlplane.resilience import modes
 from controlplane.safemode.profiles import seed
 
 
@@ -19,7 +20,7 @@ class EnvironmentService:
         self._audit = audit
 
     async def create(self, actor: Actor, key: str, name: str) -> Environment:
-        """A new environment whose first revision holds the standard safe-mode profiles.
+        """A new environment whose first revision holds the standard safe-mode profiles and failure modes.
 
         Raises:
             ForbiddenError, ConflictError (it exists), InvalidInputError (the key or the name).
@@ -27,7 +28,11 @@ class EnvironmentService:
         authorize(actor, Action.MANAGE_ENVIRONMENT, key)
         made = await self._store.create_environment(key, name)
         commit = await self._changes.commit(
-            actor, key, seed(), "Start with the standard safe-mode profiles", action=Action.MANAGE_ENVIRONMENT
+            actor,
+            key,
+            (*seed(), *modes.seed()),
+            "Start with the standard safe-mode profiles and failure modes",
+            action=Action.MANAGE_ENVIRONMENT,
         )
         return Environment(made.key, made.name, commit.epoch, commit.revision, made.created_at, made.production)
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from brownout import wire
+from brownout.model.kinds import is_plane
 from controlplane.configuration.store import Head, State
 
 
 def pack(state: State) -> tuple[bytes, ...]:
-    """Compresses: of a large state not on the event loop."""
-    return wire.pack_snapshot((ref.kind, ref.key, spec) for ref, spec in state.resources.items())
+    """Without plane kinds, which SDKs may not read. Compresses: of a large state not on the event loop."""
+    return wire.pack_snapshot(
+        (ref.kind, ref.key, spec) for ref, spec in state.resources.items() if not is_plane(ref.kind)
+    )
 
 
 def manifest(head: Head, chunks: Sequence[bytes], *, sid: str, seq: int) -> wire.Manifest:

@@ -93,6 +93,14 @@ KINDS: dict[str, KindRow] = {
     "rollout": KindRow(
         path="rollouts", edited=False, restored=False, in_the_way=False, describe=effects.rollout, owned=owned.ROLLOUT,
     ),
+    "failure_mode": KindRow(
+        path="failure-modes", noun="failure-mode", about="Failure modes: how requests fail, and what to do about it.",
+        section="coverage", found=True, order=5, in_the_way=False,
+    ),
+    "service_tier": KindRow(
+        path="service-tiers", noun="tier", about="Service tiers: what is promised for request classes.",
+        section="coverage", found=True, order=4, in_the_way=False,
+    ),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from controlplane.kit.link import Heard
 from controlplane.kit.notify import Notify
 from controlplane.kit.tasks import run_together
 from controlplane.telemetry import fleet, ingest, tables
+from controlplane.telemetry.class_outcomes import ClassOutcomesReader
 from controlplane.telemetry.exported import MAX_SERIES, Exported, Family
 from controlplane.telemetry.flag_use import FlagUses
 from controlplane.telemetry.fleet import Fleet
@@ -74,6 +75,7 @@ class Telemetry:
         self.ingest = Ingest(folding, clock, Exported(metrics_series), quotas, refusals)
         self.fleet = Fleet(folding, clock, alerts, quotas, refusals, log=log)
         self.signals = Signals(database, store, clock, prices)
+        self.class_outcomes = ClassOutcomesReader(database, clock, prices)
         self.flag_uses = FlagUses(database, clock)
 
     def families(self, actor: Actor) -> list[Family]:

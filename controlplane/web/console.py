@@ -14,6 +14,7 @@ from controlplane.web.access.keys import KeysController
 from controlplane.web.access.people import PeopleController
 from controlplane.web.access.sign_in import SignInController
 from controlplane.web.budgets.page import BudgetsController
+from controlplane.web.coverage.page import CoverageController
 from controlplane.web.demo.page import DemoPageController
 from controlplane.web.docs.pages import docs
 from controlplane.web.editing.review import ReviewController
@@ -77,6 +78,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             PaletteController,
             FleetController,
             MatrixController,
+            CoverageController,
             SignalsController,
             BudgetsController,
             NewRolloutController,

@@ -38,6 +38,8 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "response_template": {"text": "Sorry."},
     "rollout": {"flag": "f", "control": "off", "treatment": "on", "stages": [{"weight_bp": 10_000}]},
+    "failure_mode": {"detect": {"errors": ["timeout"]}},
+    "service_tier": {"rank": 1},
 }
 WORLD: dict[ResourceRef, Any] = {
     ResourceRef("flag", "f"): FLAG,

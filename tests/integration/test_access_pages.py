@@ -28,6 +28,7 @@ PAGES = {
     "/e/{environment:str}/history": EVERYBODY,
     "/e/{environment:str}/flags/{key:str}": EVERYBODY,
     "/e/{environment:str}/safe-mode": EVERYBODY,
+    "/e/{environment:str}/coverage": EVERYBODY,
     "/e/{environment:str}/safe-mode/activate": {Role.OPERATOR, Role.ADMIN},
     "/e/{environment:str}/safe-mode/{key:str}/lift": {Role.OPERATOR, Role.ADMIN},
     "/e/{environment:str}/delete/{kind:str}/{key:str}": EDITORS,

@@ -11,10 +11,12 @@ from brownout.model.kinds import KINDS
 from brownout.model.resources import Cohort
 from brownout.wire import Operation
 from controlplane.access.actor import Role
+from controlplane.configuration.store import commit as commit_module
 from controlplane.configuration.store import draft
 from controlplane.contract.kinds import row
 from controlplane.demo.document import load_demo
 from controlplane.demo.rollout import start_rollout
+from controlplane.resilience.drift import Drift
 from controlplane.web.kit.assets import Assets
 from controlplane.web.kit.render import UI, Templates
 from controlplane.web.overview.live import LiveBoards
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 ENVIRONMENT = "production"
 API = f"/api/v1/environments/{ENVIRONMENT}"
-UNKNOWN_KIND = "failure_mode"
+UNKNOWN_KIND = "weather_report"
 
 
 @pytest.fixture
@@ -50,7 +52,11 @@ def put(kind: str, key: str, spec: object) -> Operation:
 
 
 async def commit_as_newer(world: World, *ops: Operation) -> int:
-    """Commits what this version would refuse, as a replica of a newer one does: checked there, stored like any other."""
+    """Commits what this version would refuse, as a replica of a newer one does: checked there, stored like any other.
+
+    The newer one also reads what its tiers require and what its ladders answer, so this one's judgement of that is no
+    part of the commit either.
+    """
 
     def read(index: int, operation: Operation) -> draft.Drafted:
         return draft.Drafted(index, Cohort(), bytes(operation.spec))  # type: ignore[arg-type]
@@ -58,8 +64,13 @@ async def commit_as_newer(world: World, *ops: Operation) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(draft, "_read", read)
         patch.setattr(draft, "KINDS", {**KINDS, UNKNOWN_KIND: None})
+        patch.setattr(commit_module, "drift_of", unjudged)
         commit = world.services.store.commit
         return (await commit(ENVIRONMENT, ops, author="newer", message="newer", machine="rollout")).revision
+
+
+async def unjudged(*_: object) -> Drift:
+    return Drift()
 
 
 def newer(kind: str, spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,7 +14,7 @@ from controlplane.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
-OF_EVERY_KIND = ("flag", "cohort", "request-class", "profile", "template")
+OF_EVERY_KIND = ("flag", "cohort", "request-class", "profile", "template", "failure-mode", "tier")
 
 
 def verbs(command: Any, prefix: tuple[str, ...] = ()) -> Iterator[str]:

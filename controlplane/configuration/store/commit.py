@@ -14,6 +14,7 @@ from sqlalchemy import select
 from brownout.model.check import references
 from brownout.model.resources import ResourceRef
 from controlplane.configuration.store.basis import Bases, Expected, compare, is_expected
+from controlplane.configuration.store.covering import drift_of
 from controlplane.configuration.store.draft import MAX_FAULTS, Draft, keep_owned, refuse, settle
 from controlplane.configuration.store.effective import effective
 from controlplane.configuration.store.errors import IdempotencyKeyReusedError
@@ -75,6 +76,7 @@ class Loaded(NamedTuple):
     revisions: Mapping[ResourceRef, int]
     """Which revision last changed each of them."""
     size: int
+    salt: bytes
 
 
 class Stale(NamedTuple):
@@ -130,12 +132,15 @@ class Committer:
         at = now_ms(self._clock)
         async with self._database.reading() as connection:
             loaded = await load(connection, request, at)
-        compare(bases, loaded.revisions)
-        drafted = keep_owned(drafted, loaded.present, machine)
-        changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at, machine)
-        if faults:
-            return Preview(loaded.head, faults[:MAX_FAULTS], (), ())
-        return Preview(loaded.head, (), effective(loaded.present, changes), changes)
+            compare(bases, loaded.revisions)
+            drafted = keep_owned(drafted, loaded.present, machine)
+            changes, faults = await aside(loaded.size, settle, drafted, loaded.present, at, machine)
+            if faults:
+                return Preview(loaded.head, faults[:MAX_FAULTS], (), ())
+            drifted = await drift_of(connection, environment, drafted.named, changes, at)
+        if drifted.faults:
+            return Preview(loaded.head, drifted.faults[:MAX_FAULTS], (), ())
+        return Preview(loaded.head, (), (*effective(loaded.present, changes), *drifted.lines), changes)
 
     async def _attempt(self, connection: WriteConnection, request: Request) -> Commit | Stale | Replay | None:
         at = now_ms(self._clock)
@@ -151,11 +156,14 @@ class Committer:
             return Stale(loaded.head, changes)
         compare(request.bases, loaded.revisions)
         refuse(faults)
-        entry = Entry(request.author, request.message, at, changes, effective(loaded.present, changes))
+        drifted = await drift_of(connection, request.environment, request.draft.named, changes, at)
+        refuse(drifted.faults)
+        said = (*effective(loaded.present, changes), *drifted.lines)
+        entry = Entry(request.author, request.message, at, changes, said)
         if not changes:
             return _commit(loaded.head, entry, unchanged=True)
         key = await self._keys.get(connection, request.environment, loaded.kid)
-        made = await aside(len(changes), record, key, loaded.head, entry)
+        made = await aside(len(changes), record, key, loaded.head, entry, salt=loaded.salt)
         commit = _commit(Head(request.environment, made.epoch, made.revision, made.chain), entry)
         try:
             if request.witness is None:
@@ -206,7 +214,8 @@ async def load(connection: ReadConnection, request: Request, at: datetime) -> Lo
     answer = None if first["body"] is None else (first["body"], first["answered"])
     present = {ResourceRef(row["kind"], row["key"]): row["spec"] for row in rows if row["kind"] is not None}
     revisions = {ResourceRef(row["kind"], row["key"]): row["changed"] for row in rows if row["kind"] is not None}
-    return Loaded(head, first["signing_kid"], answer, present, revisions, len(present) + len(touched))
+    size = len(present) + len(touched)
+    return Loaded(head, first["signing_kid"], answer, present, revisions, size, first["plane_salt"])
 
 
 async def write(

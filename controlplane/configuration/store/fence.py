@@ -33,7 +33,7 @@ async def fence(
             return loaded.head
         entry, jump = found
         key = await keys.get(connection, environment, loaded.kid)
-        made = record(key, loaded.head, entry, jump)
+        made = record(key, loaded.head, entry, jump, salt=loaded.salt)
         await write(connection, loaded, made, entry)
     return Head(environment, made.epoch, made.revision, made.chain)
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from brownout import wire
+from brownout.model.kinds import is_plane
+from controlplane.configuration.store.sealed import sealed_operation
 from controlplane.configuration.store.signing import SigningKey
 from controlplane.configuration.store.values import Change, Head
 
@@ -37,8 +39,10 @@ class Record(NamedTuple):
     seal: str
 
 
-def record(key: SigningKey, previous: Head, entry: Entry, jump: tuple[int, int] | None = None) -> Record:
-    """Makes the revision after `previous`.
+def record(
+    key: SigningKey, previous: Head, entry: Entry, jump: tuple[int, int] | None = None, *, salt: bytes
+) -> Record:
+    """Makes the revision after `previous`. `salt` is the environment's secret for what SDKs must not read.
 
     A fence passes `jump`, the (epoch, revision) to go to. It is published as a `reset`, as is a commit whose envelope
     would pass wire.MAX_ENVELOPE_BYTES.
@@ -50,8 +54,11 @@ def record(key: SigningKey, previous: Head, entry: Entry, jump: tuple[int, int] 
     def payload_of(operations: tuple[wire.Operation, ...]) -> bytes:
         return msgspec.json.encode(wire.Envelope(1, environment, epoch, revision, previous.chain, ts, operations))
 
-    reset = jump is not None or sum(len(c.after or b"") for c in entry.changes) > wire.MAX_ENVELOPE_BYTES
-    payload = b"" if reset else payload_of(envelope_operations(entry.changes))
+    reset = (
+        jump is not None
+        or sum(len(c.after or b"") for c in entry.changes if not is_plane(c.kind)) > wire.MAX_ENVELOPE_BYTES
+    )
+    payload = b"" if reset else payload_of(envelope_operations(entry.changes, salt, revision))
     if reset or len(payload) > wire.MAX_ENVELOPE_BYTES:
         reset, payload = True, payload_of(_RESET)
     chain = wire.chain(previous.chain, payload)
@@ -71,11 +78,14 @@ def record_payload(chain: str, entry: Entry) -> bytes:
     return msgspec.json.encode((chain, entry.author, entry.message, entry.effective, ts, digest.hexdigest()))
 
 
-def envelope_operations(changes: Sequence[Change]) -> tuple[wire.Operation, ...]:
+def envelope_operations(changes: Sequence[Change], salt: bytes, revision: int) -> tuple[wire.Operation, ...]:
     """The changes as SDKs are told them."""
     return tuple(
-        wire.Operation("del", change.kind, change.key)
-        if change.after is None
-        else wire.Operation("put", change.kind, change.key, msgspec.Raw(change.after))
-        for change in changes
+        sealed_operation(change, salt, revision) if is_plane(change.kind) else _operation(change) for change in changes
     )
+
+
+def _operation(change: Change) -> wire.Operation:
+    if change.after is None:
+        return wire.Operation("del", change.kind, change.key)
+    return wire.Operation("put", change.kind, change.key, msgspec.Raw(change.after))

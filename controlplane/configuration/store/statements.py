@@ -41,7 +41,7 @@ WITH touched AS (
         WHERE environment = :environment AND from_kind = a.kind AND from_key = a.key OFFSET 0
     ) d
 )
-SELECT e.epoch, e.revision, e.chain, e.signing_kid, i.body, i.revision AS answered, r.kind, r.key, r.spec,
+SELECT e.epoch, e.revision, e.chain, e.signing_kid, e.plane_salt, i.body, i.revision AS answered, r.kind, r.key, r.spec,
        r.revision AS changed
 FROM environment e
 LEFT JOIN idempotency i ON i.environment = e.key AND i.key = :idempotency_key AND i.created_at > :horizon

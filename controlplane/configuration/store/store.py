@@ -195,12 +195,12 @@ class Store:
         return StaleRevisionError(expected, head, commits, theirs, stale.mine)
 
 
-async def every_resource(store: Store, environment: str, kind: str) -> list[Resource]:
-    """All there are of a kind, however many, in order of their keys."""
+async def every_resource(store: Store, environment: str, kind: str, type_: str = "") -> list[Resource]:
+    """All there are of a kind, however many, in order of their keys; of flags those of a type, if one is given."""
     found: list[Resource] = []
     after: str | None = ""
     while after is not None:
-        page = await store.list_resources(environment, kind, after=after, limit=read.MAX_PAGE)
+        page = await store.list_resources(environment, kind, after=after, limit=read.MAX_PAGE, type=type_)
         found += page.items
         after = page.next
     return found

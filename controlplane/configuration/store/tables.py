@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    FetchedValue,
     Integer,
     LargeBinary,
     MetaData,
@@ -34,8 +35,10 @@ environment = Table(
     Column("signing_kid", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("production", Boolean, nullable=False),
+    Column("plane_salt", LargeBinary, nullable=False, server_default=FetchedValue()),
 )
-"""One row an environment: the head of its log. Its row lock orders commits."""
+"""One row an environment: the head of its log. Its row lock orders commits. `plane_salt` keys the digests that SDKs get
+in the place of plane kinds."""
 
 resource = _table(
     "resource",

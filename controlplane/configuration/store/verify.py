@@ -27,7 +27,7 @@ async def verify_history(database: Database, key: str) -> VerifiedHistory:
         head = (await connection.execute(select(environment).where(environment.c.key == key))).one_or_none()
         if head is None:
             raise NotFoundError(f"there is no environment {key}")
-        walk = _Walk(key, await _verifier(connection, key))
+        walk = _Walk(key, await _verifier(connection, key), head.plane_salt)
         while rows := await _revisions(connection, key, walk.revision):
             changes = await _changes(connection, key, rows[0].revision, rows[-1].revision)
             broken = await asyncio.to_thread(walk.through, rows, changes)
@@ -45,8 +45,9 @@ async def verify_history(database: Database, key: str) -> VerifiedHistory:
 class _Walk:
     """What the log says so far."""
 
-    def __init__(self, environment: str, verifier: wire.Verifier) -> None:
+    def __init__(self, environment: str, verifier: wire.Verifier, salt: bytes) -> None:
         self.environment = environment
+        self.salt = salt
         self.verifier = verifier
         self.count = 0
         self.epoch = 0
@@ -76,7 +77,7 @@ class _Walk:
                 return "seal", "its author, message, time, effect or changes are not those that were sealed"
         except wire.UnknownKeyError as error:
             return "key", f"it is signed with the unknown key {error}"
-        if not _says(row, self.chain, changes):
+        if not _says(row, self.chain, changes, self.salt):
             return "envelope", "its envelope does not say what its changes do"
         for step in changes:
             if self.state.get(step.ref) != step.before:
@@ -90,7 +91,7 @@ class _Walk:
         return None
 
 
-def _says(row: Row[Any], previous: str, changes: Sequence[Change]) -> bool:
+def _says(row: Row[Any], previous: str, changes: Sequence[Change], salt: bytes) -> bool:
     envelope = wire.read(row.payload, wire.Envelope)
     if (envelope.env, envelope.ep, envelope.rev, envelope.pch) != (row.environment, row.epoch, row.revision, previous):
         return False
@@ -98,7 +99,7 @@ def _says(row: Row[Any], previous: str, changes: Sequence[Change]) -> bool:
         return [operation.op for operation in envelope.ops] == ["reset"]
     if envelope.resets:  # a newer version wrote steps that this one does not know; it signed them
         return True
-    return sorted(envelope.ops, key=_address) == sorted(envelope_operations(changes), key=_address)
+    return sorted(envelope.ops, key=_address) == sorted(envelope_operations(changes, salt, row.revision), key=_address)
 
 
 def _address(operation: wire.Operation) -> tuple[str, str]:

@@ -17,6 +17,7 @@ SECTIONS = (
         ("flags", "Flags", "flag"),
         ("cohorts", "Cohorts", "cohort"),
         ("request-classes", "Request classes", "request_class"),
+        ("coverage", "Coverage", ""),
         ("rollouts", "Rollouts", "rollout"),
     ),
     (

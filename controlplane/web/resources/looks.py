@@ -32,6 +32,20 @@ def _profile(spec: Mapping[str, Any]) -> str:
     return profile_words(msgspec.convert(spec, SafeModeProfile))
 
 
+def _mode(spec: Mapping[str, Any]) -> str:
+    errors = ", ".join(words(error) for error in spec.get("detect", {}).get("errors", []))
+    profile = spec.get("profile")
+    return f"Shows as {errors}." + (f" Safe mode: {profile}." if profile else "")
+
+
+def _tier(spec: Mapping[str, Any]) -> str:
+    requires = spec.get("requires", {})
+    asked = [words(pattern) for pattern in requires.get("patterns", [])]
+    asked += ["another provider"] if requires.get("other_provider") else []
+    asked += ["full coverage"] if requires.get("covered") else []
+    return f"Rank {spec.get('rank')}. " + (f"Requires {', '.join(asked)}." if asked else "Requires nothing.")
+
+
 class Look(msgspec.Struct, frozen=True):
     """Words for a kind's pages."""
 
@@ -78,6 +92,32 @@ _LOOKS = {
             "max_context_tokens": "Of what goes into a request.",
         },
         says=_profile,
+    ),
+    "failure_mode": Look(
+        "Failure modes",
+        "How requests fail, what that costs, and what to do about it.",
+        "A failure mode names the errors that show it, what on-call does and what people are told.",
+        hints={
+            "errors": "The error classes that it causes.",
+            "reach": "Which calls fail: those to one model, to all of its provider, or to every model.",
+            "classes": "Empty for all request classes.",
+            "user": "Which notice of the request class users read.",
+            "accepted": "Gaps in coverage that are acceptable.",
+        },
+        blank={"detect": {"errors": ["server_error"]}},
+        says=_mode,
+    ),
+    "service_tier": Look(
+        "Service tiers",
+        "What is promised for request classes.",
+        "A tier says which resilience patterns its request classes must have.",
+        hints={
+            "rank": "1 is the highest.",
+            "covered": "A commit may not lose a covered cell of these classes.",
+            "enforce": "refuse stops a commit that leaves a requirement unmet; warn says so.",
+        },
+        blank={"rank": 1},
+        says=_tier,
     ),
     "response_template": Look(
         "Response templates",

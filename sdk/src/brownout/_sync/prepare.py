@@ -36,7 +36,7 @@ _LATER = (
 """Imported somewhere below us on first use."""
 
 _DECODED = (
-    *(kind.struct for kind in KINDS.values()),
+    *(kind.struct for kind in KINDS.values() if not kind.plane),
     *VALUE_TYPES.values(),
     wire.Envelope,
     wire.Heartbeat,

@@ -11,6 +11,7 @@ import msgspec
 
 from brownout.model import references, soundness
 from brownout.model.faults import Fault
+from brownout.model.operating import FailureMode, ServiceTier
 from brownout.model.references import Resources
 from brownout.model.resources import (
     Cohort,
@@ -45,7 +46,12 @@ class Kind(msgspec.Struct, frozen=True):
     instead: Mapping[str, object] = {}
     """What an unknown value of a field is read as: the strictest choice that this version knows, or a mark in the place
     of words."""
+    plane: bool = False
+    """Only the control plane reads it: SDKs are told a digest of it, under `SEALED`, and never its content."""
 
+
+SEALED = "sealed"
+"""The kind under which SDKs hear of every plane kind (docs/adr/0220). It has no struct and no row: every SDK ignores it."""
 
 KINDS: dict[str, Kind] = {
     "flag": Kind(Flag, references.of_flag, soundness.flag, references.flag_fits),
@@ -64,9 +70,24 @@ KINDS: dict[str, Kind] = {
     ),
     "response_template": Kind(ResponseTemplate, sound=soundness.template, newer="ignore"),
     "rollout": Kind(Rollout, references.of_rollout, soundness.rollout, references.rollout_fits),
+    "failure_mode": Kind(
+        FailureMode, references.of_failure_mode, soundness.failure_mode, newer="ignore", plane=True,
+        instead={
+            "detect": {"errors": ["server_error"], "reach": "every_model"}, "classes": [], "impact": {}, "respond": "",
+            "say": {}, "escalate": "", "profile": None, "expect": "", "accepted": [],
+        },
+    ),
+    "service_tier": Kind(
+        ServiceTier, newer="ignore", plane=True, instead={"rank": 1, "requires": {}, "enforce": "refuse"},
+    ),
 }  # fmt: skip
 
 
 def kind_of(spec: Spec) -> Kind:
     """The row of a spec's own kind."""
     return next(kind for kind in KINDS.values() if kind.struct is type(spec))
+
+
+def is_plane(kind: str) -> bool:
+    """Whether SDKs may only hear a digest of it."""
+    return kind in KINDS and KINDS[kind].plane

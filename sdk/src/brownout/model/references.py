@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TypeVar, get_args
 
 from brownout.model.faults import Fault, pointer
+from brownout.model.operating import FailureMode
 from brownout.model.resources import (
     Clause,
     Cohort,
@@ -54,6 +55,17 @@ def of_request_class(spec: RequestClass) -> Named:
         key = getattr(spec, field)
         if key is not None:
             yield "/" + field, ResourceRef("flag", key)
+    if spec.tier is not None:
+        yield "/tier", ResourceRef("service_tier", spec.tier)
+
+
+def of_failure_mode(spec: FailureMode) -> Named:
+    if spec.profile is not None:
+        yield "/profile", ResourceRef("safe_mode_profile", spec.profile)
+    for index, key in enumerate(spec.classes):
+        yield pointer("/classes", index), ResourceRef("request_class", key)
+    for index, accepted in enumerate(spec.accepted):
+        yield pointer("/accepted", index, "request_class"), ResourceRef("request_class", accepted.request_class)
 
 
 def of_profile(spec: SafeModeProfile) -> Named:

@@ -215,6 +215,10 @@ class RequestClass(Spec, frozen=True):
     notices: dict[NoticeKey, Annotated[str, Meta(min_length=1, max_length=2_000)]] = {}
     """What users are told beside a degraded response, by error class; `*` is for every other one. Placeholders as in a
     response template."""
+    retrieval: bool = False
+    """Whether its requests work on retrieved sources, which can be missing."""
+    tier: Key | None = None
+    """Its service tier."""
     description: Text = ""
     owner: Text = ""
 

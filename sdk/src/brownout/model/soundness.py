@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from brownout.model.faults import Fault, pointer
 from brownout.model.measures import MEAN_MEASURES, MEASURES, scale
+from brownout.model.operating import FailureMode
 from brownout.model.operators import operand_fault
 from brownout.model.resources import (
     Clause,
@@ -39,6 +40,17 @@ def template(spec: ResponseTemplate) -> Iterator[Fault]:
 def request_class(spec: RequestClass) -> Iterator[Fault]:
     for error, text in spec.notices.items():
         yield from _text(text, pointer("/notices", error))
+
+
+def failure_mode(spec: FailureMode) -> Iterator[Fault]:
+    for field, names in (
+        ("/detect/errors", spec.detect.errors),
+        ("/classes", spec.classes),
+        ("/accepted", tuple(each.request_class for each in spec.accepted)),
+    ):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Fault("duplicate", f"{name} stands more than once", pointer(field, index))
 
 
 def _text(text: str, at: str) -> Iterator[Fault]:

@@ -1,0 +1,1 @@
+"""Coverage, patterns, tiers and the ranking of failure modes, as people read them."""
