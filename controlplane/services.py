@@ -10,6 +10,7 @@ from controlplane.demo.control import Demo
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
 from controlplane.kit.otel import Observability
+from controlplane.notify.service import Notifications
 from controlplane.parts import Parts
 from controlplane.publish import PublisherService
 from controlplane.rollouts.service import Rollouts
@@ -29,5 +30,6 @@ class Services(Parts, Configuration, SafeModeServices):
     sso: SingleSignOn | None
     telemetry: Telemetry
     rollouts: Rollouts
+    notifications: Notifications
     observability: Observability | None
     demo: Demo
