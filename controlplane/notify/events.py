@@ -33,8 +33,8 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 def new_event(key: str, fields: Mapping[str, object]) -> NewEvent:
     """Bounded, and without NUL, which Postgres does not store; whatever the cause's fields hold."""
-    kind = kind_of(key)
-    data = {str(name)[:100]: _text(value) for name, value in list(fields.items())[:MAX_FIELDS]}
+    kind = kind_of(_text(key)[:100])
+    data = {_text(name)[:100]: _text(value) for name, value in list(fields.items())[:MAX_FIELDS]}
     environment = data.get("environment", "")
     return NewEvent(
         message_id=_message_id(kind, data),
@@ -83,7 +83,8 @@ def _message_id(kind: EventKind, data: Mapping[str, str]) -> str:
 
 
 def _text(value: object) -> str:
-    return str(value).replace("\0", "\ufffd")[:MAX_VALUE]
+    """As Postgres can store it: no NUL, no half of a surrogate pair."""
+    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:MAX_VALUE]
 
 
 class _Lenient(dict[str, Any]):

@@ -23,7 +23,6 @@ OWN_CLOCK = {
 
 INSTANTS_AS_NUMBERS = {
     "access/audit.py": "an entry's instant",
-    "access/alerts.py": "the receiver checks when it was sent",
     "access/authd.py": "when keys expire and were used",
     "access/oidc.py": "instants in cookies and tokens of others",
     "configuration/bundles.py": "when a bundle was signed",
