@@ -6,13 +6,14 @@ differently the second time leads nowhere else.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from controlplane.kit.addresses import Network
 
 Address = IPv4Address | IPv6Address
+Lookup = Callable[[str, int], Awaitable[list[str]]]
 
 
 class UnreachableError(Exception):
@@ -27,11 +28,14 @@ class UnreachableError(Exception):
 class Reach:
     """`private`: networks that may be reached although they are not public, also without TLS."""
 
-    def __init__(self, private: Sequence[Network] = ()) -> None:
+    def __init__(self, private: Sequence[Network] = (), lookup: Lookup | None = None) -> None:
+        """`lookup`: the addresses of a host's name; the system's resolver when it is None."""
         self._private = tuple(private)
+        self._lookup = lookup or look_up
 
     def allowed(self, address: Address) -> bool:
-        return self.is_private(address) or (address.is_global and not address.is_multicast)
+        bare = plain(address)
+        return self.is_private(bare) or (bare.is_global and not bare.is_multicast)
 
     def is_private(self, address: Address) -> bool:
         """Whether the operator has listed it."""
@@ -43,13 +47,23 @@ class Reach:
         Raises:
             UnreachableError: there is none, or none that may be reached.
         """
-        addresses = await _addresses(host, port)
-        found = [each for each in addresses if self.allowed(plain(each)) and (encrypted or self.is_private(each))]
+        addresses = await self._addresses(host, port)
+        found = [each for each in addresses if self.allowed(each) and (encrypted or self.is_private(each))]
         if not found:
-            if not encrypted and any(self.allowed(plain(each)) for each in addresses):
+            if not encrypted and any(self.allowed(each) for each in addresses):
                 raise UnreachableError("the channel does not encrypt", forbidden=True)
             raise UnreachableError("the channel leads to a private address", forbidden=True)
         return str(found[0])
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        try:
+            return [ip_address(host)]
+        except ValueError:
+            pass
+        try:
+            return [ip_address(each.partition("%")[0]) for each in await self._lookup(host, port)]
+        except (OSError, UnicodeError):
+            raise UnreachableError("the name of the channel's host has no address") from None
 
 
 def plain(address: Address) -> Address:
@@ -64,16 +78,10 @@ def plain(address: Address) -> Address:
     return address
 
 
-async def _addresses(host: str, port: int) -> list[Address]:
-    try:
-        return [ip_address(host)]
-    except ValueError:
-        pass
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise UnreachableError("the name of the channel's host has no address") from None
-    return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+async def look_up(host: str, port: int) -> list[str]:
+    """The addresses of a name, as the system knows them. Raises OSError or UnicodeError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(each[4][0]) for each in found]
 
 
 def url_fault(url: str) -> str:

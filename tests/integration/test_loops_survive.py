@@ -4,7 +4,6 @@ Telemetry and presence have their own hostile items (tests/attack/hostile.py), b
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace

@@ -67,7 +67,9 @@ async def test_an_event_arrives_signed_with_its_type_and_fields(desk: Desk, rece
     assert await desk.states() == [("ops", "delivered")] * 2
 
 
-async def test_that_postgres_is_away_is_told_without_postgres(desk: Desk, database: Database, receiver: Receiver) -> None:
+async def test_that_postgres_is_away_is_told_without_postgres(
+    desk: Desk, database: Database, receiver: Receiver
+) -> None:
     """The news that matters most cannot be kept first. What the receiver does not take then is kept later."""
     one = desk.replica()
     await one.house.keep()
@@ -168,9 +170,7 @@ async def test_a_receiver_says_when_to_come_back(desk: Desk, receiver: Receiver)
 
 
 @pytest.mark.parametrize("answer", ["302 Elsewhere\r\nLocation: http://127.0.0.1:9/", "500 Broken", "close", "hang"])
-async def test_any_other_answer_is_a_failure_that_names_no_address(
-    desk: Desk, receiver: Receiver, answer: str
-) -> None:
+async def test_any_other_answer_is_a_failure_that_names_no_address(desk: Desk, receiver: Receiver, answer: str) -> None:
     one = desk.replica(timeout_s=0.3)
     receiver.answers = [answer]
     await one.writer.tell(*lag(1))

@@ -15,11 +15,11 @@ TIMEOUT_S = 10.0
 
 
 class Poster:
-    def __init__(self, reach: Reach | None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, reach: Reach | None, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> None:
         """`reach` None: the address is the operator's own, from the settings, and may be any."""
         self._reach = reach
         self._timeout_s = timeout_s
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         """Made once: reading the authorities takes longer than a request."""
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Sent:
@@ -29,7 +29,9 @@ class Poster:
             async with asyncio.timeout(self._timeout_s):
                 target, more, extensions = await self._target(url)
                 async with (
-                    httpx.AsyncClient(timeout=self._timeout_s, follow_redirects=False, verify=self._context()) as client,
+                    httpx.AsyncClient(
+                        timeout=self._timeout_s, follow_redirects=False, verify=self._context()
+                    ) as client,
                     client.stream("POST", target, content=body, headers=sent | more, extensions=extensions) as answer,
                 ):
                     if answer.is_success:
