@@ -20,6 +20,7 @@ from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, SigningKeyController, TokenController
 from controlplane.api.metrics import MetricsController
+from controlplane.api.notify import ChannelController, EventController, SubscriptionController, TeamController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
@@ -54,6 +55,10 @@ _CONTROLLERS: tuple[type[Controller], ...] = (
     FleetController,
     SignalsController,
     RolloutController,
+    TeamController,
+    ChannelController,
+    SubscriptionController,
+    EventController,
     OidcController,
     DemoController,
     RuleController,

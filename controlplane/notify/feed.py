@@ -68,7 +68,7 @@ class EventFeed:
 
     async def get_event(self, actor: Actor, event: int) -> EventDetail:
         async with self._database.reading() as connection:
-            found = await routes.find_event(connection, event)
+            found = await routes.find_event(connection, event) if 0 < event < _LATEST else None
         if found is None or not sees(actor, found):
             raise NotFoundError(f"there is no event {event}, or you may not see it")
         return await self.detail(found)
@@ -131,11 +131,11 @@ class EventFeed:
         assert found is not None
         return await self.detail(found)
 
-    async def list_inbox(self, limit: int = 50) -> list[EventDetail]:
-        """What the demo's inbox has received, newest first."""
+    async def list_inbox(self, actor: Actor, limit: int = 50) -> list[EventDetail]:
+        """What the demo's inbox has received and the actor may see, newest first."""
         async with self._database.reading() as connection:
             found = await routes.list_told(connection, "inbox", limit)
-        return [EventDetail(each, title_of(kind_of(each.kind), each.data), ()) for each in found]
+        return [EventDetail(each, title_of(kind_of(each.kind), each.data), ()) for each in found if sees(actor, each)]
 
     def inbox_link(self, event: Event) -> str:
         return self._links.link(event.message_id, "inbox")

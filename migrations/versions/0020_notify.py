@@ -78,7 +78,8 @@ CREATE TABLE delivery (
 )""",
     "CREATE INDEX delivery_line ON delivery (channel, dedupe, id) WHERE ended_at IS NULL",
     "CREATE INDEX delivery_kind ON delivery (channel, kind, id) WHERE ended_at IS NULL",
-    "CREATE INDEX delivery_open ON delivery (severity DESC, id) WHERE ended_at IS NULL",
+    "CREATE INDEX delivery_open ON delivery (next_at, id) WHERE ended_at IS NULL",
+    "CREATE INDEX delivery_page ON delivery (next_at, id) WHERE ended_at IS NULL AND severity >= 30",
     "CREATE INDEX delivery_event ON delivery (event)",
     "CREATE INDEX delivery_channel ON delivery (channel, event)",
     """

@@ -21,6 +21,21 @@ from tests.integration.notifying import SECRET, Desk, Heard, Receiver, listening
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="module")
+async def shared(module_database_url: str) -> AsyncIterator[Database]:
+    opened = Database(module_database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def database(shared: Database) -> Database:
+    """Without what the tests before have left."""
+    async with shared.writing() as connection:
+        await connection.execute(text("TRUNCATE team, channel, subscription, event, webhook_delivery CASCADE"))
+    return shared
+
+
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with listening() as made:

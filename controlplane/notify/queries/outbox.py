@@ -8,6 +8,7 @@ import msgspec
 from controlplane.kit.database import ReadConnection, WriteConnection
 from controlplane.kit.rows import fetch, fetch_one, fetch_value, run
 from controlplane.notify.events import NewEvent
+from controlplane.notify.kinds import Severity
 from controlplane.notify.values import BUILTIN
 
 _PUT_EVENT = """
@@ -90,7 +91,7 @@ SELECT one.id, one.event, event.message_id, event.kind, event.environment, event
        channel.kind AS channel_kind, channel.sealed,
        EXISTS (SELECT FROM ack WHERE ack.event = one.event) AS acknowledged
 FROM delivery AS one JOIN event ON event.id = one.event JOIN channel ON channel.key = one.channel
-WHERE one.ended_at IS NULL AND one.next_at <= :now
+WHERE one.ended_at IS NULL AND one.next_at <= :now {{pages}}
   AND channel.paused_at IS NULL AND (channel.retry_at IS NULL OR channel.retry_at <= :now)
   AND NOT one.channel = ANY(CAST(:busy AS text[]))
   AND NOT EXISTS (
@@ -101,15 +102,23 @@ WHERE one.ended_at IS NULL AND one.next_at <= :now
       SELECT FROM delivery AS older
       WHERE older.channel = one.channel AND older.ended_at IS NULL AND older.id < one.id AND older.kind = one.kind
   ))
-ORDER BY one.severity DESC, CASE WHEN channel.retry_at IS NULL THEN 0 ELSE one.attempts END, one.id
+ORDER BY one.next_at, one.id
 LIMIT 1 FOR UPDATE OF one SKIP LOCKED
 """  # noqa: S608 - put together from constants
 
 
+_CLAIM_PAGE = _CLAIM.format(pages=f"AND one.severity >= {int(Severity.PAGE)}")
+_CLAIM_ANY = _CLAIM.format(pages="")
+
+
 async def claim(connection: WriteConnection, now: datetime, busy: Sequence[str]) -> Due | None:
     """One delivery that is due, locked until the transaction ends. It waits for the older ones about the same thing,
-    also while another replica has them in hand; for the channel of the settings, for the older ones of its kind, too."""
-    return await fetch_one(connection, Due, _CLAIM, now=now, busy=list(busy))
+    also while another replica has them in hand; for the channel of the settings, for the older ones of its kind, too.
+    Pages come first; then what has been due for the longest, so that new events do not wait behind one that fails."""
+    for sql in (_CLAIM_PAGE, _CLAIM_ANY):
+        if (found := await fetch_one(connection, Due, sql, now=now, busy=list(busy))) is not None:
+            return found
+    return None
 
 
 async def end(connection: WriteConnection, delivery: int, state: str, now: datetime, error: str = "") -> None:
