@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from controlplane.kit.clock import Clock
 from controlplane.kit.database import Database
 from controlplane.kit.secret_box import SecretBox
 from controlplane.notify.acks import AckLinks
@@ -104,7 +105,7 @@ class Desk:
         self.database = database
         self.clock = MovableClock()
 
-    def replica(self, database: Database | None = None, *, timeout_s: float = 5, builtin: str = "") -> Dispatcher:
+    def replica(self, *, timeout_s: float = 5, builtin: str = "", clock: Clock | None = None) -> Dispatcher:
         poster = Poster(LOCAL, timeout_s)
         senders: dict[str, Sender] = {
             "webhook": WebhookSender(poster),
@@ -114,7 +115,7 @@ class Desk:
             "pagerduty": PagerDutySender(poster),
         }
         return Dispatcher(
-            database or self.database, self.clock, senders, BOX, AckLinks((SECRET_KEY,), URL), url=URL,
+            self.database, clock or self.clock, senders, BOX, AckLinks((SECRET_KEY,), URL), url=URL,
             builtin=_config(builtin) if builtin else None, chance=lambda: 0.5,
         )  # fmt: skip
 
