@@ -9,7 +9,7 @@ from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from controlplane.access.opening import open_access, open_alerts, open_proposals, open_sso
+from controlplane.access.opening import open_access, open_proposals, open_sso
 from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
 from controlplane.budgets.opening import open_budgets
@@ -27,6 +27,7 @@ from controlplane.http.request_metrics import MeasureRequests
 from controlplane.http.security import SecurityHeaders
 from controlplane.kit.clock import Clock, PostgresClock
 from controlplane.kit.otel import ObserveRequests, observing
+from controlplane.notify.opening import open_notify
 from controlplane.parts import open_parts
 from controlplane.publish.opening import open_publisher
 from controlplane.rollouts.opening import open_rollouts
@@ -54,11 +55,13 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
     """
     async with AsyncExitStack() as stack:
         parts = await open_parts(settings, clock or PostgresClock(), stack)
-        parts = replace(parts, notify=open_alerts(parts).notify)
+        notify = await open_notify(parts)
+        writer = notify.dispatcher.writer
+        parts = replace(parts, notify=writer.tell)
         publisher = open_publisher(parts)
-        access = await open_access(parts)
+        access = await open_access(parts, told=writer.audited, vaults=(notify.vault,))
         sso = open_sso(parts, access)
-        configuration = open_configuration(parts, access.rule, access.audit, publisher.wake)
+        configuration = open_configuration(parts, access.rule, access.audit, publisher.wake, writer.committed)
         proposals = open_proposals(parts, access, configuration.changes)
         telemetry = await open_telemetry(parts, publisher)
         publisher.on_commit(telemetry.fleet.noticed)
@@ -82,6 +85,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=rollouts,
             budgets=budgets,
             coverage=coverage,
+            notifications=notify.service(access.audit),
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
             demo=Demo(settings.demo_control),

@@ -12,6 +12,7 @@ from controlplane.demo.control import Demo
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
 from controlplane.kit.otel import Observability
+from controlplane.notify.service import Notifications
 from controlplane.parts import Parts
 from controlplane.publish import PublisherService
 from controlplane.rollouts.service import Rollouts
@@ -33,5 +34,6 @@ class Services(Parts, Configuration, SafeModeServices):
     rollouts: Rollouts
     budgets: Budgets
     coverage: Coverage
+    notifications: Notifications
     observability: Observability | None
     demo: Demo

@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from controlplane.access.second_factor_rule import parse_requirement
-from controlplane.access.webhook_signing import parse_secrets
 from controlplane.kit.addresses import Network, parse_networks
 from controlplane.kit.addresses import url as server_url
+from controlplane.notify.webhook_signing import parse_secrets
 
 PREFIX = "BROWNOUT_"
 MIN_SECRET_KEY = 32
-ROUTED = frozenset({"account", "api", "assets", "auth", "e", "gallery", "ofrep", "sign-in", "sign-out", "welcome"})
+ROUTED = frozenset(
+    {"account", "ack", "api", "assets", "auth", "e", "gallery", "ofrep", "sign-in", "sign-out", "welcome"}
+)
 """Where our own paths begin: behind a proxy that strips the root path they could not be told from it."""
 T = TypeVar("T")
 
@@ -149,6 +151,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The URL for alerts, as JSON by POST (docs/operations.md); empty = alerts go to the log only."""
     alert_webhook_secret: Secret = Secret("")
     """Signs alerts: `whsec_` and base64, or several separated by commas while you replace one."""
+    notify_private_networks: str = ""
+    """Networks that notification channels may reach although they are private, and without TLS, separated by commas;
+    empty = public addresses by TLS only."""
     database_pool: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 20
     """The most connections to Postgres per replica."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=2_147_483_648)] = 1_500_000
@@ -195,6 +200,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return parse_networks(self.trusted_proxies)
 
     @property
+    def private_channels(self) -> tuple[Network, ...]:
+        return parse_networks(self.notify_private_networks)
+
+    @property
     def url(self) -> str:
         return self.public_url.rstrip("/") or server_url(self.host, self.port)
 
@@ -219,6 +228,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     for name, parse in (
         ("trusted_proxies", parse_networks),
         ("allowed_addresses", parse_networks),
+        ("notify_private_networks", parse_networks),
         ("require_second_factor", parse_requirement),
         ("public_url", parse_public_url),
     ):

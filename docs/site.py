@@ -28,7 +28,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Start": ("README.md", "docs/tutorial.md", "docs/concepts.md", "docs/glossary.md"),
     "Use": (
         "docs/safe-mode.md", "docs/console.md", "docs/evaluation.md", "docs/rollouts.md", "docs/signals.md",
-        "docs/budgets.md", "docs/fleet.md", "docs/history.md", "docs/failure-modes.md", "docs/coverage.md", "docs/tiers.md",
+        "docs/budgets.md", "docs/fleet.md", "docs/notifications.md", "docs/history.md", "docs/failure-modes.md", "docs/coverage.md", "docs/tiers.md",
     ),
     "SDK": (
         "sdk/README.md", "docs/sdk/runner.md", "docs/sdk/prompts.md", "docs/sdk/judges.md", "docs/sdk/providers.md",

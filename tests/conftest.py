@@ -95,6 +95,17 @@ async def database_url(postgres: EmbeddedPostgres, template_database: str) -> As
     await connection.close()
 
 
+@pytest.fixture(scope="module")
+async def module_database_url(postgres: EmbeddedPostgres, template_database: str) -> AsyncIterator[str]:
+    """The libpq URL of a migrated database that the tests of a module share."""
+    name = f"t{uuid4().hex[:12]}"
+    connection = await asyncpg.connect(postgres.dsn())
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield postgres.dsn(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database(database_url)

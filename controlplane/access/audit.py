@@ -6,7 +6,7 @@ holds what is no commit: sign-ins, keys, roles, denials, approvals, exports.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -58,8 +58,13 @@ class AuditProof(msgspec.Struct, frozen=True):
     broken_at: int | None = None
 
 
+Told = Callable[[WriteConnection, Entry], Awaitable[None]]
+"""Hears of each entry in its transaction."""
+
+
 class Audit:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, told: Told | None = None) -> None:
+        self._told = told
         self._database = database
         self._clock = clock
         self._repeats = Repeats()
@@ -92,6 +97,8 @@ class Audit:
             reason=reason,
             detail=detail or {},
         )
+        if self._told is not None:
+            await self._told(connection, entry)
         await queries.append(connection, msgspec.json.encode(entry).decode())
 
     async def note(

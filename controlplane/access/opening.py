@@ -1,29 +1,24 @@
 """Access as one capability: what it is made of, what of it runs."""
 
-from controlplane.access.alerts import Alerts
+from controlplane.access.audit import Told
 from controlplane.access.factors import app_vault
 from controlplane.access.passwords import Passwords
 from controlplane.access.proposals import Gate, Proposals
 from controlplane.access.responder import authd_of, open_authd
 from controlplane.access.service import Access, build_access, build_sso
 from controlplane.access.sso import SingleSignOn, sso_vault
-from controlplane.access.webhook import Webhook
-from controlplane.access.webhook_signing import parse_secrets
-from controlplane.kit.resealing import Resealing
+from controlplane.kit.resealing import Resealing, Vault
 from controlplane.parts import Parts
 
 
-def open_alerts(parts: Parts) -> Alerts:
-    """What `notify` of the parts of all others tells people by."""
-    url = parts.settings.alert_webhook.reveal()
-    webhook = Webhook(url, parse_secrets(parts.settings.alert_webhook_secret.reveal())) if url else None
-    alerts = Alerts(parts.database, webhook, clock=parts.clock)
-    parts.run("alerts", alerts.run)
-    return alerts
+async def open_access(
+    parts: Parts, passwords: Passwords | None = None, *, told: Told | None = None, vaults: tuple[Vault, ...] = ()
+) -> Access:
+    """`told` witnesses what is audited; `vaults` are other capabilities' secrets, to be sealed again.
 
-
-async def open_access(parts: Parts, passwords: Passwords | None = None) -> Access:
-    """Raises SecretKeyError: the database holds what none of the secret keys opens."""
+    Raises:
+        SecretKeyError: the database holds what none of the secret keys opens.
+    """
     settings, database = parts.settings, parts.database
     access = build_access(
         settings,
@@ -33,9 +28,10 @@ async def open_access(parts: Parts, passwords: Passwords | None = None) -> Acces
         notify=parts.notify,
         passwords=passwords,
         monotonic=parts.monotonic,
+        told=told,
     )
     resealing = Resealing(
-        database, (parts.signing_keys.vault, app_vault(settings.secret_keys), sso_vault(settings.secret_keys))
+        database, (parts.signing_keys.vault, app_vault(settings.secret_keys), sso_vault(settings.secret_keys), *vaults)
     )
     await resealing.check()
     parts.stack.push_async_callback(access.audit.write_counted, every=True)

@@ -128,7 +128,7 @@ class Prover:
         if len(plain) == totp.DIGITS:
             return "code"
         fields = {"person": actor.name, "address": actor.address, "left": str(left)}
-        await self._notify("recovery code used", fields)
+        await self._notify("recovery_code_used", fields)
         return "recovery"
 
     async def _by_passkey(self, actor: Actor, proof: Proof, purpose: Purpose) -> str:
@@ -144,7 +144,7 @@ class Prover:
     async def copied(self, actor: Actor, passkey: str) -> None:
         """Says that there may be two of a passkey."""
         await self._refused(actor, f"counter of the passkey {passkey} went back")
-        await self._notify("passkey counter went back", {"person": actor.name, "passkey": passkey})
+        await self._notify("passkey_counter_went_back", {"person": actor.name, "passkey": passkey})
 
     async def _refused(self, actor: Actor, why: str) -> None:
         event = Event.SIGN_IN if actor.stage == "factor" else Event.PROVEN

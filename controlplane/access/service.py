@@ -8,7 +8,7 @@ import msgspec
 
 from controlplane.access.address_rules import AddressRules
 from controlplane.access.api_tokens import ApiTokens
-from controlplane.access.audit import Audit
+from controlplane.access.audit import Audit, Told
 from controlplane.access.authenticate import Authenticator, StrengthRules
 from controlplane.access.bounds import Bounds
 from controlplane.access.breakglass import BreakGlass
@@ -86,8 +86,9 @@ def build_access(
     notify: Notify,
     passwords: Passwords | None = None,
     monotonic: Monotonic = monotonic,
+    told: Told | None = None,
 ) -> Access:
-    audit, memory = Audit(database, clock), ActorMemory(monotonic)
+    audit, memory = Audit(database, clock, told), ActorMemory(monotonic)
     bounds = Bounds(
         token=timedelta(days=settings.max_token_days),
         sso_session=timedelta(hours=settings.oidc_roles_hours),

@@ -51,6 +51,7 @@ class Event(StrEnum):
     ADDRESSES_CHANGED = "addresses_changed"
     DENIED = "denied"
     EXPORTED = "exported"
+    NOTIFICATIONS_CHANGED = "notifications_changed"
 
 
 AuditOutcome = Literal["ok", "refused"]

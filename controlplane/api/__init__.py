@@ -22,6 +22,7 @@ from controlplane.api.fleet import FleetController
 from controlplane.api.history import CommitController, HistoryController
 from controlplane.api.keys import SdkKeyController, SigningKeyController, TokenController
 from controlplane.api.metrics import MetricsController
+from controlplane.api.notify import ChannelController, EventController, SubscriptionController, TeamController
 from controlplane.api.ofrep import OfrepController
 from controlplane.api.oidc import OidcController
 from controlplane.api.people import PeopleController, SessionsController
@@ -58,6 +59,10 @@ _CONTROLLERS: tuple[type[Controller], ...] = (
     BudgetController,
     RolloutController,
     CoverageController,
+    TeamController,
+    ChannelController,
+    SubscriptionController,
+    EventController,
     OidcController,
     DemoController,
     RuleController,

@@ -25,7 +25,11 @@ class WouldOverwriteError(ConflictError):
 class Changes:
     """`commit` = may they? → store, may they alone? and audit log, in one → wake the publisher."""
 
-    def __init__(self, store: Store, rule: CommitRule, wake: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, store: Store, rule: CommitRule, wake: Callable[[str, int], None], told: Witness | None = None
+    ) -> None:
+        """`told` hears of each commit in its transaction, once nothing refuses it."""
+        self._told = told
         self._store = store
         self._rule = rule
         self._wake = wake
@@ -68,6 +72,7 @@ class Changes:
                 _refuse_to_overwrite(ops, commit)
             await _check_activations(connection, actor, commit)
             how = await self._rule.passes(connection, actor, commit, ops, action)
+            await self._tell(connection, commit)
             await self._rule.record(connection, actor, commit, how)
 
         commit = await self._store.commit(
@@ -106,6 +111,7 @@ class Changes:
 
         async def witness(connection: WriteConnection, commit: Commit) -> None:
             await closing(connection, commit)
+            await self._tell(connection, commit)
             await self._rule.record(connection, actor, commit, Pass("approved"))
 
         commit = await self._store.commit(
@@ -113,6 +119,10 @@ class Changes:
         )
         self._wake(environment, commit.revision)
         return commit
+
+    async def _tell(self, connection: WriteConnection, commit: Commit) -> None:
+        if self._told is not None:
+            await self._told(connection, commit)
 
     async def preview(
         self,

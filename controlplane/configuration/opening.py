@@ -12,6 +12,7 @@ from controlplane.configuration.environments import EnvironmentService
 from controlplane.configuration.evaluations import Evaluations
 from controlplane.configuration.reads import Reads
 from controlplane.configuration.restores import Restores
+from controlplane.configuration.store.commit import Witness
 from controlplane.parts import Parts
 
 
@@ -26,10 +27,12 @@ class Configuration:
     bundles: Bundles
 
 
-def open_configuration(parts: Parts, rule: CommitRule, audit: Audit, wake: Callable[[str, int], None]) -> Configuration:
-    """`wake(environment, revision)` is told of every commit made here."""
+def open_configuration(
+    parts: Parts, rule: CommitRule, audit: Audit, wake: Callable[[str, int], None], told: Witness | None = None
+) -> Configuration:
+    """`wake(environment, revision)` is told of every commit made here, `told` within its transaction."""
     store, clock = parts.store, parts.clock
-    changes = Changes(store, rule, wake)
+    changes = Changes(store, rule, wake, told)
     return Configuration(
         changes=changes,
         reads=Reads(store),

@@ -18,6 +18,7 @@ from controlplane.kit.apart import Turn
 from controlplane.kit.background import beat, words
 from controlplane.kit.chance import spread
 from controlplane.kit.clock import Clock
+from controlplane.kit.notify import Notify
 from controlplane.safemode.service import find_all
 from controlplane.safemode.values import ActiveActivation, describe_scope
 
@@ -41,7 +42,10 @@ OVERDUE = Gauge(
 class Expiry:
     """Runs in every replica; a commit that would lift what still applies is undone."""
 
-    def __init__(self, store: Store, changes: Changes, clock: Clock) -> None:
+    def __init__(self, store: Store, changes: Changes, clock: Clock, notify: Notify | None = None) -> None:
+        self._notify = notify
+        self._told: set[tuple[str, str, datetime]] = set()
+        """Overdue activations that people were told of, here or by another replica."""
         self._store = store
         self._changes = changes
         self._clock = clock
@@ -78,12 +82,28 @@ class Expiry:
         applying = [a for a in found if a.applies]
         ACTIVE.labels(environment).set(len(applying))
         OVERDUE.labels(environment).set(sum(a.overdue for a in applying))
+        await self._tell_overdue(environment, [a for a in applying if a.overdue])
         expired = [
             a for a in found if not a.applies and not a.newer
         ]  # what else a newer one says of its end is unknown
         for start in range(0, len(expired), BATCH):
             await self._lift(environment, expired[start : start + BATCH])
         return min((a.expires_at for a in applying if not a.overdue), default=None)
+
+    async def _tell_overdue(self, environment: str, overdue: list[ActiveActivation]) -> None:
+        """Once for each end that passed: the event's id is made of it, so that replicas tell of it together once."""
+        for each in overdue:
+            known = (environment, each.key, each.expires_at)
+            if self._notify is None or known in self._told:
+                continue
+            fields = {
+                "environment": environment, "activation": each.key, "profile": each.profile,
+                "scope": describe_scope(each.scope), "reason": each.reason, "until": each.expires_at.isoformat(),
+            }  # fmt: skip
+            await self._notify("safe_mode_overdue", fields)
+            self._told.add(known)
+        there = {(environment, each.key, each.expires_at) for each in overdue}
+        self._told = {known for known in self._told if known[0] != environment or known in there}
 
     async def _lift(self, environment: str, expired: list[ActiveActivation]) -> None:
         what = "; ".join(f"{a.profile} for {describe_scope(a.scope)} ({a.reason})" for a in expired[:TOLD])

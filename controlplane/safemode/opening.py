@@ -25,7 +25,7 @@ class SafeModeServices:
 def open_safe_mode(parts: Parts, changes: Changes, evaluations: Evaluations, running: Running) -> SafeModeServices:
     """`running` tells what an activation would reach."""
     longest = timedelta(hours=parts.settings.max_activation_hours)
-    parts.run("expiry", Expiry(parts.store, changes, parts.clock).run)
+    parts.run("expiry", Expiry(parts.store, changes, parts.clock, parts.notify).run)
     warnings = SafeModeWarnings(evaluations, running)
     return SafeModeServices(
         safe_mode=SafeMode(parts.store, changes, parts.clock, lambda: secrets.token_hex(3), longest),

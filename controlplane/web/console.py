@@ -28,6 +28,9 @@ from controlplane.web.kit.framing import url
 from controlplane.web.kit.problems import HTML_EXCEPTION_HANDLERS
 from controlplane.web.kit.render import UI, Templates
 from controlplane.web.kit.visit import Visit
+from controlplane.web.notifications.acknowledge import AcknowledgeController
+from controlplane.web.notifications.channels import ChannelsController
+from controlplane.web.notifications.events import EventsController
 from controlplane.web.overview.live import LiveBoards, LiveController
 from controlplane.web.overview.page import OverviewController
 from controlplane.web.playground.page import PlaygroundController
@@ -84,6 +87,9 @@ def console(services: Services) -> tuple[Router, Templates]:
             NewRolloutController,
             RolloutsController,
             PlaygroundController,
+            EventsController,
+            ChannelsController,
+            AcknowledgeController,
             PeopleController,
             KeysController,
             ApprovalsController,

@@ -35,6 +35,8 @@ PAGES = {
     "/e/{environment:str}/restore/{revision:int}": EDITORS,
     "/e/{environment:str}/undo/{revision:int}": EDITORS,
     "/e/{environment:str}/rollouts/new": {Role.EDITOR, Role.OPERATOR, Role.ADMIN},
+    "/e/{environment:str}/notifications": EVERYBODY,
+    "/e/{environment:str}/notifications/channels": EVERYBODY,
     "/e/{environment:str}/access/people": {Role.ADMIN},
     "/e/{environment:str}/access/keys": {Role.ADMIN},
     "/e/{environment:str}/access/audit": {Role.APPROVER, Role.ADMIN},
@@ -85,6 +87,9 @@ FORMS = [
     Form("access/people/nobody", {"do": "disable"}, set()),
     Form("access/keys", {"name": "service"}, {Role.ADMIN}),
     Form("access/keys/none", {"do": "revoke"}, {Role.ADMIN}),
+    Form("notifications", {"id": "999"}, EVERYBODY),  # there is no such event; who may acknowledge: test_notify_api.py
+    Form("notifications/channels", {"do": "team", "key": "sre", "name": "SRE"}, set()),
+    Form("notifications/channels", {"do": "pause", "key": "ops", "reason": "x"}, set()),
     Form("save/flag", {"key": "f", "message": "m", "spec": "{}"}, EDITORS),
     Form("save/safe_mode_activation", {"key": "a", "message": "m", "spec": json.dumps(ACTIVATION)}, {Role.ADMIN}),
     Form("restore", {"target": "1", "message": "m"}, EDITORS),

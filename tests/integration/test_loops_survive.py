@@ -4,7 +4,6 @@ Telemetry and presence have their own hostile items (tests/attack/hostile.py), b
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from brownout.wire.leases import EVERYONE, Ask, Grant, decode_answer, encode_request
-from controlplane.access.alerts import Alerts
 from controlplane.access.authd import Authd, AuthdOptions
 from controlplane.access.callout import Callout
 from controlplane.access.keytable import KeyTable
@@ -25,7 +23,6 @@ from controlplane.access.kick import kick_all_but
 from controlplane.access.nkeys import KeyPair
 from controlplane.access.sso import SingleSignOn
 from controlplane.access.values import Event
-from controlplane.access.webhook import Sent
 from controlplane.configuration.store import NOTIFY_CHANNEL
 from controlplane.http.edge.gate import Gate, Limits
 from controlplane.kit.background import Loops, keep_running
@@ -34,6 +31,8 @@ from controlplane.kit.link import Heard, Subscription, _attach
 from controlplane.kit.resealing import Resealing, Sealed, Vault
 from controlplane.kit.secret_box import SecretBox
 from controlplane.kit.tasks import end
+from controlplane.notify.events import new_event
+from controlplane.notify.senders.message import Message, Sent
 from controlplane.publish import PublisherService, Shared
 from controlplane.publish.publisher import Publisher
 from controlplane.rollouts.engine import Engine
@@ -44,6 +43,7 @@ from controlplane.telemetry.boundary import RefusedError, Speaker
 from controlplane.telemetry.otlp import OtlpExport
 from tests.attack.hostile import presence
 from tests.integration.accessing import ROOT, World, open_world
+from tests.integration.notifying import Desk
 from tests.integration.resources import activation, put
 from tests.support import SECRET_KEY
 
@@ -181,25 +181,35 @@ async def counted_refusals(world: World, _: pytest.MonkeyPatch) -> None:
     assert await scalar(world, "SELECT count(*) FROM audit WHERE entry LIKE '%honest (2 more times)%'") == 1
 
 
-@case("alerts")
-async def alerts(world: World, _: pytest.MonkeyPatch) -> None:
+@case("notifications")
+async def deliveries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what no one could keep, one is poison; of two channels, one sender raises; one reading of the house fails."""
     taken: list[str] = []
 
     class Receiver:
-        async def post(self, _id: str, _at: int, body: bytes) -> Sent:
-            taken.append(json.loads(body)["type"])
+        async def send(self, config: bytes, message: Message) -> Sent:
+            if b"poison" in config:
+                raise KeyError("a field of a newer version")
+            taken.append(message.type)
             return Sent()
 
-    loop = Alerts(world.services.database, Receiver())  # type: ignore[arg-type]
-    loop._unkept.append(("msg_1", "a kind with \0", "{}"))
-    await loop.notify("a kind with \0", {"n": "half a pair"})
-    await loop.notify("honest", {"n": "1"})
+    desk = Desk(world.services.database)
+    for key in ("poison", "honest"):
+        await desk.channel(key, None, "slack", {"url": key})
+        await desk.subscribe(key, key)
+    loop = desk.replica()
+    loop._senders = {"slack": Receiver()}
+    fails_for(monkeypatch, loop.house, "_test", lambda _: True)
+    loop.writer._unkept.append((msgspec.structs.replace(new_event("poison", {}), severity="noise"), []))  # type: ignore[arg-type]
+    loop.writer._unkept.append((new_event("instances_lag", {"environment": P}), []))
+    await loop.writer.tell("a kind with \0", {"n": "half a pair \ud800"})
 
-    async def honest_is_there() -> bool:
-        return "honest" in taken
+    async def both_are_there() -> bool:
+        return {"a kind with \ufffd", "instances_lag"} <= set(taken)
 
-    await run_until(loop.run(), honest_is_there)
-    assert not loop._unkept
+    await run_until(loop.run(), both_are_there)
+    assert not loop.writer._unkept
+    assert not loop._workers
 
 
 @case("publisher")

@@ -23,7 +23,6 @@ OWN_CLOCK = {
 
 INSTANTS_AS_NUMBERS = {
     "access/audit.py": "an entry's instant",
-    "access/alerts.py": "the receiver checks when it was sent",
     "access/authd.py": "when keys expire and were used",
     "access/oidc.py": "instants in cookies and tokens of others",
     "budgets/leases.py": "periods of the calendar, which SDKs compute too",

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from controlplane.access.webhook_signing import parse_secrets, sign
+from controlplane.notify.webhook_signing import parse_secrets, sign
 from controlplane.settings import SettingsError, load_settings
 from tests.support import SECRET_KEY
 

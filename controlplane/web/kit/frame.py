@@ -47,6 +47,8 @@ class FleetState(msgspec.Struct, frozen=True):
     href: str
     failing: int = 0
     """Checks of the control plane that fail (docs/operations.md)."""
+    unheard: str = ""
+    """Where the channels are that take no notifications; empty while all of them work."""
 
     @property
     def behind(self) -> bool:

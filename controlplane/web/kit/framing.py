@@ -6,6 +6,7 @@ from controlplane.access.actor import Actor
 from controlplane.configuration.store.values import Environment
 from controlplane.errors import NotFoundError
 from controlplane.http.root import at
+from controlplane.notify.writer import CHECK as CHANNELS
 from controlplane.safemode.values import describe_scope
 from controlplane.services import Services
 from controlplane.web.kit.frame import EnvironmentLink, FleetState, Frame, NavItem, Person, SafeState
@@ -26,6 +27,7 @@ SECTIONS = (
         ("fleet", "Fleet", ""),
         ("history", "History", ""),
         ("playground", "Playground", ""),
+        ("notifications", "Notifications", ""),
         ("access", "Access", ""),
     ),
 )
@@ -51,14 +53,16 @@ async def build_frame(services: Services, actor: Actor, environment: str, sectio
     counts = await services.reads.counts(actor, environment)
     safe = await _safe_state(services, actor, environment) if counts.get("safe_mode_activation") else None
     fleet = services.telemetry.fleet.summary(actor, environment)
-    failing = len(services.health.failing(environment))
+    failing = services.health.failing(environment)
+    unheard = any(check.name == CHANNELS for check in failing)
+    channels = url(environment, "notifications", "channels") if unheard else ""
     return Frame(
         environment=here,
         environments=links,
         nav=_nav(here, section, counts, safe, fleet.live, demo=services.demo.running),
         safe=safe,
         safe_url=url(environment, "safe-mode"),
-        fleet=FleetState(fleet.live, fleet.applied, url(environment, "fleet"), failing),
+        fleet=FleetState(fleet.live, fleet.applied, url(environment, "fleet"), len(failing) - unheard, channels),
         person=person,
         now=services.clock.now(),
         csrf="",
