@@ -52,13 +52,13 @@ class Row(NamedTuple):
 ROWS = (
     Row("log", "down", "bo.{env}.log", KeyUse.EVALUATE),
     Row("heartbeat", "down", "bo.{env}.hb", KeyUse.EVALUATE),
+    Row("emergency", "down", "bo.{env}.emg", KeyUse.EVALUATE),
     Row("fetch log", "ask", "$JS.API.DIRECT.GET.BO_LOG_{env}", KeyUse.EVALUATE),
     Row("fetch snapshot", "ask", "$JS.API.DIRECT.GET.BO_SNAP_{env}", KeyUse.EVALUATE),
     Row("presence", "up", "bot.{env}.{key}.{instance}.p", KeyUse.REPORT),
     Row("telemetry", "up", "bot.{env}.{key}.{instance}.m", KeyUse.REPORT),
     Row("acknowledgement", "down", "bo.{env}.ack.{key}.{instance}", KeyUse.REPORT),
     # Reserved: nobody may use them before what they are for is built.
-    Row("emergency envelope", "down", "bo.{env}.emg", KeyUse.EVALUATE, built=False),
     Row("lease request", "up", "bot.{env}.{key}.{instance}.lease", KeyUse.EVALUATE, built=False),
     Row("lease", "down", "bo.{env}.lease.{key}.{instance}", KeyUse.EVALUATE, built=False),
     Row("review submission", "up", "bot.{env}.{key}.{instance}.review", KeyUse.REPORT, built=False),

@@ -37,6 +37,7 @@ _LATER = (
 _DECODED = (
     *(kind.struct for kind in KINDS.values()),
     *VALUE_TYPES.values(),
+    wire.Emergency,
     wire.Envelope,
     wire.Heartbeat,
     wire.KeyChain,
