@@ -168,6 +168,18 @@ class _Message(msgspec.Struct, array_like=True):
     dropped: _Count
 
 
+MAX_OUTSIDE = 8
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """An activation that an instance applies and that is not in the log."""
+
+    origin: Annotated[str, Meta(max_length=20, pattern=r"^[a-z_]*$")]
+    key: _Text
+    profile: _Text
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
 class Present(msgspec.Struct, frozen=True):
     """The fields of wire.Presence that are read a thousand times a second."""
 
@@ -182,6 +194,7 @@ class Present(msgspec.Struct, frozen=True):
     applied_at: _Instant = 0
     closing: bool = False
     clock_skew_ms: Annotated[int, Meta(ge=-(2**53), le=2**53)] = 0
+    outside: Annotated[tuple[Outside, ...], Meta(max_length=MAX_OUTSIDE)] = ()
 
 
 _opening = msgspec.msgpack.Decoder(Opening).decode

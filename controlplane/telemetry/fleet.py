@@ -28,7 +28,15 @@ from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log, Unknown
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
-from controlplane.telemetry.values import Delivered, Delivery, FleetSummary, InstanceView, RevisionCount, Spread
+from controlplane.telemetry.values import (
+    Delivered,
+    Delivery,
+    FleetSummary,
+    InstanceView,
+    Outside,
+    RevisionCount,
+    Spread,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +127,9 @@ class Fleet:
         state.heard(
             Seen(
                 instance, said.service, said.sdk_version, Head(said.ep, max(0, said.rev)), said.state, said.age_s,
-                at, at, applied, said.closing, ahead, key, said.clock_skew_ms / 1000,
+                at, at, applied, said.closing, ahead, key,
+                outside=tuple(Outside(o.origin, o.key, o.profile, o.reason) for o in said.outside),
+                clock_skew_s=said.clock_skew_ms / 1000,
             )
         )  # fmt: skip
         self._tell(environment)
@@ -422,6 +432,7 @@ class Fleet:
             live,
             live and self._lags(environment, state, seen),
             round(seen.clock_skew_s, 1),
+            seen.outside if live else (),
         )
 
     def _lags(self, environment: str, state: FleetState, seen: Seen) -> bool:

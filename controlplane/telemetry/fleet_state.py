@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from controlplane.telemetry.values import Outside
+
 LIVE_S = 30.0
 """An instance that has said nothing for this long is not live."""
 
@@ -48,12 +50,19 @@ class Seen(msgspec.Struct):
     """How far our clock was ahead of the instance's when each of its last messages arrived, their way included."""
     key: str = ""
     """The fingerprint of its SDK key."""
+    outside: tuple[Outside, ...] = ()
+    """The activations it applies that are not in the log, as it says."""
     clock_skew_s: float = 0.0
     """How far the clock of its host is ahead of the control plane's, as it says."""
 
 
 def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:
     return (*(known.ahead if known else ()), ahead)[-CLOCK_SAMPLES:]
+
+
+def _shown(seen: Seen) -> tuple[object, ...]:
+    """What viewers are told of at once when it changes."""
+    return seen.head, seen.state, seen.closed, seen.outside
 
 
 class Convergence(msgspec.Struct):
@@ -169,7 +178,7 @@ class FleetState:
             self._left(seen.instance)
         self.remember(seen)
         self._touched.add(seen.instance)
-        changed = known is None or (known.head, known.state, known.closed) != (seen.head, seen.state, seen.closed)
+        changed = known is None or _shown(known) != _shown(seen)
         if not seen.closed:
             self._live.add(seen.instance)
             self._at[seen.head] += 1

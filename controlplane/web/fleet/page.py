@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from controlplane.access.actor import Action
+from controlplane.telemetry.values import Outside
 from controlplane.web.fleet.health import HealthPart, health_part
 from controlplane.web.kit.frame import Frame, Tone
 from controlplane.web.kit.framing import url
@@ -19,6 +20,13 @@ from controlplane.web.safe_mode.convergence import CUT_OFF
 from controlplane.web.safe_mode.panel import FleetNow, fleet_now
 
 PAGE = 100
+
+ORIGINS = {"emergency": "emergency activation", "envelope": "sealed envelope", "host": "switched on at its host"}
+
+
+def outside_words(found: Outside) -> str:
+    """`contain (switched on at its host): the bill explodes`."""
+    return f"{found.profile} ({ORIGINS.get(found.origin, found.origin)}): {found.reason}"
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
@@ -33,6 +41,8 @@ class InstanceRow(msgspec.Struct, frozen=True):
     clock: str
     last_seen_at: datetime
     live: bool
+    safe_mode: tuple[str, ...] = ()
+    """Safe mode that this instance applies and that is in no commit."""
 
 
 class RevisionBar(msgspec.Struct, frozen=True):
@@ -119,6 +129,7 @@ class FleetController(Controller):
                         clock=clock_off(each.clock_skew_s),
                         last_seen_at=each.last_seen_at,
                         live=each.live,
+                        safe_mode=tuple(outside_words(one) for one in each.outside),
                     )
                     for each in page
                 ),
