@@ -14,6 +14,7 @@ from controlplane.api import controllers
 from controlplane.api.openapi import OPENAPI
 from controlplane.configuration.opening import open_configuration
 from controlplane.demo.control import Demo
+from controlplane.emergency.opening import open_emergency
 from controlplane.health.opening import open_health
 from controlplane.http.actor import provide_actor
 from controlplane.http.conditions import provide_conditions
@@ -21,6 +22,7 @@ from controlplane.http.edge.gate import Gate, Limits
 from controlplane.http.edge.listener import affordable
 from controlplane.http.guard import audit_denial, guard
 from controlplane.http.limits import LimitBodies, LimitHeaders, check_body
+from controlplane.http.operator_pass import RenewPass
 from controlplane.http.request_metrics import MeasureRequests
 from controlplane.http.security import SecurityHeaders
 from controlplane.kit.clock import Clock, PostgresClock
@@ -63,6 +65,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         publisher.on_published(telemetry.fleet.brought_out)
         publisher.count_fleet(telemetry.fleet.live)
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
+        emergency = await open_emergency(parts, access.passes, safe_mode.safe_mode, publisher.on_commit)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         health = await open_health(parts)
         services = Services(
@@ -77,6 +80,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             rollouts=rollouts,
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
+            emergency=emergency,
             demo=Demo(settings.demo_control),
             observability=stack.enter_context(observing(settings.otlp_endpoint)),
         )
@@ -113,7 +117,7 @@ def create_app(services: Services) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,
-        before_send=[SecurityHeaders(https=services.settings.url.startswith("https://"))],
+        before_send=[SecurityHeaders(https=services.settings.url.startswith("https://")), RenewPass()],
         middleware=[
             LimitHeaders(),
             LimitBodies(),

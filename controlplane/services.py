@@ -7,6 +7,7 @@ from controlplane.access.service import Access
 from controlplane.access.sso import SingleSignOn
 from controlplane.configuration.opening import Configuration
 from controlplane.demo.control import Demo
+from controlplane.emergency.service import Emergency
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
 from controlplane.kit.otel import Observability
@@ -29,5 +30,6 @@ class Services(Parts, Configuration, SafeModeServices):
     sso: SingleSignOn | None
     telemetry: Telemetry
     rollouts: Rollouts
+    emergency: Emergency
     observability: Observability | None
     demo: Demo

@@ -323,6 +323,26 @@ class Fleet:
             except TimeoutError:
                 return self._delivered(environment, revision)
 
+    def applying(self, environment: str, key: str) -> tuple[int, int]:
+        """How many live instances say that they apply an activation beside the log, and how many are live."""
+        return self._state(environment).applying(key)
+
+    async def carried(self, environment: str, key: str, timeout_s: float, *, on: bool = True) -> tuple[int, int]:
+        """How many live instances say that they apply an activation that is not in the log, and how many are live; as soon
+        as it is all (or, not `on`, none) of them, and at the latest after `timeout_s`."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._changed_event(environment)
+            applied, live = self._state(environment).applying(key)
+            if applied == (live if on else 0) or not self._log.reachable:
+                return applied, live
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+                    await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                return self._state(environment).applying(key)
+
     def _delivered(self, environment: str, revision: int) -> Delivered:
         state, published = self._state(environment), self._published_by_now(environment)
         ours = self._log.published(environment)

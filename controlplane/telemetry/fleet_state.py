@@ -258,6 +258,11 @@ class FleetState:
     def is_live(self, instance: str) -> bool:
         return instance in self._live
 
+    def applying(self, key: str) -> tuple[int, int]:
+        """Live instances that say that they apply this activation beside the log, and all live ones."""
+        applying = sum(any(one.key == key for one in self.instances[name].outside) for name in self._live)
+        return applying, len(self._live)
+
     def applied(self, head: Head) -> int:
         """Live instances that have applied everything up to `head`."""
         return sum(n for at, n in self._at.items() if at >= head)
