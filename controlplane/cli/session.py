@@ -105,7 +105,7 @@ def keep_pass(target: Target, operator_pass: str) -> None:
 
 
 def write_private(file: Path, target: Target) -> None:
-    """All or nothing, for nobody else's eyes. Raises OSError."""
+    """All or nothing, readable by this user only. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = file.with_suffix(f".{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,13 +15,18 @@ import httpx
 import msgspec
 import pytest
 
-from brownout import Brownout
+from brownout import Brownout, wire
+from controlplane.access.passes import Holders
+from controlplane.access.sessions import Origin
+from controlplane.app import create_app
 from controlplane.configuration.store.migrate import migrate
 from controlplane.embedded.nats import EmbeddedNats
 from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.emergency.book import Book, Kept, Place, Told
 from controlplane.emergency.values import NOTICE
 from controlplane.kit.database import Database
 from tests.integration.test_health import ROOT, Plane, _open, eventually, running
+from tests.support import SECRET_KEY
 
 pytestmark = pytest.mark.anyio
 
@@ -275,3 +282,58 @@ async def test_a_provider_is_excluded_by_a_profile_that_the_message_carries(site
     assert (await site.one.services.store.find_resource(
         site.environment, "safe_mode_profile", "provider-outage-anthropic"
     )) is not None  # fmt: skip
+
+
+async def test_a_browser_switches_by_a_page_from_memory(site: Site) -> None:
+    services = site.one.services
+    grants = {site.environment: ["operator"]}
+    invited = await services.access.people.invite(ROOT, f"{uuid4().hex[:8]}@example.com", "on call", grants)
+    signed_in = await services.access.sign_in.with_link(invited.secret, "a long enough password", Origin("127.0.0.1"))
+    await services.emergency.refresh()
+    transport = httpx.ASGITransport(create_app(services))
+    activate = f"/e/{site.environment}/safe-mode/activate"
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as browser:
+        browser.cookies.set("brownout-session", signed_in.secret)
+        assert (await browser.get(activate)).status_code == 200
+        assert browser.cookies["brownout-pass"].startswith("bo_pass_")
+        site.server.stop()
+        away = await browser.get(f"/e/{site.environment}/flags")
+        assert (away.status_code, f"/e/{site.environment}/safe-mode/emergency" in away.text) == (503, True)
+        shown = (await browser.get(activate)).text
+        assert "without the database" in shown
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown))
+        fields |= {"profile": "contain", "for_s": "900", "reason": "it invents refunds"}
+        forged = await browser.post(activate, data=fields | {"csrf": "0" * 64})
+        assert forged.status_code == 403
+        wrong = await browser.post(activate, data=fields | {"reason": " "})
+        assert (wrong.status_code, "needs a reason" in wrong.text) == (422, True)
+        done = await browser.post(activate, data=fields)
+        assert (done.status_code, NOTICE in done.text) == (200, True)
+        again = await browser.post(activate, data=fields)
+        assert again.text.count("<tr>") == 2, "the header and one activation"
+        (active,) = services.emergency.active(site.environment)
+        await site.heard(active.key)
+        lifted = await browser.post(
+            f"/e/{site.environment}/safe-mode/emergency/lift", data={"csrf": fields["csrf"], "key": active.key}
+        )
+        assert lifted.status_code == 200
+        await site.heard()
+
+
+def test_a_replica_that_starts_again_still_hands_over_what_it_carried(tmp_path: Path) -> None:
+    """The disk has it, sealed: nothing of it can be read without the secret key."""
+    book = Book([SECRET_KEY], tmp_path)
+    told = Told("production", b'{"v":1}', "k.sig")
+    place = Place(
+        "production", "Production", "k", bytes(32), wire.KeyChain(1, "production", ()), 7, {"contain": b"{}"}, {}
+    )
+    book.keep(Kept({"production": place}, Holders({"p-1": {"*": ("operator",)}}, {}, frozenset({"s-1"}), 5), (told,)))
+    again = Book([SECRET_KEY], tmp_path)
+    assert again.load()
+    assert again.kept == book.kept
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert b"operator" not in file.read_bytes()
+    assert not Book(["another secret key, which is long enough, too"], tmp_path).load()
+    file.write_bytes(file.read_bytes()[:-1])
+    assert not Book([SECRET_KEY], tmp_path).load()
