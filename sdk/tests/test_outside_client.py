@@ -72,3 +72,44 @@ def test_a_host_that_is_cut_off_switches_all_the_same(history: History, file: Pa
     with Brownout.connect("nats://127.0.0.1:9", **options) as client:  # type: ignore[arg-type]
         eventually(client, lambda: client.policy("reply").safe_mode.active)
         assert client.policy("reply").sensitive == "human_review"
+
+
+def test_what_was_heard_of_an_emergency_outlives_a_restart(
+    publisher: LogPublisher, history: History, shared_nats: NatsProcess, file: Path, tmp_path: Path
+) -> None:
+    """An activation and a lift; then the process starts again, and nobody is there to repeat them."""
+    publisher.commit(put("calm", encode(PROFILES["calm"]), "safe_mode_profile"))
+    options = {"key": history.sdk_key, "environment": history.environment, "disk": tmp_path / "cache"}
+    now = history.now_ms()
+    said = [
+        history.sign("emergency", msgspec.json.encode(each))
+        for each in (
+            wire.Emergency(1, history.environment, "stays", "on", now, spec=activation(began=now)),
+            wire.Emergency(1, history.environment, "lifted", "on", now, spec=activation(began=now)),
+            wire.Emergency(1, history.environment, "lifted", "off", now + 1),
+        )
+    ]
+
+    async def publish() -> None:
+        connection = await nats.connect(shared_nats.url)
+        for message in said:
+            headers = {wire.SIGNATURE_HEADER: message.signature}
+            await connection.publish(wire.Subjects(history.environment).emergency, message.payload, headers=headers)
+        await connection.close()
+
+    with Brownout.connect(shared_nats.url, **options) as client:  # type: ignore[arg-type]
+        eventually(client, lambda: client.status.sync == "LIVE")
+        asyncio.run(publish())
+        eventually(client, lambda: client.status.counters.emergencies == 3)
+        eventually(client, lambda: (tmp_path / "cache").joinpath(_file(tmp_path)).exists())
+    for content, held in ((None, ["stays"]), (b"[[]]", [])):
+        if content is not None:
+            (tmp_path / "cache" / _file(tmp_path)).write_bytes(content)
+        with Brownout.connect("nats://127.0.0.1:9", **options) as client:  # type: ignore[arg-type]
+            assert client._engine._replica.hear_emergency(said[1]).name == ("DROPPED" if held else "APPLIED")
+            active = [one.key for one in client._compiled.active]
+            assert [key for key in active if key != "lifted"] == held
+
+
+def _file(folder: Path) -> str:
+    return next((each.name for each in (folder / "cache").glob("*.emergency")), "none.emergency")

@@ -14,6 +14,7 @@ from brownout import wire
 from brownout._sync import fork
 from brownout._sync.clock import SignedTime, uptime
 from brownout._sync.disk import DiskCopy
+from brownout._sync.emergency_copy import EmergencyCopy
 from brownout._sync.host import HostSwitch
 from brownout._sync.log import first_time, log
 from brownout._sync.notices import Notices
@@ -78,6 +79,7 @@ class Engine:
         self._replica = self._make_replica()
         self._still = self._replica.lock
         self._disk = DiskCopy(config.disk) if config.disk else None
+        self._emergencies = EmergencyCopy(config.disk) if config.disk else None
         self._moved = threading.Event()
         self._watch: Watch | None = None
         self._updater: Updater | None = None
@@ -97,6 +99,8 @@ class Engine:
         if not self._start_from(Source.DISK, self._disk.load if self._disk else None):
             path = self.config.bundle
             self._start_from(Source.BUNDLE, (lambda: bundle.read(path)) if path else None)
+        for message in self._emergencies.load() if self._emergencies else ():
+            self._replica.hear_emergency(message)
         fork.register(self)
         if not fork.must_wait():
             self._launch()
@@ -284,6 +288,7 @@ class Engine:
             self._say_outside,
             self._tell,
             self._save,
+            self._save_emergencies,
         ):
             try:
                 step()
@@ -347,6 +352,10 @@ class Engine:
                 self.progress.mend("disk")
             except OSError as error:
                 self.progress.fail(error, "disk")
+
+    def _save_emergencies(self) -> None:
+        if self._emergencies is not None:
+            self._emergencies.keep(self._outside.emergencies)
 
     def _supervise(self) -> None:
         updater, now = self._updater, time.monotonic()

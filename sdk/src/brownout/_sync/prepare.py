@@ -19,7 +19,7 @@ from brownout.model.kinds import KINDS
 from brownout.model.resources import VALUE_TYPES, SafeModeActivation, SafeModeProfile
 from brownout.model.tightest import decode_tightest
 from brownout.telemetry.watched import Watched
-from brownout.wire.bundle import Bundle
+from brownout.wire.bundle import Bundle, Signed
 from brownout.wire.telemetry import TelemetryMessage
 
 _LATER = (
@@ -45,6 +45,7 @@ _DECODED = (
     wire.Operation,
     wire.Presence,
     Bundle,
+    tuple[Signed, ...],
     TelemetryMessage,
     Watched,
     dict[str, msgspec.Raw],
