@@ -45,7 +45,8 @@ class Emergency:
         Raises:
             InvalidInputError: as SafeMode.activate.
             ForbiddenError: the actor may not switch safe mode here.
-            UnavailableError: this replica has never read the environment.
+            NotFoundError: there is no such environment.
+            UnavailableError: this replica has never read Postgres.
         """
         authorize(actor, Action.SAFE_MODE, environment)
         place = self._place(environment)
@@ -101,7 +102,7 @@ class Emergency:
         """The revision that this replica read last, and what is on: by that revision, and beside it.
 
         Raises:
-            UnavailableError: this replica has never read the environment.
+            NotFoundError, UnavailableError: as `activate`.
         """
         authorize(actor, Action.READ, environment)
         place, now = self._place(environment), self._clock.now()
@@ -186,8 +187,10 @@ class Emergency:
 
     def _place(self, environment: str) -> Place:
         place = self._book.places.get(environment)
+        if place is None and self.can_act():
+            raise NotFoundError(f"there is no environment {environment}")
         if place is None:
-            raise UnavailableError(f"the database does not answer, and this replica has never read {environment}")
+            raise UnavailableError("the database does not answer, and this replica has never read it")
         return place
 
     def _get(self, environment: str, key: str) -> Record:
