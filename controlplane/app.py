@@ -16,6 +16,7 @@ from controlplane.budgets.opening import open_budgets
 from controlplane.configuration.opening import open_configuration
 from controlplane.coverage.opening import open_coverage
 from controlplane.demo.control import Demo
+from controlplane.emergency.opening import open_emergency
 from controlplane.health.opening import open_health
 from controlplane.http.actor import provide_actor
 from controlplane.http.conditions import provide_conditions
@@ -23,6 +24,7 @@ from controlplane.http.edge.gate import Gate, Limits
 from controlplane.http.edge.listener import affordable
 from controlplane.http.guard import audit_denial, guard
 from controlplane.http.limits import LimitBodies, LimitHeaders, check_body
+from controlplane.http.operator_pass import RenewPass
 from controlplane.http.request_metrics import MeasureRequests
 from controlplane.http.security import SecurityHeaders
 from controlplane.kit.clock import Clock, PostgresClock
@@ -70,6 +72,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         configuration.changes.readers.older = telemetry.fleet.older
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
         coverage = open_coverage(parts, configuration.changes, proposals, telemetry.class_outcomes)
+        emergency = await open_emergency(parts, access.passes, safe_mode.safe_mode, publisher.on_commit)
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         budgets = await open_budgets(parts, publisher.on_commit, telemetry.fleet.live)
         health = await open_health(parts)
@@ -88,6 +91,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
             notifications=notify.service(access.audit),
             health=health,
             gate=Gate(limits_of(settings), settings.proxies),
+            emergency=emergency,
             demo=Demo(settings.demo_control),
             observability=stack.enter_context(observing(settings.otlp_endpoint)),
         )
@@ -124,7 +128,7 @@ def create_app(services: Services) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=check_body,
-        before_send=[SecurityHeaders(https=services.settings.url.startswith("https://"))],
+        before_send=[SecurityHeaders(https=services.settings.url.startswith("https://")), RenewPass()],
         middleware=[
             LimitHeaders(),
             LimitBodies(),

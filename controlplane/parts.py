@@ -1,6 +1,6 @@
 """What every capability is opened with, and where it says what runs and what is watched."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -34,6 +34,8 @@ class Parts:
     stack: AsyncExitStack
     """Closed last: what a loop might still need."""
     work: list[tuple[str, Work]] = field(default_factory=list)
+    ways: list[Callable[[], bool]] = field(default_factory=list)
+    """Whether safe mode can be switched on here without Postgres: one that says so is enough."""
     quick: list[Probe] = field(default_factory=list)
     """Probes that look at what is in memory; `asking` probes ask a server, and must not hold those up."""
     asking: list[Probe] = field(default_factory=list)
@@ -43,11 +45,8 @@ class Parts:
         self.work.append((name, work))
 
     async def ready(self, timeout_s: float = 2) -> bool:
-        """Whether any activation is possible here: that is, whether Postgres answers in time.
-
-        A way to activate without Postgres belongs here, too.
-        """
-        return await self.database.answers(timeout_s)
+        """Whether any activation is possible here: Postgres answers in time, or there is a way without it."""
+        return await self.database.answers(timeout_s) or any(way() for way in self.ways)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

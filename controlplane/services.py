@@ -9,6 +9,7 @@ from controlplane.budgets.service import Budgets
 from controlplane.configuration.opening import Configuration
 from controlplane.coverage.service import Coverage
 from controlplane.demo.control import Demo
+from controlplane.emergency.service import Emergency
 from controlplane.health import Health
 from controlplane.http.edge.gate import Gate
 from controlplane.kit.otel import Observability
@@ -35,5 +36,6 @@ class Services(Parts, Configuration, SafeModeServices):
     budgets: Budgets
     coverage: Coverage
     notifications: Notifications
+    emergency: Emergency
     observability: Observability | None
     demo: Demo

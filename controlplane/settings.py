@@ -181,6 +181,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Series of each kind and environment in /api/v1/metrics and OTLP. Further ones count as `(other)`."""
     prices: str = ""
     """Prices of models, as JSON (docs/signals.md); empty = no cost is shown."""
+    emergency_dir: str = ""
+    """A folder of this replica alone, for what it needs to switch safe mode without Postgres, sealed with the secret
+    key. Empty = in memory only, and a restart forgets it."""
     demo_control: str = ""
     """The file that tells the demo's fleet what to break; set by `brownout up --demo`."""
     otlp_endpoint: str = ""

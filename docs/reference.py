@@ -36,6 +36,7 @@ COMMON = {"description": "What it is for, in your words.", "owner": "The people 
 SDK = {
     "NATS_URL": "urls", "SDK_KEY": "key", "ENVIRONMENT": "environment", "SERVICE": "service", "NATS_CA": "tls",
     "DISK": "disk", "BUNDLE": "bundle", "STALE_AFTER_S": "stale_after_s", "JETSTREAM_DOMAIN": "domain",
+    "SAFE_MODE": "safe_mode", "SAFE_MODE_FILE": "safe_mode_file",
 }  # fmt: skip
 """Variables of the SDK and the fields of its `Config` that they set (`brownout.config.configure`)."""
 

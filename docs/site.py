@@ -27,7 +27,7 @@ COPIED = {"LICENSE": "license.txt", "ui/static/icon.svg": "icon.svg"}
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start": ("README.md", "docs/tutorial.md", "docs/concepts.md", "docs/glossary.md"),
     "Use": (
-        "docs/safe-mode.md", "docs/console.md", "docs/evaluation.md", "docs/rollouts.md", "docs/signals.md",
+        "docs/safe-mode.md", "docs/emergency.md", "docs/console.md", "docs/evaluation.md", "docs/rollouts.md", "docs/signals.md",
         "docs/budgets.md", "docs/fleet.md", "docs/notifications.md", "docs/history.md", "docs/failure-modes.md", "docs/coverage.md", "docs/tiers.md",
     ),
     "SDK": (

@@ -68,15 +68,20 @@ class AddressRules:
         except AddressNotAllowedError:
             await self._note(actor)
             raise
-        known = await self._rules()
-        barred = [(where, role) for where, role, allowed in known.rules if not within(actor.address, allowed)]
-        if not barred or not actor.grants:
-            return actor
-        return msgspec.structs.replace(actor, grants=narrowed(actor.grants, barred, known.environments))
+        return _within_rules(actor, await self._rules())
+
+    def admit_offline(self, actor: Actor) -> Actor:
+        """The same by what was read last, for when the database does not answer. Raises AddressNotAllowedError."""
+        if actor.networks and not within(actor.address, _networks(actor.networks)):
+            raise AddressNotAllowedError("this credential does not work from your address")
+        self._check(actor.address, self._known)
+        return _within_rules(actor, self._known)
 
     async def check(self, address: str) -> None:
         """For who is nobody yet. Raises AddressNotAllowedError when nobody may come from there."""
-        known = await self._rules()
+        self._check(address, await self._rules())
+
+    def _check(self, address: str, known: _Known) -> None:
         stored = [allowed for where, role, allowed in known.rules if (where, role) == (ANY_ENVIRONMENT, EVERY_ROLE)]
         lists = [*([self._everywhere] if self._everywhere else []), *stored]
         if not all(within(address, allowed) for allowed in lists):
@@ -158,6 +163,14 @@ class AddressRules:
     def _forget(self) -> None:
         self._known_until = None
         self._memory.forget()
+
+
+def _within_rules(actor: Actor, known: _Known) -> Actor:
+    """The actor with the roles that count from their address."""
+    barred = [(where, role) for where, role, allowed in known.rules if not within(actor.address, allowed)]
+    if not barred or not actor.grants:
+        return actor
+    return msgspec.structs.replace(actor, grants=narrowed(actor.grants, barred, known.environments))
 
 
 def narrowed(

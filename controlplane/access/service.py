@@ -20,6 +20,7 @@ from controlplane.access.grants import parse
 from controlplane.access.keys import SdkKeys
 from controlplane.access.memory import ActorMemory
 from controlplane.access.oidc import Oidc, OidcSettings
+from controlplane.access.passes import Passes
 from controlplane.access.passkeys import Passkeys
 from controlplane.access.passwords import Passwords
 from controlplane.access.people import People
@@ -67,6 +68,7 @@ class Access:
     prover: Prover
     addresses: AddressRules
     memory: ActorMemory
+    passes: Passes
 
     async def probe(self) -> dict[str, str]:
         """Whether anybody answers NATS's auth callout; says nothing where none has ever run."""
@@ -177,6 +179,7 @@ def build_access(
         prover=prover,
         addresses=addresses,
         memory=memory,
+        passes=Passes(settings.secret_keys, clock, database, bounds.sso_tokens),
     )
 
 

@@ -52,6 +52,7 @@ class Row(NamedTuple):
 ROWS = (
     Row("log", "down", "bo.{env}.log", KeyUse.EVALUATE),
     Row("heartbeat", "down", "bo.{env}.hb", KeyUse.EVALUATE),
+    Row("emergency", "down", "bo.{env}.emg", KeyUse.EVALUATE),
     Row("fetch log", "ask", "$JS.API.DIRECT.GET.BO_LOG_{env}", KeyUse.EVALUATE),
     Row("fetch snapshot", "ask", "$JS.API.DIRECT.GET.BO_SNAP_{env}", KeyUse.EVALUATE),
     Row("presence", "up", "bot.{env}.{key}.{instance}.p", KeyUse.REPORT),
@@ -60,7 +61,6 @@ ROWS = (
     Row("lease request", "up", "bot.{env}.{key}.{instance}.lease", KeyUse.EVALUATE),
     Row("lease", "down", "bo.{env}.lease.{key}.{instance}", KeyUse.EVALUATE),
     # Reserved: nobody may use them before what they are for is built.
-    Row("emergency envelope", "down", "bo.{env}.emg", KeyUse.EVALUATE, built=False),
     Row("review submission", "up", "bot.{env}.{key}.{instance}.review", KeyUse.REPORT, built=False),
     Row("review answer", "down", "bo.{env}.review.{key}", KeyUse.REPORT, built=False),
     Row("drill", "down", "bo.{env}.drill", KeyUse.EVALUATE, built=False),

@@ -9,7 +9,7 @@ from controlplane.cli.session import CliError
 from controlplane.cli.shown import table
 from controlplane.cli.terminal import Table, styled
 from controlplane.cli.verb import Call, verb
-from controlplane.telemetry.values import CLOCK_OFF_S, FleetSummary, Instances, RefusedList, Spread
+from controlplane.telemetry.values import CLOCK_OFF_S, FleetSummary, Instances, InstanceView, RefusedList, Spread
 
 app = Noun("fleet", "The running instances, and how changes reach them.")
 
@@ -102,6 +102,13 @@ def _level(level: int) -> str:
     return "" if level >= LEVEL else " " + styled("yellow", f"(reads level {level} of {LEVEL})")
 
 
+def _state(one: InstanceView) -> str:
+    if not one.live:
+        return styled("dim", f"{one.state}, gone")
+    own = ", ".join(f"safe mode {each.profile} ({each.origin})" for each in one.outside)
+    return f"{one.state} {styled('yellow', own)}" if own else one.state
+
+
 def published_text(found: FleetSummary) -> str:
     if found.is_published:
         return f"r{found.published}"
@@ -113,7 +120,7 @@ def _instances(found: Instances) -> Table:
     rows = [
         (one.instance, one.service, one.sdk_version + _level(one.schema_level),
          f"r{one.revision}" + (" " + styled("yellow", f"({one.behind} behind)") if one.lagging else ""),
-         one.state if one.live else styled("dim", f"{one.state}, gone"), f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
+         _state(one), f"{one.age_s:.0f} s" + _clock(one.clock_skew_s),
          f"{one.last_seen_at:%H:%M:%S}")
         for one in found.items
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """`brownout person`, `brownout login`, `brownout logout`."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import click
@@ -9,7 +8,7 @@ import msgspec
 
 from controlplane.access.actor import Action
 from controlplane.cli.command import Argument, Listing, Noun, Option
-from controlplane.cli.session import USER_FILE, CliError, Target, find_nearer
+from controlplane.cli.session import PASS_HEADER, USER_FILE, CliError, Target, find_nearer, write_private
 from controlplane.cli.shown import table, when
 from controlplane.cli.terminal import TICK
 from controlplane.cli.verb import Call, verb
@@ -53,7 +52,7 @@ def login(
         http.request("DELETE", "/session", headers=secure)
     except (NoAnswerError, msgspec.MsgspecError) as error:
         _end(f"{url} does not answer ({type(error).__name__})", UNREACHABLE)
-    _keep(Target(url.rstrip("/"), made["token"]))
+    write_private(USER_FILE, Target(url.rstrip("/"), made["token"], operator_pass=_pass(url, made["token"])))
     click.echo(f"signed in as {email}; the token is in {USER_FILE} for {days} days")
     if nearer := find_nearer():
         click.echo(f"{nearer} comes first here; --data-dir {USER_FILE.parent} takes this token", err=True)
@@ -88,13 +87,16 @@ def logout() -> None:
     USER_FILE.unlink(missing_ok=True)
 
 
-def _keep(target: Target) -> None:
-    USER_FILE.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = USER_FILE.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(target))
-    Path(partial).replace(USER_FILE)
+def _pass(url: str, token: str) -> str:
+    """An operator pass; empty if they may switch safe mode nowhere, or the control plane is older."""
+    from controlplane.cli.client import Client, NoAnswerError
+
+    headers = {"Authorization": f"Bearer {token}", PASS_HEADER: ""}
+    try:
+        answer = Client(url.rstrip("/") + "/api/v1").request("GET", "/session", headers=headers)
+    except NoAnswerError:
+        return ""
+    return answer.headers.get(PASS_HEADER, "") or ""
 
 
 def _end(message: str, exit_code: int) -> NoReturn:

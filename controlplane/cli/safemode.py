@@ -74,7 +74,7 @@ def on(
 
     def human() -> Shown:
         call.terminal.print(warning_lines(done.warnings))
-        return f"{TICK} {what}: {styled('bold', done.key)}{until}\n{delivery_text(done.delivery)}"
+        return f"{TICK} {what}: {styled('bold', done.key)}{until}\n{reached_text(done)}"
 
     call.answer(done, human)
 
@@ -92,7 +92,7 @@ def off(
     done = [
         call.session.send("POST", _activation(call, one, "lift"), {"reason": reason}, SwitchedOutput) for one in keys
     ]
-    call.answer(done, lambda: "\n".join(f"{TICK} off: {d.key}\n{delivery_text(d.delivery)}" for d in done))
+    call.answer(done, lambda: "\n".join(f"{TICK} off: {d.key}\n{reached_text(d)}" for d in done))
 
 
 @verb(app, "extend", action=Action.SAFE_MODE)
@@ -110,7 +110,7 @@ def extend(
         key = active[0].key
     body = {"for_s": seconds(for_), "reason": reason}
     done = call.session.send("POST", _activation(call, key, "extend"), body, SwitchedOutput)
-    call.answer(done, lambda: f"{TICK} extended: {done.key}\n{delivery_text(done.delivery)}")
+    call.answer(done, lambda: f"{TICK} extended: {done.key}\n{reached_text(done)}")
 
 
 @verb(app, "status", action=Action.READ)
@@ -143,6 +143,18 @@ def history(call: Call, limit: Annotated[int, Option(min=1, max=200)] = 20) -> N
     rows = [(f"r{s.revision}", when(s.at), s.what, s.profile, describe_scope(s.scope), s.by, s.reason)
             for s in found.items]  # fmt: skip
     call.answer(found, lambda: table(("revision", "at", "what", "profile", "scope", "by", "reason"), rows))
+
+
+def reached_text(done: SwitchedOutput) -> str:
+    """How far it came: by its commit, or without one."""
+    if done.delivery is not None:
+        return delivery_text(done.delivery)
+    until = f" It ends at {when(done.expires_at)} unless you extend it." if done.expires_at else ""
+    carried = done.carried
+    if carried is None or not carried.expected:
+        return f"{done.notice}{until}\nno instance is live"
+    what = "apply it" if done.expires_at else "still apply it"
+    return f"{done.notice}{until}\n{carried.applied} of {carried.expected} instances {what}"
 
 
 def _preview(call: Call, what: Mapping[str, object], where: dict[str, list[str]]) -> None:

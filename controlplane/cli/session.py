@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 JSON = {"Content-Type": "application/json"}
+
+PASS_HEADER = "Brownout-Pass"  # noqa: S105 - the name of a header
 
 DATA_DIR = ".brownout"
 """Where `brownout up` keeps its data unless told, and where the other verbs look."""
@@ -44,6 +47,8 @@ class Target(msgspec.Struct, frozen=True):
     url: str
     token: str
     nats_url: str = ""
+    operator_pass: str = ""
+    """Switches safe mode while the control plane's database is away."""
 
 
 def find_target(url: str, token: str, data_dir: str) -> Target:
@@ -64,7 +69,9 @@ def find_target(url: str, token: str, data_dir: str) -> Target:
             continue
         except (OSError, msgspec.DecodeError) as error:
             raise CliError(f"cannot use {file}: {error}", UNREACHABLE) from None
-        return Target(found.url, token or _token(found.token), found.nats_url)
+        return Target(
+            found.url, token or _token(found.token), found.nats_url, "" if token else _token(found.operator_pass)
+        )
     raise CliError(
         "no control plane known: run `brownout login`, set BROWNOUT_URL and BROWNOUT_TOKEN, or run where `brownout up` keeps its data",
         UNREACHABLE,
@@ -86,6 +93,27 @@ def data_dirs(given: str) -> list[Path]:
     return [*(folder / DATA_DIR for folder in (here, *here.parents)), USER_FILE.parent]
 
 
+def keep_pass(target: Target, operator_pass: str) -> None:
+    """Puts a newer operator pass into the `cli.json` that the target came from; best effort."""
+    for folder in data_dirs(os.environ.get("BROWNOUT_DATA_DIR", "")):
+        file = folder / "cli.json"
+        with suppress(OSError, msgspec.MsgspecError):
+            found = msgspec.json.decode(file.read_bytes(), type=Target)
+            if (found.url, found.token) == (target.url, target.token):
+                write_private(file, msgspec.structs.replace(found, operator_pass=operator_pass))
+                return
+
+
+def write_private(file: Path, target: Target) -> None:
+    """All or nothing, readable by this user only. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = file.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(msgspec.json.encode(target))
+    partial.replace(file)
+
+
 def find_nearer() -> Path | None:
     """The `cli.json` here or above that comes before what `login` kept."""
     nearest = next((found for folder in data_dirs("") if (found := folder / "cli.json").exists()), USER_FILE)
@@ -105,8 +133,8 @@ class Session:
         """Whether something was changed: from then on nothing may make this call look refused."""
         from controlplane.cli.client import Client  # no help text and no completion waits for it
 
-        bearer = {"Authorization": f"Bearer {target.token}"} if target.token else None
-        self._http = Client(target.url + "/api/v1", bearer)
+        shown = {"Authorization": f"Bearer {target.token}", PASS_HEADER: target.operator_pass} if target.token else {}
+        self._http = Client(target.url + "/api/v1", shown)
 
     def path(self, *parts: str) -> str:
         return "/".join(["/environments", *(quote(part, safe="") for part in (self.environment, *parts))])
@@ -129,7 +157,10 @@ class Session:
         from controlplane.cli.client import NoAnswerError
 
         try:
-            return self._http.request(method, path, **options)
+            response = self._http.request(method, path, **options)
+            if renewed := response.headers.get(PASS_HEADER):
+                keep_pass(self.target, renewed)
+            return response
         except NoAnswerError as error:
             raise CliError(f"{self.target.url} does not answer ({error})", UNREACHABLE) from None
 

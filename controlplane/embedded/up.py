@@ -82,7 +82,10 @@ def bring_up(directory: DataDir, asked: Asked, greet: Callable[[Up], None]) -> N
             setup = await services.access.people.setup_secret(SETUP)
             if fleet is not None:
                 fleet.start(directory, stack.nats_url, keys[DEMO_ENVIRONMENT], asked.demo_speed)
-            local = Target(server_url(settings.host, settings.port), token, stack.nats_url)
+            holder = await services.access.authenticator.by_bearer(token, "")
+            await services.emergency.refresh()
+            operator_pass = services.access.passes.issue(holder) or ""
+            local = Target(server_url(settings.host, settings.port), token, stack.nats_url, operator_pass)
             greet(_written(directory, local, keys, settings.url, setup))
 
         try:
@@ -112,6 +115,7 @@ def _settings(directory: DataDir, asked: Asked, http_port: int, stack: Stack) ->
         nats_authd_password=Secret(stack.nats_secrets.auth_password),
         nats_system_password=Secret(stack.nats_secrets.system_password),
         authd_copy=str(directory.path / "sdk-key-table.json"),
+        emergency_dir=str(directory.path / "emergency"),
         demo_control=str(control_file(directory)) if asked.demo else "",
         prices=DEMO_PRICES if asked.demo else "",
         host=asked.host,

@@ -20,6 +20,7 @@ class Cookies:
         prefix = "" if not self._secure else "__Host-" if self._path == "/" else "__Secure-"
         self.session = f"{prefix}brownout-session"
         self.device = f"{prefix}brownout-device"
+        self.operator_pass = f"{prefix}brownout-pass"
         self.state = f"{prefix}brownout-sso"
         self.ceremony = f"{prefix}brownout-ceremony"
 
@@ -30,7 +31,14 @@ class Cookies:
         ]
 
     def signed_out(self) -> list[Cookie]:
-        return [self._cookie(self.session, "", 0)]
+        return [self._cookie(self.session, "", 0), self._cookie(self.operator_pass, "", 0)]
+
+    def with_pass(self, text: str, lasts_s: int) -> Cookie:
+        """An operator pass: it switches safe mode while the database is away."""
+        return self._cookie(self.operator_pass, text, lasts_s)
+
+    def pass_of(self, cookies: Mapping[str, str]) -> str:
+        return cookies.get(self.operator_pass, "")
 
     def sso_state(self, sealed: str, lasts_s: int) -> Cookie:
         return self._cookie(self.state, sealed, lasts_s)

@@ -3,8 +3,10 @@
 Services authorise again, precisely; this is the first of two locks, and what makes the declaration true.
 """
 
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
@@ -14,16 +16,22 @@ from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin
 from controlplane.access.values import Event
-from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError
+from controlplane.errors import ForbiddenError, SecondFactorRequiredError, UnauthenticatedError, UnavailableError
 from controlplane.http.cookies import Cookies
 from controlplane.http.step_up import UNFINISHED, form_of, proven
 from controlplane.kit.addresses import client_address
+from controlplane.kit.tasks import give_up_after
 from controlplane.services import Services
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
+PASS_HEADER = "Brownout-Pass"  # noqa: S105 - the name of a header
+AUTHENTICATE_S = 0.3
+"""How long Postgres may take to say who asks for what can be done without it."""
+
 _OPENAPI = "/api"
-_ACTOR = "actor"
+ACTOR = "actor"
+BY_PASS = "by_pass"  # noqa: S105 - a key of the state
 MAX_DENIALS = 10
 """Kinds of denial that one principal has listed in a minute; further ones are counted together."""
 
@@ -38,16 +46,16 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         if not opt.get("anywhere"):
             await services.access.addresses.check(address_of(connection, services))
         return
-    actor = await find_actor(connection, services)
+    actor = await (find_operator if opt.get("emergency") else find_actor)(connection, services)
     if actor is None:
         raise UnauthenticatedError("send a token: Authorization: Bearer …")
-    connection.state[_ACTOR] = actor
+    connection.state[ACTOR] = actor
     if connection.client is not None:
         services.gate.know(connection.client.host)
     services.access.rates.by_principal(actor.principal)
     if actor.stage and actor.stage not in opt.get("unfinished", ()):
         raise SecondFactorRequiredError(UNFINISHED[actor.stage])
-    actor = connection.state[_ACTOR] = await proven(connection, services, actor)
+    actor = connection.state[ACTOR] = await proven(connection, services, actor)
     if opt.get("signed_in"):
         if opt.get("fresh"):
             require_fresh(actor)
@@ -89,6 +97,50 @@ async def find_actor(connection: Connection, services: Services) -> Actor | None
     return actor
 
 
+async def find_operator(connection: Connection, services: Services) -> Actor | None:
+    """The same for what can be done without Postgres: while it does not answer, an operator pass says who it is.
+
+    Raises:
+        UnauthenticatedError: the pass does not hold, either.
+    """
+    text = pass_of(connection, services)
+    if not text:
+        return await find_actor(connection, services)
+    try:
+        return await give_up_after(find_actor(connection, services), AUTHENTICATE_S)
+    except (UnavailableError, TimeoutError):
+        actor = operator_of(connection, services)
+        connection.state[BY_PASS] = True
+    if not connection.headers.get(PASS_HEADER) and connection.scope.get("method") not in SAFE_METHODS:
+        await _check_forgery(connection, services, actor)  # a browser sends the cookie by itself
+    return actor
+
+
+def operator_of(connection: Connection, services: Services) -> Actor:
+    """The holder of the operator pass that the request carries.
+
+    Raises:
+        UnavailableError: it carries none.
+        UnauthenticatedError, AddressNotAllowedError: it carries one that does not hold, or not from here.
+    """
+    text = pass_of(connection, services)
+    if not text:
+        raise UnavailableError(
+            f"the database does not answer, and the request carries no operator pass ({PASS_HEADER})"
+        )
+    try:
+        actor = services.access.passes.open(text)
+    except UnauthenticatedError:
+        services.access.rates.failed(address_of(connection, services))
+        raise
+    actor = msgspec.structs.replace(actor, address=address_of(connection, services))
+    return services.access.addresses.admit_offline(actor)
+
+
+def pass_of(connection: Connection, services: Services) -> str:
+    return connection.headers.get(PASS_HEADER) or Cookies(services.settings.url).pass_of(connection.cookies)
+
+
 def origin_of(connection: Connection, services: Services) -> Origin:
     """Where somebody signs in from: address, browser, and whether this device did before."""
     device = Cookies(services.settings.url).device_of(connection.cookies)
@@ -125,11 +177,12 @@ async def audit_denial(error: Exception, scope: Scope) -> None:
     if not isinstance(error, ForbiddenError):
         return
     services: Services = scope["litestar_app"].state.services
-    actor = scope.get("state", {}).get(_ACTOR)
+    actor = scope.get("state", {}).get(ACTOR)
     if actor is None:
         return
     environment = str(scope.get("path_params", {}).get("environment", ""))[:100]
-    await services.access.audit.refused(
-        Event.DENIED, actor, (Bound(actor.principal, MAX_DENIALS),), environment=environment,
-        target=f"{scope.get('method', '')} {scope['path']}"[:300], reason=error.message[:300],
-    )  # fmt: skip
+    with suppress(UnavailableError):  # who is refused is refused, whether or not it can be written down
+        await services.access.audit.refused(
+            Event.DENIED, actor, (Bound(actor.principal, MAX_DENIALS),), environment=environment,
+            target=f"{scope.get('method', '')} {scope['path']}"[:300], reason=error.message[:300],
+        )  # fmt: skip

@@ -28,8 +28,8 @@ POINTED = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 """For the writing pool, whose statements look rows up by key: planned once and by index, however the values are
 distributed. Planning a commit anew cost more than running it, and one cohort named by every flag made it scan them."""
 
-UNAVAILABLE_STATES = frozenset({"55P03", "57014", "25P03", "57P01", "57P02", "57P03"})
-"""Lock, statement or idle timeout, the server going away or coming up."""
+UNAVAILABLE_STATES = frozenset({"55P03", "57014", "25P03", "57P01", "57P02", "57P03", "25006"})
+"""Lock, statement or idle timeout, the server going away or coming up, or one that takes no writes."""
 DISK_FULL = "53100"
 NO_TEXT_STATES = frozenset({"22021", "22P05"})
 """Postgres's text and jsonb hold no NUL; everything else that a caller can send, they do."""

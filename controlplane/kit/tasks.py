@@ -6,7 +6,9 @@ that is cancelled once may live on.
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _AGAIN_S = 0.5
 
@@ -41,3 +43,36 @@ async def run_together(*works: Coroutine[Any, Any, None]) -> None:
             task.result()
     finally:
         await end(*tasks)
+
+
+_left: set[asyncio.Task[Any]] = set()
+"""Cancelled, and not waited for."""
+
+
+async def give_up_after(work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+    """What `work` returns, or TimeoutError. It is cancelled then and not waited for: who asks a server that hangs may need
+    seconds to let go of it. None waits without end."""
+    if timeout_s is None:
+        return await work
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    except BaseException:
+        _leave(task)
+        raise
+    if not done:
+        _leave(task)
+        raise TimeoutError
+    return task.result()
+
+
+def _leave(task: asyncio.Task[Any]) -> None:
+    _left.add(task)
+    task.add_done_callback(_forget)
+    task.cancel()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _left.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody else asks for it

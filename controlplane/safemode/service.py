@@ -78,10 +78,17 @@ class SafeMode:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def activate(
-        self, actor: Actor, environment: str, request: ActivationRequest, *, idempotency_key: str | None = None
+        self,
+        actor: Actor,
+        environment: str,
+        request: ActivationRequest,
+        *,
+        idempotency_key: str | None = None,
+        key: str = "",
     ) -> Switched:
         """Switches safe mode on by one commit: one more activation, or a later end for the one that has the same profile
         and scope. When it names providers instead of a profile, the same commit makes the profile, unless there is one.
+        `key` is one from `new_key`: whoever has it can find out later whether the log took the activation.
 
         Raises:
             InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.
@@ -91,9 +98,10 @@ class SafeMode:
         """
         authorize(actor, Action.SAFE_MODE, environment)
         now = self._clock.now()
-        key, once = f"{now:%Y%m%d-%H%M%S}-{self._token()}", None
+        once = key or None
+        key = key or self.new_key(actor, idempotency_key)
         if idempotency_key is not None:
-            key = once = "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
+            once = key
             if (earlier := await self._earlier(environment, key, request)) is not None:
                 return earlier
         spec = activation(request, actor.name, now, self._longest)
@@ -104,6 +112,59 @@ class SafeMode:
         spec, made = await self._with_profile(environment, spec, request)
         ops, message = (*made, self._put(key, spec)), said("on", spec, spec.reason)
         return _switched(await self._write(actor, environment, ops, message, idempotency_key=once, asked=request))
+
+    def new_key(self, actor: Actor, idempotency_key: str | None = None) -> str:
+        """The key of an activation to come. The same idempotency key of the same actor gives the same one."""
+        if idempotency_key is None:
+            return f"{self._clock.now():%Y%m%d-%H%M%S}-{self._token()}"
+        return "once-" + sha256(f"{actor.name}\0{idempotency_key}".encode()).hexdigest()[:24]
+
+    async def adopt(
+        self,
+        actor: Actor,
+        environment: str,
+        key: str,
+        spec: SafeModeActivation,
+        request: ActivationRequest,
+        *,
+        alone: bool,
+    ) -> int:
+        """Takes an activation that began without the log, as one commit, and returns the revision that has it. The log
+        may have it already: by another replica, or by the request that got no answer.
+
+        `alone`: it is over, so nothing else is extended for it.
+        """
+        commits = await self._store.list_commits(environment, kind=ACTIVATION, key=key, limit=500)
+        if commits:
+            return await self._renewed(actor, environment, key, spec) or commits[-1].revision
+        try:
+            async with self._turns.setdefault(environment, asyncio.Lock()):
+                for _ in range(0 if alone else ATTEMPTS):
+                    with suppress(StaleRevisionError, WouldOverwriteError, _MovedError):
+                        commit = await self._extend_or_add(actor, environment, key, spec, once=key, asked=request)
+                        return commit.revision
+            _, made = await self._with_profile(environment, spec, request)
+            ops, message = (*made, self._put(key, spec)), said("on", spec, spec.reason)
+            return (await self._write(actor, environment, ops, message, idempotency_key=key, asked=request)).revision
+        except IdempotencyKeyReusedError:  # the log has it, in the words of another version
+            return (await self._store.head(environment)).revision
+
+    async def _renewed(self, actor: Actor, environment: str, key: str, spec: SafeModeActivation) -> int | None:
+        """The log has an earlier end of it than operators asked for meanwhile."""
+        found = await self._store.find_resource(environment, ACTIVATION, key)
+        present = find_spec(found.spec, SafeModeActivation) if found else None
+        if found is None or present is None or present.expires_at >= spec.expires_at:
+            return None
+        longer = msgspec.structs.replace(present, expires_at=spec.expires_at)
+        bases = {ResourceRef(ACTIVATION, key): found.revision}
+        ops = (self._put(key, longer),)
+        return (await self._write(actor, environment, ops, said("changed", longer, spec.reason), bases=bases)).revision
+
+    async def lift_if_on(self, actor: Actor, environment: str, key: str, reason: str) -> int | None:
+        """Lifts it; None when it is off already."""
+        with suppress(NotFoundError):
+            return (await self.lift(actor, environment, key, reason)).commit.revision
+        return None
 
     async def _with_profile(
         self, environment: str, spec: SafeModeActivation, request: ActivationRequest

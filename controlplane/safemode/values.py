@@ -33,6 +33,8 @@ class ActiveActivation(msgspec.Struct, frozen=True):
     left_s: float
     overdue: bool
     newer: bool = False
+    origin: Literal["log", "emergency"] = "log"
+    """`emergency`: the fleet carries it until Postgres takes it."""
 
     @property
     def applies(self) -> bool:

@@ -168,6 +168,18 @@ class _Message(msgspec.Struct, array_like=True):
     dropped: _Count
 
 
+MAX_OUTSIDE = 8
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """An activation that an instance applies and that is not in the log."""
+
+    origin: Annotated[str, Meta(max_length=20, pattern=r"^[a-z_]*$")]
+    key: _Text
+    profile: _Text
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
 class Present(msgspec.Struct, frozen=True):
     """The fields of wire.Presence that are read a thousand times a second."""
 
@@ -183,6 +195,7 @@ class Present(msgspec.Struct, frozen=True):
     closing: bool = False
     clock_skew_ms: Annotated[int, Meta(ge=-(2**53), le=2**53)] = 0
     schema_level: Annotated[int, Meta(ge=1, le=32_767)] = 1
+    outside: Annotated[tuple[Outside, ...], Meta(max_length=MAX_OUTSIDE)] = ()
 
 
 _opening = msgspec.msgpack.Decoder(Opening).decode

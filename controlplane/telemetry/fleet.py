@@ -28,7 +28,15 @@ from controlplane.telemetry.lag import LagAlerts
 from controlplane.telemetry.log import Log, Unknown
 from controlplane.telemetry.quotas import Quotas
 from controlplane.telemetry.refusals import Refusals
-from controlplane.telemetry.values import Delivered, Delivery, FleetSummary, InstanceView, RevisionCount, Spread
+from controlplane.telemetry.values import (
+    Delivered,
+    Delivery,
+    FleetSummary,
+    InstanceView,
+    Outside,
+    RevisionCount,
+    Spread,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -119,8 +127,10 @@ class Fleet:
         state.heard(
             Seen(
                 instance, said.service, said.sdk_version, Head(said.ep, max(0, said.rev)), said.state, said.age_s,
-                at, at, applied, said.closing, ahead, key, said.clock_skew_ms / 1000,
-                said.schema_level,
+                at, at, applied, said.closing, ahead, key,
+                schema_level=said.schema_level,
+                outside=tuple(Outside(o.origin, o.key, o.profile, o.reason) for o in said.outside),
+                clock_skew_s=said.clock_skew_ms / 1000,
             )
         )  # fmt: skip
         self._tell(environment)
@@ -314,6 +324,26 @@ class Fleet:
             except TimeoutError:
                 return self._delivered(environment, revision)
 
+    def applying(self, environment: str, key: str) -> tuple[int, int]:
+        """How many live instances say that they apply an activation beside the log, and how many are live."""
+        return self._state(environment).applying(key)
+
+    async def carried(self, environment: str, key: str, timeout_s: float, *, on: bool = True) -> tuple[int, int]:
+        """How many live instances say that they apply an activation that is not in the log, and how many are live; as soon
+        as it is all (or, not `on`, none) of them, and at the latest after `timeout_s`."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._changed_event(environment)
+            applied, live = self._state(environment).applying(key)
+            if applied == (live if on else 0) or not self._log.reachable:
+                return applied, live
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+                    await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                return self._state(environment).applying(key)
+
     def _delivered(self, environment: str, revision: int) -> Delivered:
         state, published = self._state(environment), self._published_by_now(environment)
         ours = self._log.published(environment)
@@ -428,6 +458,7 @@ class Fleet:
             live and self._lags(environment, state, seen),
             round(seen.clock_skew_s, 1),
             seen.schema_level,
+            seen.outside if live else (),
         )
 
     def _lags(self, environment: str, state: FleetState, seen: Seen) -> bool:

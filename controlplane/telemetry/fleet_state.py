@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from controlplane.telemetry.values import Outside
+
 LIVE_S = 30.0
 """An instance that has said nothing for this long is not live."""
 
@@ -48,6 +50,8 @@ class Seen(msgspec.Struct):
     """How far our clock was ahead of the instance's when each of its last messages arrived, their way included."""
     key: str = ""
     """The fingerprint of its SDK key."""
+    outside: tuple[Outside, ...] = ()
+    """The activations it applies that are not in the log, as it says."""
     clock_skew_s: float = 0.0
     """How far the clock of its host is ahead of the control plane's, as it says."""
     schema_level: int = 1
@@ -56,6 +60,11 @@ class Seen(msgspec.Struct):
 
 def clock_samples(known: Seen | None, ahead: float) -> tuple[float, ...]:
     return (*(known.ahead if known else ()), ahead)[-CLOCK_SAMPLES:]
+
+
+def _shown(seen: Seen) -> tuple[object, ...]:
+    """What viewers are told of at once when it changes."""
+    return seen.head, seen.state, seen.closed, seen.outside
 
 
 class Convergence(msgspec.Struct):
@@ -171,7 +180,7 @@ class FleetState:
             self._left(seen.instance)
         self.remember(seen)
         self._touched.add(seen.instance)
-        changed = known is None or (known.head, known.state, known.closed) != (seen.head, seen.state, seen.closed)
+        changed = known is None or _shown(known) != _shown(seen)
         if not seen.closed:
             self._live.add(seen.instance)
             self._at[seen.head] += 1
@@ -250,6 +259,11 @@ class FleetState:
 
     def is_live(self, instance: str) -> bool:
         return instance in self._live
+
+    def applying(self, key: str) -> tuple[int, int]:
+        """Live instances that say that they apply this activation beside the log, and all live ones."""
+        applying = sum(any(one.key == key for one in self.instances[name].outside) for name in self._live)
+        return applying, len(self._live)
 
     def applied(self, head: Head) -> int:
         """Live instances that have applied everything up to `head`."""

@@ -82,6 +82,15 @@ CLOCK_OFF_S = 5.0
 """A host's clock that is further off is shown: less may be a busy machine's delay."""
 
 
+class Outside(msgspec.Struct, frozen=True):
+    """An activation that an instance applies and that is not in the log. `origin` is `emergency`, `envelope` or `host`."""
+
+    origin: str
+    key: str
+    profile: str
+    reason: str
+
+
 class InstanceView(msgspec.Struct, frozen=True):
     """One instance as a list shows it. `age_s` is the age of the configuration that it serves, and `clock_skew_s` how far
     its host's clock is ahead of the control plane's, as it said itself."""
@@ -101,6 +110,8 @@ class InstanceView(msgspec.Struct, frozen=True):
     clock_skew_s: float = 0.0
     schema_level: int = 1
     """What its SDK can read, see docs/upgrading.md."""
+    outside: tuple[Outside, ...] = ()
+    """The safe mode that it applies and that is in no commit: switched on in an emergency, or on its host."""
 
 
 class Refused(msgspec.Struct, frozen=True):

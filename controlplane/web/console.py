@@ -39,6 +39,7 @@ from controlplane.web.resources.pages import resource_pages
 from controlplane.web.rollouts.new import NewRolloutController
 from controlplane.web.rollouts.pages import RolloutsController
 from controlplane.web.safe_mode.activate import ActivateController
+from controlplane.web.safe_mode.emergency import EmergencyController
 from controlplane.web.safe_mode.page import SafeModeController
 from controlplane.web.search.palette import PaletteController
 from controlplane.web.signals.page import SignalsController
@@ -76,6 +77,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             AccountController,
             OverviewController,
             ActivateController,
+            EmergencyController,
             SafeModeController,
             LiveController,
             PaletteController,

@@ -11,6 +11,7 @@ import pytest
 from brownout._sync import lessee, reporter
 from brownout._sync.clock import SignedTime
 from brownout._sync.lessee import Lessee
+from brownout._sync.outside import Outside
 from brownout._sync.reporter import Reporter
 from brownout._sync.watch import Watch
 from brownout.config import Config
@@ -62,7 +63,7 @@ async def reported(service: str, collect: Any, monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(reporter, "_EVERY_S", 0.001)
     connection = SimpleNamespace(client=Client(), is_open=True, may_report=True)
-    replica = SimpleNamespace(epoch=1, revision=1, time=SignedTime())
+    replica = SimpleNamespace(epoch=1, revision=1, time=SignedTime(), outside=Outside(SignedTime()))
     progress = SimpleNamespace(sync=SyncState.LIVE, applied_at_ms=0)
     config = Config(urls=("nats://x",), key=None, environment="production", service=service)
     running = asyncio.create_task(Reporter(config, "i", connection, replica, progress).run(collect))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ PAGES = {
     "overview": "",
     "safe-mode": "/safe-mode",
     "activate": "/safe-mode/activate",
+    "emergency": "/safe-mode/emergency",
     "flags": "/flags",
     "flag": "/flags/{flag}",
     "flag-history": "/flags/{flag}/history",

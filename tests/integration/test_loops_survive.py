@@ -15,6 +15,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from brownout.wire.leases import EVERYONE, Ask, Grant, decode_answer, encode_request
+from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
 from controlplane.access.authd import Authd, AuthdOptions
 from controlplane.access.callout import Callout
 from controlplane.access.keytable import KeyTable
@@ -38,6 +39,7 @@ from controlplane.publish.publisher import Publisher
 from controlplane.rollouts.engine import Engine
 from controlplane.rollouts.facts import FactReader
 from controlplane.safemode.expiry import Expiry
+from controlplane.safemode.request import ActivationRequest
 from controlplane.telemetry import fleet_tables
 from controlplane.telemetry.boundary import RefusedError, Speaker
 from controlplane.telemetry.otlp import OtlpExport
@@ -126,6 +128,41 @@ async def expiry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await loop.tick()
     assert await services.store.find_resource(S, "safe_mode_activation", "a") is None
     assert "production: KeyError" in loop._trouble
+
+
+@case("emergency")
+async def emergencies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading, telling and handing over: what one environment does to us costs the other nothing."""
+    services = world.services
+    loops = services.emergency.publish.__self__  # type: ignore[attr-defined]
+    fails_for(monkeypatch, loops, "_read", lambda environment: environment.key == P)
+    assert "production: KeyError" in await loops.read()
+    assert S in loops._book.places
+    monkeypatch.undo()
+    assert await loops.read() == ""
+    operator = Actor("person", "ann@example.com", {ANY_ENVIRONMENT: frozenset({Role.OPERATOR})})
+    request = ActivationRequest("contain", "why", for_s=600)
+    for environment in (P, S):
+        await services.emergency.activate(operator, environment, request, "k")
+    told: list[str] = []
+
+    async def publish(each: Any) -> bool:
+        if each.environment == P:
+            raise KeyError("poison")
+        told.append(each.environment)
+        return True
+
+    monkeypatch.setattr(loops, "publish", publish)
+    assert "production: KeyError" in await loops.tell()
+    assert told == [S]
+    fails_for(monkeypatch, loops, "_settle", lambda record: record.environment == P)
+    assert "production k: KeyError" in await loops.settle()
+    assert await services.store.find_resource(S, "safe_mode_activation", "k") is not None
+    monkeypatch.undo()
+    for subject, data in ((f"bo.{P}.emg", b"{"), ("bo.gone.emg", b""), (f"bo.{P}.emg", b" " * 100_000)):
+        await loops._on_heard(Heard(subject, data, "k.sig"))
+    assert await loops.settle() == ""
+    assert await services.store.find_resource(P, "safe_mode_activation", "k") is not None
 
 
 @case("signing_keys")

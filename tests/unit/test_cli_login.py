@@ -76,7 +76,9 @@ def test_it_sends_the_cookies_back_and_keeps_the_token(
         ("DELETE", "/api/v1/session", "__Host-brownout=second", "c2"),
     ]
     kept = tmp_path / "home" / "cli.json"
-    assert json.loads(kept.read_text()) == {"url": plane, "token": "bo_api_made", "nats_url": ""}
+    assert json.loads(kept.read_text()) == {
+        "url": plane, "token": "bo_api_made", "nats_url": "", "operator_pass": "",
+    }  # fmt: skip
     assert kept.stat().st_mode & 0o777 == 0o600
     assert "bo_api_made" not in done.output
 

@@ -10,6 +10,10 @@ SENDS = {"publish", "request", "respond"}
 JUDGED = {
     # Made of the environment's key, which the control plane knows by itself.
     ("controlplane/publish/fallback.py", "publish", "self._subject"),
+    # Of an environment that Postgres has: a message of any other is not taken.
+    ("controlplane/emergency/loops.py", "publish", "wire.Subjects(told.environment).emergency"),
+    ("controlplane/emergency/loops.py", "publish", "told"),
+    ("controlplane/emergency/service.py", "publish", "told"),
     ("controlplane/publish/heartbeat.py", "publish", "self._subjects.heartbeat"),
     ("controlplane/kit/jetstream.py", "publish", "message.subject"),
     ("controlplane/kit/jetstream.py", "request", "f'$JS.API.{verb}'"),

@@ -44,8 +44,9 @@ async def test_a_proxy_may_pass_the_path_on_or_strip_it(arrives: str, seen: str)
     ],
 )
 def test_cookies_stay_under_the_path(url: str, root: str, name: str, path: str) -> None:
-    (cookie,) = Cookies(url).signed_out()
+    cookie, operator_pass = Cookies(url).signed_out()
     assert (root_of(url), cookie.key, cookie.path) == (root, name, path)
+    assert (operator_pass.key, operator_pass.path) == (name.replace("-session", "-pass"), path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from brownout.model.levels import LEVEL
 from controlplane.access.actor import Action
+from controlplane.telemetry.values import Outside
 from controlplane.web.fleet.health import HealthPart, health_part
 from controlplane.web.kit.frame import Frame, Tone
 from controlplane.web.kit.framing import url
@@ -20,6 +21,13 @@ from controlplane.web.safe_mode.convergence import CUT_OFF
 from controlplane.web.safe_mode.panel import FleetNow, fleet_now
 
 PAGE = 100
+
+ORIGINS = {"emergency": "emergency activation", "envelope": "sealed envelope", "host": "switched on at its host"}
+
+
+def outside_words(found: Outside) -> str:
+    """`contain (switched on at its host): the bill explodes`."""
+    return f"{found.profile} ({ORIGINS.get(found.origin, found.origin)}): {found.reason}"
 
 
 def reads(level: int) -> str:
@@ -41,6 +49,8 @@ class InstanceRow(msgspec.Struct, frozen=True):
     clock: str
     last_seen_at: datetime
     live: bool
+    safe_mode: tuple[str, ...] = ()
+    """Safe mode that this instance applies and that is in no commit."""
 
 
 class RevisionBar(msgspec.Struct, frozen=True):
@@ -128,6 +138,7 @@ class FleetController(Controller):
                         clock=clock_off(each.clock_skew_s),
                         last_seen_at=each.last_seen_at,
                         live=each.live,
+                        safe_mode=tuple(outside_words(one) for one in each.outside),
                     )
                     for each in page
                 ),

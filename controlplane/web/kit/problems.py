@@ -19,8 +19,11 @@ from controlplane.errors import (
     UnauthenticatedError,
 )
 from controlplane.http import problems as api_problems
+from controlplane.http.guard import pass_of
 from controlplane.http.root import at
+from controlplane.services import Services
 from controlplane.web.access.step_up import ask_for_proof, finish_sign_in
+from controlplane.web.kit.framing import url
 from controlplane.web.kit.render import Templates, View
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,8 @@ class ProblemPage(View, frozen=True, kw_only=True):
     advice: str
     faults: tuple[Fault, ...]
     back: str
+    emergency: str
+    """Where safe mode can be switched while the database is away; empty if it cannot."""
 
 
 ADVICE = {
@@ -106,9 +111,19 @@ def _page(
         detail=detail,
         advice=saved + ADVICE.get(status, ""),
         faults=faults,
+        emergency=_emergency(request) if status == 503 else "",
         back=back if back.startswith(("/", str(request.base_url))) else at("/"),
     )
     return templates.response(page, status)
+
+
+def _emergency(request: Request[Any, Any, Any]) -> str:
+    """The page that needs no database, for the environment that the request was about."""
+    services: Services = request.app.state.services
+    environment = str(request.path_params.get("environment", "production"))
+    if not services.emergency.can_act() or not pass_of(request, services):
+        return ""
+    return url(environment, "safe-mode", "emergency")
 
 
 HTML_EXCEPTION_HANDLERS: ExceptionHandlersMap = {

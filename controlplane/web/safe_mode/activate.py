@@ -14,7 +14,8 @@ from brownout.model.values import ModelRoute
 from controlplane.access.actor import Action
 from controlplane.contract.outages import outage_keys
 from controlplane.contract.specs import find_spec
-from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError
+from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError, UnavailableError
+from controlplane.kit.tasks import give_up_after
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.values import BlastRadius, TouchedClass, reach_notes, share_words
 from controlplane.web.kit.frame import Frame
@@ -23,6 +24,7 @@ from controlplane.web.kit.parts import NowThen, Option
 from controlplane.web.kit.render import View
 from controlplane.web.kit.visit import Visit, saved
 from controlplane.web.kit.words import NBSP, count, number, percent, plural, span
+from controlplane.web.safe_mode import emergency
 from controlplane.web.safe_mode.profiles import ProfileCard, profile_cards
 
 DURATIONS = (Option("900", "15 min"), Option("3600", "1 h"), Option("14400", "4 h"), Option("86400", "24 h"))
@@ -151,10 +153,19 @@ class ActivateController(Controller):
     path = "/e/{environment:str}/safe-mode"
     include_in_schema = False
 
-    @get("/activate", opt={"action": Action.SAFE_MODE})
+    @get("/activate", opt={"action": Action.SAFE_MODE, "emergency": True})
     async def ask(
         self, visit: NamedDependency[Visit], environment: FromPath[str], profile: FromQuery[str] = ""
     ) -> Response[Any]:
+        patience_s = emergency.patience_s(visit)
+        try:
+            return await give_up_after(self._ask(visit, environment, profile), patience_s)
+        except (UnavailableError, TimeoutError):
+            if patience_s is None:
+                raise
+            return emergency.page(visit, environment, emergency.EmergencyForm(profile))
+
+    async def _ask(self, visit: Visit, environment: str, profile: str) -> Response[Any]:
         cards = await profile_cards(visit, environment)
         known = {card.key for card in cards}
         chosen = profile if profile in known or profile.startswith(OUTAGE) else next((card.key for card in cards), "")
@@ -165,9 +176,18 @@ class ActivateController(Controller):
         asked = _asked(list(visit.request.query_params.multi_items()))
         return visit.page(RadiusPart(radius=await _radius(visit, environment, asked)))
 
-    @post("/activate", opt={"action": Action.SAFE_MODE}, status_code=200)
+    @post("/activate", opt={"action": Action.SAFE_MODE, "emergency": True}, status_code=200)
     async def activate(self, visit: NamedDependency[Visit], environment: FromPath[str]) -> Response[Any]:
         asked = _asked(await visit.form())
+        patience_s = emergency.patience_s(visit)
+        try:
+            return await give_up_after(self._activate(visit, environment, asked), patience_s)
+        except (UnavailableError, TimeoutError):
+            if patience_s is None:
+                raise
+            return await emergency.activate(visit, environment, asked.request(), asked.token)
+
+    async def _activate(self, visit: Visit, environment: str, asked: Asked) -> Response[Any]:
         cards = await profile_cards(visit, environment)
         frame = await visit.frame(environment, "safe-mode")
         if frame.environment.production and asked.confirm.strip() != frame.environment.key:
@@ -180,6 +200,8 @@ class ActivateController(Controller):
                 asked.request(),
                 idempotency_key=f"console-{asked.token}" if asked.token else None,
             )
+        except UnavailableError:
+            raise
         except BrownoutError as error:
             errors = {fault.pointer.strip("/").partition("/")[0]: fault.message for fault in error.faults}
             if "exclude_providers" in errors:

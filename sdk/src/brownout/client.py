@@ -56,7 +56,8 @@ class Brownout(Recording):
 
         Every argument can come from the environment instead: `BROWNOUT_NATS_URL` (several: comma-separated),
         `BROWNOUT_SDK_KEY`, `BROWNOUT_ENVIRONMENT`, `BROWNOUT_SERVICE`, `BROWNOUT_DISK` (a directory, or `off`),
-        `BROWNOUT_BUNDLE`, `BROWNOUT_STALE_AFTER_S` (default 30), `BROWNOUT_JETSTREAM_DOMAIN`.
+        `BROWNOUT_BUNDLE`, `BROWNOUT_STALE_AFTER_S` (default 30), `BROWNOUT_JETSTREAM_DOMAIN`. The owner of a host
+        switches safe mode on with `BROWNOUT_SAFE_MODE` or a file (`BROWNOUT_SAFE_MODE_FILE`).
 
         Raises:
             ConfigurationError: something necessary is missing or malformed.

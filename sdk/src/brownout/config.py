@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from brownout._sync.host import DEFAULT_FILE
 from brownout.errors import ConfigurationError
 from brownout.wire import SdkKey
 
@@ -38,6 +39,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A file from `brownout export --bundle` to start from, shipped with your service."""
     stale_after_s: float = STALE_AFTER_S
     """Seconds without a fresh signed time after which the client says that it is `STALE`."""
+    safe_mode: str = ""
+    """The host's own safe mode: a profile that holds for the life of the process, whatever the control plane says."""
+    safe_mode_file: Path | None = None
+    """A file that does the same while it exists (default `/run/brownout/safe-mode`); `off` watches none."""
     domain: str = ""
     """The JetStream domain, if clients connect to leaf nodes."""
     tls: "ssl.SSLContext | None" = None
@@ -75,9 +80,17 @@ def configure(
         disk=_disk(disk, name, sdk_key, variables),
         bundle=Path(path) if path else None,
         stale_after_s=_seconds(stale_after_s, variables.get("BROWNOUT_STALE_AFTER_S")),
+        safe_mode=variables.get("BROWNOUT_SAFE_MODE") or "",
+        safe_mode_file=safe_mode_file(variables),
         domain=domain or variables.get("BROWNOUT_JETSTREAM_DOMAIN") or "",
         tls=tls or _authority(variables.get("BROWNOUT_NATS_CA")),
     )
+
+
+def safe_mode_file(variables: Mapping[str, str]) -> Path | None:
+    """The file by which the owner of a host switches safe mode on; None if none is watched."""
+    named = variables.get("BROWNOUT_SAFE_MODE_FILE") or str(DEFAULT_FILE)
+    return None if named == "off" else Path(named)
 
 
 def _servers(given: str) -> tuple[str, ...]:

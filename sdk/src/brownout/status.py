@@ -66,6 +66,8 @@ class Counters(msgspec.Struct):
     """Validly signed, but of a revision, epoch or instant already passed; harmless repeats are counted too."""
     malformed: int = 0
     """Validly signed, but not understood, or contradicting the hash chain."""
+    emergencies: int = 0
+    """Messages taken that switch safe mode on or off beside the log."""
     refused_files: int = 0
     """Disk copies or bundles that were damaged, foreign or forged."""
 
@@ -111,5 +113,6 @@ class Change(msgspec.Struct, frozen=True):
     """Something that may change decisions. No `resources`: any of them may have changed."""
 
     revision: int
-    cause: Literal["commit", "snapshot", "expiry"]
+    cause: Literal["commit", "snapshot", "expiry", "safe_mode"]
+    """`safe_mode`: it was switched on or off outside of the log, in an emergency or by the host's own switch."""
     resources: frozenset[ResourceRef] = frozenset()

@@ -5,6 +5,7 @@ The imports happen in the caller's thread on purpose; see brownout._sync.prepare
 
 import atexit
 import functools
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from brownout import wire
 from brownout._sync import fork
 from brownout._sync.engine import Engine
 from brownout._sync.prepare import prepare
-from brownout.config import Config
+from brownout.config import Config, safe_mode_file
 from brownout.errors import BundleError, ConfigurationError
 from brownout.telemetry.windows import Windows
 from brownout.wire import bundle
@@ -56,7 +57,14 @@ def open_file(path: Path, key: str | None, service: str, client: Client) -> Engi
     """Raises OSError, BundleError or ConfigurationError."""
     content = bundle.read(path)
     verifier = wire.Verifier(content.environment, _trusted(content, key))
-    config = Config(urls=(), key=None, environment=content.environment, service=service)
+    config = Config(
+        urls=(),
+        key=None,
+        environment=content.environment,
+        service=service,
+        safe_mode=os.environ.get("BROWNOUT_SAFE_MODE", ""),
+        safe_mode_file=safe_mode_file(os.environ),
+    )
     engine = _engine(config, verifier, client)
     engine.start_offline(content)
     return engine

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _CLOSE_TIMEOUT_S = 1.0
 _PENDING_BYTES = 64 * 1024 * 1024
 _NATS_FILES = str(Path(nats.__file__).parent)
 _SIGNATURE = f"\r\n{wire.SIGNATURE_HEADER}:".encode()
+
+_EMERGENCY = re.compile(r'permissions violation for subscription to "bo\.[a-z0-9-]+\.emg', re.IGNORECASE)
 
 Taker = Callable[[Signed], None]
 
@@ -150,6 +153,8 @@ class Connection:
             self.may_lease = False
         elif 'permissions violation for publish to "bot.' in violation:
             self.may_report = False
+        elif _EMERGENCY.search(text):
+            pass  # an older control plane does not know the subject
         else:
             self.last_error = text
 

@@ -14,13 +14,16 @@ from brownout import wire
 from brownout._sync import fork
 from brownout._sync.clock import SignedTime, uptime
 from brownout._sync.disk import DiskCopy
+from brownout._sync.emergency_copy import EmergencyCopy
+from brownout._sync.host import HostSwitch
 from brownout._sync.log import first_time, log
 from brownout._sync.notices import Notices
+from brownout._sync.outside import LOOK_EVERY_S, Outside
 from brownout._sync.progress import Progress, Trouble
 from brownout._sync.replica import Replica
 from brownout._sync.reporter import Collect
 from brownout._sync.serving import Serving
-from brownout._sync.updater import Updater
+from brownout._sync.updater import PULSE_S, Updater
 from brownout._sync.watch import TICK_S, Watch
 from brownout._sync.watchdog import MAX_STUCK, Watchdog
 from brownout.config import Config
@@ -74,13 +77,18 @@ class Engine:
         self._collect = collect
         self._on_reborn = on_reborn
         self._windows = windows
-        self._serving = Serving(config.environment, compiled, install, self._announce, self.time.now)
+        self._outside = Outside(self.time, HostSwitch(config.safe_mode, config.safe_mode_file))
+        self._serving = Serving(
+            config.environment, compiled, install, self._announce, self.time.now, outside=self._outside
+        )
         self._replica = self._make_replica()
         self._still = self._replica.lock
         self._disk = DiskCopy(config.disk) if config.disk else None
+        self._emergencies = EmergencyCopy(config.disk) if config.disk else None
         self._moved = threading.Event()
         self._watch: Watch | None = None
         self._updater: Updater | None = None
+        self._said_outside: tuple[wire.Outside, ...] = ()
         self._told: tuple[State, SyncState, Source, Trouble | None] | None = None
         self._notices = Notices(config)
         self._watchdog = Watchdog()
@@ -92,9 +100,12 @@ class Engine:
 
     def start(self) -> None:
         """Loads what is on disk and starts the threads. Raises nothing; what went wrong is in `status`."""
+        self._replica.look()
         if not self._start_from(Source.DISK, self._disk.load if self._disk else None):
             path = self.config.bundle
             self._start_from(Source.BUNDLE, (lambda: bundle.read(path)) if path else None)
+        for message in self._emergencies.load() if self._emergencies else ():
+            self._replica.hear_emergency(message)
         fork.register(self)
         if not fork.must_wait():
             self._launch()
@@ -228,7 +239,15 @@ class Engine:
     def _make_replica(self) -> Replica:
         keep = self.config.disk is not None
         counters = self.progress.counters
-        return Replica(self.config.environment, self._verifier, self._serving, counters, time=self.time, keep=keep)
+        return Replica(
+            self.config.environment,
+            self._verifier,
+            self._serving,
+            counters,
+            time=self.time,
+            keep=keep,
+            outside=self._outside,
+        )
 
     def _make_updater(self) -> Updater:
         windows = self._windows()
@@ -267,19 +286,47 @@ class Engine:
 
     def _tick(self) -> float:
         """On the watch thread. Returns the seconds until it wants to be called again."""
-        for step in (self._supervise, self._look_at_the_clock, self._expire, self._tell, self._save):
+        for step in (
+            self._supervise,
+            self._look_at_the_clock,
+            self._look_outside,
+            self._expire,
+            self._say_outside,
+            self._tell,
+            self._save,
+            self._save_emergencies,
+        ):
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - safe mode expires although no thread can be started, say
                 if first_time(type(error).__name__, step.__name__):
                     log.exception("the watch stumbled")
         expires_at = self._serving.expires_at
-        return TICK_S if expires_at is None else min(TICK_S, (expires_at - self.time.now()).total_seconds())
+        tick_s = min(TICK_S, LOOK_EVERY_S) if self._must_watch() else TICK_S
+        return tick_s if expires_at is None else min(tick_s, (expires_at - self.time.now()).total_seconds())
+
+    def _look_outside(self) -> None:
+        self._replica.look()
+
+    def _must_watch(self) -> bool:
+        """Whether nobody else looks at the host's switch. The sync thread does, as long as it turns."""
+        updater = self._updater
+        turns = updater is not None and time.monotonic() - updater.pulse < 2 * PULSE_S
+        return self._outside.watches and not turns
 
     def _expire(self) -> None:
         if self._serving.must_look(self.time.now()):
             with self._replica.lock:
                 self._serving.expire(self.time.now())
+
+    def _say_outside(self) -> None:
+        """Logs what is switched on and off outside of the log, once a change."""
+        before, now = self._said_outside, self._outside.applied
+        self._said_outside = now
+        for each in [each for each in now if each not in before]:
+            log.warning("safe mode: %s is on here (%s): %s", each.profile, each.origin, each.reason)
+        for each in [each for each in before if each not in now]:
+            log.warning("safe mode: %s is off here (%s)", each.profile, each.origin)
 
     def _tell(self) -> None:
         status = self.status
@@ -311,6 +358,10 @@ class Engine:
                 self.progress.mend("disk")
             except OSError as error:
                 self.progress.fail(error, "disk")
+
+    def _save_emergencies(self) -> None:
+        if self._emergencies is not None:
+            self._emergencies.keep(self._outside.emergencies)
 
     def _supervise(self) -> None:
         updater, now = self._updater, time.monotonic()

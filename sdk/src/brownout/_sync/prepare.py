@@ -19,7 +19,7 @@ from brownout.model.kinds import KINDS
 from brownout.model.resources import VALUE_TYPES, SafeModeActivation, SafeModeProfile
 from brownout.model.tightest import decode_tightest
 from brownout.telemetry.watched import Watched
-from brownout.wire.bundle import Bundle
+from brownout.wire.bundle import Bundle, Signed
 from brownout.wire.leases import Ask, Grant, LeaseAnswer, LeaseRequest
 from brownout.wire.telemetry import TelemetryMessage
 
@@ -38,6 +38,7 @@ _LATER = (
 _DECODED = (
     *(kind.struct for kind in KINDS.values() if not kind.plane),
     *VALUE_TYPES.values(),
+    wire.Emergency,
     wire.Envelope,
     wire.Heartbeat,
     wire.KeyChain,
@@ -49,6 +50,7 @@ _DECODED = (
     Grant,
     LeaseAnswer,
     LeaseRequest,
+    tuple[Signed, ...],
     TelemetryMessage,
     Watched,
     dict[str, msgspec.Raw],

@@ -13,6 +13,7 @@ import msgspec
 from brownout import wire
 from brownout._sync import native
 from brownout._sync.clock import Heard, SignedTime
+from brownout._sync.outside import Outside
 from brownout._sync.run import Run, can_be_applied
 from brownout._sync.sink import Resources, Sink
 from brownout.errors import BundleError
@@ -25,7 +26,7 @@ MAX_BUFFERED = 512
 _VERSION = 1
 
 _Batch = list[tuple[str, str, bytes]]
-_Message = TypeVar("_Message", wire.Envelope, wire.Heartbeat, wire.Manifest)
+_Message = TypeVar("_Message", wire.Emergency, wire.Envelope, wire.Heartbeat, wire.Manifest)
 
 
 class Outcome(Enum):
@@ -73,10 +74,12 @@ class Replica:
         *,
         time: SignedTime | None = None,
         keep: bool = True,
+        outside: Outside | None = None,
     ) -> None:
-        """`keep` everything that a file needs; else only what proves the head."""
+        """`keep` everything that a file needs; else only what proves the head. `outside` is where emergencies go."""
         self.environment = environment
         self.time = time or SignedTime()
+        self.outside = outside or Outside(self.time)
         self.verifier = verifier
         self.counters = counters
         self.epoch = 0
@@ -180,6 +183,28 @@ class Replica:
         if self.time.is_past(beat.ts):
             self._date(beat, message)
         return Outcome.CONFIRMS
+
+    def hear_emergency(self, message: Signed) -> Outcome:
+        """Takes safe mode that comes beside the log."""
+        if len(message.payload) > wire.MAX_EMERGENCY_BYTES:
+            self.counters.malformed += 1
+            return Outcome.DROPPED
+        said = self._open("emergency", message, wire.Emergency)
+        if isinstance(said, Outcome):
+            return said
+        with self.lock:
+            taken = self.outside.take(said, message)
+            self.counters.emergencies += taken
+            self._sink.look()
+        return Outcome.APPLIED if taken else Outcome.DROPPED
+
+    def look(self) -> None:
+        """Looks at what may have changed outside of the log. Returns at once while a revision is being applied."""
+        if self.lock.acquire(blocking=False):
+            try:
+                self._sink.look()
+            finally:
+                self.lock.release()
 
     def open_manifest(self, message: Signed) -> wire.Manifest:
         """The manifest, when its snapshot may replace what is held.

@@ -12,6 +12,7 @@ import msgspec
 from brownout import wire
 from brownout._sync.chance import spread
 from brownout._sync.log import first_time, log
+from brownout._sync.outside import MAX_REPORTED
 from brownout._sync.waiting import happens
 from brownout.model.levels import LEVEL
 from brownout.wire.bundle import Signed
@@ -52,6 +53,7 @@ class Reporter:
         self._presence_subject = subjects.presence(key, instance)
         self._telemetry_subject = subjects.telemetry(key, instance)
         self._acknowledgement_subject = subjects.acknowledgement(key, instance)
+        self._told: tuple[wire.Outside, ...] = ()
         self._news = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -66,7 +68,7 @@ class Reporter:
             if presence := _made("presence", lambda: self._presence(closing=False)):
                 await self._publish(self._presence_subject, presence)
             left_s = _EVERY_S * spread.uniform(0.8, 1.2)
-            while left_s > 0 and not self._news.is_set():
+            while left_s > 0 and not self._news.is_set() and self._told == self._replica.outside.applied:
                 if telemetry := _made("telemetry", lambda: collect(False)):
                     await self._publish(self._telemetry_subject, telemetry)
                 await happens(self._news, min(left_s, _COLLECT_S))
@@ -99,6 +101,7 @@ class Reporter:
 
     def _presence(self, *, closing: bool) -> bytes:
         proof = self._replica.proof(_MAX_PROOF_BYTES) if self.ahead else None
+        self._told = self._replica.outside.applied
         kind, message = proof or ("", Signed(b"", ""))
         return msgspec.json.encode(
             wire.Presence(
@@ -117,6 +120,7 @@ class Reporter:
                 proof=message.payload,
                 proof_kind=kind,
                 proof_sig=message.signature,
+                outside=self._told[:MAX_REPORTED],
             )
         )
 

@@ -71,6 +71,7 @@ class Session:
             await self._connection.open(url)
             await self._connection.subscribe(self._subjects.log, self._on_log)
             await self._connection.subscribe(self._subjects.heartbeat, self._on_heartbeat)
+            await self._connection.subscribe(self._subjects.emergency, self._on_emergency)
             others.append(asyncio.create_task(self._reporter.run(self._collect)))
             if self._lessee is not None:
                 others.append(asyncio.create_task(self._lessee.run()))
@@ -241,6 +242,13 @@ class Session:
             self._reporter.soon()
         else:
             self._look_into(outcome)
+
+    def _on_emergency(self, message: Signed) -> None:
+        outcome = self._replica.hear_emergency(message)
+        if outcome is Outcome.APPLIED:
+            self._reporter.soon()
+        elif outcome is Outcome.UNKNOWN_KEY:
+            self._look_into(outcome)  # it comes again with the next heartbeat
 
     def _look_into(self, outcome: Outcome) -> None:
         if outcome is Outcome.UNKNOWN_KEY and time.monotonic() - self._keys_at >= _KEYS_EVERY_S:

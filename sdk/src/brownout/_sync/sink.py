@@ -9,7 +9,7 @@ from brownout.wire import Operation
 
 
 class Sink(Protocol):
-    """What is served from. Both calls leave it whole at every moment for readers on other threads."""
+    """What is served from. The calls leave it whole at every moment for readers on other threads."""
 
     def load(self, revision: int, batches: Iterable[list[tuple[str, str, bytes]]]) -> None:
         """Replaces everything. Lets other threads run between batches; raises what iterating raises."""
@@ -17,6 +17,10 @@ class Sink(Protocol):
 
     def apply(self, operations: Sequence[Operation], revision: int) -> None:
         """Takes the operations of one or more revisions in a row; `revision` is the last one."""
+        ...
+
+    def look(self) -> None:
+        """Something outside of the log may have changed what applies."""
         ...
 
 
@@ -34,3 +38,6 @@ class Resources(dict[tuple[str, str], bytes]):
                 self[operation.kind, operation.key] = bytes(operation.spec)
             elif operation.op == "del":
                 self.pop((operation.kind, operation.key), None)
+
+    def look(self) -> None:
+        """Nothing is evaluated from here."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from brownout.config import Config
     from brownout.telemetry.windows import Windows
 
-_PULSE_S = 1.0
+PULSE_S = 0.7
+"""The host's switch is looked at as often, and is to take effect within a second."""
 _CANCEL_S = 0.5
 _BACKOFF_S = (0.1, 5.0)
 _GOOD_S = 5.0
@@ -133,7 +134,8 @@ class Updater:
 
     def _beat(self) -> None:
         self.pulse = time.monotonic()
-        asyncio.get_running_loop().call_later(_PULSE_S, self._beat)
+        self.replica.look()  # on this thread, too: a callback of the application may hold up the watch
+        asyncio.get_running_loop().call_later(PULSE_S, self._beat)
 
     async def _sync(self) -> None:
         urls = spread.sample(self._config.urls, len(self._config.urls))

@@ -34,13 +34,24 @@ class Activations:
         self._complete: dict[str, Activation] = {}
         self._in_force: dict[str, Activation] = {}
         self._sorted: tuple[Activation, ...] | None = None
+        self._outside: tuple[Activation, ...] = ()
+        """Those that are not in the log. They only add to what it tightens."""
 
     @property
     def in_force(self) -> tuple[Activation, ...]:
-        """In order of keys."""
+        """Those of the log in order of keys, then those from outside of it."""
         if self._sorted is None:
-            self._sorted = tuple(activation for _, activation in sorted(self._in_force.items()))
+            logged = tuple(activation for _, activation in sorted(self._in_force.items()))
+            self._sorted = (*logged, *self._outside)
         return self._sorted
+
+    def set_outside(self, outside: tuple[Activation, ...]) -> list[Activation]:
+        """Puts these in force beside the log's; returns what `change` does."""
+        before, self._outside = self._outside, outside
+        if before == outside:
+            return []
+        self._sorted = None
+        return [each for each in (*before, *outside) if not (each in before and each in outside)]
 
     def overdue(self) -> tuple[Activation, ...]:
         """Held ones past their end, in order of keys."""

@@ -24,8 +24,8 @@ from brownout.evaluation.flag import CompiledFlag, Evaluate, Expose, SafeCase, e
 from brownout.evaluation.lock import WRITING
 from brownout.evaluation.lookup import Table, TablesByClass, View
 from brownout.evaluation.plan import Plan, PolicyOutcome
-from brownout.evaluation.policy import Policy
-from brownout.evaluation.safemode import Activation
+from brownout.evaluation.policy import Policy, safe_mode_of, tighten
+from brownout.evaluation.safemode import Activation, join
 from brownout.evaluation.source import CompiledCohort, Membership
 from brownout.model.reading import UNREADABLE, read
 from brownout.model.references import GOVERNORS
@@ -157,9 +157,20 @@ class Compiled:
                 self._retire(self._dependants(self._touched_by_safe_mode(changed)), self.revision)
             return self._safe_mode.next_end()
 
+    def set_outside(self, outside: tuple[Activation, ...]) -> None:
+        """Puts activations in force that are not in the log, beside those that are: together they only tighten."""
+        with WRITING:
+            if changed := self._safe_mode.set_outside(outside):
+                self._retire(self._dependants(self._touched_by_safe_mode(changed)), self.revision)
+
+    def profile(self, key: str) -> SafeModeProfile | None:
+        """A safe-mode profile that can be read; None if there is none."""
+        with WRITING:
+            return self._spec(ResourceRef("safe_mode_profile", key), SafeModeProfile)
+
     @property
     def active(self) -> tuple[Activation, ...]:
-        """The activations in force, by key."""
+        """The activations in force, by key; after those of the log, those from outside of it."""
         with WRITING:
             return self._safe_mode.in_force
 
@@ -307,7 +318,7 @@ class Compiled:
                 return view.plans[key].run
             ref = ResourceRef("request_class", key)
             if ref not in self._resources:
-                unknown = PolicyOutcome(Policy(key, error_code=self._not_found), {}, Validity())
+                unknown = PolicyOutcome(self._unknown_policy(view, key), {}, Validity())
                 return lambda context: unknown  # noqa: ARG005
             flags: dict[str, CompiledFlag] = {}
             lacking = None
@@ -343,6 +354,19 @@ class Compiled:
             view.plans[key] = plan
             view.policies[key] = plan.run
             return plan.run
+
+    def _unknown_policy(self, view: View, key: str) -> Policy:
+        """Without a configuration, safe mode from outside of it still tightens what a service may do."""
+        here = [
+            each
+            for each in self._safe_mode.in_force
+            if each.origin != "log" and each.in_service(view.service) and each.in_request_class(key)
+        ]
+        bare = Policy(key, error_code=self._not_found)
+        if not here:
+            return bare
+        tight = tighten(bare, join(each.overlay for each in here), sensitive=True)
+        return msgspec.structs.replace(tight, safe_mode=safe_mode_of(tuple(here)))
 
     def _flag(self, key: str) -> CompiledFlag | None:
         if key not in self._flags:

@@ -155,7 +155,7 @@ class Plan:
         applied = self._applied(self._always if active == _INVALID else active, plain)
         served = {field: self._safe(field, outcome, applied) for field, outcome in plain.items()}
         values = {field: outcome.value for field, outcome in served.items() if outcome.error is None}
-        overlay = join({activation.spec.profile: activation.overlay for activation in applied}.values())
+        overlay = join({_profile_of(activation): activation.overlay for activation in applied}.values())
         made = tighten(assemble(self.key, self._spec, values, self._templates), overlay, sensitive=self._spec.sensitive)
         made = msgspec.structs.replace(made, safe_mode=safe_mode_of(applied), error_code=error or self._lacking)
         outcome = PolicyOutcome(made, served, self.validity)
@@ -185,6 +185,12 @@ class Plan:
             return outcome
         cause = next((activation.key for activation in applied if activation.covers(flag.key)), None)
         return outcome if cause is None else flag.safe_outcome(cause)
+
+
+def _profile_of(activation: Activation) -> tuple[str, str]:
+    """Activations with the same value have the same overlay. Outside of the log, a profile's key may mean another."""
+    logged = activation.origin == "log"
+    return activation.origin, activation.spec.profile if logged else activation.key
 
 
 def _shed_whole(found: PolicyOutcome) -> PolicyOutcome:

@@ -8,7 +8,7 @@ import mmh3
 import msgspec
 
 from brownout.evaluation.decision import Decision, ErrorCode
-from brownout.evaluation.safemode import Activation, Overlay, join, least, normal
+from brownout.evaluation.safemode import Activation, Origin, Overlay, join, least, normal
 from brownout.model.frozen import FrozenDict
 from brownout.model.resources import Banner, Criticality, FlagValue, RequestClass, SensitiveAction
 from brownout.model.template import placeholders, render
@@ -126,6 +126,17 @@ class PolicyWindow(msgspec.Struct, frozen=True):
     """Whether the control plane does not answer: the instance spends its share of what it last knew to be left."""
 
 
+class AppliedActivation(msgspec.Struct, frozen=True):
+    """One activation that shaped a policy. `origin` says where it comes from: `log` is a commit."""
+
+    key: str
+    profile: str
+    origin: Origin
+    reason: str
+    until: datetime | None = None
+    """When it ends by itself; None if it does not."""
+
+
 class SafeMode(msgspec.Struct, frozen=True):
     """Which activations shaped this policy. `until` is the earliest expiry among them."""
 
@@ -133,6 +144,8 @@ class SafeMode(msgspec.Struct, frozen=True):
     profiles: tuple[str, ...] = ()
     incidents: tuple[str, ...] = ()
     until: datetime | None = None
+    applied: tuple[AppliedActivation, ...] = ()
+    """Each with its origin and reason, those of the log first."""
 
     @property
     def active(self) -> bool:
@@ -338,8 +351,15 @@ def _exclude_tools(tools: ToolPolicy, overlay: Overlay) -> ToolPolicy:
 
 def safe_mode_of(activations: tuple[Activation, ...]) -> SafeMode:
     return SafeMode(
-        activations=tuple(activation.key for activation in activations),
+        activations=tuple(dict.fromkeys(activation.key for activation in activations)),
         profiles=tuple(sorted({activation.spec.profile for activation in activations})),
         incidents=tuple(sorted({activation.spec.incident for activation in activations if activation.spec.incident})),
-        until=min((activation.spec.expires_at for activation in activations), default=None),
-    )
+        until=min((activation.spec.expires_at for activation in activations if activation.ends), default=None),
+        applied=tuple(
+            AppliedActivation(
+                activation.key, activation.spec.profile, activation.origin, activation.spec.reason,
+                activation.spec.expires_at if activation.ends else None,
+            )
+            for activation in activations
+        ),
+    )  # fmt: skip

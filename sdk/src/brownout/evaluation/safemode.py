@@ -6,7 +6,7 @@ lifting one never loosens another.
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -92,6 +92,10 @@ def join(overlays: Iterable[Overlay]) -> Overlay:
     )
 
 
+Origin = Literal["log", "emergency", "envelope", "host"]
+"""Where an activation comes from: a commit, an operator while Postgres is away, a sealed envelope, or the host's owner."""
+
+
 class Activation(msgspec.Struct, frozen=True):
     """An activation and the profile that it switches on."""
 
@@ -99,6 +103,12 @@ class Activation(msgspec.Struct, frozen=True):
     spec: SafeModeActivation
     profile: SafeModeProfile
     overlay: Overlay
+    origin: Origin = "log"
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has an instant at which it ends, or at which it is overdue. The host's own switch has none."""
+        return self.origin != "host"
 
     def covers(self, flag: str) -> bool:
         """Whether its profile serves the safe variant of `flag`, should the flag have one."""

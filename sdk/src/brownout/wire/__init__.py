@@ -1,5 +1,6 @@
 """What travels over NATS: envelopes, subjects, snapshots and signatures."""
 
+from brownout.wire.emergency import EARLY_MS, LONGEST_MS, MAX_EMERGENCY_BYTES, Emergency
 from brownout.wire.envelopes import (
     MAX_ENVELOPE_BYTES,
     UNREADABLE,
@@ -7,6 +8,7 @@ from brownout.wire.envelopes import (
     Heartbeat,
     Manifest,
     Operation,
+    Outside,
     Presence,
     chain,
     read,
@@ -28,16 +30,21 @@ from brownout.wire.snapshots import SNAPSHOT_CHUNK_BYTES, pack_snapshot, snapsho
 from brownout.wire.subjects import SIGNATURE_HEADER, Subjects
 
 __all__ = [
+    "EARLY_MS",
+    "LONGEST_MS",
+    "MAX_EMERGENCY_BYTES",
     "MAX_ENVELOPE_BYTES",
     "SIGNATURE_HEADER",
     "SNAPSHOT_CHUNK_BYTES",
     "UNREADABLE",
+    "Emergency",
     "Envelope",
     "Heartbeat",
     "KeyChain",
     "KeyLink",
     "Manifest",
     "Operation",
+    "Outside",
     "Presence",
     "SdkKey",
     "SignedKind",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import msgspec
 
+from brownout.wire.emergency import Emergency
+
 if TYPE_CHECKING:
     pass
 
@@ -90,7 +92,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Live instances of the environment, as the sender has heard them; 0 if it does not know."""
 
 
-_Signed = TypeVar("_Signed", bound=Envelope | Manifest | Heartbeat)
+_Signed = TypeVar("_Signed", bound=Envelope | Manifest | Heartbeat | Emergency)
 
 
 def read(payload: bytes, type_: type[_Signed]) -> _Signed:
@@ -107,6 +109,15 @@ def read(payload: bytes, type_: type[_Signed]) -> _Signed:
             raise
         at = msgspec.json.decode(payload, type=_Position)
         return cast("_Signed", Envelope(at.v, at.env, at.ep, at.rev, at.pch, at.ts, (Operation("reset"),)))
+
+
+class Outside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An activation that an instance applies and that is not in the log. `origin` as in brownout.policy."""
+
+    origin: str
+    key: str
+    profile: str
+    reason: str = ""
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,6 +144,8 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
     that led to it) which prove that the control plane once was there. Without it a report of being ahead is ignored."""
     proof_kind: Literal["", "log", "snapshot"] = ""
     proof_sig: str = ""
+    outside: tuple[Outside, ...] = ()
+    """The activations it applies that are not in the log, at most 8."""
 
 
 def chain(previous: str, payload: bytes) -> str:

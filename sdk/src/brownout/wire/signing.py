@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
-SignedKind = Literal["log", "snapshot", "heartbeat", "keys", "record"]
+SignedKind = Literal["log", "snapshot", "heartbeat", "keys", "record", "emergency"]
 """The signing context: a signature made for one kind of message is worthless for another."""
 
 

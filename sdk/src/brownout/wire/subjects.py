@@ -20,6 +20,7 @@ class Subjects:
         self.snapshot_all = f"bow.{environment}.snap.>"
         self.log = f"bo.{environment}.log"
         self.heartbeat = f"bo.{environment}.hb"
+        self.emergency = f"bo.{environment}.emg"
         self.presence_all = f"bot.{environment}.*.*.p"
         self.telemetry_all = f"bot.{environment}.*.*.m"
         self.log_stream = f"BO_LOG_{environment}"

@@ -1,0 +1,184 @@
+"""Replicas, SDKs and Postgres die and come back in random orders: no activation is lost, doubled or loosened.
+
+The real records of replicas and SDKs, and a log that takes a key once, as SafeMode.adopt does.
+"""
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from brownout import wire
+from brownout._sync.emergencies import Emergencies
+from brownout.wire.bundle import Signed
+from controlplane.emergency.book import Told
+from controlplane.emergency.carried import Carried, Said
+
+SEEDS = range(200)
+STEPS = 80
+NOON = 1_772_366_400_000
+MINUTE = 60_000
+ENVIRONMENT = "production"
+
+
+class Replica:
+    def __init__(self) -> None:
+        self.alive = True
+        self.carried = Carried()
+
+    def restart(self) -> None:
+        """From its disk."""
+        kept, self.carried, self.alive = self.carried.all_told(), Carried(), True
+        for told in kept:
+            self.carried.take(_said(told))
+
+
+class Sdk:
+    def __init__(self) -> None:
+        self.revision = 0
+        self.disk: tuple[Signed, ...] = ()
+        self.emergencies = Emergencies()
+
+    def restart(self, now: int) -> None:
+        self.emergencies = Emergencies()
+        for message in self.disk:
+            self.hear(message, now)
+
+    def hear(self, message: Signed, now: int) -> None:
+        said = msgspec.json.decode(message.payload, type=wire.Emergency)
+        self.emergencies.take(said, message, uptime_ms=now, now_ms=now)
+        self.disk = tuple(dict.fromkeys((*self.disk, *self.emergencies.messages())))
+
+    def applies(self, log: "Log", now: int) -> set[str]:
+        outside, _ = self.emergencies.in_force(self.revision, lambda _: None, lambda _: True, now_ms=now, uptime_ms=now)
+        return {one.key for one in outside} | log.on_at(self.revision)
+
+
+class Log:
+    """Postgres: each revision puts or deletes one key."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.commits: list[tuple[str, str]] = []
+
+    def adopt(self, key: str, *, lifted: bool) -> int:
+        if ("put", key) not in self.commits:
+            self.commits.append(("put", key))
+        if lifted and ("del", key) not in self.commits:
+            self.commits.append(("del", key))
+        return len(self.commits)
+
+    def on_at(self, revision: int) -> set[str]:
+        seen = self.commits[:revision]
+        return {key for what, key in seen if what == "put"} - {key for what, key in seen if what == "del"}
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = NOON
+        self.log = Log()
+        self.replicas = [Replica(), Replica(), Replica()]
+        self.sdks = [Sdk(), Sdk(), Sdk()]
+        self.asked: set[str] = set()
+        self.lifted: set[str] = set()
+
+    def say(self, replica: Replica, key: str, what: Any, revision: int = 0) -> None:
+        self.now += 1
+        spec = msgspec.Raw(
+            msgspec.json.encode({
+                "profile": "contain", "reason": "r", "actor": "a",
+                "activated_at": datetime.fromtimestamp(self.now / 1000, UTC),
+                "expires_at": datetime.fromtimestamp((self.now + 45 * MINUTE) / 1000, UTC),
+            })
+        )  # fmt: skip
+        fields: dict[str, Any] = {"spec": spec} if what == "on" else {"rev": revision}
+        message = wire.Emergency(1, ENVIRONMENT, key, what, self.now, **fields)
+        replica.carried.take(Said(message, Told(ENVIRONMENT, msgspec.json.encode(message), "")))
+
+    def step(self) -> None:
+        replica = self.chance.choice(self.replicas)
+        match self.chance.randrange(9):
+            case 0 if replica.alive and not self.log.alive:
+                key = f"k-{self.chance.randrange(6)}"
+                if key not in self.asked:  # a repeated request finds what was asked for
+                    self.asked.add(key)
+                    self.say(replica, key, "on")
+            case 1 if replica.alive:
+                active = replica.carried.active(ENVIRONMENT, None)
+                if active and not self.log.alive:
+                    key = self.chance.choice(active).key
+                    self.lifted.add(key)
+                    self.say(replica, key, "off")
+            case 2:
+                replica.alive = False
+            case 3:
+                replica.restart()
+            case 4:
+                self.log.alive = not self.log.alive
+            case 5:
+                self.chance.choice(self.sdks).restart(self.now)
+            case 6:
+                self.now += self.chance.randrange(10) * MINUTE
+            case _:
+                self.tell(lossy=True)
+        if self.log.alive:
+            self.settle()
+
+    def tell(self, *, lossy: bool) -> None:
+        """One round of heartbeats. Each message reaches some, in any order, and some more than once."""
+        sent = [told for each in self.replicas if each.alive for told in each.carried.to_tell(ENVIRONMENT, self.now)]
+        for told in self.chance.sample(sent, len(sent)) + (sent[:2] if lossy else []):
+            for hearer in (*self.replicas, *self.sdks):
+                if lossy and self.chance.random() < 0.4:
+                    continue
+                if isinstance(hearer, Replica):
+                    if hearer.alive:
+                        hearer.carried.take(_said(told))
+                else:
+                    hearer.hear(Signed(told.payload, told.signature), self.now)
+        for sdk in self.sdks:
+            if not lossy or self.chance.random() < 0.5:
+                self.follow(sdk)
+
+    def follow(self, sdk: Sdk) -> None:
+        sdk.emergencies.settle((key for _, key in self.log.commits[sdk.revision :]), len(self.log.commits))
+        sdk.revision = len(self.log.commits)
+
+    def settle(self) -> None:
+        for replica in self.replicas:
+            for record in replica.carried.unsettled() if replica.alive else ():
+                if self.chance.random() < 0.8:  # else it dies between the commit and the word of it
+                    self.say(replica, record.key, "settled", self.log.adopt(record.key, lifted=record.off is not None))
+                else:
+                    self.log.adopt(record.key, lifted=record.off is not None)
+
+
+def _said(told: Told) -> Said:
+    return Said(msgspec.json.decode(told.payload, type=wire.Emergency), told)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_whatever_dies_in_whatever_order_each_activation_comes_into_the_log_once(block: int) -> None:
+    for seed in SEEDS[block::4]:
+        world = World(seed)
+        for _ in range(STEPS):
+            world.step()
+            for sdk in world.sdks:
+                on = world.log.on_at(sdk.revision)
+                assert on <= sdk.applies(world.log, world.now), f"seed {seed}: loosened"
+        for replica in world.replicas:
+            replica.restart()
+        world.log.alive = True
+        for _ in range(3):
+            world.tell(lossy=False)
+            world.settle()
+        for _ in range(20):
+            world.settle()
+        world.tell(lossy=False)
+        puts = [key for what, key in world.log.commits if what == "put"]
+        assert sorted(puts) == sorted(world.asked), f"seed {seed}: lost or doubled"
+        for sdk in world.sdks:
+            assert sdk.applies(world.log, world.now) == world.log.on_at(len(world.log.commits)), f"seed {seed}"
