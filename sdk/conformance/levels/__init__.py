@@ -16,13 +16,16 @@ from brownout.model.resources import VALUE_TYPES
 
 LEVEL_1 = Path(__file__).parent / "1.json"
 
+_READ = [name for name, kind in KINDS.items() if not kind.plane]
+"""The kinds whose content reaches SDKs."""
+
 Fields = dict[str, dict[str, list[str]]]
 """By struct, by field: its values where the field is closed, else nothing."""
 
 
 def fields_now() -> Fields:
-    found: Fields = {"kinds": {kind: [] for kind in sorted(KINDS)}}
-    roots = [*(kind.struct for kind in KINDS.values()), *(t for t in VALUE_TYPES.values() if _is_struct(t))]
+    found: Fields = {"kinds": {kind: [] for kind in sorted(_READ)}}
+    roots = [*(KINDS[kind].struct for kind in _READ), *(t for t in VALUE_TYPES.values() if _is_struct(t))]
     for root in roots:
         _walk(types.type_info(root), found)
     return dict(sorted(found.items()))
@@ -61,7 +64,3 @@ def _parts(type_: Any) -> Iterator[Any]:
     for inner in inside:
         if isinstance(inner, types.Type):
             yield from _parts(inner)
-
-
-if __name__ == "__main__":
-    LEVEL_1.write_bytes(msgspec.json.format(msgspec.json.encode(fields_now()), indent=1) + b"\n")
