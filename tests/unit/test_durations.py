@@ -27,6 +27,7 @@ INSTANTS_AS_NUMBERS = {
     "access/authd.py": "when keys expire and were used",
     "access/oidc.py": "instants in cookies and tokens of others",
     "budgets/leases.py": "periods of the calendar, which SDKs compute too",
+    "budgets/service.py": "whether a period is over",
     "configuration/bundles.py": "when a bundle was signed",
     "publish/heartbeat.py": "the signed time",
     "telemetry/fleet.py": "when instances were seen: shown, and kept in Postgres",
