@@ -27,6 +27,7 @@ INSTANTS_AS_NUMBERS = {
     "access/oidc.py": "instants in cookies and tokens of others",
     "budgets/leases.py": "periods of the calendar, which SDKs compute too",
     "access/passes.py": "when a pass was made and ends",
+    "budgets/service.py": "whether a period is over",
     "configuration/bundles.py": "when a bundle was signed",
     "emergency/loops.py": "which messages are over",
     "emergency/service.py": "when a message was signed",
