@@ -35,7 +35,7 @@ SETTLE_S = 0.05
 """For the transaction that woke us to end."""
 HOUSE_EVERY_S = 5.0
 WORKERS = 6
-"""Deliveries in hand at once in one replica; each holds a connection to Postgres meanwhile."""
+"""The most deliveries in hand at once in one replica; each holds a connection to Postgres meanwhile."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 600.0
 FAILING = 3
 """After so many different deliveries in a row, a channel is said to fail."""
@@ -63,9 +63,11 @@ class Dispatcher:
         *,
         url: str,
         builtin: bytes | None = None,
+        workers: int = WORKERS,
         chance: Callable[[], float] = spread.random,
     ) -> None:
-        """`builtin`: where the channel of the settings leads, and what it signs with."""
+        """`builtin`: where the channel of the settings leads, and what it signs with. `workers`: at most WORKERS."""
+        self._most_workers = max(1, min(workers, WORKERS))
         self._database = database
         self._clock = clock
         self._senders = senders
@@ -105,7 +107,7 @@ class Dispatcher:
 
     def _more(self) -> None:
         """One more worker, unless there are enough; it ends when nothing is left that it could take."""
-        if len(self._workers) < WORKERS:
+        if len(self._workers) < self._most_workers:
             task = asyncio.create_task(self._work())
             self._workers.add(task)
             task.add_done_callback(self._workers.discard)

@@ -94,7 +94,9 @@ class House:
         self.known = known
 
     async def _adopt(self) -> None:
-        """What a replica of an earlier version could not deliver goes to the channel of the settings."""
+        """What a replica of an earlier version could not deliver goes to the channel of the settings, if there is one."""
+        if BUILTIN not in self.known.channels:
+            return
         while True:
             async with self._database.transaction() as connection:
                 found = await outbox.take_old_alerts(connection, BATCH)

@@ -26,6 +26,9 @@ from controlplane.notify.writer import CHECK
 from controlplane.parts import Parts
 from controlplane.settings import Settings
 
+SHARE_OF_POOL = 3
+"""Deliveries have a third of the connections to Postgres at most: commits need theirs."""
+
 
 @dataclass(frozen=True)
 class Notify:
@@ -56,7 +59,14 @@ async def open_notify(parts: Parts) -> Notify:
     links = AckLinks(settings.secret_keys, settings.url)
     builtin = builtin_config(settings)
     dispatcher = Dispatcher(
-        parts.database, parts.clock, senders(settings), box, links, url=settings.url, builtin=builtin
+        parts.database,
+        parts.clock,
+        senders(settings),
+        box,
+        links,
+        url=settings.url,
+        builtin=builtin,
+        workers=settings.database_pool // SHARE_OF_POOL,
     )
     if builtin is not None:
         await ensure_builtin(parts.database, parts.clock, settings.alert_webhook.reveal())

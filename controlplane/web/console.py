@@ -29,6 +29,7 @@ from controlplane.web.kit.problems import HTML_EXCEPTION_HANDLERS
 from controlplane.web.kit.render import UI, Templates
 from controlplane.web.kit.visit import Visit
 from controlplane.web.notifications.acknowledge import AcknowledgeController
+from controlplane.web.notifications.changes import ChannelChangesController
 from controlplane.web.notifications.channels import ChannelsController
 from controlplane.web.notifications.events import EventsController
 from controlplane.web.overview.live import LiveBoards, LiveController
@@ -91,6 +92,7 @@ def console(services: Services) -> tuple[Router, Templates]:
             PlaygroundController,
             EventsController,
             ChannelsController,
+            ChannelChangesController,
             AcknowledgeController,
             PeopleController,
             KeysController,

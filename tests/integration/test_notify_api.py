@@ -306,3 +306,23 @@ async def test_the_audit_log_tells_in_its_own_transaction(database: Database, st
     await audit.note(Event.DENIED, ROOT, environment=P, outcome="refused")
     assert await desk.value("SELECT string_agg(kind, ' ') FROM event") == "key_revoked"
     assert await desk.value("SELECT count(*) FROM audit") == 2
+
+
+async def test_every_page_and_healthz_say_that_a_channel_fails(world: World, admin: httpx.AsyncClient) -> None:
+    await add_channel(admin)
+
+    async def look(set_to: str) -> tuple[str, dict[str, str]]:
+        async with world.services.database.writing() as connection:
+            await connection.execute(text(f"UPDATE channel SET last_error = 'status 503', announced_at = {set_to}"))
+        await world.services.health.ask()
+        await world.services.health.look()
+        page = await admin.get("/e/production/history")
+        checks = (await admin.get("/healthz")).json()
+        return page.text, {check["name"]: check["reason"] for check in checks}
+
+    page, checks = await look("now()")
+    assert 'href="/e/production/notifications/channels"><span>Notifications <b>fail</b>' in page
+    assert checks["channels"] == "the channel ops takes nothing: status 503"
+    page, checks = await look("NULL")
+    assert '<span id="notify-chip" hidden>' in page
+    assert checks["channels"] == ""

@@ -78,6 +78,8 @@ async def test_an_event_arrives_signed_with_its_type_and_fields(desk: Desk, rece
     assert first.json["type"] == "break_glass"
     assert first.data == {"environment": "production", "actor": "ed", "reason": "fire", "n": "1"}
     assert first.json["timestamp"] == desk.clock.now().isoformat()
+    assert first.json["severity"] == "page"
+    assert "/ack/" in first.json["ack_link"]
     assert second.json["type"] == "recovery code used", "receivers know it by this name"
     assert await desk.states() == [("ops", "delivered")] * 2
 

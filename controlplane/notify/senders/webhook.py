@@ -14,12 +14,16 @@ class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str
 
 
-class WebhookBody(msgspec.Struct, frozen=True):
-    """`timestamp` is when it happened, in ISO 8601."""
+class WebhookBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`timestamp` is when it happened, in ISO 8601. `ack_link`: only of a page that no one has acknowledged."""
 
     type: str
     timestamp: str
     data: dict[str, str]
+    title: str = ""
+    severity: str = ""
+    link: str = ""
+    ack_link: str = ""
 
 
 class WebhookSender:
@@ -30,7 +34,11 @@ class WebhookSender:
 
     async def send(self, config: bytes, message: Message) -> Sent:
         into = msgspec.json.decode(config, type=WebhookConfig)
-        body = msgspec.json.encode(WebhookBody(message.type, message.at, message.data))
+        body = msgspec.json.encode(
+            WebhookBody(
+                message.type, message.at, message.data, message.title, message.severity, message.link, message.ack_link
+            )
+        )
         keys = parse_secrets(into.secret)
         headers = {
             "webhook-id": message.message_id,
