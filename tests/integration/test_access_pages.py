@@ -94,6 +94,7 @@ FORMS = [
     Form("save/safe_mode_activation", {"key": "a", "message": "m", "spec": json.dumps(ACTIVATION)}, {Role.ADMIN}),
     Form("restore", {"target": "1", "message": "m"}, EDITORS),
     Form("safe-mode/activate", {"profile": "contain", "reason": "x", "confirm": OWN}, {Role.OPERATOR, Role.ADMIN}),
+    Form("coverage/patterns", {"class": "none", "pattern": "none"}, EDITORS),
     Form("rollouts/none/move/pause", {"reason": "x"}, {Role.EDITOR, Role.OPERATOR, Role.ADMIN}),
 ]
 

@@ -129,7 +129,7 @@ async def messages(ears: Listener, stream: str) -> list[bytes]:
     return found
 
 
-async def test_a_bundle_holds_none_of_it(world: World, tmp_path: Path) -> None:
+async def test_neither_a_bundle_nor_an_sdk_key_holds_any_of_it(world: World, tmp_path: Path) -> None:
     await world.services.changes.commit(ROOT, "production", [put(), put(kind="service_tier")], "what we say")
     async with world.client(await world.token({"production": ["editor"]})) as http:
         bundle = (await http.get(f"{API}/bundle")).content
@@ -139,6 +139,9 @@ async def test_a_bundle_holds_none_of_it(world: World, tmp_path: Path) -> None:
     with Brownout.offline(file, key=key) as client:
         assert client.status.revision == (await world.services.store.head("production")).revision
     assert holds_nothing(bundle)
+    async with world.client(key) as sdk:
+        for path in (f"failure-modes/{KEY}", "failure-modes", "coverage", "coverage/csv", "export", "state", "history"):
+            assert (await sdk.get(f"{API}/{path}")).status_code == 403, path
 
 
 async def test_it_is_edited_exported_imported_and_restored_like_any_kind(world: World) -> None:
