@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 
 from brownout import wire
-from brownout.model.kinds import is_plane
 from controlplane.configuration.store import Head, State
 
 
 def pack(state: State) -> tuple[bytes, ...]:
-    """Without plane kinds, which SDKs may not read. Compresses: of a large state not on the event loop."""
-    return wire.pack_snapshot(
-        (ref.kind, ref.key, spec) for ref, spec in state.resources.items() if not is_plane(ref.kind)
-    )
+    """Compresses: of a large state not on the event loop."""
+    return wire.pack_snapshot((kind, key, spec) for (kind, key), spec in state.served.items())
 
 
 def manifest(head: Head, chunks: Sequence[bytes], *, sid: str, seq: int) -> wire.Manifest:

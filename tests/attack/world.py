@@ -112,8 +112,7 @@ class World:
             sdk = self.sdks[environment]
             await until(lambda sdk=sdk, revision=revision: sdk.status.revision == revision)
             state = await self.services.store.state(environment)
-            held = {(ref.kind, ref.key): spec for ref, spec in state.resources.items()}
-            assert {(ref.kind, ref.key): spec for ref, spec in sdk._compiled.resources.items()} == held
+            assert {(ref.kind, ref.key): spec for ref, spec in sdk._compiled.resources.items()} == state.served
         await until(lambda: all(each.lag == 0 and not each.degraded for each in self.services.publisher.health()))
 
 

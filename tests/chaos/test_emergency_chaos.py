@@ -1,4 +1,4 @@
-"""`make chaos`: twenty SDKs, and a Postgres that is killed, hangs or takes no writes. Every bound is measured here."""
+"""A Postgres that is killed, hangs or takes no writes, and a fleet. `make chaos` has twenty SDKs and measures the bounds."""
 
 import asyncio
 import os
@@ -27,9 +27,9 @@ from tests.support import SECRET_KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
 
-SDKS = 20
+SDKS, FEW = 20, 3
 BOUND_S = 1.0
-FORGERIES = 100_000
+FORGERIES, SOME = 100_000, 1_000
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,10 @@ class Fleet(Site):
         return time.monotonic() - began
 
 
-@pytest.fixture(autouse=True)
-def only_long(long: bool) -> None:
-    """The short forms are tests/integration/test_emergency.py and tests/attack/test_operator_passes.py."""
-    if not long:
-        pytest.skip("its bounds are times: make chaos")
-
-
 @pytest.fixture
-async def fleet(server: EmbeddedPostgres, nats_server: EmbeddedNats, unique_environment: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    server: EmbeddedPostgres, nats_server: EmbeddedNats, unique_environment: str, long: bool
+) -> AsyncIterator[Fleet]:
     if not server.running:
         server.start()
     name = unique_environment.replace("-", "_")
@@ -79,7 +74,7 @@ async def fleet(server: EmbeddedPostgres, nats_server: EmbeddedNats, unique_envi
         ]
         key = (await one.services.access.keys.create(ROOT, unique_environment, "sdk")).key
         sdks = []
-        for _ in range(SDKS):
+        for _ in range(SDKS if long else FEW):
             sdk = Brownout.connect(nats_server.url, key=key, environment=unique_environment, service="s", disk=False)
             stack.push_async_callback(asyncio.to_thread, sdk.close)
             sdks.append(sdk)
@@ -92,14 +87,14 @@ async def fleet(server: EmbeddedPostgres, nats_server: EmbeddedNats, unique_envi
             await plane.services.emergency.refresh()
 
         async def live() -> bool:
-            return one.services.telemetry.fleet.live(unique_environment) == SDKS
+            return one.services.telemetry.fleet.live(unique_environment) == len(sdks)
 
         await eventually(live)
         yield site
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped", "read-only"])
-async def test_the_fleet_has_it_within_a_second_and_the_log_takes_it_once(fleet: Fleet, how: str) -> None:
+async def test_the_fleet_has_it_within_a_second_and_the_log_takes_it_once(fleet: Fleet, how: str, long: bool) -> None:
     database = fleet.one.services.settings.database_url.reveal().rpartition("/")[2]
     hanging = await _backends(fleet.server) if how == "stopped" else []
     if how == "killed":
@@ -131,7 +126,7 @@ async def test_the_fleet_has_it_within_a_second_and_the_log_takes_it_once(fleet:
     ((what, key, _, _),) = await fleet.switches()
     assert (what, key) == ("on", active.key)
     assert (await fleet.one.services.store.verify_history(fleet.environment)).broken is None
-    assert took_s <= BOUND_S, took_s
+    assert took_s <= BOUND_S or not long, took_s
 
 
 async def _set(server: EmbeddedPostgres, database: str, what: str) -> None:
@@ -141,11 +136,12 @@ async def _set(server: EmbeddedPostgres, database: str, what: str) -> None:
     await connection.close()
 
 
-def test_a_hundred_thousand_passes_that_do_not_hold_open_nothing() -> None:
+def test_passes_that_do_not_hold_open_nothing(long: bool) -> None:
     passes = Passes((SECRET_KEY,), MovableClock(), Database("postgresql://nobody@127.0.0.1:9/x"), timedelta(days=30))
     passes.holders = HELD
     before, made = counted(), forgeries(issued(passes), random.Random(1))
-    for _ in range(FORGERIES):
+    count = FORGERIES if long else SOME
+    for _ in range(count):
         with pytest.raises(UnauthenticatedError):
             passes.open(next(made))
-    assert counted() - before == FORGERIES
+    assert counted() - before == count

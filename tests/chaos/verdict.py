@@ -35,7 +35,7 @@ def judge(system: System, fleet: Fleet, acknowledged: list[Acknowledged]) -> Sta
         assert operation.spec, done
         assert msgspec.json.decode(operation.spec)["include"] == msgspec.json.decode(done.spec)["include"]
     fleet.await_at((head.epoch, head.revision), CATCHES_UP_S)
-    wanted = digest({(ref.kind, ref.key): spec for ref, spec in state.resources.items()})
+    wanted = digest(state.served)
     for report in fleet.dump():
         assert (report.epoch, report.revision, report.digest) == (head.epoch, head.revision, wanted), report
         assert report.bad_signatures == 0, report

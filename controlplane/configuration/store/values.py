@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 import msgspec
 
+from brownout.model.kinds import is_plane
 from brownout.model.resources import ResourceRef
 from controlplane.errors import Fault
 
@@ -165,6 +166,11 @@ class State(msgspec.Struct, frozen=True):
 
     head: Head
     resources: Mapping[ResourceRef, bytes]
+
+    @property
+    def served(self) -> dict[tuple[str, str], bytes]:
+        """What SDKs hold of it: everything but plane kinds, which they may not read."""
+        return {(ref.kind, ref.key): spec for ref, spec in self.resources.items() if not is_plane(ref.kind)}
 
 
 class StoredEnvelope(msgspec.Struct, frozen=True):
