@@ -83,7 +83,8 @@ def test_no_page_says_anything_in_the_log_or_fails_a_request(demo: Demo) -> None
         answer = seen.page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
-        expect(seen.page.locator("body")).to_have_attribute("data-stream", "live")
+        if name != "emergency":  # which is made from memory alone, and has no head
+            expect(seen.page.locator("body")).to_have_attribute("data-stream", "live")
         assert "unsafe-inline" not in answer.headers["content-security-policy"]
     seen.page.context.close()
     seen.check()
