@@ -35,7 +35,7 @@ KEPT = 4
 """Revisions whose resources are kept read."""
 
 DAYS = 30
-MAX_DAYS = 400
+MAX_DAYS = 31
 
 
 class Proposed(Protocol):
@@ -188,7 +188,8 @@ class Coverage:
         for key, spec in world.classes.items():
             named = filter(None, (spec.model, spec.ladder, spec.budget, spec.tools))
             refs = [ResourceRef("request_class", key), *(ResourceRef("flag", flag) for flag in named)]
-            found[key] = max(at[ref] for ref in refs if ref in at)
+            if known := [at[ref] for ref in refs if ref in at]:
+                found[key] = max(known)
         return found
 
     async def _seen(

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from brownout.model.operating import FailureMode
 from brownout.model.resources import Flag, ResourceRef
 from controlplane.contract.effects import listed
 from controlplane.contract.specs import find_spec
 from controlplane.errors import Fault
 from controlplane.resilience.cell import NONE, Cell, Requirement
-from controlplane.resilience.matrix import coverage
+from controlplane.resilience.matrix import combinations, coverage
 from controlplane.resilience.patterns import FIELDS, WORDS, unmet
 from controlplane.resilience.world import KINDS, World, world_of
 
@@ -21,8 +22,9 @@ MAX_LINES = 5
 GOVERNING = frozenset({"model_route", "fallback_ladder", "token_budget", "tool_policy", "retry_policy"})
 
 
-MAX_CELLS = 50_000
-"""Cells that a commit compares. In a larger environment it compares the normal state alone, and says so."""
+MAX_CELLS, MAX_POLICIES = 50_000, 10_000
+"""Cells that a commit compares, and policies that it composes for them: about a second. In a larger environment it
+compares the normal state alone, or nothing, and says so."""
 
 
 class Step(NamedTuple):
@@ -53,11 +55,19 @@ def _concerns(step: Step) -> bool:
         return False
     if step.ref.kind == "response_template":
         return step.before is None or step.after is None
+    if step.ref.kind == "failure_mode":
+        return _matters(step.before) != _matters(step.after)
     if step.ref.kind == "flag":
         before, after = find_spec(step.before, Flag), find_spec(step.after, Flag)
         governs = any(flag is not None and flag.type in GOVERNING for flag in (before, after))
         return governs and _serves(before) != _serves(after)
     return True
+
+
+def _matters(spec: bytes | None) -> object:
+    """What of a failure mode decides cells; the rest is for people."""
+    mode = find_spec(spec, FailureMode)
+    return spec if mode is None else (mode.detect, mode.classes, mode.say.user, mode.accepted)
 
 
 def _serves(flag: Flag | None) -> object:
@@ -77,8 +87,7 @@ def drift(present: Mapping[ResourceRef, bytes], steps: Sequence[Step], now: date
         return Drift()
     touched = {step.ref for step in steps}
     classes = _affected(before, touched) | _affected(after, touched)
-    only_normal = max(_cells(before, classes), _cells(after, classes)) > MAX_CELLS
-    profiles = (NONE,) if only_normal else None
+    profiles, limit = _compared(before, after, classes)
     was, now_ = (
         {cell.place: cell for cell in coverage(world, now=now, classes=classes, profiles=profiles)}
         for world in (before, after)
@@ -92,10 +101,21 @@ def drift(present: Mapping[ResourceRef, bytes], steps: Sequence[Step], now: date
         *_lines("warning: coverage lost", lost),
         *_lines("coverage gained", gained),
         *_fresh(fresh),
-        *(("coverage in safe mode: not compared, there are too many cells",) if only_normal else ()),
+        *limit,
         *_unmet_lines(before, after, classes),
     )
     return Drift(lost, gained, lines, faults)
+
+
+def _compared(before: World, after: World, classes: Collection[str]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The states of safe mode to compare, None for all, and what is said of those left out."""
+    policies = max(combinations(world, classes) for world in (before, after))
+    states = 1 + max(len(world.profiles) for world in (before, after))
+    if policies > MAX_POLICIES:
+        return (), ("warning: coverage was not compared, there are too many combinations of variants",)
+    if policies * states > MAX_POLICIES or max(_cells(world, classes) for world in (before, after)) > MAX_CELLS:
+        return (NONE,), ("coverage in safe mode: not compared, there are too many cells",)
+    return None, ()
 
 
 def _cells(world: World, classes: Collection[str]) -> int:

@@ -7,6 +7,7 @@ Every combination of variants is composed by the SDK's own `assemble` and `tight
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice, product
+from math import prod
 from typing import NamedTuple
 
 import msgspec
@@ -72,6 +73,17 @@ def policies(world: World, key: str) -> list[Policy] | None:
     """The policies that a class can get in the normal state, those that answer alike once; None if there are too many."""
     cases = _Composer(world, key).cases(NONE, Overlay())
     return None if cases is None else [case.policy for case in cases]
+
+
+def combinations(world: World, classes: Iterable[str]) -> int:
+    """The policies that coverage composes for these classes in one state of safe mode, at most."""
+    return sum(_combinations(world, key) for key in classes if key in world.classes)
+
+
+def _combinations(world: World, key: str) -> int:
+    names = (getattr(world.classes[key], field) for field in GOVERNORS)
+    flags = (world.flags.get(name) for name in names if name)
+    return min(prod(len(flag.variants) for flag in flags if flag is not None), MAX_COMBINATIONS)
 
 
 Combination = tuple[tuple[str, object], ...]

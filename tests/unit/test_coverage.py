@@ -375,5 +375,32 @@ def test_a_huge_environment_compares_the_normal_state_alone(monkeypatch: pytest.
     assert any("too many cells" in line for line in found.lines)
 
 
+def test_a_huge_number_of_variants_is_not_compared_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.resilience.drift.MAX_POLICIES", 1)
+    before = document()
+    after = copy.deepcopy(before)
+    del after["flag"]["plain"]["variants"]["plain"]["rungs"][0]
+    present, outcome = encoded(before), encoded(after)
+    ref = ResourceRef("flag", "plain")
+    found = drift(present, [Step(ref, present[ref], outcome[ref])], NOW)
+    assert found.lost == ()
+    assert any("coverage was not compared" in line for line in found.lines)
+
+
+def test_what_a_failure_mode_says_to_on_call_changes_no_cell() -> None:
+    ref = ResourceRef("failure_mode", "auth")
+    before, worded, detects = (
+        msgspec.json.encode({"detect": {"errors": errors}, "respond": words})
+        for errors, words in (
+            (["auth"], "Call them."),
+            (["auth"], "Call them twice."),
+            (["auth", "overloaded"], "Call them."),
+        )
+    )
+    assert not concerns([Step(ref, before, worded)])
+    assert concerns([Step(ref, before, detects)])
+    assert concerns([Step(ref, before, None)])
+
+
 def test_the_standard_modes_cover_every_class_without_a_profile() -> None:
     assert all(not mode.classes and mode.profile is None and mode.say.user is None for mode in STANDARD.values())

@@ -100,14 +100,15 @@ class Committer:
         self._clock = clock
         self._keys = keys
         # Within a process commits take turns: those that ran at once would only find that the head moved.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # Switching safe mode does not queue behind edits, which may have coverage to compare.
+        self._turns: WeakValueDictionary[tuple[str, bool], asyncio.Lock] = WeakValueDictionary()
 
     async def commit(self, request: Request) -> Commit | Stale | Replay:
         """Tries without holding the lock; when somebody else committed meanwhile, again while holding it.
 
         Raises InvalidInputError with the faults of the outcome, IdempotencyKeyReusedError, NotFoundError.
         """
-        async with self._turns.setdefault(request.environment, asyncio.Lock()):
+        async with self._turns.setdefault((request.environment, request.draft.switches), asyncio.Lock()):
             async with self._database.writing() as connection:
                 done = await self._attempt(connection, request)
             return done or await self._locked(request)

@@ -64,6 +64,11 @@ class Draft(NamedTuple):
             return True
         if ref in self.named:
             return not row(ref.kind).read_when_named
+        return self.switches
+
+    @property
+    def switches(self) -> bool:
+        """Whether this only switches safe mode."""
         return all(alone(_operation(touched, entry)) for touched, entry in self.entries.items())
 
     @property
