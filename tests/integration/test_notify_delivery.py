@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from controlplane.errors import UnavailableError
 from controlplane.kit.database import Database
+from controlplane.notify.kinds import Severity
 from controlplane.notify.queries import channels
 from controlplane.notify.values import BUILTIN, GIVE_UP_AFTER, KEPT
 from tests.integration.notifying import SECRET, Desk, Heard, Receiver, listening
@@ -292,6 +293,42 @@ async def test_a_page_that_its_channel_can_never_take_goes_on_at_once(
     await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
     await desk.everything(one)
     assert other.of("break_glass")
+
+
+@pytest.fixture
+async def refusing(database: Database, receiver: Receiver, other: Receiver) -> Desk:
+    """PagerDuty refuses everything with 400, as it does for a wrong routing key; `mail` is there, too."""
+    desk = Desk(database)
+    url = receiver.url.rpartition("/hook")[0]
+    await desk.channel("pager", None, "pagerduty", {"routing_key": "r" * 32, "url": url})
+    await desk.channel("mail", other)
+    receiver.always = "400 Invalid routing key"
+    return desk
+
+
+async def test_a_channel_that_refuses_everything_is_announced(refusing: Desk, other: Receiver) -> None:
+    await refusing.subscribe("all", "pager")
+    one = refusing.replica()
+    for n in range(3):
+        await one.writer.tell(*lag(n))
+        await refusing.everything(one)
+    (told,) = other.of("channel_failing")
+    assert told.data == {"channel": "pager", "reason": "status 400"}
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await refusing.everything(one)
+    assert (await refusing.states())[-1] == ("pager", "waiting"), "a page that no other channel can take is kept"
+
+
+async def test_a_refused_page_goes_on_and_a_refused_test_is_announced(refusing: Desk, other: Receiver) -> None:
+    await refusing.subscribe("pages", "pager", "mail", severity=Severity.PAGE)
+    one = refusing.replica()
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await refusing.everything(one)
+    assert await refusing.states() == [("pager", "failed"), ("mail", "delivered")]
+    refusing.move(days=7)
+    await one.house.keep()
+    await refusing.everything(one)
+    assert len(other.of("channel_failing")) == 1
 
 
 async def test_a_failing_channel_is_announced_on_another_once_and_so_is_its_end(

@@ -204,6 +204,8 @@ async def test_what_a_mail_server_answers_decides_what_comes_next() -> None:
     for verb, answer, fault in (
         ("EHLO", "421 too busy", "later"),
         ("MAIL", "451 later", "later"),
+        ("EHLO", "554 you are blocked", "channel"),
+        ("MAIL", "550 no such sender", "channel"),
         ("MAIL", "552 too large", "message"),
         ("RCPT", "450 greylisted", "later"),
         ("RCPT", "550 no such mailbox", "channel"),
@@ -319,6 +321,7 @@ async def test_a_forbidden_address_is_said_without_being_tried(receiver: Receive
         ("slack", {"url": 7}, "/config/url"),
         ("slack", {"url": "https://x.example", "extra": 1}, "/config/extra"),
         ("pagerduty", {"routing_key": "no spaces here"}, "/config/routing_key"),
+        ("pagerduty", {"routing_key": "r" * 31}, "/config/routing_key"),
         ("email", {"host": "m", "sender": "a@b", "to": ["a@b", "x\r\nBcc: y@z"]}, "/config/to/1"),
         ("email", {"host": "m", "sender": "a@b", "to": []}, "/config/to"),
         ("email", {"host": "m", "sender": "a@b", "to": ["a@b"], "port": 0}, "/config/port"),
@@ -336,5 +339,5 @@ def test_a_wrong_field_is_named_and_no_secret_repeated(kind: str, given: dict[st
 def test_a_target_shows_where_a_channel_leads_and_no_secret() -> None:
     url = "https://hooks.slack.example/services/T0/B0/very-secret"
     assert read_config("slack", {"url": url}, inbox=False).target == "hooks.slack.example"
-    assert read_config("pagerduty", {"routing_key": "abcdefghijklmnop"}, inbox=False).target == "…mnop"
+    assert read_config("pagerduty", {"routing_key": "abcdefghijklmnop" * 2}, inbox=False).target == "…mnop"
     assert url_fault("https://[::1") == "not a URL"

@@ -6,14 +6,18 @@ import ssl
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from controlplane.notify.reach import Reach, UnreachableError
-from controlplane.notify.senders.message import Message, Sent
+from controlplane.notify.senders.message import Fault, Message, Sent
+
+if TYPE_CHECKING:
+    import aiosmtplib
 
 TIMEOUT_S = 20.0
+TOO_LARGE = 552
 MAX_SUBJECT = 200
 
 
@@ -62,10 +66,18 @@ class EmailSender:
             permanent = all(each.code >= 500 for each in error.recipients)
             return Sent("the mail server refuses the recipients", fault="channel" if permanent else "later")
         except aiosmtplib.SMTPResponseException as error:
-            return Sent(f"SMTP code {error.code}", fault="message" if error.code >= 500 else "later")
+            return Sent(f"SMTP code {error.code}", fault=_fault_of(error) if error.code >= 500 else "later")
         except Exception as error:  # noqa: BLE001 - whatever a mail server does, it is tried again later
             return Sent(type(error).__name__, fault="later")
         return Sent()
+
+
+def _fault_of(error: "aiosmtplib.SMTPResponseException") -> Fault:
+    """What a refusal for good is about. Before the letter itself is sent, a server refuses the sender or the client,
+    except with code 552, by which it refuses the letter's size."""
+    import aiosmtplib
+
+    return "message" if isinstance(error, aiosmtplib.SMTPDataError) or error.code == TOO_LARGE else "channel"
 
 
 async def _connected(address: str, port: int) -> socket.socket:
