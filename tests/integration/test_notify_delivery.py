@@ -295,6 +295,37 @@ async def test_a_page_that_its_channel_can_never_take_goes_on_at_once(
     assert other.of("break_glass")
 
 
+@pytest.mark.parametrize("hindrance", ["has it", "paused", "deleted", "of another subscription"])
+async def test_a_page_is_passed_on_only_to_a_channel_that_takes_it(
+    database: Database, receiver: Receiver, other: Receiver, hindrance: str
+) -> None:
+    """`second` cannot take it, so `third` gets it; without a third, the first keeps it."""
+    desk = Desk(database)
+    for key, to in (("first", receiver), ("second", receiver), ("third", other)):
+        await desk.channel(key, to)
+    await desk.subscribe("short", "first", "second", kinds=["safe_mode"])
+    await desk.subscribe("long", "first", "second", "third", kinds=["approval"])
+    if hindrance == "has it":
+        await desk.subscribe("own", "second")
+    if hindrance == "of another subscription":
+        await desk.subscribe("other", "first", "third", kinds=["safe_mode"])
+    one, receiver.always = desk.replica(), "503 Broken"
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await one.writer.tell("safe_mode_on", {"environment": "production", "activation": "a", "n": "2"})
+    async with database.writing() as connection:
+        if hindrance == "deleted":
+            await channels.delete_channel(connection, "second")
+        elif hindrance != "has it":
+            await channels.pause(connection, "second", "mara", desk.clock.now())
+    desk.move(seconds=61)
+    await one.house.keep()
+    await desk.everything(one)
+    both = hindrance == "of another subscription"
+    assert sorted(other.taken) == (["1", "2"] if both else ["1"])
+    kept = await desk.value("SELECT count(*) FROM delivery WHERE channel = 'first' AND ended_at IS NULL")
+    assert kept == (0 if both else 1), "the channel goes on trying"
+
+
 @pytest.fixture
 async def refusing(database: Database, receiver: Receiver, other: Receiver) -> Desk:
     """PagerDuty refuses everything with 400, as it does for a wrong routing key; `mail` is there, too."""

@@ -32,10 +32,11 @@ routes AS (
       AND ('*' = ANY(subscription.environments) OR CAST(:environment AS text) = ANY(subscription.environments))
 )
 INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
-SELECT DISTINCT ON (chain[1]) made.id, chain[1], chain[2:], :dedupe, :kind, :severity, :now, :now
-FROM made, routes
-WHERE cardinality(chain) > 0
-ORDER BY chain[1], cardinality(chain) DESC
+SELECT made.id, named.key, ARRAY(
+    SELECT later.key FROM routes, unnest(routes.chain[2:]) WITH ORDINALITY AS later (key, place)
+    WHERE routes.chain[1] = named.key GROUP BY later.key ORDER BY min(later.place), later.key
+), :dedupe, :kind, :severity, :now, :now
+FROM made, (SELECT DISTINCT chain[1] AS key FROM routes WHERE cardinality(chain) > 0) AS named
 """  # noqa: S608 - put together from constants
 
 _TO = f"""
@@ -47,8 +48,9 @@ FROM made, channel WHERE channel.key = ANY(CAST(:channels AS text[]))
 
 
 async def put(connection: WriteConnection, event: NewEvent, now: datetime, *, without: Sequence[str] = ()) -> int:
-    """Writes the event and a delivery for the first channel of each subscription to it; returns how many. Writes nothing
-    when its message id is known."""
+    """Writes the event and a delivery for the first channel of each subscription to it; returns how many. The later
+    channels of subscriptions with the same first one are put in one line. Writes nothing when the message id is known.
+    """
     return await run(connection, _ROUTE, **_values(event, now), names=event.names, without=list(without))
 
 
@@ -137,20 +139,27 @@ async def postpone(connection: WriteConnection, delivery: int, until: datetime, 
     )  # fmt: skip
 
 
+_NEXT = """
+    SELECT named.key, CAST(named.place AS int) AS place
+    FROM unnest(one.then_to) WITH ORDINALITY AS named (key, place)
+    JOIN channel ON channel.key = named.key AND channel.paused_at IS NULL
+    WHERE NOT EXISTS (SELECT FROM delivery AS same WHERE same.event = one.event AND same.channel = named.key)
+    ORDER BY named.place LIMIT 1
+"""
+"""The channel that `one` goes to next: it is not paused, and does not have the event from elsewhere."""
+
+_PASS_ON = f"""
+INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
+SELECT one.event, next.key, one.then_to[next.place + 1:], one.dedupe, one.kind, one.severity, :now, :now
+FROM delivery AS one CROSS JOIN LATERAL ({_NEXT}) AS next
+WHERE one.id = :id
+"""  # noqa: S608 - put together from constants
+
+
 async def pass_on(connection: WriteConnection, delivery: int, now: datetime) -> int:
-    """Gives what a delivery was to tell to the next channel, unless that got it anyhow; returns 0 when there is none."""
-    return await run(
-        connection,
-        """
-        INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
-        SELECT one.event, one.then_to[1], one.then_to[2:], one.dedupe, one.kind, one.severity, :now, :now
-        FROM delivery AS one JOIN channel ON channel.key = one.then_to[1]
-        WHERE one.id = :id AND NOT EXISTS (
-            SELECT FROM delivery AS same WHERE same.event = one.event AND same.channel = one.then_to[1]
-        )
-        """,
-        id=delivery, now=now,
-    )  # fmt: skip
+    """Gives what a delivery was to tell to the next channel that can take it. Returns 0 when there is none: then the
+    delivery is all there is, and must not end because of the next channel."""
+    return await run(connection, _PASS_ON, id=delivery, now=now)
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -158,20 +167,19 @@ class Late(msgspec.Struct, frozen=True):
     channel: str
 
 
+_LATE = f"""
+SELECT one.id, one.channel FROM delivery AS one JOIN channel AS now_at ON now_at.key = one.channel
+WHERE one.ended_at IS NULL AND one.severity >= :severity AND cardinality(one.then_to) > 0
+  AND (one.created_at <= :since OR now_at.paused_at IS NOT NULL)
+  AND EXISTS ({_NEXT})
+ORDER BY one.id LIMIT :limit FOR UPDATE OF one SKIP LOCKED
+"""  # noqa: S608 - put together from constants
+
+
 async def late_pages(connection: WriteConnection, severity: int, since: datetime, limit: int) -> list[Late]:
     """Deliveries of pages that their channel has not taken since then, or does not take while it is paused, and that
     have another channel to go to. Locked; what is being sent right now is left alone."""
-    return await fetch(
-        connection,
-        Late,
-        """
-        SELECT one.id, one.channel FROM delivery AS one JOIN channel ON channel.key = one.channel
-        WHERE one.ended_at IS NULL AND one.severity >= :severity AND cardinality(one.then_to) > 0
-          AND (one.created_at <= :since OR channel.paused_at IS NOT NULL)
-        ORDER BY one.id LIMIT :limit FOR UPDATE OF one SKIP LOCKED
-        """,
-        severity=severity, since=since, limit=limit,
-    )  # fmt: skip
+    return await fetch(connection, Late, _LATE, severity=severity, since=since, limit=limit)
 
 
 async def drop_expired(connection: WriteConnection, now: datetime, kept: timedelta, limit: int) -> int:
