@@ -110,6 +110,25 @@ async def test_that_postgres_is_away_is_told_without_postgres(
     assert await desk.value("SELECT count(*) FROM event") == 2
 
 
+async def test_what_the_first_channel_took_without_postgres_goes_to_no_second(
+    database: Database, receiver: Receiver, other: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel("pager", receiver)
+    await desk.channel("phone", other)
+    await desk.subscribe("all", "pager", "phone")
+    one = desk.replica()
+    await one.house.keep()
+    one.writer._database = Database("postgresql://nobody@127.0.0.1:9/none")
+    await one.writer.tell("health_failing", {"check": "postgres", "n": "1"})
+    await one.writer.settled()
+    one.writer._database = database
+    assert await one.writer.keep_unkept() == ""
+    await desk.everything(one)
+    assert (receiver.taken, other.taken) == (["1"], [])
+    assert await desk.value("SELECT count(*) FROM event") == 1
+
+
 async def test_what_was_rolled_back_is_told_to_nobody(desk: Desk, receiver: Receiver) -> None:
     one = desk.replica()
 

@@ -37,6 +37,7 @@ SELECT made.id, named.key, ARRAY(
     WHERE routes.chain[1] = named.key GROUP BY later.key ORDER BY min(later.place), later.key
 ), :dedupe, :kind, :severity, :now, :now
 FROM made, (SELECT DISTINCT chain[1] AS key FROM routes WHERE cardinality(chain) > 0) AS named
+WHERE NOT named.key = ANY(CAST(:taken AS text[]))
 """  # noqa: S608 - put together from constants
 
 _TO = f"""
@@ -47,11 +48,21 @@ FROM made, channel WHERE channel.key = ANY(CAST(:channels AS text[]))
 """  # noqa: S608 - put together from constants
 
 
-async def put(connection: WriteConnection, event: NewEvent, now: datetime, *, without: Sequence[str] = ()) -> int:
+async def put(
+    connection: WriteConnection,
+    event: NewEvent,
+    now: datetime,
+    *,
+    without: Sequence[str] = (),
+    taken: Sequence[str] = (),
+) -> int:
     """Writes the event and a delivery for the first channel of each subscription to it; returns how many. The later
     channels of subscriptions with the same first one are put in one line. Writes nothing when the message id is known.
+    `without`: as if these channels were not there. `taken`: these have been told, so the next ones need not be.
     """
-    return await run(connection, _ROUTE, **_values(event, now), names=event.names, without=list(without))
+    return await run(
+        connection, _ROUTE, **_values(event, now), names=event.names, without=list(without), taken=list(taken)
+    )
 
 
 async def put_to(connection: WriteConnection, event: NewEvent, now: datetime, channels: Sequence[str]) -> int:
