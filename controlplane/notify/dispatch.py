@@ -134,7 +134,9 @@ class Dispatcher:
         channel = ""
         try:
             async with self._database.transaction() as connection:
-                due = await outbox.claim(connection, self._clock.now(), sorted(self._busy))
+                due = await outbox.claim(
+                    connection, self._clock.now(), kinds=sorted(self._senders), skip=self._not_ours()
+                )
                 if due is None:
                     return False
                 if due.channel in self._busy:  # another worker took one for it while we asked
@@ -148,6 +150,10 @@ class Dispatcher:
             if channel:
                 self._busy.discard(channel)
         return True
+
+    def _not_ours(self) -> list[str]:
+        """Channels that another worker has in hand, or only a replica with other settings can send to."""
+        return sorted(self._busy | ({BUILTIN} if self._builtin is None else set()))
 
     async def _send(self, due: Due) -> Sent:
         """Never raises: what one delivery makes of our code costs the others nothing."""

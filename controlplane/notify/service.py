@@ -160,7 +160,7 @@ class Notifications:
             _found(await channels.find_channel(connection, key), key)
             if skip:
                 await channels.skip_waiting(connection, key, self._clock.now())
-            if not await channels.resume(connection, key):
+            if not await channels.resume(connection, key, self._clock.now()):
                 raise ConflictError(f"the channel {key} is not paused")
             await self._changed(connection, actor, f"channel {key} resumed")
             found = _found(await channels.find_channel(connection, key), key)

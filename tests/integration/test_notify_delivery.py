@@ -175,6 +175,21 @@ async def test_the_webhook_of_the_settings_gets_each_type_in_order(database: Dat
     assert all(map(holds, receiver.heard))
 
 
+async def test_a_replica_without_the_webhook_of_the_settings_leaves_it_to_the_others(
+    database: Database, receiver: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel(BUILTIN, None, "builtin", {})
+    await desk.subscribe("all", BUILTIN)
+    without = desk.replica()
+    await without.writer.tell(*lag(1))
+    await desk.everything(without)
+    assert await desk.states() == [(BUILTIN, "pending")]
+    await desk.everything(desk.replica(builtin=receiver.url))
+    assert receiver.taken == ["1"]
+    assert await desk.value("SELECT failures FROM channel") == 0
+
+
 async def test_replicas_deliver_each_event_once(desk: Desk, receiver: Receiver) -> None:
     replicas = [desk.replica() for _ in range(4)]
     for n in range(24):
@@ -429,7 +444,7 @@ async def test_a_paused_channel_keeps_seven_days(desk: Desk, receiver: Receiver)
     await one.house.keep()
     assert await desk.states() == [("ops", "skipped"), ("ops", "pending")]
     async with desk.database.writing() as connection:
-        await channels.resume(connection, "ops")
+        await channels.resume(connection, "ops", desk.clock.now())
     await desk.everything(one)
     assert receiver.taken == ["2"]
     async with desk.database.writing() as connection:
@@ -437,6 +452,23 @@ async def test_a_paused_channel_keeps_seven_days(desk: Desk, receiver: Receiver)
     await desk.everything(one)
     assert receiver.taken == ["2", "2"]
     assert receiver.heard[0].id == receiver.heard[1].id
+
+
+async def test_what_waited_for_a_resumed_channel_is_tried_like_anything_new(desk: Desk, receiver: Receiver) -> None:
+    one, receiver.always = desk.replica(), "503 Broken"
+    await one.writer.tell(*lag(1))
+    await desk.everything(one)
+    async with desk.database.writing() as connection:
+        await channels.pause(connection, "ops", "mara", desk.clock.now())
+    desk.move(days=4)
+    async with desk.database.writing() as connection:
+        await channels.resume(connection, "ops", desk.clock.now())
+    await desk.everything(one)
+    assert await desk.states() == [("ops", "waiting")], "the three days begin anew"
+    receiver.always = "204 Taken"
+    desk.move(minutes=10)
+    await desk.everything(one)
+    assert receiver.taken == ["1", "1", "1"]
 
 
 async def test_what_a_replica_of_an_earlier_version_left_is_delivered(database: Database, receiver: Receiver) -> None:
@@ -466,7 +498,7 @@ async def test_old_events_are_deleted_unless_something_still_waits(desk: Desk, r
     await one.writer.tell(*lag(2, "b"))
     desk.move(days=31)
     async with desk.database.writing() as connection:
-        await channels.resume(connection, "ops")
+        await channels.resume(connection, "ops", desk.clock.now())
     await one.house.keep()
     assert await desk.value("SELECT data FROM event WHERE kind = 'instances_lag'") == '{"environment":"b","n":"2"}'
 
@@ -483,8 +515,11 @@ async def test_what_another_version_wrote_stops_nothing(desk: Desk, receiver: Re
     await desk.everything(one)
     assert [heard.json["type"] for heard in receiver.heard] == ["pigeon_returned", "instances_lag"]
     assert receiver.taken == ["2"]
-    waiting = await desk.value("SELECT count(*) FROM delivery WHERE channel = 'future' AND state = 'waiting'")
-    assert waiting == 2, "another replica may know it"
+    untouched = "SELECT count(*) FROM delivery WHERE channel = 'future' AND state = 'pending' AND attempts = 0"
+    assert await desk.value(untouched) == 2, "another replica may know it"
+    desk.move(days=7, seconds=1)
+    await one.house.keep()
+    assert ("future", "skipped") in await desk.states(), "but not for ever"
 
 
 async def test_a_secret_that_no_key_opens_fails_its_channel_alone(desk: Desk, receiver: Receiver) -> None:

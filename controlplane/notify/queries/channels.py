@@ -89,9 +89,21 @@ async def pause(connection: WriteConnection, key: str, by: str, now: datetime) -
     return await run(connection, sql, key=key, by=by, now=now)
 
 
-async def resume(connection: WriteConnection, key: str) -> int:
+async def resume(connection: WriteConnection, key: str, now: datetime) -> int:
+    """Returns 0 when the channel is not paused. What waited is due now, and is tried for as long as anything new."""
     sql = "UPDATE channel SET paused_at = NULL, paused_by = '', retry_at = NULL WHERE key = :key AND paused_at IS NOT NULL"
-    return await run(connection, sql, key=key)
+    resumed = await run(connection, sql, key=key)
+    if resumed:
+        await run(
+            connection,
+            """
+            UPDATE delivery SET created_at = :now, next_at = :now WHERE id = ANY(ARRAY(
+                SELECT id FROM delivery WHERE channel = :key AND ended_at IS NULL FOR UPDATE SKIP LOCKED
+            ))
+            """,
+            key=key, now=now,
+        )  # fmt: skip
+    return resumed
 
 
 async def skip_waiting(connection: WriteConnection, key: str, now: datetime) -> int:

@@ -106,7 +106,7 @@ SELECT one.id, one.event, event.message_id, event.kind, event.environment, event
 FROM delivery AS one JOIN event ON event.id = one.event JOIN channel ON channel.key = one.channel
 WHERE one.ended_at IS NULL AND one.next_at <= :now {{pages}}
   AND channel.paused_at IS NULL AND (channel.retry_at IS NULL OR channel.retry_at <= :now)
-  AND NOT one.channel = ANY(CAST(:busy AS text[]))
+  AND NOT one.channel = ANY(CAST(:skip AS text[])) AND channel.kind = ANY(CAST(:kinds AS text[]))
   AND NOT EXISTS (
       SELECT FROM delivery AS older
       WHERE older.channel = one.channel AND older.ended_at IS NULL AND older.id < one.id AND older.dedupe = one.dedupe
@@ -124,12 +124,12 @@ _CLAIM_PAGE = _CLAIM.format(pages=f"AND one.severity >= {int(Severity.PAGE)}")
 _CLAIM_ANY = _CLAIM.format(pages="")
 
 
-async def claim(connection: WriteConnection, now: datetime, busy: Sequence[str]) -> Due | None:
-    """One delivery that is due, locked until the transaction ends. It waits for the older ones about the same thing,
+async def claim(connection: WriteConnection, now: datetime, *, kinds: Sequence[str], skip: Sequence[str]) -> Due | None:
+    """One delivery that is due, of a channel of these kinds, locked until the transaction ends. It waits for the older ones about the same thing,
     also while another replica has them in hand; for the channel of the settings, for the older ones of its kind, too.
     Pages come first; then what has been due for the longest, so that new events do not wait behind one that fails."""
     for sql in (_CLAIM_PAGE, _CLAIM_ANY):
-        if (found := await fetch_one(connection, Due, sql, now=now, busy=list(busy))) is not None:
+        if (found := await fetch_one(connection, Due, sql, now=now, kinds=list(kinds), skip=list(skip))) is not None:
             return found
     return None
 
@@ -194,14 +194,17 @@ async def late_pages(connection: WriteConnection, severity: int, since: datetime
 
 
 async def drop_expired(connection: WriteConnection, now: datetime, kept: timedelta, limit: int) -> int:
-    """Ends what a paused channel has kept for too long; returns how many."""
+    """Ends what no replica has sent for too long, because the channel is paused or of a kind that none knows; returns
+    how many."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'skipped', ended_at = :now, error = 'kept too long while the channel was paused'
+        UPDATE delivery SET state = 'skipped', ended_at = :now, error = 'kept for too long'
         WHERE id = ANY(ARRAY(
-            SELECT one.id FROM delivery AS one JOIN channel ON channel.key = one.channel
-            WHERE one.ended_at IS NULL AND one.created_at < :before AND channel.paused_at IS NOT NULL
+            SELECT one.id FROM delivery AS one
+            JOIN channel ON channel.key = one.channel JOIN event ON event.id = one.event
+            WHERE one.ended_at IS NULL
+              AND (one.created_at < :before OR (event.created_at < :before AND channel.paused_at IS NOT NULL))
             LIMIT :limit FOR UPDATE OF one SKIP LOCKED
         ))
         """,
