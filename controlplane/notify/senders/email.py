@@ -48,6 +48,7 @@ class EmailSender:
                 address = await self._reach.resolve(into.host, into.port, encrypted=into.security != "none")
                 client = aiosmtplib.SMTP(
                     hostname=into.host,
+                    local_hostname=_domain(into),  # asking for this machine's own name may take as long as its DNS
                     sock=await _connected(address, into.port),
                     use_tls=into.security == "tls",
                     start_tls=into.security == "starttls",
@@ -101,12 +102,15 @@ def letter(config: EmailConfig, message: Message) -> EmailMessage:
     made["From"] = config.sender
     made["To"] = ", ".join(config.to)
     made["Date"] = format_datetime(datetime.fromisoformat(message.at))
-    domain = config.sender.rpartition("@")[2].rstrip(">") or "brownout.invalid"
-    made["Message-ID"] = f"<{message.message_id}@{domain}>"
+    made["Message-ID"] = f"<{message.message_id}@{_domain(config)}>"
     made["Auto-Submitted"] = "auto-generated"
     links = [f"{label}: {link}" for label, link in (("Acknowledge", message.ack_link), ("Open", message.link)) if link]
     made.set_content("\n".join((message.title, "", *message.lines, "", *links)) + "\n")
     return made
+
+
+def _domain(config: EmailConfig) -> str:
+    return config.sender.rpartition("@")[2].rstrip(">") or "brownout.invalid"
 
 
 def _line(text: str) -> str:
