@@ -47,11 +47,13 @@ async def shared(module_database_url: str) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world(shared: World) -> World:
-    """Without channels, events and activations of the tests before."""
+    """Without channels, events and activations of the tests before, and without senders that reach for the network."""
     for active in await shared.services.safe_mode.active(ROOT, P):
         await shared.services.safe_mode.lift(ROOT, P, active.key, "over")
+    senders(shared)
     async with shared.services.database.writing() as connection:
-        await connection.execute(text("TRUNCATE team, channel, subscription, event CASCADE"))
+        for table in ("subscription", "event", "channel", "team"):  # TRUNCATE would wait for the world's own deliveries
+            await connection.execute(text(f"DELETE FROM {table}"))
     return shared
 
 
@@ -224,10 +226,11 @@ async def test_a_page_is_acknowledged_once_by_its_link_and_everyone_hears_who_ha
         world.clock.move(timedelta(days=8))
         assert (await anybody.get(path)).status_code == 404
     await deliver(world)
-    assert [each.action for each in recorder.taken] == ["trigger", "acknowledge"]
-    assert recorder.taken[0].dedupe == recorder.taken[1].dedupe
+    first, second = (each for each in recorder.taken if each.type != "channel_test")  # a week has passed
+    assert (first.action, second.action) == ("trigger", "acknowledge")
+    assert first.dedupe == second.dedupe
     assert await kinds(admin, unacknowledged=True, kind="safe_mode") == []
-    event = (await admin.get("/api/v1/events", params={"kind": "safe_mode"})).json()["items"][0]
+    event = (await admin.get("/api/v1/events", params={"kind": "safe_mode_on"})).json()["items"][0]
     assert event["acknowledged_by"] == "link sent to ops"
 
 
@@ -239,7 +242,7 @@ async def test_an_acknowledged_page_goes_to_no_further_channel(world: World, adm
     recorder.sent = Sent("status 503", fault="later")
     await world.services.safe_mode.activate(ROOT, P, ActivationRequest(profile="calm", reason="outage", for_s=600))
     await deliver(world)
-    event = (await admin.get("/api/v1/events", params={"kind": "safe_mode"})).json()["items"][0]["id"]
+    event = (await admin.get("/api/v1/events", params={"kind": "safe_mode_on"})).json()["items"][0]["id"]
     assert (await admin.post(f"/api/v1/events/{event}/ack")).status_code == 200
     world.clock.move(timedelta(minutes=2))
     await world.dispatcher.house.keep()  # type: ignore[attr-defined]

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 27, 3, 12, tzinfo=UTC)
 HOST = "hooks.example.com"
+PATIENT_S, HASTY_S = 30.0, 0.3
+"""How long senders wait: for answers that come, and for one that never does."""
 
 
 def message(kind: str = "break_glass", **data: str) -> Message:
@@ -104,7 +106,8 @@ HTTP: dict[str, Callable[[Poster, str], tuple[Sender, bytes]]] = {
 
 @pytest.mark.parametrize("kind", HTTP)
 async def test_what_a_server_answers_decides_what_comes_next(kind: str, receiver: Receiver) -> None:
-    sender, into = HTTP[kind](Poster(LOCAL, 0.3), receiver.url)
+    sender, into = HTTP[kind](Poster(LOCAL, PATIENT_S), receiver.url)
+    hasty, _ = HTTP[kind](Poster(LOCAL, HASTY_S), receiver.url)
     refused = "later" if kind == "webhook" else "message"
     for answer, sent in {
         "429 Slow down\r\nRetry-After: 30": Sent("status 429", 30, "later"),
@@ -121,10 +124,10 @@ async def test_what_a_server_answers_decides_what_comes_next(kind: str, receiver
         "hang": Sent("TimeoutError", 0, "later"),
     }.items():
         receiver.answers = [answer]
-        got = await sender.send(into, message())
+        got = await (hasty if answer == "hang" else sender).send(into, message())
         assert got == sent or (answer == "hang" and got.fault == "later" and "Timeout" in got.error), answer
     receiver.port = 9
-    sender, into = HTTP[kind](Poster(LOCAL, 0.3), receiver.url)
+    sender, into = HTTP[kind](Poster(LOCAL, PATIENT_S), receiver.url)
     assert (await sender.send(into, message())).fault == "later"
 
 
@@ -135,6 +138,7 @@ class MailServer:
         self.answers: dict[str, str] = {}
         self.letters: list[bytes] = []
         self.verbs: list[str] = []
+        self.greeted_by = ""
         self.port = 0
         self._tls = tls
 
@@ -145,6 +149,8 @@ class MailServer:
             while line := (await reader.readline()).decode().strip():
                 verb = line.split()[0].upper()
                 self.verbs.append(verb)
+                if verb == "EHLO":
+                    self.greeted_by = line.split()[1]
                 answer = self.answers.get(verb) or self._usual(verb, encrypted=encrypted)
                 if answer == "close":
                     return
@@ -196,11 +202,11 @@ async def test_a_letter_arrives_as_plain_text() -> None:
     assert letter["Subject"].strip() == "[page] ed@example.com broke glass in production: the queue <b> is on fire"
     assert letter["To"] == "ops@example.com, mara@example.com"
     assert letter["Message-ID"] == "<msg_1@example.com>"
+    assert server.greeted_by == "example.com", "the sender's domain, whatever this machine calls itself"
     assert "Acknowledge: https://b.example/ack/msg_1.ops." in letter.get_content()
 
 
 async def test_what_a_mail_server_answers_decides_what_comes_next() -> None:
-    sender = EmailSender(LOCAL, timeout_s=0.5)
     for verb, answer, fault in (
         ("EHLO", "421 too busy", "later"),
         ("MAIL", "451 later", "later"),
@@ -217,6 +223,7 @@ async def test_what_a_mail_server_answers_decides_what_comes_next() -> None:
     ):
         async with mailing() as server:
             server.answers = {verb: answer, **({"HELO": answer} if verb == "EHLO" else {})}
+            sender = EmailSender(LOCAL, timeout_s=HASTY_S if answer == "hang" else PATIENT_S)
             sent = await sender.send(mail_config(server), message())
         assert (sent.fault, bool(sent.error)) == (fault, True), (verb, answer, sent)
         assert "example.com" not in sent.error
