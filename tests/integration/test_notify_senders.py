@@ -285,7 +285,7 @@ async def test_the_name_is_resolved_once_and_the_certificate_is_of_the_name(
 PRIVATE = (
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
     "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-    "64:ff9b::a00:1", "2002:7f00:1::", "ff02::1",
+    "64:ff9b::a00:1", "2002:7f00:1::", "ff02::1", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::a00:1", "fec0::1",
 )  # fmt: skip
 
 
@@ -305,6 +305,18 @@ async def test_private_addresses_are_reached_only_where_they_are_listed() -> Non
     assert await listed.resolve("::ffff:10.1.2.3", 80, encrypted=False)
     with pytest.raises(UnreachableError):
         await listed.resolve("127.0.0.1", 443, encrypted=True)
+
+
+async def test_only_the_address_of_the_settings_goes_through_a_proxy(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert await Poster(LOCAL, PATIENT_S).post(receiver.url, b"{}") == Sent()
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{receiver.port}")
+    assert await Poster(None, PATIENT_S).post("http://receiver.invalid/hook", b"{}") == Sent()
+    assert [heard.path for heard in receiver.heard] == ["/hook/very-secret", "http://receiver.invalid/hook"]
 
 
 async def test_a_forbidden_address_is_said_without_being_tried(receiver: Receiver) -> None:
