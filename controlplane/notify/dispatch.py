@@ -188,6 +188,11 @@ class Dispatcher:
             ATTEMPTS.labels("delivered").inc()
             await self._worked(connection, due, now)
             return
+        if await outbox.acknowledged_since(connection, due.event, due.created_at):  # perhaps while it was being sent
+            await outbox.end(connection, due.id, "skipped", now, "acknowledged")
+            ATTEMPTS.labels("given_up").inc()
+            await self._failed(connection, due, sent, now)
+            return
         page, refused = due.severity >= Severity.PAGE, sent.fault == "message"
         expired = now - due.created_at > GIVE_UP_AFTER
         passes = refused or expired or (page and sent.fault == "channel")

@@ -250,6 +250,44 @@ async def test_an_acknowledged_page_goes_to_no_further_channel(world: World, adm
     assert [(sent["channel"], sent["state"]) for sent in shown["deliveries"]] == [("ops", "skipped")]
 
 
+async def test_a_page_that_is_acknowledged_while_it_is_being_sent_goes_no_further(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    recorder = senders(world)
+
+    class Slow:
+        """The acknowledgement comes before its answer, which is no."""
+
+        async def send(self, config: bytes, message: Message) -> Sent:
+            await recorder.send(config, message)
+            if message.type == "break_glass":
+                (event,) = (await admin.get("/api/v1/events", params={"kind": "break_glass"})).json()["items"]
+                await admin.post(f"/api/v1/events/{event['id']}/ack")
+                return Sent("status 410", fault="channel")
+            return Sent()
+
+    world.dispatcher._senders = {"slack": Slow()}  # type: ignore[attr-defined]
+    for key in ("ops", "phone"):
+        await add_channel(admin, key)
+    await subscribe(admin, channels=["ops", "phone"], severity="page", kinds=["break_glass"])
+    await world.services.notifications.events._writer.tell("break_glass", {"environment": P})
+    await deliver(world)
+    world.clock.move(timedelta(minutes=2))
+    await world.dispatcher.house.keep()  # type: ignore[attr-defined]
+    (event,) = (await admin.get("/api/v1/events", params={"kind": "break_glass"})).json()["items"]
+    assert [(sent["channel"], sent["state"]) for sent in event["deliveries"]] == [("ops", "skipped")]
+
+
+async def test_an_acknowledgement_does_not_name_a_restricted_event(world: World, admin: httpx.AsyncClient) -> None:
+    await world.services.notifications.events._writer.tell("passkey_counter_went_back", {"person": "mara"})
+    (event,) = (await admin.get("/api/v1/events", params={"kind": "passkey_counter_went_back"})).json()["items"]
+    assert (await admin.post(f"/api/v1/events/{event['id']}/ack")).status_code == 200
+    async with world.client(await world.token({P: ["viewer"]})) as viewer:
+        told = await viewer.get("/api/v1/events", params={"kind": "acknowledged"})
+    assert "that only readers of the audit log can see" in told.json()["items"][0]["title"]
+    assert "mara" not in told.text
+
+
 async def test_readers_see_what_they_may_and_only_administrators_silence_a_channel(
     world: World, admin: httpx.AsyncClient
 ) -> None:

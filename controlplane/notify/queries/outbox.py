@@ -134,6 +134,12 @@ async def claim(connection: WriteConnection, now: datetime, *, kinds: Sequence[s
     return None
 
 
+async def acknowledged_since(connection: ReadConnection, event: int, since: datetime) -> bool:
+    """Whether someone has acknowledged the event at `since` or later."""
+    sql = "SELECT EXISTS (SELECT FROM ack WHERE event = :event AND at >= :since)"
+    return bool(await fetch_value(connection, sql, event=event, since=since))
+
+
 async def end(connection: WriteConnection, delivery: int, state: str, now: datetime, error: str = "") -> None:
     await run(
         connection,
@@ -155,9 +161,11 @@ _NEXT = """
     FROM unnest(one.then_to) WITH ORDINALITY AS named (key, place)
     JOIN channel ON channel.key = named.key AND channel.paused_at IS NULL
     WHERE NOT EXISTS (SELECT FROM delivery AS same WHERE same.event = one.event AND same.channel = named.key)
+      AND NOT EXISTS (SELECT FROM ack WHERE ack.event = one.event)
     ORDER BY named.place LIMIT 1
 """
-"""The channel that `one` goes to next: it is not paused, and does not have the event from elsewhere."""
+"""The channel that `one` goes to next: it is not paused, and does not have the event from elsewhere. None when someone
+has acknowledged the event."""
 
 _PASS_ON = f"""
 INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
