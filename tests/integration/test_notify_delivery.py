@@ -436,6 +436,47 @@ async def test_a_failing_channel_is_announced_on_another_once_and_so_is_its_end(
         assert list(await channels.failing(connection)) == []
 
 
+async def test_a_failing_channel_that_is_changed_is_announced_when_it_works(
+    database: Database, receiver: Receiver, other: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel("ops", receiver)
+    await desk.channel("mail", other)
+    await desk.subscribe("all", "ops")
+    await desk.subscribe("channels", "mail", kinds=["notification"])
+    one, receiver.always = desk.replica(), "410 Gone"
+    await one.writer.tell(*lag(1))
+    await desk.everything(one)
+    assert len(other.of("channel_failing")) == 1
+    receiver.always = "204 Taken"
+    await desk.channel("ops", receiver)
+    async with database.reading() as connection:
+        assert [(each.key, each.last_error) for each in await channels.failing(connection)] == [("ops", "status 410")]
+    desk.move(minutes=10)
+    await desk.everything(one)
+    assert len(other.of("channel_works_again")) == 1
+    async with database.reading() as connection:
+        assert not await channels.failing(connection)
+
+
+async def test_a_replay_goes_to_no_further_channel(database: Database, receiver: Receiver, other: Receiver) -> None:
+    desk = Desk(database)
+    await desk.channel("pager", receiver)
+    await desk.channel("phone", other)
+    await desk.subscribe("pages", "pager", "phone", severity=Severity.PAGE, kinds=["break_glass"])
+    one = desk.replica()
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await desk.everything(one)
+    receiver.always = "503 Broken"
+    async with database.transaction() as connection:
+        assert await channels.replay(connection, "pager", desk.clock.now() - KEPT, desk.clock.now()) == 1
+    await desk.everything(one)
+    desk.move(minutes=2)
+    await one.house.keep()
+    await desk.everything(one)
+    assert (len(receiver.taken) > 1, other.taken) == (True, [])
+
+
 async def test_the_weekly_test_is_sent_once_whatever_the_number_of_replicas(desk: Desk, receiver: Receiver) -> None:
     replicas = [desk.replica() for _ in range(3)]
     for _ in range(2):

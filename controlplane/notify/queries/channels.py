@@ -61,15 +61,17 @@ async def put_channel(
     now: datetime,
     next_test_at: datetime,
 ) -> None:
-    """A changed channel begins anew: what was wrong with it before is no more said of it."""
+    """A changed channel begins anew. One that was announced as failing stays so until it takes a delivery, for people
+    who heard of it must hear of its end, too."""
     await run(
         connection,
         """
         INSERT INTO channel (key, team, kind, target, sealed, created_by, created_at, next_test_at)
         VALUES (:key, :team, :kind, :target, :sealed, :by, :now, :next_test_at)
         ON CONFLICT (key) DO UPDATE SET team = :team, kind = :kind, target = :target, sealed = :sealed, failures = 0,
-            failing_since = NULL, last_failed = NULL, last_error = '', retry_at = NULL, announced_at = NULL,
-            delivered_at = NULL
+            last_failed = NULL, retry_at = NULL, delivered_at = NULL,
+            failing_since = CASE WHEN channel.announced_at IS NULL THEN NULL ELSE channel.failing_since END,
+            last_error = CASE WHEN channel.announced_at IS NULL THEN '' ELSE channel.last_error END
         """,
         key=key, team=team, kind=kind, target=target, sealed=sealed, by=by, now=now, next_test_at=next_test_at,
     )  # fmt: skip
@@ -113,11 +115,13 @@ async def skip_waiting(connection: WriteConnection, key: str, now: datetime) -> 
 
 
 async def replay(connection: WriteConnection, key: str, since: datetime, now: datetime) -> int:
-    """Lets a channel tell again what it was given since then, in the same order, under the same message ids."""
+    """Lets a channel tell again what it was given since then, in the same order, under the same message ids.
+    What it does not take then wakes no one through another channel."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', created_at = :now, next_at = :now
+        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', then_to = '{}',
+            created_at = :now, next_at = :now
         FROM event WHERE event.id = delivery.event AND delivery.channel = :key AND event.created_at >= :since
           AND delivery.ended_at IS NOT NULL
         """,
@@ -126,10 +130,12 @@ async def replay(connection: WriteConnection, key: str, since: datetime, now: da
 
 
 async def replay_event(connection: WriteConnection, event: int, now: datetime) -> int:
+    """As `replay`, for one event and every channel that it went to."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', created_at = :now, next_at = :now
+        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', then_to = '{}',
+            created_at = :now, next_at = :now
         WHERE event = :event AND ended_at IS NOT NULL
         """,
         event=event, now=now,
