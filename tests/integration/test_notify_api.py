@@ -278,6 +278,28 @@ async def test_a_page_that_is_acknowledged_while_it_is_being_sent_goes_no_furthe
     assert [(sent["channel"], sent["state"]) for sent in event["deliveries"]] == [("ops", "skipped")]
 
 
+async def test_a_channel_is_deleted_when_no_delivery_of_it_is_under_way(world: World, admin: httpx.AsyncClient) -> None:
+    recorder, refused, sent = senders(world), [], asyncio.Event()
+
+    class Slow:
+        async def send(self, config: bytes, message: Message) -> Sent:
+            refused.append(await admin.delete("/api/v1/channels/ops"))
+            sent.set()
+            return await recorder.send(config, message)
+
+    world.dispatcher._senders = {"slack": Slow()}  # type: ignore[attr-defined]
+    await add_channel(admin)
+    await admin.post("/api/v1/channels/ops/test")
+    await deliver(world)
+    await sent.wait()  # perhaps by the world's own loop
+    assert [each.status_code for each in refused] == [409]
+    assert "try again in half a minute" in refused[0].text
+    assert (await admin.get("/api/v1/channels/ops")).json()["state"] == "paused"
+    async with world.services.database.transaction() as connection:  # returns when the sending one has let go of it
+        await connection.execute(text("SELECT id FROM delivery FOR UPDATE"))
+    assert (await admin.delete("/api/v1/channels/ops")).status_code == 204
+
+
 async def test_an_acknowledgement_does_not_name_a_restricted_event(world: World, admin: httpx.AsyncClient) -> None:
     await world.services.notifications.events._writer.tell("passkey_counter_went_back", {"person": "mara"})
     (event,) = (await admin.get("/api/v1/events", params={"kind": "passkey_counter_went_back"})).json()["items"]

@@ -81,6 +81,15 @@ async def delete_channel(connection: WriteConnection, key: str) -> int:
     return await run(connection, "DELETE FROM channel WHERE key = :key", key=key)
 
 
+async def lock_waiting(connection: WriteConnection, key: str) -> int:
+    """Locks what waits for a channel; returns how many deliveries replicas have in hand, which it leaves alone."""
+    sql = """
+        WITH locked AS (SELECT id FROM delivery WHERE channel = :key AND ended_at IS NULL FOR UPDATE SKIP LOCKED)
+        SELECT (SELECT count(*) FROM delivery WHERE channel = :key AND ended_at IS NULL) - (SELECT count(*) FROM locked)
+    """
+    return int(await fetch_value(connection, sql, key=key))
+
+
 async def lock_routes(connection: WriteConnection) -> None:
     """Changes of channels and subscriptions take turns: neither names what the other deletes."""
     await run(connection, "LOCK TABLE subscription IN SHARE ROW EXCLUSIVE MODE")
