@@ -45,7 +45,7 @@ async def _ensure(database: Database, clock: Clock, key: str, *, kind: str, targ
         await channels.lock_routes(connection)
         found = await channels.find_channel(connection, key)
         if found is not None and found.paused_by == SETTINGS:
-            await channels.resume(connection, key)
+            await channels.resume(connection, key, clock.now())
         if found is not None and (found.kind, found.target) == (kind, target):
             return
         now = clock.now()

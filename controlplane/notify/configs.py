@@ -84,7 +84,7 @@ def _webhook_faults(config: WebhookConfig) -> Faults:
 
 def _pagerduty_faults(config: PagerDutyConfig) -> Faults:
     found = _url_faults(config)
-    if not re.fullmatch(r"[A-Za-z0-9]{10,64}", config.routing_key):
+    if not re.fullmatch(r"[A-Za-z0-9]{32}", config.routing_key):
         found.append(("routing_key", "routing_key must be the 32 characters of an Events API v2 integration"))
     return found
 

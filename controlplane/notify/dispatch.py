@@ -134,7 +134,9 @@ class Dispatcher:
         channel = ""
         try:
             async with self._database.transaction() as connection:
-                due = await outbox.claim(connection, self._clock.now(), sorted(self._busy))
+                due = await outbox.claim(
+                    connection, self._clock.now(), kinds=sorted(self._senders), skip=self._not_ours()
+                )
                 if due is None:
                     return False
                 if due.channel in self._busy:  # another worker took one for it while we asked
@@ -148,6 +150,10 @@ class Dispatcher:
             if channel:
                 self._busy.discard(channel)
         return True
+
+    def _not_ours(self) -> list[str]:
+        """Channels that another worker has in hand, or only a replica with other settings can send to."""
+        return sorted(self._busy | ({BUILTIN} if self._builtin is None else set()))
 
     async def _send(self, due: Due) -> Sent:
         """Never raises: what one delivery makes of our code costs the others nothing."""
@@ -182,10 +188,17 @@ class Dispatcher:
             ATTEMPTS.labels("delivered").inc()
             await self._worked(connection, due, now)
             return
-        passes = bool(due.then_to) and due.severity >= Severity.PAGE and sent.fault == "channel"
-        over = sent.fault == "message" or passes or now - due.created_at > GIVE_UP_AFTER
+        if await outbox.acknowledged_since(connection, due.event, due.created_at):  # perhaps while it was being sent
+            await outbox.end(connection, due.id, "skipped", now, "acknowledged")
+            ATTEMPTS.labels("given_up").inc()
+            await self._failed(connection, due, sent, now)
+            return
+        page, refused = due.severity >= Severity.PAGE, sent.fault == "message"
+        expired = now - due.created_at > GIVE_UP_AFTER
+        passes = refused or expired or (page and sent.fault == "channel")
+        passed = passes and await outbox.pass_on(connection, due.id, now) > 0
+        over = passed or expired or (refused and not page)
         if over:
-            await outbox.pass_on(connection, due.id, now)
             await outbox.end(connection, due.id, "failed", now, sent.error)
             log.error(
                 "delivery_failed", channel=due.channel, kind=due.kind, attempts=due.attempts + 1, error=sent.error
@@ -194,8 +207,7 @@ class Dispatcher:
             wait_s = max(sent.retry_after_s, self._pause_s(due.attempts))
             await outbox.postpone(connection, due.id, now + timedelta(seconds=wait_s), sent.error)
         ATTEMPTS.labels("given_up" if over else "failed").inc()
-        if sent.fault != "message":
-            await self._failed(connection, due, sent, now)
+        await self._failed(connection, due, sent, now)
 
     async def _worked(self, connection: WriteConnection, due: Due, now: datetime) -> None:
         found = await channels.worked(connection, due.channel, now, now - FRESH)
@@ -208,7 +220,8 @@ class Dispatcher:
             await outbox.put(connection, new_event("channel_works_again", {"channel": due.channel}), now)
 
     async def _failed(self, connection: WriteConnection, due: Due, sent: Sent, now: datetime) -> None:
-        """A channel that fails is announced on the others, by one replica, once."""
+        """A channel that fails is announced on the others, by one replica, once. A receiver may refuse one message for
+        what is in it; three in a row, or a test, it refuses because of the channel."""
         crowded = await channels.failures(connection, due.channel) + 1 >= CROWDED
         pause_s = max(sent.retry_after_s, self._pause_s(due.attempts) if crowded else 0.0)
         health = await channels.failed(
@@ -217,7 +230,8 @@ class Dispatcher:
         )  # fmt: skip
         patience = FAILOVER_AFTER if due.severity >= Severity.PAGE else QUIET_PATIENCE
         lasting = health.failing_since is not None and now - health.failing_since >= patience
-        if not (sent.fault == "channel" or health.failures >= FAILING or lasting):
+        useless = sent.fault == "channel" or (sent.fault == "message" and due.kind == "channel_test")
+        if not (useless or health.failures >= FAILING or lasting):
             return
         if await channels.announce(connection, due.channel, now):
             log.error("channel_failing", channel=due.channel, error=sent.error)

@@ -19,6 +19,8 @@ from controlplane.notify.writer import EventWriter
 
 MAX_PAGE = 200
 _LATEST = 2**62
+UNSEEN = "an event that only readers of the audit log can see"
+"""What an acknowledgement, which everyone can read, says of a restricted event."""
 
 
 class AuditLog(Protocol):
@@ -120,10 +122,9 @@ class EventFeed:
             if await routes.acknowledge(connection, event.id, by, via, now):
                 await routes.stop_waiting(connection, event.id, now)
                 told = await routes.told_channels(connection, event.id)
-                fields = {
-                    "environment": event.environment, "title": title_of(kind_of(event.kind), event.data), "by": by,
-                    "event": str(event.id),
-                }  # fmt: skip
+                kind = kind_of(event.kind)
+                title = UNSEEN if kind.restricted else title_of(kind, event.data)
+                fields = {"environment": event.environment, "title": title, "by": by, "event": str(event.id)}
                 made = msgspec.structs.replace(new_event("acknowledged", fields), dedupe=event.dedupe)
                 await outbox.put_to(connection, made, now, told)
             found = await routes.find_event(connection, event.id)

@@ -72,12 +72,15 @@ class House:
 
     async def _pass_on(self, now: datetime) -> None:
         async with self._database.transaction() as connection:
-            late = await outbox.late_pages(connection, Severity.PAGE, now - FAILOVER_AFTER, BATCH)
-            for each in late:
-                await outbox.pass_on(connection, each.id, now)
-                await outbox.end(connection, each.id, "failed", now, "not taken in time: it went to the next channel")
-        for each in late:
-            log.error("page_passed_on", channel=each.channel)
+            passed = []
+            for each in await outbox.late_pages(connection, Severity.PAGE, now - FAILOVER_AFTER, BATCH):
+                if await outbox.pass_on(connection, each.id, now):
+                    await outbox.end(
+                        connection, each.id, "failed", now, "not taken in time: it went to the next channel"
+                    )
+                    passed.append(each.channel)
+        for channel in passed:
+            log.error("page_passed_on", channel=channel)
 
     async def _test(self, now: datetime) -> None:
         async with self._database.transaction() as connection:

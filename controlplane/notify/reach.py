@@ -7,13 +7,17 @@ differently the second time leads nowhere else.
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from controlplane.kit.addresses import Network
 
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int], Awaitable[list[str]]]
+
+_NEVER_PUBLIC = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")))
+"""IPv4-compatible and IPv4-translated addresses, local NAT64 (RFC 8215) and site-local ones: a router may lead them into
+a private network, and Python calls them global."""
 
 
 class UnreachableError(Exception):
@@ -35,7 +39,8 @@ class Reach:
 
     def allowed(self, address: Address) -> bool:
         bare = plain(address)
-        return self.is_private(bare) or (bare.is_global and not bare.is_multicast)
+        public = bare.is_global and not bare.is_multicast and not any(bare in network for network in _NEVER_PUBLIC)
+        return public or self.is_private(bare)
 
     def is_private(self, address: Address) -> bool:
         """Whether the operator has listed it."""

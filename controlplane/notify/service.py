@@ -116,14 +116,24 @@ class Notifications:
             return _found(await channels.find_channel(connection, key), key)
 
     async def delete_channel(self, actor: Actor, key: str) -> None:
-        """Raises ConflictError while a subscription names it."""
+        """Pauses it first, so that no replica takes another delivery of it.
+
+        Raises:
+            ConflictError: a subscription names it; or a replica is sending through it, and it is only paused.
+        """
         authorize(actor, MANAGE, ANY_ENVIRONMENT)
         _not_builtin(key)
         async with self._database.transaction() as connection:
-            await channels.lock_routes(connection)
-            if uses := await routes.using(connection, key):
-                names = ", ".join(each.key for each in uses[:MAX_LISTED])
-                raise ConflictError(f"the channel {key} is named by the subscriptions {names}: change those first")
+            await self._check_unused(connection, key)
+            if await channels.pause(connection, key, actor.name, self._clock.now()):
+                await self._changed(connection, actor, f"channel {key} paused", "It is about to be deleted.")
+        async with self._database.transaction() as connection:
+            await self._check_unused(connection, key)
+            if await channels.lock_waiting(connection, key):
+                raise ConflictError(
+                    f"a delivery through the channel {key} is under way. The channel is paused and not deleted: "
+                    "try again in half a minute"
+                )
             if not await channels.delete_channel(connection, key):
                 raise NotFoundError(f"there is no channel {key}")
             await self._changed(connection, actor, f"channel {key} deleted")
@@ -160,7 +170,7 @@ class Notifications:
             _found(await channels.find_channel(connection, key), key)
             if skip:
                 await channels.skip_waiting(connection, key, self._clock.now())
-            if not await channels.resume(connection, key):
+            if not await channels.resume(connection, key, self._clock.now()):
                 raise ConflictError(f"the channel {key} is not paused")
             await self._changed(connection, actor, f"channel {key} resumed")
             found = _found(await channels.find_channel(connection, key), key)
@@ -230,6 +240,13 @@ class Notifications:
             if not await routes.delete_subscription(connection, key):
                 raise NotFoundError(f"there is no subscription {key}")
             await self._changed(connection, actor, f"subscription {key} deleted")
+
+    @staticmethod
+    async def _check_unused(connection: WriteConnection, key: str) -> None:
+        await channels.lock_routes(connection)
+        if uses := await routes.using(connection, key):
+            names = ", ".join(each.key for each in uses[:MAX_LISTED])
+            raise ConflictError(f"the channel {key} is named by the subscriptions {names}: change those first")
 
     async def _check_team(self, connection: WriteConnection, team: str | None) -> None:
         if team is not None and not await routes.has_team(connection, team):

@@ -59,10 +59,10 @@ class EventWriter:
             task.add_done_callback(self._sending.discard)
 
     async def write(
-        self, connection: WriteConnection, events: Iterable[NewEvent], *, without: Sequence[str] = ()
+        self, connection: WriteConnection, events: Iterable[NewEvent], *, taken: Sequence[str] = ()
     ) -> None:
         for event in events:
-            await outbox.put(connection, event, self._clock.now(), without=without)
+            await outbox.put(connection, event, self._clock.now(), taken=taken)
             self.woken.set()
 
     async def committed(self, connection: WriteConnection, commit: Commit) -> None:
@@ -94,7 +94,7 @@ class EventWriter:
             event, taken = self._unkept[0]
             with turn.item(event.kind):
                 async with self._database.transaction() as connection:
-                    await self.write(connection, [event], without=taken)
+                    await self.write(connection, [event], taken=taken)
             self._unkept.popleft()
         return turn.trouble
 

@@ -109,7 +109,7 @@ class Desk:
         self.database = database
         self.clock = MovableClock()
 
-    def replica(self, *, timeout_s: float = 5, builtin: str = "", clock: Clock | None = None) -> Dispatcher:
+    def replica(self, *, timeout_s: float = 30, builtin: str = "", clock: Clock | None = None) -> Dispatcher:
         poster = Poster(LOCAL, timeout_s)
         senders: dict[str, Sender] = {
             "webhook": WebhookSender(poster),

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -14,6 +13,8 @@ from structlog.testing import capture_logs
 
 from controlplane.errors import UnavailableError
 from controlplane.kit.database import Database
+from controlplane.notify.dispatch import Dispatcher
+from controlplane.notify.kinds import Severity
 from controlplane.notify.queries import channels
 from controlplane.notify.values import BUILTIN, GIVE_UP_AFTER, KEPT
 from tests.integration.notifying import SECRET, Desk, Heard, Receiver, listening
@@ -68,6 +69,17 @@ def lag(n: object, environment: str = "production") -> tuple[str, dict[str, str]
     return "instances_lag", {"environment": environment, "n": str(n)}
 
 
+def once(receiver: Receiver) -> list[int]:
+    """The number of each event in the order in which it first came: any may come twice on a slow machine."""
+    return list({heard.id: int(heard.data["n"]) for heard in receiver.heard if "n" in heard.data}.values())
+
+
+async def until_nothing_is_open(desk: Desk, *replicas: Dispatcher) -> None:
+    while await desk.value("SELECT count(*) FROM delivery WHERE ended_at IS NULL"):
+        await desk.everything(*replicas)
+        desk.move(seconds=10)
+
+
 async def test_an_event_arrives_signed_with_its_type_and_fields(desk: Desk, receiver: Receiver) -> None:
     one = desk.replica()
     await one.writer.tell("break_glass", {"environment": "production", "actor": "ed", "reason": "fire", "n": "1"})
@@ -107,6 +119,25 @@ async def test_that_postgres_is_away_is_told_without_postgres(
     assert receiver.taken == ["1", "2", "2"], "what was taken is kept, and not sent again"
     assert receiver.heard[1].id == receiver.heard[2].id, "so that the receiver knows that it is one"
     assert await desk.value("SELECT count(*) FROM event") == 2
+
+
+async def test_what_the_first_channel_took_without_postgres_goes_to_no_second(
+    database: Database, receiver: Receiver, other: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel("pager", receiver)
+    await desk.channel("phone", other)
+    await desk.subscribe("all", "pager", "phone")
+    one = desk.replica()
+    await one.house.keep()
+    one.writer._database = Database("postgresql://nobody@127.0.0.1:9/none")
+    await one.writer.tell("health_failing", {"check": "postgres", "n": "1"})
+    await one.writer.settled()
+    one.writer._database = database
+    assert await one.writer.keep_unkept() == ""
+    await desk.everything(one)
+    assert (receiver.taken, other.taken) == (["1"], [])
+    assert await desk.value("SELECT count(*) FROM event") == 1
 
 
 async def test_what_was_rolled_back_is_told_to_nobody(desk: Desk, receiver: Receiver) -> None:
@@ -155,16 +186,31 @@ async def test_the_webhook_of_the_settings_gets_each_type_in_order(database: Dat
     assert all(map(holds, receiver.heard))
 
 
+async def test_a_replica_without_the_webhook_of_the_settings_leaves_it_to_the_others(
+    database: Database, receiver: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel(BUILTIN, None, "builtin", {})
+    await desk.subscribe("all", BUILTIN)
+    without = desk.replica()
+    await without.writer.tell(*lag(1))
+    await desk.everything(without)
+    assert await desk.states() == [(BUILTIN, "pending")]
+    await desk.everything(desk.replica(builtin=receiver.url))
+    assert receiver.taken == ["1"]
+    assert await desk.value("SELECT failures FROM channel") == 0
+
+
 async def test_replicas_deliver_each_event_once(desk: Desk, receiver: Receiver) -> None:
     replicas = [desk.replica() for _ in range(4)]
     for n in range(24):
         await replicas[n % 4].writer.tell(*lag(n, f"env-{n % 6}"))
-    while await desk.value("SELECT count(*) FROM delivery WHERE ended_at IS NULL"):
-        await desk.everything(*replicas)
-    assert Counter(receiver.taken) == Counter(str(n) for n in range(24))
+    await until_nothing_is_open(desk, *replicas)
+    told = once(receiver)
+    assert sorted(told) == list(range(24))
     for environment in range(6):
-        told = [int(n) for n in receiver.taken if int(n) % 6 == environment]
-        assert told == sorted(told)
+        mine = [n for n in told if n % 6 == environment]
+        assert mine == sorted(mine)
 
 
 async def test_a_receiver_says_when_to_come_back(desk: Desk, receiver: Receiver) -> None:
@@ -188,7 +234,7 @@ async def test_a_receiver_says_when_to_come_back(desk: Desk, receiver: Receiver)
 
 @pytest.mark.parametrize("answer", ["302 Elsewhere\r\nLocation: http://127.0.0.1:9/", "500 Broken", "close", "hang"])
 async def test_any_other_answer_is_a_failure_that_names_no_address(desk: Desk, receiver: Receiver, answer: str) -> None:
-    one = desk.replica(timeout_s=0.3)
+    one = desk.replica(timeout_s=0.3 if answer == "hang" else 30)
     receiver.answers = [answer]
     await one.writer.tell(*lag(1))
     with capture_logs() as lines:
@@ -199,8 +245,10 @@ async def test_any_other_answer_is_a_failure_that_names_no_address(desk: Desk, r
     assert "very-secret" not in str(lines) + error
     assert str(receiver.port) not in error
     desk.move(seconds=5)
-    await desk.everything(one)
-    assert receiver.taken == ["1", "1"]
+    receiver.answers = []
+    await desk.everything(desk.replica())
+    assert await desk.states() == [("ops", "delivered")]
+    assert len({heard.id for heard in receiver.heard}) == 1
 
 
 async def test_three_days_of_retries_and_then_the_next_gets_its_turn(desk: Desk, receiver: Receiver) -> None:
@@ -237,10 +285,11 @@ async def test_an_outage_of_72_hours_replays_in_order(desk: Desk, receiver: Rece
     receiver.always = "204 Taken"
     receiver.heard.clear()
     desk.move(minutes=15)
-    await desk.everything(one, desk.replica())
-    assert Counter(receiver.taken) == Counter(str(n) for n in range(told))
+    await until_nothing_is_open(desk, one, desk.replica())
+    heard = once(receiver)
+    assert sorted(heard) == list(range(told))
     for course in range(4):
-        mine = [int(n) for n in receiver.taken if int(n) % 4 == course]
+        mine = [n for n in heard if n % 4 == course]
         assert mine == sorted(mine)
 
 
@@ -294,6 +343,73 @@ async def test_a_page_that_its_channel_can_never_take_goes_on_at_once(
     assert other.of("break_glass")
 
 
+@pytest.mark.parametrize("hindrance", ["has it", "paused", "deleted", "of another subscription"])
+async def test_a_page_is_passed_on_only_to_a_channel_that_takes_it(
+    database: Database, receiver: Receiver, other: Receiver, hindrance: str
+) -> None:
+    """`second` cannot take it, so `third` gets it; without a third, the first keeps it."""
+    desk = Desk(database)
+    for key, to in (("first", receiver), ("second", receiver), ("third", other)):
+        await desk.channel(key, to)
+    await desk.subscribe("short", "first", "second", kinds=["safe_mode"])
+    await desk.subscribe("long", "first", "second", "third", kinds=["approval"])
+    if hindrance == "has it":
+        await desk.subscribe("own", "second")
+    if hindrance == "of another subscription":
+        await desk.subscribe("other", "first", "third", kinds=["safe_mode"])
+    one, receiver.always = desk.replica(), "503 Broken"
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await one.writer.tell("safe_mode_on", {"environment": "production", "activation": "a", "n": "2"})
+    async with database.writing() as connection:
+        if hindrance == "deleted":
+            await channels.delete_channel(connection, "second")
+        elif hindrance != "has it":
+            await channels.pause(connection, "second", "mara", desk.clock.now())
+    desk.move(seconds=61)
+    await one.house.keep()
+    await desk.everything(one)
+    both = hindrance == "of another subscription"
+    assert sorted(other.taken) == (["1", "2"] if both else ["1"])
+    kept = await desk.value("SELECT count(*) FROM delivery WHERE channel = 'first' AND ended_at IS NULL")
+    assert kept == (0 if both else 1), "the channel goes on trying"
+
+
+@pytest.fixture
+async def refusing(database: Database, receiver: Receiver, other: Receiver) -> Desk:
+    """PagerDuty refuses everything with 400, as it does for a wrong routing key; `mail` is there, too."""
+    desk = Desk(database)
+    url = receiver.url.rpartition("/hook")[0]
+    await desk.channel("pager", None, "pagerduty", {"routing_key": "r" * 32, "url": url})
+    await desk.channel("mail", other)
+    receiver.always = "400 Invalid routing key"
+    return desk
+
+
+async def test_a_channel_that_refuses_everything_is_announced(refusing: Desk, other: Receiver) -> None:
+    await refusing.subscribe("all", "pager")
+    one = refusing.replica()
+    for n in range(3):
+        await one.writer.tell(*lag(n))
+        await refusing.everything(one)
+    (told,) = other.of("channel_failing")
+    assert told.data == {"channel": "pager", "reason": "status 400"}
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await refusing.everything(one)
+    assert (await refusing.states())[-1] == ("pager", "waiting"), "a page that no other channel can take is kept"
+
+
+async def test_a_refused_page_goes_on_and_a_refused_test_is_announced(refusing: Desk, other: Receiver) -> None:
+    await refusing.subscribe("pages", "pager", "mail", severity=Severity.PAGE)
+    one = refusing.replica()
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await refusing.everything(one)
+    assert await refusing.states() == [("pager", "failed"), ("mail", "delivered")]
+    refusing.move(days=7)
+    await one.house.keep()
+    await refusing.everything(one)
+    assert len(other.of("channel_failing")) == 1
+
+
 async def test_a_failing_channel_is_announced_on_another_once_and_so_is_its_end(
     database: Database, receiver: Receiver, other: Receiver
 ) -> None:
@@ -320,6 +436,47 @@ async def test_a_failing_channel_is_announced_on_another_once_and_so_is_its_end(
         assert list(await channels.failing(connection)) == []
 
 
+async def test_a_failing_channel_that_is_changed_is_announced_when_it_works(
+    database: Database, receiver: Receiver, other: Receiver
+) -> None:
+    desk = Desk(database)
+    await desk.channel("ops", receiver)
+    await desk.channel("mail", other)
+    await desk.subscribe("all", "ops")
+    await desk.subscribe("channels", "mail", kinds=["notification"])
+    one, receiver.always = desk.replica(), "410 Gone"
+    await one.writer.tell(*lag(1))
+    await desk.everything(one)
+    assert len(other.of("channel_failing")) == 1
+    receiver.always = "204 Taken"
+    await desk.channel("ops", receiver)
+    async with database.reading() as connection:
+        assert [(each.key, each.last_error) for each in await channels.failing(connection)] == [("ops", "status 410")]
+    desk.move(minutes=10)
+    await desk.everything(one)
+    assert len(other.of("channel_works_again")) == 1
+    async with database.reading() as connection:
+        assert not await channels.failing(connection)
+
+
+async def test_a_replay_goes_to_no_further_channel(database: Database, receiver: Receiver, other: Receiver) -> None:
+    desk = Desk(database)
+    await desk.channel("pager", receiver)
+    await desk.channel("phone", other)
+    await desk.subscribe("pages", "pager", "phone", severity=Severity.PAGE, kinds=["break_glass"])
+    one = desk.replica()
+    await one.writer.tell("break_glass", {"environment": "production", "n": "1"})
+    await desk.everything(one)
+    receiver.always = "503 Broken"
+    async with database.transaction() as connection:
+        assert await channels.replay(connection, "pager", desk.clock.now() - KEPT, desk.clock.now()) == 1
+    await desk.everything(one)
+    desk.move(minutes=2)
+    await one.house.keep()
+    await desk.everything(one)
+    assert (len(receiver.taken) > 1, other.taken) == (True, [])
+
+
 async def test_the_weekly_test_is_sent_once_whatever_the_number_of_replicas(desk: Desk, receiver: Receiver) -> None:
     replicas = [desk.replica() for _ in range(3)]
     for _ in range(2):
@@ -342,7 +499,7 @@ async def test_a_paused_channel_keeps_seven_days(desk: Desk, receiver: Receiver)
     await one.house.keep()
     assert await desk.states() == [("ops", "skipped"), ("ops", "pending")]
     async with desk.database.writing() as connection:
-        await channels.resume(connection, "ops")
+        await channels.resume(connection, "ops", desk.clock.now())
     await desk.everything(one)
     assert receiver.taken == ["2"]
     async with desk.database.writing() as connection:
@@ -350,6 +507,23 @@ async def test_a_paused_channel_keeps_seven_days(desk: Desk, receiver: Receiver)
     await desk.everything(one)
     assert receiver.taken == ["2", "2"]
     assert receiver.heard[0].id == receiver.heard[1].id
+
+
+async def test_what_waited_for_a_resumed_channel_is_tried_like_anything_new(desk: Desk, receiver: Receiver) -> None:
+    one, receiver.always = desk.replica(), "503 Broken"
+    await one.writer.tell(*lag(1))
+    await desk.everything(one)
+    async with desk.database.writing() as connection:
+        await channels.pause(connection, "ops", "mara", desk.clock.now())
+    desk.move(days=4)
+    async with desk.database.writing() as connection:
+        await channels.resume(connection, "ops", desk.clock.now())
+    await desk.everything(one)
+    assert await desk.states() == [("ops", "waiting")], "the three days begin anew"
+    receiver.always = "204 Taken"
+    desk.move(minutes=10)
+    await desk.everything(one)
+    assert receiver.taken == ["1", "1", "1"]
 
 
 async def test_what_a_replica_of_an_earlier_version_left_is_delivered(database: Database, receiver: Receiver) -> None:
@@ -379,7 +553,7 @@ async def test_old_events_are_deleted_unless_something_still_waits(desk: Desk, r
     await one.writer.tell(*lag(2, "b"))
     desk.move(days=31)
     async with desk.database.writing() as connection:
-        await channels.resume(connection, "ops")
+        await channels.resume(connection, "ops", desk.clock.now())
     await one.house.keep()
     assert await desk.value("SELECT data FROM event WHERE kind = 'instances_lag'") == '{"environment":"b","n":"2"}'
 
@@ -396,8 +570,11 @@ async def test_what_another_version_wrote_stops_nothing(desk: Desk, receiver: Re
     await desk.everything(one)
     assert [heard.json["type"] for heard in receiver.heard] == ["pigeon_returned", "instances_lag"]
     assert receiver.taken == ["2"]
-    waiting = await desk.value("SELECT count(*) FROM delivery WHERE channel = 'future' AND state = 'waiting'")
-    assert waiting == 2, "another replica may know it"
+    untouched = "SELECT count(*) FROM delivery WHERE channel = 'future' AND state = 'pending' AND attempts = 0"
+    assert await desk.value(untouched) == 2, "another replica may know it"
+    desk.move(days=7, seconds=1)
+    await one.house.keep()
+    assert ("future", "skipped") in await desk.states(), "but not for ever"
 
 
 async def test_a_secret_that_no_key_opens_fails_its_channel_alone(desk: Desk, receiver: Receiver) -> None:

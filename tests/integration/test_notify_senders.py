@@ -33,6 +33,8 @@ pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 27, 3, 12, tzinfo=UTC)
 HOST = "hooks.example.com"
+PATIENT_S, HASTY_S = 30.0, 0.3
+"""How long senders wait: for answers that come, and for one that never does."""
 
 
 def message(kind: str = "break_glass", **data: str) -> Message:
@@ -104,7 +106,8 @@ HTTP: dict[str, Callable[[Poster, str], tuple[Sender, bytes]]] = {
 
 @pytest.mark.parametrize("kind", HTTP)
 async def test_what_a_server_answers_decides_what_comes_next(kind: str, receiver: Receiver) -> None:
-    sender, into = HTTP[kind](Poster(LOCAL, 0.3), receiver.url)
+    sender, into = HTTP[kind](Poster(LOCAL, PATIENT_S), receiver.url)
+    hasty, _ = HTTP[kind](Poster(LOCAL, HASTY_S), receiver.url)
     refused = "later" if kind == "webhook" else "message"
     for answer, sent in {
         "429 Slow down\r\nRetry-After: 30": Sent("status 429", 30, "later"),
@@ -121,10 +124,10 @@ async def test_what_a_server_answers_decides_what_comes_next(kind: str, receiver
         "hang": Sent("TimeoutError", 0, "later"),
     }.items():
         receiver.answers = [answer]
-        got = await sender.send(into, message())
+        got = await (hasty if answer == "hang" else sender).send(into, message())
         assert got == sent or (answer == "hang" and got.fault == "later" and "Timeout" in got.error), answer
     receiver.port = 9
-    sender, into = HTTP[kind](Poster(LOCAL, 0.3), receiver.url)
+    sender, into = HTTP[kind](Poster(LOCAL, PATIENT_S), receiver.url)
     assert (await sender.send(into, message())).fault == "later"
 
 
@@ -135,6 +138,7 @@ class MailServer:
         self.answers: dict[str, str] = {}
         self.letters: list[bytes] = []
         self.verbs: list[str] = []
+        self.greeted_by = ""
         self.port = 0
         self._tls = tls
 
@@ -145,6 +149,8 @@ class MailServer:
             while line := (await reader.readline()).decode().strip():
                 verb = line.split()[0].upper()
                 self.verbs.append(verb)
+                if verb == "EHLO":
+                    self.greeted_by = line.split()[1]
                 answer = self.answers.get(verb) or self._usual(verb, encrypted=encrypted)
                 if answer == "close":
                     return
@@ -196,14 +202,16 @@ async def test_a_letter_arrives_as_plain_text() -> None:
     assert letter["Subject"].strip() == "[page] ed@example.com broke glass in production: the queue <b> is on fire"
     assert letter["To"] == "ops@example.com, mara@example.com"
     assert letter["Message-ID"] == "<msg_1@example.com>"
+    assert server.greeted_by == "example.com", "the sender's domain, whatever this machine calls itself"
     assert "Acknowledge: https://b.example/ack/msg_1.ops." in letter.get_content()
 
 
 async def test_what_a_mail_server_answers_decides_what_comes_next() -> None:
-    sender = EmailSender(LOCAL, timeout_s=0.5)
     for verb, answer, fault in (
         ("EHLO", "421 too busy", "later"),
         ("MAIL", "451 later", "later"),
+        ("EHLO", "554 you are blocked", "channel"),
+        ("MAIL", "550 no such sender", "channel"),
         ("MAIL", "552 too large", "message"),
         ("RCPT", "450 greylisted", "later"),
         ("RCPT", "550 no such mailbox", "channel"),
@@ -215,6 +223,7 @@ async def test_what_a_mail_server_answers_decides_what_comes_next() -> None:
     ):
         async with mailing() as server:
             server.answers = {verb: answer, **({"HELO": answer} if verb == "EHLO" else {})}
+            sender = EmailSender(LOCAL, timeout_s=HASTY_S if answer == "hang" else PATIENT_S)
             sent = await sender.send(mail_config(server), message())
         assert (sent.fault, bool(sent.error)) == (fault, True), (verb, answer, sent)
         assert "example.com" not in sent.error
@@ -276,7 +285,7 @@ async def test_the_name_is_resolved_once_and_the_certificate_is_of_the_name(
 PRIVATE = (
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
     "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-    "64:ff9b::a00:1", "2002:7f00:1::", "ff02::1",
+    "64:ff9b::a00:1", "2002:7f00:1::", "ff02::1", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::a00:1", "fec0::1",
 )  # fmt: skip
 
 
@@ -296,6 +305,18 @@ async def test_private_addresses_are_reached_only_where_they_are_listed() -> Non
     assert await listed.resolve("::ffff:10.1.2.3", 80, encrypted=False)
     with pytest.raises(UnreachableError):
         await listed.resolve("127.0.0.1", 443, encrypted=True)
+
+
+async def test_only_the_address_of_the_settings_goes_through_a_proxy(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert await Poster(LOCAL, PATIENT_S).post(receiver.url, b"{}") == Sent()
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{receiver.port}")
+    assert await Poster(None, PATIENT_S).post("http://receiver.invalid/hook", b"{}") == Sent()
+    assert [heard.path for heard in receiver.heard] == ["/hook/very-secret", "http://receiver.invalid/hook"]
 
 
 async def test_a_forbidden_address_is_said_without_being_tried(receiver: Receiver) -> None:
@@ -319,6 +340,7 @@ async def test_a_forbidden_address_is_said_without_being_tried(receiver: Receive
         ("slack", {"url": 7}, "/config/url"),
         ("slack", {"url": "https://x.example", "extra": 1}, "/config/extra"),
         ("pagerduty", {"routing_key": "no spaces here"}, "/config/routing_key"),
+        ("pagerduty", {"routing_key": "r" * 31}, "/config/routing_key"),
         ("email", {"host": "m", "sender": "a@b", "to": ["a@b", "x\r\nBcc: y@z"]}, "/config/to/1"),
         ("email", {"host": "m", "sender": "a@b", "to": []}, "/config/to"),
         ("email", {"host": "m", "sender": "a@b", "to": ["a@b"], "port": 0}, "/config/port"),
@@ -336,5 +358,5 @@ def test_a_wrong_field_is_named_and_no_secret_repeated(kind: str, given: dict[st
 def test_a_target_shows_where_a_channel_leads_and_no_secret() -> None:
     url = "https://hooks.slack.example/services/T0/B0/very-secret"
     assert read_config("slack", {"url": url}, inbox=False).target == "hooks.slack.example"
-    assert read_config("pagerduty", {"routing_key": "abcdefghijklmnop"}, inbox=False).target == "…mnop"
+    assert read_config("pagerduty", {"routing_key": "abcdefghijklmnop" * 2}, inbox=False).target == "…mnop"
     assert url_fault("https://[::1") == "not a URL"

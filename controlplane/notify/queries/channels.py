@@ -61,15 +61,17 @@ async def put_channel(
     now: datetime,
     next_test_at: datetime,
 ) -> None:
-    """A changed channel begins anew: what was wrong with it before is no more said of it."""
+    """A changed channel begins anew. One that was announced as failing stays so until it takes a delivery, for people
+    who heard of it must hear of its end, too."""
     await run(
         connection,
         """
         INSERT INTO channel (key, team, kind, target, sealed, created_by, created_at, next_test_at)
         VALUES (:key, :team, :kind, :target, :sealed, :by, :now, :next_test_at)
         ON CONFLICT (key) DO UPDATE SET team = :team, kind = :kind, target = :target, sealed = :sealed, failures = 0,
-            failing_since = NULL, last_failed = NULL, last_error = '', retry_at = NULL, announced_at = NULL,
-            delivered_at = NULL
+            last_failed = NULL, retry_at = NULL, delivered_at = NULL,
+            failing_since = CASE WHEN channel.announced_at IS NULL THEN NULL ELSE channel.failing_since END,
+            last_error = CASE WHEN channel.announced_at IS NULL THEN '' ELSE channel.last_error END
         """,
         key=key, team=team, kind=kind, target=target, sealed=sealed, by=by, now=now, next_test_at=next_test_at,
     )  # fmt: skip
@@ -77,6 +79,15 @@ async def put_channel(
 
 async def delete_channel(connection: WriteConnection, key: str) -> int:
     return await run(connection, "DELETE FROM channel WHERE key = :key", key=key)
+
+
+async def lock_waiting(connection: WriteConnection, key: str) -> int:
+    """Locks what waits for a channel; returns how many deliveries replicas have in hand, which it leaves alone."""
+    sql = """
+        WITH locked AS (SELECT id FROM delivery WHERE channel = :key AND ended_at IS NULL FOR UPDATE SKIP LOCKED)
+        SELECT (SELECT count(*) FROM delivery WHERE channel = :key AND ended_at IS NULL) - (SELECT count(*) FROM locked)
+    """
+    return int(await fetch_value(connection, sql, key=key))
 
 
 async def lock_routes(connection: WriteConnection) -> None:
@@ -89,9 +100,21 @@ async def pause(connection: WriteConnection, key: str, by: str, now: datetime) -
     return await run(connection, sql, key=key, by=by, now=now)
 
 
-async def resume(connection: WriteConnection, key: str) -> int:
+async def resume(connection: WriteConnection, key: str, now: datetime) -> int:
+    """Returns 0 when the channel is not paused. What waited is due now, and is tried for as long as anything new."""
     sql = "UPDATE channel SET paused_at = NULL, paused_by = '', retry_at = NULL WHERE key = :key AND paused_at IS NOT NULL"
-    return await run(connection, sql, key=key)
+    resumed = await run(connection, sql, key=key)
+    if resumed:
+        await run(
+            connection,
+            """
+            UPDATE delivery SET created_at = :now, next_at = :now WHERE id = ANY(ARRAY(
+                SELECT id FROM delivery WHERE channel = :key AND ended_at IS NULL FOR UPDATE SKIP LOCKED
+            ))
+            """,
+            key=key, now=now,
+        )  # fmt: skip
+    return resumed
 
 
 async def skip_waiting(connection: WriteConnection, key: str, now: datetime) -> int:
@@ -101,11 +124,13 @@ async def skip_waiting(connection: WriteConnection, key: str, now: datetime) -> 
 
 
 async def replay(connection: WriteConnection, key: str, since: datetime, now: datetime) -> int:
-    """Lets a channel tell again what it was given since then, in the same order, under the same message ids."""
+    """Lets a channel tell again what it was given since then, in the same order, under the same message ids.
+    What it does not take then wakes no one through another channel."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', created_at = :now, next_at = :now
+        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', then_to = '{}',
+            created_at = :now, next_at = :now
         FROM event WHERE event.id = delivery.event AND delivery.channel = :key AND event.created_at >= :since
           AND delivery.ended_at IS NOT NULL
         """,
@@ -114,10 +139,12 @@ async def replay(connection: WriteConnection, key: str, since: datetime, now: da
 
 
 async def replay_event(connection: WriteConnection, event: int, now: datetime) -> int:
+    """As `replay`, for one event and every channel that it went to."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', created_at = :now, next_at = :now
+        UPDATE delivery SET state = 'pending', ended_at = NULL, attempts = 0, error = '', then_to = '{}',
+            created_at = :now, next_at = :now
         WHERE event = :event AND ended_at IS NOT NULL
         """,
         event=event, now=now,

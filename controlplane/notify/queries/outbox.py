@@ -32,10 +32,12 @@ routes AS (
       AND ('*' = ANY(subscription.environments) OR CAST(:environment AS text) = ANY(subscription.environments))
 )
 INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
-SELECT DISTINCT ON (chain[1]) made.id, chain[1], chain[2:], :dedupe, :kind, :severity, :now, :now
-FROM made, routes
-WHERE cardinality(chain) > 0
-ORDER BY chain[1], cardinality(chain) DESC
+SELECT made.id, named.key, ARRAY(
+    SELECT later.key FROM routes, unnest(routes.chain[2:]) WITH ORDINALITY AS later (key, place)
+    WHERE routes.chain[1] = named.key GROUP BY later.key ORDER BY min(later.place), later.key
+), :dedupe, :kind, :severity, :now, :now
+FROM made, (SELECT DISTINCT chain[1] AS key FROM routes WHERE cardinality(chain) > 0) AS named
+WHERE NOT named.key = ANY(CAST(:taken AS text[]))
 """  # noqa: S608 - put together from constants
 
 _TO = f"""
@@ -46,10 +48,21 @@ FROM made, channel WHERE channel.key = ANY(CAST(:channels AS text[]))
 """  # noqa: S608 - put together from constants
 
 
-async def put(connection: WriteConnection, event: NewEvent, now: datetime, *, without: Sequence[str] = ()) -> int:
-    """Writes the event and a delivery for the first channel of each subscription to it; returns how many. Writes nothing
-    when its message id is known."""
-    return await run(connection, _ROUTE, **_values(event, now), names=event.names, without=list(without))
+async def put(
+    connection: WriteConnection,
+    event: NewEvent,
+    now: datetime,
+    *,
+    without: Sequence[str] = (),
+    taken: Sequence[str] = (),
+) -> int:
+    """Writes the event and a delivery for the first channel of each subscription to it; returns how many. The later
+    channels of subscriptions with the same first one are put in one line. Writes nothing when the message id is known.
+    `without`: as if these channels were not there. `taken`: these have been told, so the next ones need not be.
+    """
+    return await run(
+        connection, _ROUTE, **_values(event, now), names=event.names, without=list(without), taken=list(taken)
+    )
 
 
 async def put_to(connection: WriteConnection, event: NewEvent, now: datetime, channels: Sequence[str]) -> int:
@@ -93,7 +106,7 @@ SELECT one.id, one.event, event.message_id, event.kind, event.environment, event
 FROM delivery AS one JOIN event ON event.id = one.event JOIN channel ON channel.key = one.channel
 WHERE one.ended_at IS NULL AND one.next_at <= :now {{pages}}
   AND channel.paused_at IS NULL AND (channel.retry_at IS NULL OR channel.retry_at <= :now)
-  AND NOT one.channel = ANY(CAST(:busy AS text[]))
+  AND NOT one.channel = ANY(CAST(:skip AS text[])) AND channel.kind = ANY(CAST(:kinds AS text[]))
   AND NOT EXISTS (
       SELECT FROM delivery AS older
       WHERE older.channel = one.channel AND older.ended_at IS NULL AND older.id < one.id AND older.dedupe = one.dedupe
@@ -111,14 +124,20 @@ _CLAIM_PAGE = _CLAIM.format(pages=f"AND one.severity >= {int(Severity.PAGE)}")
 _CLAIM_ANY = _CLAIM.format(pages="")
 
 
-async def claim(connection: WriteConnection, now: datetime, busy: Sequence[str]) -> Due | None:
-    """One delivery that is due, locked until the transaction ends. It waits for the older ones about the same thing,
+async def claim(connection: WriteConnection, now: datetime, *, kinds: Sequence[str], skip: Sequence[str]) -> Due | None:
+    """One delivery that is due, of a channel of these kinds, locked until the transaction ends. It waits for the older ones about the same thing,
     also while another replica has them in hand; for the channel of the settings, for the older ones of its kind, too.
     Pages come first; then what has been due for the longest, so that new events do not wait behind one that fails."""
     for sql in (_CLAIM_PAGE, _CLAIM_ANY):
-        if (found := await fetch_one(connection, Due, sql, now=now, busy=list(busy))) is not None:
+        if (found := await fetch_one(connection, Due, sql, now=now, kinds=list(kinds), skip=list(skip))) is not None:
             return found
     return None
+
+
+async def acknowledged_since(connection: ReadConnection, event: int, since: datetime) -> bool:
+    """Whether someone has acknowledged the event at `since` or later."""
+    sql = "SELECT EXISTS (SELECT FROM ack WHERE event = :event AND at >= :since)"
+    return bool(await fetch_value(connection, sql, event=event, since=since))
 
 
 async def end(connection: WriteConnection, delivery: int, state: str, now: datetime, error: str = "") -> None:
@@ -137,20 +156,29 @@ async def postpone(connection: WriteConnection, delivery: int, until: datetime, 
     )  # fmt: skip
 
 
+_NEXT = """
+    SELECT named.key, CAST(named.place AS int) AS place
+    FROM unnest(one.then_to) WITH ORDINALITY AS named (key, place)
+    JOIN channel ON channel.key = named.key AND channel.paused_at IS NULL
+    WHERE NOT EXISTS (SELECT FROM delivery AS same WHERE same.event = one.event AND same.channel = named.key)
+      AND NOT EXISTS (SELECT FROM ack WHERE ack.event = one.event)
+    ORDER BY named.place LIMIT 1
+"""
+"""The channel that `one` goes to next: it is not paused, and does not have the event from elsewhere. None when someone
+has acknowledged the event."""
+
+_PASS_ON = f"""
+INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
+SELECT one.event, next.key, one.then_to[next.place + 1:], one.dedupe, one.kind, one.severity, :now, :now
+FROM delivery AS one CROSS JOIN LATERAL ({_NEXT}) AS next
+WHERE one.id = :id
+"""  # noqa: S608 - put together from constants
+
+
 async def pass_on(connection: WriteConnection, delivery: int, now: datetime) -> int:
-    """Gives what a delivery was to tell to the next channel, unless that got it anyhow; returns 0 when there is none."""
-    return await run(
-        connection,
-        """
-        INSERT INTO delivery (event, channel, then_to, dedupe, kind, severity, created_at, next_at)
-        SELECT one.event, one.then_to[1], one.then_to[2:], one.dedupe, one.kind, one.severity, :now, :now
-        FROM delivery AS one JOIN channel ON channel.key = one.then_to[1]
-        WHERE one.id = :id AND NOT EXISTS (
-            SELECT FROM delivery AS same WHERE same.event = one.event AND same.channel = one.then_to[1]
-        )
-        """,
-        id=delivery, now=now,
-    )  # fmt: skip
+    """Gives what a delivery was to tell to the next channel that can take it. Returns 0 when there is none: then the
+    delivery is all there is, and must not end because of the next channel."""
+    return await run(connection, _PASS_ON, id=delivery, now=now)
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -158,31 +186,33 @@ class Late(msgspec.Struct, frozen=True):
     channel: str
 
 
+_LATE = f"""
+SELECT one.id, one.channel FROM delivery AS one JOIN channel AS now_at ON now_at.key = one.channel
+WHERE one.ended_at IS NULL AND one.severity >= :severity AND cardinality(one.then_to) > 0
+  AND (one.created_at <= :since OR now_at.paused_at IS NOT NULL)
+  AND EXISTS ({_NEXT})
+ORDER BY one.id LIMIT :limit FOR UPDATE OF one SKIP LOCKED
+"""  # noqa: S608 - put together from constants
+
+
 async def late_pages(connection: WriteConnection, severity: int, since: datetime, limit: int) -> list[Late]:
     """Deliveries of pages that their channel has not taken since then, or does not take while it is paused, and that
     have another channel to go to. Locked; what is being sent right now is left alone."""
-    return await fetch(
-        connection,
-        Late,
-        """
-        SELECT one.id, one.channel FROM delivery AS one JOIN channel ON channel.key = one.channel
-        WHERE one.ended_at IS NULL AND one.severity >= :severity AND cardinality(one.then_to) > 0
-          AND (one.created_at <= :since OR channel.paused_at IS NOT NULL)
-        ORDER BY one.id LIMIT :limit FOR UPDATE OF one SKIP LOCKED
-        """,
-        severity=severity, since=since, limit=limit,
-    )  # fmt: skip
+    return await fetch(connection, Late, _LATE, severity=severity, since=since, limit=limit)
 
 
 async def drop_expired(connection: WriteConnection, now: datetime, kept: timedelta, limit: int) -> int:
-    """Ends what a paused channel has kept for too long; returns how many."""
+    """Ends what no replica has sent for too long, because the channel is paused or of a kind that none knows; returns
+    how many."""
     return await run(
         connection,
         """
-        UPDATE delivery SET state = 'skipped', ended_at = :now, error = 'kept too long while the channel was paused'
+        UPDATE delivery SET state = 'skipped', ended_at = :now, error = 'kept for too long'
         WHERE id = ANY(ARRAY(
-            SELECT one.id FROM delivery AS one JOIN channel ON channel.key = one.channel
-            WHERE one.ended_at IS NULL AND one.created_at < :before AND channel.paused_at IS NOT NULL
+            SELECT one.id FROM delivery AS one
+            JOIN channel ON channel.key = one.channel JOIN event ON event.id = one.event
+            WHERE one.ended_at IS NULL
+              AND (one.created_at < :before OR (event.created_at < :before AND channel.paused_at IS NOT NULL))
             LIMIT :limit FOR UPDATE OF one SKIP LOCKED
         ))
         """,

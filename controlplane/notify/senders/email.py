@@ -6,14 +6,18 @@ import ssl
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from controlplane.notify.reach import Reach, UnreachableError
-from controlplane.notify.senders.message import Message, Sent
+from controlplane.notify.senders.message import Fault, Message, Sent
+
+if TYPE_CHECKING:
+    import aiosmtplib
 
 TIMEOUT_S = 20.0
+TOO_LARGE = 552
 MAX_SUBJECT = 200
 
 
@@ -44,6 +48,7 @@ class EmailSender:
                 address = await self._reach.resolve(into.host, into.port, encrypted=into.security != "none")
                 client = aiosmtplib.SMTP(
                     hostname=into.host,
+                    local_hostname=_domain(into),  # asking for this machine's own name may take as long as its DNS
                     sock=await _connected(address, into.port),
                     use_tls=into.security == "tls",
                     start_tls=into.security == "starttls",
@@ -62,10 +67,18 @@ class EmailSender:
             permanent = all(each.code >= 500 for each in error.recipients)
             return Sent("the mail server refuses the recipients", fault="channel" if permanent else "later")
         except aiosmtplib.SMTPResponseException as error:
-            return Sent(f"SMTP code {error.code}", fault="message" if error.code >= 500 else "later")
+            return Sent(f"SMTP code {error.code}", fault=_fault_of(error) if error.code >= 500 else "later")
         except Exception as error:  # noqa: BLE001 - whatever a mail server does, it is tried again later
             return Sent(type(error).__name__, fault="later")
         return Sent()
+
+
+def _fault_of(error: "aiosmtplib.SMTPResponseException") -> Fault:
+    """What a refusal for good is about. Before the letter itself is sent, a server refuses the sender or the client,
+    except with code 552, by which it refuses the letter's size."""
+    import aiosmtplib
+
+    return "message" if isinstance(error, aiosmtplib.SMTPDataError) or error.code == TOO_LARGE else "channel"
 
 
 async def _connected(address: str, port: int) -> socket.socket:
@@ -89,12 +102,15 @@ def letter(config: EmailConfig, message: Message) -> EmailMessage:
     made["From"] = config.sender
     made["To"] = ", ".join(config.to)
     made["Date"] = format_datetime(datetime.fromisoformat(message.at))
-    domain = config.sender.rpartition("@")[2].rstrip(">") or "brownout.invalid"
-    made["Message-ID"] = f"<{message.message_id}@{domain}>"
+    made["Message-ID"] = f"<{message.message_id}@{_domain(config)}>"
     made["Auto-Submitted"] = "auto-generated"
     links = [f"{label}: {link}" for label, link in (("Acknowledge", message.ack_link), ("Open", message.link)) if link]
     made.set_content("\n".join((message.title, "", *message.lines, "", *links)) + "\n")
     return made
+
+
+def _domain(config: EmailConfig) -> str:
+    return config.sender.rpartition("@")[2].rstrip(">") or "brownout.invalid"
 
 
 def _line(text: str) -> str:

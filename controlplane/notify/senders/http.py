@@ -16,7 +16,8 @@ TIMEOUT_S = 10.0
 
 class Poster:
     def __init__(self, reach: Reach | None, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> None:
-        """`reach` None: the address is the operator's own, from the settings, and may be any."""
+        """`reach` None: the address is the operator's own, from the settings, and may be any. Only then does a proxy of
+        the environment carry it: a proxy would resolve the name again, or connect to what this process must not."""
         self._reach = reach
         self._timeout_s = timeout_s
         self._tls = tls
@@ -30,7 +31,10 @@ class Poster:
                 target, more, extensions = await self._target(url)
                 async with (
                     httpx.AsyncClient(
-                        timeout=self._timeout_s, follow_redirects=False, verify=self._context()
+                        timeout=self._timeout_s,
+                        follow_redirects=False,
+                        verify=self._context(),
+                        trust_env=self._reach is None,
                     ) as client,
                     client.stream("POST", target, content=body, headers=sent | more, extensions=extensions) as answer,
                 ):
