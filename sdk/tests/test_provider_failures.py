@@ -97,8 +97,12 @@ def test_a_stream_that_ends_before_its_answer_did_not_succeed(provider: Provider
 def test_a_stalled_stream_is_a_timeout(provider: Provider, api: Api) -> None:
     for asynchronous in (False, True):
         provider.will(began(api, stall_s=20))
-        yielded, raised = attempt(api, provider.url, asynchronous=asynchronous, of=call(timeout_s=0.4))
-        assert (yielded != [], raised.error_class) == (True, "timeout")
+        for timeout_s in (0.4, 5.0):  # a busy machine may not even get the beginning in the first
+            yielded, raised = attempt(api, provider.url, asynchronous=asynchronous, of=call(timeout_s=timeout_s))
+            assert raised.error_class == "timeout"
+            if yielded:
+                break
+        assert yielded
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -128,6 +128,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "request_class": {"criticality": "critical", "model": "m"},
     "safe_mode_profile": {"max_output_tokens": 10},
     "response_template": {"text": "sorry"},
+    "failure_mode": {"detect": {"errors": ["auth"]}},
+    "service_tier": {"rank": 1},
 }
 MODEL = {
     "type": "model_route", "off_variant": "a", "default": "a",
