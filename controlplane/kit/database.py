@@ -28,8 +28,10 @@ POINTED = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 """For the writing pool, whose statements look rows up by key: planned once and by index, however the values are
 distributed. Planning a commit anew cost more than running it, and one cohort named by every flag made it scan them."""
 
-UNAVAILABLE_STATES = frozenset({"55P03", "57014", "25P03", "57P01", "57P02", "57P03", "25006"})
-"""Lock, statement or idle timeout, the server going away or coming up, or one that takes no writes."""
+UNAVAILABLE_STATES = frozenset({"55P03", "57014", "25P03", "57P01", "57P02", "57P03"})
+"""Lock, statement or idle timeout, or the server going away or coming up."""
+TAKES_NO_WRITES = "25006"
+"""From a connection that writes: the server is a standby, or was set so. From one that only reads it is a fault of ours."""
 DISK_FULL = "53100"
 NO_TEXT_STATES = frozenset({"22021", "22P05"})
 """Postgres's text and jsonb hold no NUL; everything else that a caller can send, they do."""
@@ -141,24 +143,24 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[WriteConnection]:
-        async with _available(), self._autocommit.connect() as connection:
+        async with _available(writes=True), self._autocommit.connect() as connection:
             yield WriteConnection(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[WriteConnection]:
         """Commits when the block ends, rolls back when it raises."""
-        async with _available(), self.engine.begin() as connection:
+        async with _available(writes=True), self.engine.begin() as connection:
             yield WriteConnection(connection)
 
 
 @asynccontextmanager
-async def _available() -> AsyncIterator[None]:
+async def _available(*, writes: bool = False) -> AsyncIterator[None]:
     try:
         yield
     except (DBAPIError, asyncpg.PostgresError) as error:
         if _state(error) in NO_TEXT_STATES:
             raise InvalidInputError("text holds a NUL character") from error
-        if not _unavailable(error):
+        if not (_unavailable(error) or (writes and _state(error) == TAKES_NO_WRITES)):
             raise
         raise UnavailableError(NO_SPACE if _state(error) == DISK_FULL else UNAVAILABLE) from error
     except (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError) as error:
