@@ -2,6 +2,8 @@
 
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,17 @@ from hypothesis import strategies as st
 
 from brownout.model.values import Window
 from brownout.telemetry.ledger import AGAIN_S, LOOK_S, START_SHARE, UNKNOWN_FLEET, Key, Ledger, Reservation
-from brownout.wire.leases import EVERYONE, MOST_ASKS, Ask, Grant, decode_answer, decode_request, encode_request, period
+from brownout.wire.leases import (
+    EVERYONE,
+    MOST,
+    MOST_ASKS,
+    Ask,
+    Grant,
+    decode_answer,
+    decode_request,
+    encode_request,
+    period,
+)
 
 KEY = Key("budget", "standard", EVERYONE)
 T = 1_800_000_000.0
@@ -273,6 +285,46 @@ def test_a_request_costs_the_same_however_many_windows_there_are() -> None:
         return best
 
     assert cost(10_000) < 50 * cost(100)
+
+
+class Counted:
+    """As NumPy's integers are: no int, but one can be made of it, and it compares."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __lt__(self, other: int) -> bool:
+        return self.value < other
+
+    def __gt__(self, other: int) -> bool:
+        return self.value > other
+
+
+ODD: list[tuple[Any, int]] = [
+    (-5, 0), (2.9, 2), (2**70, MOST), (2**20_000, MOST), (True, 1), (Counted(7), 7), (Decimal(7), 7),
+    (Decimal("1e999999"), MOST), (float("nan"), 0), (float("inf"), 0), (float("-inf"), 0), (Decimal("NaN"), 0),
+    (Decimal("sNaN"), 0), (Decimal("Infinity"), 0), (None, 0), ("7", 0), ([7], 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "expected"), ODD, ids=range(len(ODD)))
+def test_a_count_that_is_no_number_spoils_no_ask(count: Any, expected: int) -> None:
+    """Whatever a service reports, the next ask can be sent, and the window says how it stands."""
+    ledger = Ledger()
+    ledger.spend(KEY, MINUTE, count, T)
+    assert ledger._entries[KEY].spent == expected
+    taken = ledger.reserve(KEY, MINUTE, count, T, force=True)
+    assert taken is not None
+    assert taken.amount == expected
+    ledger.settle(taken, count)
+    ledger.spend(KEY, MINUTE, 3, T)
+    number, asks = ledger.ask(T)
+    assert decode_request(encode_request(number, asks)) == (number, asks)
+    assert asks[0].debt == min(MOST, 2 * expected + 3)
+    assert 0 <= ledger.fill(KEY, MINUTE, T).used_bp <= MOST
 
 
 @pytest.mark.parametrize(

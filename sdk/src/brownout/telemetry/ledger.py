@@ -3,6 +3,7 @@
 An instance spends from leases, which the control plane grants in the background (ADR 0125). No request waits for one.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from brownout.model.values import Window
-from brownout.wire.leases import MOST_ASKS, Ask, Grant, period
+from brownout.wire.leases import MOST, MOST_ASKS, Ask, Grant, period
 
 UNKNOWN_FLEET = 20
 """The instances that share a window while the fleet's size is unknown."""
@@ -30,6 +31,20 @@ LOOKED_AT = 1_000
 """Windows that are looked at for one request."""
 LEASED_REQUESTS = 4
 """A lease is worth so many requests at least."""
+
+
+def whole(count: object) -> int:
+    """Returns a count that a service or a provider reported as an int from 0 to MOST; 0 if it is no finite number.
+
+    Services report NumPy integers, decimals and what they computed wrongly. An ask carries int64 only, and one count that
+    does not fit would stop the leases of every window in the process.
+    """
+    try:
+        if count in (math.inf, -math.inf):
+            return 0
+        return int(max(0, min(count, MOST)))  # type: ignore[call-overload]
+    except (TypeError, ValueError, ArithmeticError):
+        return 0
 
 
 class Key(NamedTuple):
@@ -145,7 +160,7 @@ class Ledger:
         # what this instance spent beyond its leases is not in the fleet's count yet
         used = window.limit - entry.left + (entry.debt if entry.heard else entry.spent + entry.reserved)
         exceeded = free <= 0 and not self._is_first(entry)
-        return Fill(max(0, used * 10_000 // window.limit), max(0, free), entry.end, exceeded, self.away)
+        return Fill(whole(used * 10_000 // window.limit), whole(free), entry.end, exceeded, self.away)
 
     def reserve(self, key: Key, window: Window, amount: int, now: float, *, force: bool = False) -> Reservation | None:
         """Takes `amount` from what this instance may spend; None if there is not so much.
@@ -155,7 +170,7 @@ class Ledger:
         Args:
             force: Take it all the same: the policy only warns.
         """
-        entry = self._entry(key, window, now)
+        entry, amount = self._entry(key, window, now), whole(amount)
         entry.need = max(amount, entry.need - entry.need // 8)
         entry.demand += amount
         first = self._is_first(entry) and amount <= window.limit
@@ -170,12 +185,12 @@ class Ledger:
         entry = self._entries.get(reservation.key)
         if entry is not None and entry.start == reservation.start:
             entry.reserved -= reservation.amount
-            entry.spent += used
+            entry.spent += whole(used)
             self._touched[reservation.key] = None
 
     def spend(self, key: Key, window: Window, amount: int, now: float) -> None:
         """Spends what was not reserved: a service made the call by itself."""
-        entry = self._entry(key, window, now)
+        entry, amount = self._entry(key, window, now), whole(amount)
         entry.need = max(amount, entry.need - entry.need // 8)
         entry.demand += amount
         entry.spent += amount
@@ -272,6 +287,7 @@ class Ledger:
             return None
         want = max(0, wanted - free) if low else 0
         need = max(0, min(entry.need, wanted) - free) if low else 0
+        debt, need, want = whole(debt), whole(need), whole(want)
         return Ask(key.flag, key.variant, key.scope, entry.start, debt, need, want, self.away and debt > 0)
 
     def _wanted(self, entry: _Entry, now: float) -> int:
