@@ -187,7 +187,7 @@ class Leases:
         prefix = window_prefix(environment, ask.flag, ask.variant, window, start)
         place = place_of(prefix, window.per, ask.scope)
         tally = Tally(environment, ask.flag, ask.variant)
-        if not self._counters.is_known(place) and not self._may_begin(environment, key, window.per, start):
+        if not await self._counters.exists(place) and not self._may_begin(environment, key, window.per, start):
             self.refused[tally] += 1
             return Grant(ask.flag, ask.variant, ask.scope, start)
         cap = window.limit * self._key_share_bp // BASIS

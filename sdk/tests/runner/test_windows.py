@@ -202,9 +202,11 @@ def test_what_a_service_records_by_itself_is_spent_once() -> None:
     attempts = [Attempted("main", "a", "m-1", usage=(7, 1)), Attempted("spare", "b", "s-1", error="timeout")]
     client.record(policy, attempts=attempts)
     assert client.ledger.spent == 43
+    client.record(policy, input_tokens=20, output_tokens=5, attempts=[Attempted("main", "a", "m-1")])
+    assert client.ledger.spent == 68, "attempts without usage hide no tokens"
     client.record(msgspec.structs.replace(policy, stop=True), input_tokens=500)
     run(client)
-    assert client.ledger.spent == 93
+    assert client.ledger.spent == 118
 
 
 def test_what_a_sidecar_is_told_is_spent_too() -> None:

@@ -151,7 +151,7 @@ def find_target(policy: Policy, name: str) -> PolicyTarget | None:
 
 
 def _spent(policy: Policy, window: Window, input_tokens: int, output_tokens: int, attempts: Sequence[Attempted]) -> int:
-    if window.unit == "requests" or not attempts:
+    if window.unit == "requests" or not any(each.usage for each in attempts):
         return cost(window, policy.model, input_tokens, output_tokens)
     costs = (counted(window, find_target(policy, each.target), each.usage) for each in attempts)
     return sum(each for each in costs if each is not None)
