@@ -174,7 +174,7 @@ class Leases:
                 continue
             try:
                 window = (await self._limits.of_flag(environment, ask.flag)).get(ask.variant)
-                if window is not None:
+                if window is not None and _is_of(window, ask):
                     grants.append(await self._grant(environment, key, window, ask))
             except (JetStreamUnavailableError, JetStreamRefusedError) as error:
                 return grants, failed or error  # no other ask can be counted either
@@ -234,3 +234,9 @@ class Leases:
         while len(self._begun) > MOST_WAITING:
             del self._begun[next(iter(self._begun))]
         return begun < MOST_COMBINATIONS
+
+
+def _is_of(window: Window, ask: Ask) -> bool:
+    """Whether the ask counts as the window does: a commit may have changed the unit or the length of periods, and this
+    replica or the instance has not heard of it yet. Older instances say neither."""
+    return ask.unit in ("", window.unit) and ask.per in ("", window.per)

@@ -163,7 +163,9 @@ async def test_a_key_reaches_no_counter_by_itself(world: World) -> None:
     await evil.flush()
     for body in HOSTILE:
         await evil.publish(own, body, headers={"Nats-Incr": "5"})
-    (grant,) = await answers(evil, ("budget", "standard", EVERYONE, start, 0, 1, 1, False, "of a newer version"))
+    (grant,) = await answers(
+        evil, ("budget", "standard", EVERYONE, start, 0, 1, 1, False, "", "", "of a newer version")
+    )
     assert grant.granted == 1
     await victim.flush()
     assert len(victim.heard) == heard

@@ -13,7 +13,6 @@ from brownout.runner import AsyncRunner, Attempted, Call, Failed, Output
 from brownout.runner.guard import GuardedRequest
 from brownout.runner.guarded import Guarded
 from brownout.runner.watch import Observation
-from brownout.telemetry.ledger import Key
 from brownout.telemetry.posted import RecordInput
 from brownout.telemetry.windows import Windows, counted
 from brownout.testing import FakeBrownout
@@ -241,4 +240,3 @@ def test_a_client_of_a_test_counts_against_no_window() -> None:
     )
     client = FakeBrownout(policies={"reply": policy})
     assert client.policy("reply", {}).window is None
-    assert Key("a", "b", b"").flag == "a"

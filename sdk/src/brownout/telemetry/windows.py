@@ -36,7 +36,7 @@ class Windows:
         if window is None or decision is None or decision.variant is None:
             return policy
         scope = _scope(window, context)
-        key = Key(decision.flag, decision.variant, scope)
+        key = Key(decision.flag, decision.variant, scope, window.unit, window.per)
         now = self._now_s()
         with self._lock:
             fill, presses = self._at().fill(key, window, now), self._ledger.presses(key, now)
@@ -163,8 +163,10 @@ def _output(policy: Policy, target: PolicyTarget) -> int:
 
 
 def _key(policy: Policy) -> Key | None:
-    told = policy.window
-    return None if told is None else Key(told.flag, told.variant, bytes.fromhex(told.scope))
+    told, window = policy.window, policy.budget.window
+    if told is None or window is None:
+        return None
+    return Key(told.flag, told.variant, bytes.fromhex(told.scope), window.unit, window.per)
 
 
 def _scope(window: Window, context: Context) -> bytes:

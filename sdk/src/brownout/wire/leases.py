@@ -48,6 +48,10 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
     """What would last it for a while."""
     degraded: bool = False
     """Whether it spent the debt while no one answered."""
+    unit: _Label = ""
+    """The window's unit, as the instance knows it; empty from older instances."""
+    per: _Label = ""
+    """The length of its periods, likewise."""
 
 
 class Grant(msgspec.Struct, array_like=True, frozen=True):
