@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from controlplane.configuration.store import SigningKeys, Store
 from controlplane.configuration.store.migrate import migrate
@@ -16,6 +17,9 @@ from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.kit.clock import SystemClock
 from controlplane.kit.database import Database
 from tests.support import SECRET_KEY
+
+settings.register_profile("brownout", deadline=None)  # a busy machine is no failure
+settings.load_profile("brownout")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

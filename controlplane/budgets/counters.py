@@ -7,7 +7,13 @@ from typing import NamedTuple, get_args
 from brownout.model.values import Window
 from brownout.wire.leases import Per
 from controlplane.kit.clock import Monotonic, monotonic
-from controlplane.kit.jetstream import NAME_IN_USE, JetStream, JetStreamRefusedError, JetStreamUnavailableError
+from controlplane.kit.jetstream import (
+    NAME_IN_USE,
+    STREAM_NOT_FOUND,
+    JetStream,
+    JetStreamRefusedError,
+    JetStreamUnavailableError,
+)
 
 KEPT_S = {"minute": 600, "hour": 3 * 3_600, "day": 3 * 86_400, "month": 63 * 86_400}
 """How long a counter outlives its last change. No period is longer."""
@@ -68,9 +74,17 @@ class Counters:
         self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """The last value of each counter, and when it was read."""
 
-    def is_known(self, place: Place) -> bool:
-        """Whether this replica has read it lately."""
-        return place.subject in self._known
+    async def exists(self, place: Place) -> bool:
+        """Whether anyone has added to it. This replica remembers REMEMBERED counters of all windows and keys; for the
+        others it asks the stream."""
+        if place.subject in self._known:
+            return True
+        try:
+            return await self._jetstream.find_last(stream_of(place.per), place.subject) is not None
+        except JetStreamRefusedError as error:
+            if error.code == STREAM_NOT_FOUND:
+                return False
+            raise
 
     async def value(self, place: Place, limit: int) -> int:
         """What it is, or was a moment ago if that was `limit` or more."""

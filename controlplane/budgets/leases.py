@@ -7,7 +7,7 @@ are made of hashes of ours. A request that cannot be served now gets no answer: 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -159,21 +159,35 @@ class Leases:
         if not self._buckets.take((environment, key), max(1, len(asks))):
             self.dropped += 1
             return
-        grants = []
+        grants, failed = await self._grants(environment, key, asks)
+        if grants or failed is None:  # what is granted is counted, so it must reach the instance
+            await waiting.heard.grant(encode_answer(number, grants))
+        if failed is not None:
+            raise failed
+
+    async def _grants(self, environment: str, key: str, asks: Sequence[Ask]) -> tuple[list[Grant], Exception | None]:
+        """What is granted, and why some asks got no grant: the first reason."""
+        grants: list[Grant] = []
+        failed: Exception | None = None
         for ask in asks:
             if not _KEY.match(ask.flag):
                 continue
-            window = (await self._limits.of_flag(environment, ask.flag)).get(ask.variant)
-            if window is not None:
-                grants.append(await self._grant(environment, key, window, ask))
-        await waiting.heard.grant(encode_answer(number, grants))
+            try:
+                window = (await self._limits.of_flag(environment, ask.flag)).get(ask.variant)
+                if window is not None and _is_of(window, ask):
+                    grants.append(await self._grant(environment, key, window, ask))
+            except (JetStreamUnavailableError, JetStreamRefusedError) as error:
+                return grants, failed or error  # no other ask can be counted either
+            except Exception as error:  # noqa: BLE001 - `_work` tells it; the next ask is another flag's
+                failed = failed or error
+        return grants, failed
 
     async def _grant(self, environment: str, key: str, window: Window, ask: Ask) -> Grant:
         start, end = period(window.per, self._clock.now().timestamp())
         prefix = window_prefix(environment, ask.flag, ask.variant, window, start)
         place = place_of(prefix, window.per, ask.scope)
         tally = Tally(environment, ask.flag, ask.variant)
-        if not self._counters.is_known(place) and not self._may_begin(environment, key, window.per, start):
+        if not await self._counters.exists(place) and not self._may_begin(environment, key, window.per, start):
             self.refused[tally] += 1
             return Grant(ask.flag, ask.variant, ask.scope, start)
         cap = window.limit * self._key_share_bp // BASIS
@@ -220,3 +234,9 @@ class Leases:
         while len(self._begun) > MOST_WAITING:
             del self._begun[next(iter(self._begun))]
         return begun < MOST_COMBINATIONS
+
+
+def _is_of(window: Window, ask: Ask) -> bool:
+    """Whether the ask counts as the window does: a commit may have changed the unit or the length of periods, and this
+    replica or the instance has not heard of it yet. Older instances say neither."""
+    return ask.unit in ("", window.unit) and ask.per in ("", window.per)

@@ -2,16 +2,28 @@
 
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brownout.model.values import Window
-from brownout.telemetry.ledger import AGAIN_S, LOOK_S, START_SHARE, UNKNOWN_FLEET, Key, Ledger, Reservation
-from brownout.wire.leases import EVERYONE, MOST_ASKS, Ask, Grant, decode_answer, decode_request, encode_request, period
+from brownout.telemetry.ledger import AGAIN_S, LOOK_S, QUIET_S, START_SHARE, UNKNOWN_FLEET, Key, Ledger, Reservation
+from brownout.wire.leases import (
+    EVERYONE,
+    MOST,
+    MOST_ASKS,
+    Ask,
+    Grant,
+    decode_answer,
+    decode_request,
+    encode_request,
+    period,
+)
 
-KEY = Key("budget", "standard", EVERYONE)
+KEY = Key("budget", "standard", EVERYONE, "tokens", "minute")
 T = 1_800_000_000.0
 MINUTE = Window("tokens", 1_000_000, "minute")
 
@@ -218,7 +230,7 @@ def test_a_service_whose_clock_is_ahead_begins_the_period() -> None:
     ledger.reserve(KEY, MINUTE, 100, T)
     ledger.spend(KEY, MINUTE, 900_000, T)
     number, asks = ledger.ask(T)
-    ledger.answered(number, [Grant(*KEY, ahead, 500, 0, 999_500)], T)
+    ledger.answered(number, [Grant(*KEY.place, ahead, 500, 0, 999_500)], T)
     assert asks
     assert ledger.fill(KEY, MINUTE, T).available == 500
 
@@ -226,10 +238,10 @@ def test_a_service_whose_clock_is_ahead_begins_the_period() -> None:
 def test_an_answer_counts_once_and_only_for_what_was_asked() -> None:
     ledger, service = known()
     before = ledger.fill(KEY, MINUTE, T).available
-    other = Key("another", "standard", EVERYONE)
+    other = KEY._replace(flag="another")
     ledger.fill(other, MINUTE, T)
     number, asks = ledger.ask(T)
-    grants = [service.answer(ask) for ask in asks] + [Grant(*KEY, asks[0].start, 10**9)]
+    grants = [service.answer(ask) for ask in asks] + [Grant(*KEY.place, asks[0].start, 10**9)]
     ledger.answered(number, grants, T)
     ledger.answered(number, grants, T)
     ledger.answered(number + 7, grants, T)
@@ -242,13 +254,61 @@ def test_another_limit_is_obeyed_at_once_and_another_unit_begins_anew() -> None:
     less = ledger.fill(KEY, Window("tokens", 10_000, "minute"), T)
     assert (less.exceeded, less.available) == (True, 0)
     assert less.used_bp > 10_000, "more was leased than there is now"
-    assert ledger.fill(KEY, Window("requests", 10, "minute"), T).used_bp == 0
+    requests = KEY._replace(unit="requests")
+    assert ledger.fill(requests, Window("requests", 10, "minute"), T).used_bp == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "window"),
+    [
+        (KEY._replace(unit="requests"), Window("requests", 10, "minute")),
+        (KEY._replace(per="day"), Window("tokens", 10_000, "day")),
+    ],
+)
+def test_a_request_under_the_policy_of_before_spends_from_no_window_of_another_unit_or_period(
+    key: Key, window: Window
+) -> None:
+    ledger, service = known()
+    taken = ledger.reserve(KEY, MINUTE, 5_000, T)
+    assert taken
+    assert ledger.reserve(key, window, 1, T)
+    ledger.settle(taken, 4_000)
+    ledger.spend(KEY, MINUTE, 900_000, T)
+    assert (ledger._entries[key].spent, ledger._entries[key].reserved) == (0, 1)
+    assert ledger._entries[KEY].spent == 904_000
+    seen = []
+    for _ in range(2):
+        number, asks = ledger.ask(T + LOOK_S)
+        assert len(asks) == 1, "a grant does not say which of the two it is of"
+        seen.append((asks[0].unit, asks[0].per))
+        ledger.answered(number, [service.answer(asks[0])], T + LOOK_S)
+    assert sorted(seen) == sorted([("tokens", "minute"), (window.unit, window.per)])
+    assert ledger._entries[key].granted < 10_000
+
+
+def test_a_window_that_answers_leave_out_is_asked_for_less_and_less() -> None:
+    """A commit has deleted it or changed its unit: no instance asks each second until the period ends."""
+    ledger, now, asked_at = Ledger(), T, []
+    window, key = Window("tokens", 1_000, "month"), KEY._replace(per="month")
+    ledger.spend(key, window, 900, now)
+    for second in range(300):
+        number, asks = ledger.ask(now + second)
+        if asks:
+            asked_at.append(second)
+            ledger.answered(number, [], now + second)
+    assert asked_at[:6] == [0, 1, 3, 7, 15, 31]
+    assert asked_at[6:] == list(range(61, 300, int(QUIET_S)))
+    assert not ledger.away
+    ledger.spend(key, window, 1, now)
+    number, asks = ledger.ask(now + 400)
+    ledger.answered(number, [Service(window, 1).answer(ask) for ask in asks], now + 400)
+    assert ledger._entries[key].left_out == 0
 
 
 def test_a_bounded_number_of_windows_is_kept_and_the_oldest_goes() -> None:
     ledger = Ledger(most=50)
     for n in range(500):
-        ledger.reserve(Key("f", "v", n.to_bytes(16, "big")), MINUTE, 1, T)
+        ledger.reserve(KEY._replace(scope=n.to_bytes(16, "big")), MINUTE, 1, T)
     assert len(ledger) == 50
     assert len(ledger._touched) <= 50
     assert len(ledger.ask(T)[1]) <= MOST_ASKS
@@ -259,7 +319,7 @@ def test_a_request_costs_the_same_however_many_windows_there_are() -> None:
 
     def cost(windows: int) -> float:
         ledger = Ledger()
-        keys = [Key("f", "v", n.to_bytes(16, "big")) for n in range(windows)]
+        keys = [KEY._replace(scope=n.to_bytes(16, "big")) for n in range(windows)]
         for key in keys:
             ledger.reserve(key, MINUTE, 1, T)
         best = float("inf")
@@ -273,6 +333,46 @@ def test_a_request_costs_the_same_however_many_windows_there_are() -> None:
         return best
 
     assert cost(10_000) < 50 * cost(100)
+
+
+class Counted:
+    """As NumPy's integers are: no int, but one can be made of it, and it compares."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __lt__(self, other: int) -> bool:
+        return self.value < other
+
+    def __gt__(self, other: int) -> bool:
+        return self.value > other
+
+
+ODD: list[tuple[Any, int]] = [
+    (-5, 0), (2.9, 2), (2**70, MOST), (2**20_000, MOST), (True, 1), (Counted(7), 7), (Decimal(7), 7),
+    (Decimal("1e999999"), MOST), (float("nan"), 0), (float("inf"), 0), (float("-inf"), 0), (Decimal("NaN"), 0),
+    (Decimal("sNaN"), 0), (Decimal("Infinity"), 0), (None, 0), ("7", 0), ([7], 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "expected"), ODD, ids=range(len(ODD)))
+def test_a_count_that_is_no_number_spoils_no_ask(count: Any, expected: int) -> None:
+    """Whatever a service reports, the next ask can be sent, and the window says how it stands."""
+    ledger = Ledger()
+    ledger.spend(KEY, MINUTE, count, T)
+    assert ledger._entries[KEY].spent == expected
+    taken = ledger.reserve(KEY, MINUTE, count, T, force=True)
+    assert taken is not None
+    assert taken.amount == expected
+    ledger.settle(taken, count)
+    ledger.spend(KEY, MINUTE, 3, T)
+    number, asks = ledger.ask(T)
+    assert decode_request(encode_request(number, asks)) == (number, asks)
+    assert asks[0].debt == min(MOST, 2 * expected + 3)
+    assert 0 <= ledger.fill(KEY, MINUTE, T).used_bp <= MOST
 
 
 @pytest.mark.parametrize(
@@ -293,7 +393,7 @@ def test_a_period_is_one_of_the_calendar_in_utc(per: str, start: str, end: str) 
 
 def test_an_ask_of_a_newer_version_is_left_out_and_the_others_are_read() -> None:
     ask = Ask("f", "v", EVERYONE, 0, need=1, want=2)
-    newer = ("f", "v", EVERYONE, 0, 0, 1, 2, False, "a field of a newer version")
+    newer = ("f", "v", EVERYONE, 0, 0, 1, 2, False, "", "", "a field of a newer version")
     data = encode_request(7, [ask, ("f", "v", "no bytes", 0), newer])  # type: ignore[list-item]
     assert decode_request(data) == (7, [ask, ask])
     assert decode_answer(encode_request(7, [Grant("f", "v", EVERYONE, 0, 5)]))[1][0].granted == 5  # type: ignore[list-item]

@@ -91,7 +91,7 @@ def test_answers_that_are_none_and_asks_that_cannot_be_sent_end_no_leases(monkey
     """A server that cuts us off, bytes that are no answer, then an honest answer: the lease arrives."""
     monkeypatch.setattr(lessee, "EVERY_S", 0.001)
     monkeypatch.setattr(lessee, "ANSWER_S", 0.01)
-    window, key = Window("tokens", 1_000_000, "month"), Key("budget", "v", EVERYONE)
+    window, key = Window("tokens", 1_000_000, "month"), Key("budget", "v", EVERYONE, "tokens", "month")
     ticks = itertools.count()
     windows = Windows(lambda: 1_800_000_000.0 + next(ticks) / 10, lambda: 1)
     sent: list[int] = []
@@ -103,7 +103,12 @@ def test_answers_that_are_none_and_asks_that_cannot_be_sent_end_no_leases(monkey
             sent.append(number)
             if len(sent) == 1:
                 raise OSError("the connection was cut")
-            for noise in (b"", b"\xc1", encode_answer(10**9, []), encode_answer(number + 50, [Grant(*key, 0, 10**9)])):
+            for noise in (
+                b"",
+                b"\xc1",
+                encode_answer(10**9, []),
+                encode_answer(number + 50, [Grant(*key.place, 0, 10**9)]),
+            ):
                 takers[0](SimpleNamespace(payload=noise))
             if len(sent) > 2:
                 grants = [Grant(ask.flag, ask.variant, ask.scope, ask.start, 700, 0, 900) for ask in asks]

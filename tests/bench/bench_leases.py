@@ -79,7 +79,7 @@ async def _lessee(service: Leases) -> tuple[int, int]:
 
 
 def _request() -> float:
-    ledger, key, now = Ledger(), Key("budget", "standard", EVERYONE), 1_800_000_000.0
+    ledger, key, now = Ledger(), Key("budget", "standard", EVERYONE, "tokens", "month"), 1_800_000_000.0
     ledger.spend(key, Window("tokens", 2**50, "month"), 0, now)
     began = time.thread_time()
     for _ in range(ROUNDS * 10):

@@ -32,7 +32,11 @@ class Fleet:
             for _ in range(size)
         ]
         self.spent = 0
+        self.away = False
+        """Whether the test has stopped NATS."""
         self.degraded = 0
+        self.unforeseen = 0
+        """What was spent degraded while NATS ran: no answer came for two seconds, because the machine was so busy."""
         self.refused = 0
         """In a row, of all."""
 
@@ -53,11 +57,12 @@ class Fleet:
                 self.spent += used
                 self.refused = 0
                 self.degraded += used if policy.window.degraded else 0
+                self.unforeseen += used if policy.window.degraded and not self.away else 0
 
     async def spend(self, upto: float, chance: random.Random, *, away: bool = False) -> None:
         """Until so much is spent, or no one has got anything for a while: all know that nothing is left, or each has spent
         its share while NATS is `away`."""
-        self.refused = 0
+        self.refused, self.away = 0, away
         async with asyncio.timeout(PATIENCE_S):
             while self.spent < upto and not (self.refused > 1_000 and (away or self.is_empty())):
                 self.turn(chance)
@@ -94,9 +99,8 @@ async def test_a_fleet_does_not_overspend_a_window(world: World, long: bool) -> 
     fleet, chance = Fleet(world, 12 if long else 4), random.Random(1)
     await all_are_leased(fleet)
     await fleet.spend(LIMIT * 2, chance)
-    # A machine so busy that no answer came for two seconds has degraded instances.
-    assert fleet.spent <= LIMIT * (1.05 if fleet.degraded else 1.005)
-    assert fleet.spent >= LIMIT * 0.9, "leases that are too large leave much unspent"
+    assert fleet.spent <= LIMIT * 1.005 + fleet.unforeseen
+    assert fleet.unforeseen or fleet.spent >= LIMIT * 0.9, "leases that are too large leave much unspent"
     await fleet.close()
 
 
@@ -117,5 +121,5 @@ async def test_a_fleet_overspends_little_when_nats_is_killed_meanwhile(world: Wo
         await all_are_leased(fleet)
     assert fleet.degraded > 0
     await fleet.spend(LIMIT * 2, chance)
-    assert fleet.spent <= LIMIT * 1.05
+    assert fleet.spent <= LIMIT * 1.05 + fleet.unforeseen
     await fleet.close()

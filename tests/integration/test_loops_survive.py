@@ -4,6 +4,7 @@ Telemetry and presence have their own hostile items (tests/attack/hostile.py), b
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from brownout.model.values import Window
 from brownout.wire.leases import EVERYONE, Ask, Grant, decode_answer, encode_request
 from controlplane.access.actor import ANY_ENVIRONMENT, Actor, Role
 from controlplane.access.authd import Authd, AuthdOptions
@@ -403,11 +405,12 @@ async def budgets(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def of_flag(_: str, flag: str) -> dict[str, Any]:
         if flag == "newer":
             raise ValueError("a flag of a newer version")
-        return {"v": object()}
+        return {"v": Window("tokens", 10, "day")}
 
     async def told(heard: Heard, data: bytes) -> None:
         answered.append(decode_answer(data)[1][0].granted)
 
+    monkeypatch.setattr("controlplane.budgets.leases.STALE_S", math.inf)  # a busy machine drops no honest request
     monkeypatch.setattr(loop, "_grant", grant)
     monkeypatch.setattr(loop._limits, "of_flag", of_flag)
     monkeypatch.setattr(Heard, "grant", told)

@@ -1,17 +1,26 @@
 """How large a lease is, what a window says when a newer version wrote it, and when it is full."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brownout.model.values import Window
+from brownout.wire.leases import EVERYONE, Ask, Grant, decode_answer, encode_request
 from controlplane.budgets.counters import KEPT_S, PERIODS, config_of, place_of, window_prefix
 from controlplane.budgets.grants import UNKNOWN_FLEET, kept, lease
-from controlplane.budgets.limits import windows_of
+from controlplane.budgets.leases import Leases
+from controlplane.budgets.limits import AWAY_S, Limits, windows_of
 from controlplane.budgets.service import forecast, shown
+from controlplane.errors import UnavailableError
+from controlplane.kit.clock import SystemClock
+from controlplane.kit.jetstream import JetStreamUnavailableError
+from controlplane.kit.link import Heard
 
 START = datetime(2026, 11, 28, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -105,3 +114,110 @@ def test_of_a_window_that_counts_apart_the_fullest_is_shown() -> None:
     assert [each.used for each in window.fullest] == [700, 600, 500, 400, 300]
     assert window.full_at is not None
     assert shown(("f", "v", WINDOW), START, {}, more=False).used_bp == 0
+
+
+class Flags:
+    """A store with one flag, whose Postgres can be told to refuse or to hang."""
+
+    def __init__(self) -> None:
+        self.limit, self.reads = 5, 0
+        self.fails: BaseException | None = None
+        self.hangs = False
+
+    async def find_resource(self, *_: str) -> Any:
+        self.reads += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.fails is not None:
+            raise self.fails
+        value = {"window": {"unit": "tokens", "limit": self.limit, "per": "day"}}
+        return SimpleNamespace(spec=json.dumps({"type": "token_budget", "variants": {"v": value}}).encode())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_windows_stay_as_they_were_read_while_postgres_does_not_answer(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags, now = Flags(), [100.0]
+    limits = Limits(flags, monotonic=lambda: now[0])  # type: ignore[arg-type]
+
+    async def limit(flag: str = "f") -> int:
+        return (await limits.of_flag("e", flag))["v"].limit
+
+    async def scenario() -> None:
+        monkeypatch.setattr("controlplane.budgets.limits.READ_S", 60)
+        assert await limit() == 5
+        monkeypatch.setattr("controlplane.budgets.limits.READ_S", 0.001)
+        flags.hangs, flags.fails, flags.limit = hangs, UnavailableError("gone"), 9
+        limits.changed("e")
+        assert await limit() == 5, "a commit that cannot be read yet takes no window away"
+        reads = flags.reads
+        for n in range(100):
+            assert await limit() == 5
+            with pytest.raises(UnavailableError):
+                await limit(f"unread-{n}")
+        assert flags.reads == reads, "Postgres is not asked for each of the flags that a message names"
+        monkeypatch.setattr("controlplane.budgets.limits.READ_S", 60)
+        flags.hangs, flags.fails = False, None
+        now[0] += AWAY_S
+        assert await limit() == 9
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("flags", "answered"),
+    [
+        (["good", "unread", "newer", "good"], [["good", "good"]]),
+        (["good", "uncounted", "good"], [["good"]]),
+        (["unread"], []),
+        (["uncounted", "good"], []),
+        (["nowhere"], [[]]),
+        (["older", "recounted", "longer", "good"], [["older", "good"]]),
+    ],
+)
+def test_what_is_granted_is_answered_although_other_windows_cannot_be_read_or_counted(
+    flags: list[str], answered: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = {"unread": UnavailableError("gone"), "newer": ValueError("newer")}
+    says: dict[str, Any] = {
+        "older": {},
+        "recounted": {"unit": "requests"},
+        "longer": {"unit": "tokens", "per": "month"},
+    }
+    found: list[list[str]] = []
+
+    class Reads:
+        async def of_flag(self, _: str, flag: str) -> dict[str, Window]:
+            if flag in failures:
+                raise failures[flag]
+            return {} if flag == "nowhere" else {"v": WINDOW}
+
+    async def grant(*of: Any) -> Grant:
+        ask: Ask = of[-1]
+        if ask.flag == "uncounted":
+            raise JetStreamUnavailableError("no leader")
+        return Grant(ask.flag, ask.variant, ask.scope, ask.start, 1)
+
+    async def told(_: Heard, data: bytes) -> None:
+        found.append([grant.flag for grant in decode_answer(data)[1]])
+
+    async def scenario() -> None:
+        leases = Leases(Reads(), None, SystemClock(), lambda _: 1)  # type: ignore[arg-type]
+        monkeypatch.setattr(leases, "_grant", grant)
+        asks = [
+            Ask(flag, "v", EVERYONE, 0, need=1, **says.get(flag, {"unit": "tokens", "per": "day"})) for flag in flags
+        ]
+        await leases.receive(Heard("bot.e.key.i.lease", encode_request(1, asks)))
+        waiting = leases._next()
+        assert waiting is not None
+        try:
+            await leases._serve(waiting)
+        except (UnavailableError, JetStreamUnavailableError):
+            assert "nowhere" not in flags
+        else:
+            assert not {"unread", "newer", "uncounted"} & set(flags), "what went wrong is told all the same"
+
+    monkeypatch.setattr(Heard, "grant", told)
+    asyncio.run(scenario())
+    assert found == answered

@@ -1,21 +1,22 @@
 """What a request spends from its budget's window, and what it does when nothing is left of it."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
 from brownout.evaluation.policy import Policy
+from brownout.model.values import Window
 from brownout.runner import AsyncRunner, Attempted, Call, Failed, Output
 from brownout.runner.guard import GuardedRequest
 from brownout.runner.guarded import Guarded
 from brownout.runner.watch import Observation
-from brownout.telemetry.ledger import Key
 from brownout.telemetry.posted import RecordInput
-from brownout.telemetry.windows import Windows
+from brownout.telemetry.windows import Windows, counted
 from brownout.testing import FakeBrownout
-from brownout.wire.leases import Grant
+from brownout.wire.leases import MOST, Grant, encode_request
 
 NOW = 1_800_000_000.0
 TEMPLATE = {"type": "template", "template": "sorry"}
@@ -148,6 +149,26 @@ def test_beyond_the_window_the_policy_says_what_happens(on_exceeded: str, outcom
     assert client.wakes
 
 
+@pytest.mark.parametrize(
+    ("usage", "tokens", "micros"),
+    [
+        ((Decimal(40), Decimal(10)), 50, 40), ((2**70, 1), MOST, None), ((float("nan"), float("inf")), 0, 0),
+        ((1, 2, 3), None, None), (7, None, None), (None, None, None), (("a", None), 0, 0),
+    ],
+)  # fmt: skip
+def test_what_a_provider_counts_oddly_costs_a_whole_number_or_counts_as_not_counted(
+    usage: Any, tokens: int | None, micros: int | None
+) -> None:
+    client = Client(1_000)
+    target = client.policy("reply", {}).model
+    assert counted(Window("tokens", 10, "day"), target, usage) == tokens
+    cost = counted(Window("usd_micros", 10, "day"), target, usage)
+    assert cost == (micros if micros is not None or tokens is None else 2**52 + 2)
+    client.record(client.policy("reply", {}), input_tokens=[usage], output_tokens=3)  # type: ignore[arg-type]
+    assert client.ledger.spent == 3
+    assert encode_request(*client._windows.ask())  # type: ignore[union-attr]
+
+
 def test_a_window_of_requests_counts_a_request_once_however_many_models_it_asks() -> None:
     client = Client(3, unit="requests")
     assert run(client, hang_on).target == "spare"
@@ -180,9 +201,11 @@ def test_what_a_service_records_by_itself_is_spent_once() -> None:
     attempts = [Attempted("main", "a", "m-1", usage=(7, 1)), Attempted("spare", "b", "s-1", error="timeout")]
     client.record(policy, attempts=attempts)
     assert client.ledger.spent == 43
+    client.record(policy, input_tokens=20, output_tokens=5, attempts=[Attempted("main", "a", "m-1")])
+    assert client.ledger.spent == 68, "attempts without usage hide no tokens"
     client.record(msgspec.structs.replace(policy, stop=True), input_tokens=500)
     run(client)
-    assert client.ledger.spent == 93
+    assert client.ledger.spent == 118
 
 
 def test_what_a_sidecar_is_told_is_spent_too() -> None:
@@ -217,4 +240,3 @@ def test_a_client_of_a_test_counts_against_no_window() -> None:
     )
     client = FakeBrownout(policies={"reply": policy})
     assert client.policy("reply", {}).window is None
-    assert Key("a", "b", b"").flag == "a"

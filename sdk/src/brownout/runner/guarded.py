@@ -7,7 +7,7 @@ from brownout.runner.calls import Failed
 from brownout.runner.health import Permit
 from brownout.runner.spending import settled
 from brownout.telemetry.attempted import Attempted
-from brownout.telemetry.windows import cost, counts
+from brownout.telemetry.windows import counted, counts
 
 if TYPE_CHECKING:
     from brownout.runner.core import Core
@@ -60,10 +60,8 @@ class Guarded:
         if window is None or windows is None or taken is None:
             return
         sent = seen.failed is None or seen.first_s is not None or seen.failed.error_class == "timeout"
-        if seen.usage is not None and window.unit != "requests":
-            windows.settle(taken, cost(window, self._target, *seen.usage))
-        else:
-            windows.settle(taken, taken.amount if sent else 0)
+        used = None if window.unit == "requests" else counted(window, self._target, seen.usage)
+        windows.settle(taken, used if used is not None else taken.amount if sent else 0)
 
 
 def admit(core: "Core", asked: "GuardedRequest", now: float) -> Guarded | Failed:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from brownout.evaluation.policy import Policy, PolicyTarget
-from brownout.telemetry.windows import cost, counts
+from brownout.telemetry.windows import counted, counts
 
 if TYPE_CHECKING:
     from brownout.runner.request import Request
@@ -49,10 +49,9 @@ class Spending:
         if _by_request(self._request.policy):
             self._counted = sent
             windows.settle(taken, taken.amount if sent else 0)
-        elif usage is not None:
-            windows.settle(taken, cost(window, target, *usage))
         else:
-            windows.settle(taken, taken.amount if sent else 0)
+            used = counted(window, target, usage)
+            windows.settle(taken, used if used is not None else taken.amount if sent else 0)
 
 
 def _by_request(policy: Policy) -> bool:

@@ -3,6 +3,7 @@
 An instance spends from leases, which the control plane grants in the background (ADR 0125). No request waits for one.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from brownout.model.values import Window
-from brownout.wire.leases import MOST_ASKS, Ask, Grant, period
+from brownout.wire.leases import MOST, MOST_ASKS, Ask, Grant, period
 
 UNKNOWN_FLEET = 20
 """The instances that share a window while the fleet's size is unknown."""
@@ -24,6 +25,8 @@ LEASE_S = 10.0
 """A lease should last so long."""
 AGAIN_S = 1.0
 """When an instance asks again that got less than it needs."""
+QUIET_S = 30.0
+"""The longest time between two asks for a window that answers leave out."""
 LOOK_S = 5.0
 """How old the fleet's remainder may be while the window is in use."""
 LOOKED_AT = 1_000
@@ -32,12 +35,34 @@ LEASED_REQUESTS = 4
 """A lease is worth so many requests at least."""
 
 
+def whole(count: object) -> int:
+    """Returns a count that a service or a provider reported as an int from 0 to MOST; 0 if it is no finite number.
+
+    Services report NumPy integers, decimals and what they computed wrongly. An ask carries int64 only, and one count that
+    does not fit would stop the leases of every window in the process.
+    """
+    try:
+        if count in (math.inf, -math.inf):
+            return 0
+        return int(max(0, min(count, MOST)))  # type: ignore[call-overload]
+    except (TypeError, ValueError, ArithmeticError):
+        return 0
+
+
 class Key(NamedTuple):
-    """`scope` is the hash of the attributes that separate the counts."""
+    """`scope` is the hash of the attributes that separate the counts. Amounts of another unit or period are another
+    window's: a commit can change them while requests run under the policy that they began with."""
 
     flag: str
     variant: str
     scope: bytes
+    unit: str
+    per: str
+
+    @property
+    def place(self) -> tuple[str, str, bytes]:
+        """As grants name it."""
+        return self[:3]
 
 
 class Reservation(NamedTuple):
@@ -72,6 +97,8 @@ class _Entry:
         """Whether this or an earlier period was answered for."""
         self.need = 0
         """The size of a large request of late."""
+        self.left_out = 0
+        """Answers in a row without a grant for it: the service does not have such a window, or no longer."""
         self._begin(now)
 
     def _begin(self, now: float) -> None:
@@ -91,13 +118,12 @@ class _Entry:
         self.demand, self.since = 0, now
 
     def roll(self, window: Window, now: float) -> None:
-        changed = (window.unit, window.per) != (self.window.unit, self.window.per)
         self.left += window.limit - self.window.limit
         if self.left < 0:  # the limit fell below what was leased: what is not spent yet must be asked for again
             self.granted = min(self.granted, self.spent + self.reserved)
         self.window = window
-        if changed or now >= self.end:
-            self.known = (self.known or self.heard) and not changed
+        if now >= self.end:
+            self.known = self.known or self.heard
             self._begin(now)
 
     def advance(self, start: int, now: float) -> None:
@@ -145,7 +171,7 @@ class Ledger:
         # what this instance spent beyond its leases is not in the fleet's count yet
         used = window.limit - entry.left + (entry.debt if entry.heard else entry.spent + entry.reserved)
         exceeded = free <= 0 and not self._is_first(entry)
-        return Fill(max(0, used * 10_000 // window.limit), max(0, free), entry.end, exceeded, self.away)
+        return Fill(whole(used * 10_000 // window.limit), whole(free), entry.end, exceeded, self.away)
 
     def reserve(self, key: Key, window: Window, amount: int, now: float, *, force: bool = False) -> Reservation | None:
         """Takes `amount` from what this instance may spend; None if there is not so much.
@@ -155,7 +181,7 @@ class Ledger:
         Args:
             force: Take it all the same: the policy only warns.
         """
-        entry = self._entry(key, window, now)
+        entry, amount = self._entry(key, window, now), whole(amount)
         entry.need = max(amount, entry.need - entry.need // 8)
         entry.demand += amount
         first = self._is_first(entry) and amount <= window.limit
@@ -170,12 +196,12 @@ class Ledger:
         entry = self._entries.get(reservation.key)
         if entry is not None and entry.start == reservation.start:
             entry.reserved -= reservation.amount
-            entry.spent += used
+            entry.spent += whole(used)
             self._touched[reservation.key] = None
 
     def spend(self, key: Key, window: Window, amount: int, now: float) -> None:
         """Spends what was not reserved: a service made the call by itself."""
-        entry = self._entry(key, window, now)
+        entry, amount = self._entry(key, window, now), whole(amount)
         entry.need = max(amount, entry.need - entry.need // 8)
         entry.demand += amount
         entry.spent += amount
@@ -186,18 +212,22 @@ class Ledger:
         """Returns a request's number and what to ask for now; nothing if all is well. `answered` or `unanswered` follows."""
         asks: list[Ask] = []
         keys: list[Key] = []
+        places: set[tuple[str, str, bytes]] = set()
         for key in list(islice(self._touched, LOOKED_AT)):
             entry = self._entries.get(key)
             del self._touched[key]
             if entry is None or now >= entry.end:
                 continue
-            waits = bool(entry.asked) or now < entry.ask_at
+            waits = bool(entry.asked) or now < entry.ask_at or key.place in places
             ask = None if waits or len(asks) >= MOST_ASKS else self._ask_of(key, entry, now)
             if ask is not None:
                 asks.append(ask)
                 keys.append(key)
-            if waits or ask is not None or len(asks) >= MOST_ASKS:
+                places.add(key.place)  # once in a message: a grant does not say the unit
+            elif waits or len(asks) >= MOST_ASKS:
                 self._touched[key] = None  # to the end of the line
+        for key in keys:
+            self._touched[key] = None  # behind those that still wait
         if not asks:
             return 0, []
         self._number += 1
@@ -213,11 +243,18 @@ class Ledger:
             return
         self.away = False
         self._asked_again(keys, number, now)
+        asked = {key.place: key for key in keys}
         for grant in grants:
-            key = Key(grant.flag, grant.variant, grant.scope)
-            entry = self._entries.get(key)
-            if entry is not None and key in keys:
+            key = asked.get((grant.flag, grant.variant, grant.scope))
+            entry = self._entries.get(key) if key is not None else None
+            if entry is not None and key is not None:
                 self._take(entry, grant, now)
+                asked.pop(key.place)
+        for key in asked.values():
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.ask_at = now + min(AGAIN_S * 2**entry.left_out, QUIET_S)
+                entry.left_out = min(entry.left_out + 1, 10)
 
     def unanswered(self, number: int, now: float) -> None:
         """No one answered: the fleet's service is away."""
@@ -249,6 +286,7 @@ class Ledger:
                 entry.ask_at = now + AGAIN_S
 
     def _take(self, entry: _Entry, grant: Grant, now: float) -> None:
+        entry.left_out = 0
         if grant.start < entry.start:
             return  # of a period that is over
         if grant.start > entry.start:
@@ -272,7 +310,10 @@ class Ledger:
             return None
         want = max(0, wanted - free) if low else 0
         need = max(0, min(entry.need, wanted) - free) if low else 0
-        return Ask(key.flag, key.variant, key.scope, entry.start, debt, need, want, self.away and debt > 0)
+        debt, need, want = whole(debt), whole(need), whole(want)
+        return Ask(
+            key.flag, key.variant, key.scope, entry.start, debt, need, want, self.away and debt > 0, key.unit, key.per
+        )
 
     def _wanted(self, entry: _Entry, now: float) -> int:
         """A lease that lasts: by the rate of late, by an even pace through the period, and for some requests."""

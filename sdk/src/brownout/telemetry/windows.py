@@ -12,7 +12,7 @@ from brownout.evaluation.attributes import dotted, unit
 from brownout.evaluation.policy import Policy, PolicyTarget, PolicyWindow
 from brownout.model.values import Window
 from brownout.telemetry.attempted import Attempted
-from brownout.telemetry.ledger import Key, Ledger, Reservation
+from brownout.telemetry.ledger import Key, Ledger, Reservation, whole
 from brownout.wire.leases import EVERYONE, Ask, Grant, scope_of
 
 UNBOUNDED_OUTPUT = 1_000
@@ -36,7 +36,7 @@ class Windows:
         if window is None or decision is None or decision.variant is None:
             return policy
         scope = _scope(window, context)
-        key = Key(decision.flag, decision.variant, scope)
+        key = Key(decision.flag, decision.variant, scope, window.unit, window.per)
         now = self._now_s()
         with self._lock:
             fill, presses = self._at().fill(key, window, now), self._ledger.presses(key, now)
@@ -124,13 +124,24 @@ def counts(policy: Policy) -> bool:
 
 
 def cost(window: Window, target: PolicyTarget | None, input_tokens: int, output_tokens: int) -> int:
-    """What a call costs in the window's unit. A target without a price costs nothing in money."""
+    """What a call costs in the window's unit. A target without a price costs nothing in money. Takes whatever a service
+    or a provider reports as a count of tokens."""
     if window.unit == "requests":
         return 1
+    tokens = whole(input_tokens), whole(output_tokens)
     if window.unit == "tokens":
-        return max(0, input_tokens) + max(0, output_tokens)
+        return whole(sum(tokens))
     price = target.price if target is not None else None
-    return 0 if price is None else math.ceil(price.of(max(0, input_tokens), max(0, output_tokens)))
+    return 0 if price is None else whole(math.ceil(price.of(*tokens)))
+
+
+def counted(window: Window, target: PolicyTarget | None, usage: tuple[int, int] | None) -> int | None:
+    """What a call costs by the provider's own count; None if the provider did not count, or `usage` is no pair."""
+    try:
+        input_tokens, output_tokens = usage  # type: ignore[misc]
+    except (TypeError, ValueError):
+        return None
+    return cost(window, target, input_tokens, output_tokens)
 
 
 def find_target(policy: Policy, name: str) -> PolicyTarget | None:
@@ -140,10 +151,10 @@ def find_target(policy: Policy, name: str) -> PolicyTarget | None:
 
 
 def _spent(policy: Policy, window: Window, input_tokens: int, output_tokens: int, attempts: Sequence[Attempted]) -> int:
-    if window.unit == "requests" or not attempts:
+    if window.unit == "requests" or not any(each.usage for each in attempts):
         return cost(window, policy.model, input_tokens, output_tokens)
-    usages = ((find_target(policy, each.target), each.usage) for each in attempts)
-    return sum(cost(window, target, *usage) for target, usage in usages if usage is not None)
+    costs = (counted(window, find_target(policy, each.target), each.usage) for each in attempts)
+    return sum(each for each in costs if each is not None)
 
 
 def _output(policy: Policy, target: PolicyTarget) -> int:
@@ -152,8 +163,10 @@ def _output(policy: Policy, target: PolicyTarget) -> int:
 
 
 def _key(policy: Policy) -> Key | None:
-    told = policy.window
-    return None if told is None else Key(told.flag, told.variant, bytes.fromhex(told.scope))
+    told, window = policy.window, policy.budget.window
+    if told is None or window is None:
+        return None
+    return Key(told.flag, told.variant, bytes.fromhex(told.scope), window.unit, window.per)
 
 
 def _scope(window: Window, context: Context) -> bytes:

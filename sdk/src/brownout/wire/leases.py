@@ -24,8 +24,11 @@ SCOPE_BYTES = 16
 EVERYONE = b"\0" * SCOPE_BYTES
 """The scope of a window that counts everyone together."""
 
+MOST = 2**53
+"""The largest amount in a message."""
+
 _SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
-_Amount = Annotated[int, Meta(ge=0, le=2**53)]
+_Amount = Annotated[int, Meta(ge=0, le=MOST)]
 _Label = Annotated[str, Meta(max_length=200)]
 
 
@@ -45,6 +48,10 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
     """What would last it for a while."""
     degraded: bool = False
     """Whether it spent the debt while no one answered."""
+    unit: _Label = ""
+    """The window's unit, as the instance knows it; empty from older instances."""
+    per: _Label = ""
+    """The length of its periods, likewise."""
 
 
 class Grant(msgspec.Struct, array_like=True, frozen=True):
