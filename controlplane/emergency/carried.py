@@ -64,10 +64,12 @@ class Record:
 
     @property
     def ends_at(self) -> datetime:
-        """When SDKs stop to apply it: an hour after it was signed, or at its own end."""
+        """When SDKs stop applying it: an hour after it was signed, or earlier at its own end. A `hold` outlasts its
+        end."""
         assert self.on is not None
         longest = datetime.fromtimestamp((self.on.message.at + wire.LONGEST_MS) / 1000, UTC)
-        return min(self.spec.expires_at, longest)
+        spec = self.spec
+        return longest if spec.on_expiry == "hold" else min(spec.expires_at, longest)
 
     def asked(self) -> Asked | None:
         """None when what was asked cannot be read."""
