@@ -178,13 +178,17 @@ class EmergencyLoops:
 
     async def settle(self) -> str:
         """Hands over what Postgres takes; returns which activation it did not take, and why."""
-        turn = Turn("emergency")
+        turn, slow = Turn("emergency"), set[str]()
         for record in self._carried.unsettled():
+            if record.environment in slow:
+                continue
             with turn.item(f"{record.environment} {record.key}"):
                 try:
                     async with asyncio.timeout(PATIENCE_S):
                         await self._settle(record)
-                except (UnavailableError, TimeoutError):
+                except TimeoutError:
+                    slow.add(record.environment)
+                except UnavailableError:
                     return turn.trouble
         return turn.trouble
 

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -215,6 +216,34 @@ async def _backends(server: EmbeddedPostgres) -> list[int]:
     import psutil
 
     return [*(child.pid for child in psutil.Process(server.pid).children(recursive=True)), server.pid]
+
+
+@pytest.mark.parametrize("on_expiry", ["lift", "hold"])
+async def test_an_activation_that_ended_before_postgres_is_back_is_committed_all_the_same(
+    site: Site, on_expiry: str
+) -> None:
+    """What ended is history, and a `hold` still applies: only a person lifts it."""
+    site.server.stop()
+    done = await site.activate(on_expiry=on_expiry)
+    emergency = site.one.services.emergency
+    record = emergency._get(site.environment, done["key"])
+    began = datetime.now(UTC) - timedelta(hours=2)
+    spec = msgspec.structs.replace(record.spec, activated_at=began, expires_at=began + timedelta(minutes=5))
+    asked = record.asked()
+    assert asked is not None
+    place = emergency._place(site.environment)
+    await emergency._say(place, done["key"], "on", asked.actor, spec=spec, request=asked.request)
+    assert bool(emergency.active(site.environment)) is (on_expiry == "hold"), "SDKs carry a hold for the whole hour"
+    await site.start()
+
+    async def handed_over() -> bool:
+        return [each[:2] for each in await site.switches()][:1] == [("on", done["key"])]
+
+    await eventually(handed_over)
+    if on_expiry == "hold":
+        await site.origin(done["key"], "log")
+    else:
+        await site.heard()
 
 
 async def test_a_read_only_postgres_is_as_good_as_none(site: Site) -> None:
