@@ -67,7 +67,7 @@ class Record:
         """When SDKs stop applying it: an hour after it was signed, or earlier at its own end. A `hold` outlasts its
         end."""
         assert self.on is not None
-        longest = datetime.fromtimestamp((self.on.message.at + wire.LONGEST_MS) / 1000, UTC)
+        longest = _instant(self.on.message.at + wire.LONGEST_MS)
         spec = self.spec
         return longest if spec.on_expiry == "hold" else min(spec.expires_at, longest)
 
@@ -107,7 +107,7 @@ class Carried:
             record.settled = record.settled or said
         else:
             news = record.on is None or message.at > record.on.message.at
-            if news and record.on is None and len(self.active(place[0], None)) >= MAX_CARRIED:
+            if news and record.on is None and len(self.active(place[0], _instant(message.at))) >= MAX_CARRIED:
                 return False
             record.on = said if news else record.on
         if news:
@@ -152,6 +152,10 @@ class Carried:
 
     def all_told(self) -> tuple[Told, ...]:
         return tuple(said.told for record in self for said in record.said())
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def read(told: Told, verifier: wire.Verifier) -> Said | None:

@@ -14,7 +14,7 @@ from brownout import wire
 from brownout._sync.emergencies import Emergencies
 from brownout.wire.bundle import Signed
 from controlplane.emergency.book import Told
-from controlplane.emergency.carried import Carried, Said
+from controlplane.emergency.carried import MAX_CARRIED, Carried, Said
 
 SEEDS = range(200)
 STEPS = 80
@@ -158,6 +158,18 @@ class World:
 
 def _said(told: Told) -> Said:
     return Said(msgspec.json.decode(told.payload, type=wire.Emergency), told)
+
+
+def test_a_replica_takes_a_new_emergency_once_those_before_are_over() -> None:
+    world = World(0)
+    replica = world.replicas[0]
+    for number in range(MAX_CARRIED):
+        world.say(replica, f"k-{number}", "on")
+    world.say(replica, "one-too-many", "on")
+    assert replica.carried.find(ENVIRONMENT, "one-too-many") is None
+    world.now += 60 * MINUTE
+    world.say(replica, "new", "on")
+    assert replica.carried.find(ENVIRONMENT, "new") is not None
 
 
 @pytest.mark.parametrize("block", range(4))
