@@ -78,6 +78,11 @@ class Record:
     def newest(self) -> int:
         return max(said.message.at for said in self.said())
 
+    def is_settled(self) -> bool:
+        """Whether the log has everything that was said of it: nothing was signed after the hand-over."""
+        said = max((each.message.at for each in (self.on, self.off) if each is not None), default=0)
+        return self.settled is not None and said <= self.settled.message.at
+
     def said(self) -> Iterator[Said]:
         return (each for each in (self.on, self.off, self.settled) if each is not None)
 
@@ -103,8 +108,8 @@ class Carried:
             news = record.off is None
             record.off = record.off or said
         elif message.what == "settled":
-            news = record.settled is None
-            record.settled = record.settled or said
+            news = record.settled is None or message.at > record.settled.message.at
+            record.settled = said if news else record.settled
         else:
             news = record.on is None or message.at > record.on.message.at
             if news and record.on is None and len(self.active(place[0], _instant(message.at))) >= MAX_CARRIED:
@@ -128,8 +133,9 @@ class Carried:
         ]
 
     def unsettled(self) -> list[Record]:
-        """Those that Postgres has not taken, the oldest first: also what has ended meanwhile belongs into history."""
-        found = [record for record in self if record.on is not None and record.settled is None]
+        """Those that Postgres has not taken, or not as they were last renewed or lifted; the oldest first. What has ended
+        meanwhile belongs in history, too."""
+        found = [record for record in self if record.on is not None and not record.is_settled()]
         return sorted(found, key=lambda record: (record.environment, record.spec.activated_at, record.key))
 
     def to_tell(self, environment: str, now_ms: int) -> list[Told]:
@@ -145,7 +151,7 @@ class Carried:
     def forget(self, now_ms: int) -> None:
         """Those that are settled, and of which the fleet need not be told any more."""
         for place, record in list(self._records.items()):
-            done = record.settled is not None or record.on is None
+            done = record.is_settled() or record.on is None
             if done and record.newest() < now_ms - TELL_MS:
                 del self._records[place]
                 self.version += 1

@@ -39,6 +39,9 @@ MAX_MESSAGE = 2_000
 """Of a commit; a longer reason stays whole in the activation."""
 
 
+_SAME_END = timedelta(seconds=2)
+"""Two replicas that heard the same request name ends which differ by less than this."""
+
 ATTEMPTS = 5
 """How often an activation looks for one to extend while others commit; then it is added, whatever they did."""
 
@@ -159,7 +162,7 @@ class SafeMode:
         """The log has an earlier end of it than operators asked for meanwhile."""
         found = await self._store.find_resource(environment, ACTIVATION, key)
         present = find_spec(found.spec, SafeModeActivation) if found else None
-        if found is None or present is None or present.expires_at >= spec.expires_at:
+        if found is None or present is None or present.expires_at >= spec.expires_at - _SAME_END:
             return None
         longer = msgspec.structs.replace(present, expires_at=spec.expires_at)
         bases = {ResourceRef(ACTIVATION, key): found.revision}

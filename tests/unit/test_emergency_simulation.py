@@ -3,8 +3,10 @@
 The real records of replicas and SDKs, and a log that takes a key once, as SafeMode.adopt does.
 """
 
+import asyncio
 import random
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,8 +15,10 @@ import pytest
 from brownout import wire
 from brownout._sync.emergencies import Emergencies
 from brownout.wire.bundle import Signed
+from controlplane.configuration.store.values import Head
 from controlplane.emergency.book import Told
 from controlplane.emergency.carried import MAX_CARRIED, Carried, Said
+from controlplane.emergency.loops import EmergencyLoops
 
 SEEDS = range(200)
 STEPS = 80
@@ -170,6 +174,49 @@ def test_a_replica_takes_a_new_emergency_once_those_before_are_over() -> None:
     world.now += 60 * MINUTE
     world.say(replica, "new", "on")
     assert replica.carried.find(ENVIRONMENT, "new") is not None
+
+
+@pytest.mark.parametrize("what", ["on", "off"])
+def test_what_an_operator_does_during_the_hand_over_is_handed_over_too(what: str) -> None:
+    world = World(0)
+    replica, other = world.replicas[:2]
+    world.say(replica, "k", "on")
+    other.carried.take(_said(replica.carried.all_told()[0]))
+    world.say(replica, "k", "settled", 7)
+    assert replica.carried.unsettled() == []
+    world.say(other, "k", what)
+    for told in other.carried.all_told():
+        replica.carried.take(_said(told))
+    (record,) = replica.carried.unsettled()
+    assert (record.off is not None) is (what == "off")
+    world.say(replica, "k", "settled", 8)
+    assert replica.carried.unsettled() == []
+
+
+@pytest.mark.parametrize(
+    ("published", "head", "found"),
+    [
+        (None, (1, 7), None),
+        ((1, 6), (1, 7), None),
+        ((1, 7), (1, 7), 7),
+        ((1, 8), (1, 9), 8),
+        ((1, 90), (1, 7), None),  # Postgres was restored, and the log is not fenced yet
+        ((1, 90), (2, 91), None),
+        ((2, 91), (2, 91), 91),
+    ],
+)
+def test_the_log_decides_only_from_a_revision_that_is_published_in_its_own_history(
+    published: tuple[int, int] | None, head: tuple[int, int], found: int | None
+) -> None:
+    async def read_head(_: str) -> Head:
+        return Head(ENVIRONMENT, *head, b"")
+
+    made: Any = dict.fromkeys(
+        ("book", "carried", "service", "passes", "keys", "link", "clock", "safe_mode", "heartbeat_s")
+    )
+    store: Any = SimpleNamespace(head=read_head)
+    loops = EmergencyLoops(**made, store=store, published=lambda _: published)
+    assert asyncio.run(loops._find_published(ENVIRONMENT, 7)) == found
 
 
 @pytest.mark.parametrize("block", range(4))
