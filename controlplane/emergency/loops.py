@@ -131,7 +131,7 @@ class EmergencyLoops:
             return ""
         self._passes.holders = holders
         kept = {environment.key: places[environment.key] for environment in environments if environment.key in places}
-        self._book.keep(msgspec.structs.replace(self._book.kept, places=kept, holders=holders))
+        await self._book.keep(msgspec.structs.replace(self._book.kept, places=kept, holders=holders))
         return turn.trouble
 
     async def _read(self, environment: Environment) -> Place:
@@ -240,9 +240,12 @@ class EmergencyLoops:
     async def _on_heard(self, message: Heard) -> None:
         environment = message.subject.split(".")[1]
         try:
-            self._service.take(Told(environment, message.data, message.signature))
+            news = self._service.take(Told(environment, message.data, message.signature))
         except wire.UnknownKeyError:
             STRANGE.inc()
+            return
+        if news:
+            await self._service.keep()
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

@@ -151,9 +151,7 @@ class SafeMode:
                         return commit.revision
             _, made = await self._with_profile(environment, spec, request)
             ops, message = (*made, self._put(key, spec)), said("on", spec, spec.reason)
-            commit = await self._write(
-                actor, environment, ops, message, idempotency_key=key, asked=request, ended=True
-            )
+            commit = await self._write(actor, environment, ops, message, idempotency_key=key, asked=request, ended=True)
             return commit.revision
         except IdempotencyKeyReusedError:  # the log has it, in the words of another version
             return (await self._store.head(environment)).revision

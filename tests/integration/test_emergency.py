@@ -393,11 +393,16 @@ def test_a_replica_that_starts_again_still_hands_over_what_it_carried(tmp_path: 
     place = Place(
         "production", "Production", "k", bytes(32), wire.KeyChain(1, "production", ()), 7, {"contain": b"{}"}, {}
     )
-    book.keep(Kept({"production": place}, Holders({"p-1": {"*": ("operator",)}}, {}, frozenset({"s-1"}), 5), (told,)))
+    holders = Holders({"p-1": {"*": ("operator",)}}, {}, frozenset({"s-1"}), 5)
+    asyncio.run(book.keep(Kept({"production": place}, holders, (told,))))
     again = Book([SECRET_KEY], tmp_path)
     assert again.load()
     assert again.kept == book.kept
     (file,) = tmp_path.iterdir()
+    sealed = file.read_bytes()
+    later = msgspec.structs.replace(book.kept.holders, read_at=6)
+    asyncio.run(again.keep(msgspec.structs.replace(book.kept, holders=later)))
+    assert file.read_bytes() == sealed, "nothing but the instant of reading has changed"
     assert file.stat().st_mode & 0o777 == 0o600
     assert b"operator" not in file.read_bytes()
     assert not Book(["another secret key, which is long enough, too"], tmp_path).load()
