@@ -36,7 +36,9 @@ class Place(msgspec.Struct, frozen=True):
     revision: int
     profiles: dict[str, bytes]
     activations: dict[str, bytes]
-    request_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    """The keys of the request classes; None in what an earlier version wrote, like `cohorts`."""
+    cohorts: tuple[str, ...] | None = None
 
     def signing_key(self) -> SigningKey:
         return SigningKey(self.kid, Ed25519PrivateKey.from_private_bytes(self.private))

@@ -137,7 +137,8 @@ class EmergencyLoops:
     async def _read(self, environment: Environment) -> Place:
         signing = await self._keys.current(environment.key)
         known = self._book.places.get(environment.key)
-        if known is not None and (known.revision, known.kid) == (environment.revision, signing.kid):
+        same = known is not None and (known.revision, known.kid) == (environment.revision, signing.kid)
+        if known is not None and same and None not in {known.classes, known.cohorts}:
             return known
         kinds = {
             kind: {each.key: bytes(each.spec) for each in await every_resource(self._store, environment.key, kind)}
@@ -152,6 +153,8 @@ class EmergencyLoops:
             environment.revision,
             kinds[PROFILE],
             kinds[ACTIVATION],
+            await self._store.list_keys(environment.key, "request_class"),
+            await self._store.list_keys(environment.key, "cohort"),
         )
 
     async def _tell_forever(self) -> None:

@@ -1,13 +1,13 @@
 """Switching safe mode on, longer and off while Postgres is away, by the holder of an operator pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
 
 from brownout import wire
 from brownout.model.parse import encode
-from brownout.model.resources import ResourceRef, SafeModeActivation
+from brownout.model.resources import ResourceRef, SafeModeActivation, Scope
 from controlplane.access.actor import Action, Actor, Role, authorize
 from controlplane.contract.activations import extended, find_same, read_activation
 from controlplane.contract.outages import PROFILE, outage_profile
@@ -56,6 +56,7 @@ class Emergency:
         now = self._clock.now()
         spec = activation(request, actor.name, now, self._longest)
         spec, profile = _with_profile(place, spec, request)
+        refuse(tuple(_scope_faults(place, spec.scope)))
         active = [(record.key, record.spec) for record in self._carried.active(environment, now)]
         same = find_same(active, spec)
         if same is not None:
@@ -237,6 +238,17 @@ def _with_profile(
         )
         raise InvalidInputError(message, (Fault("unknown_reference", message, "/profile"),))
     return spec, msgspec.Raw(raw)
+
+
+def _scope_faults(place: Place, scope: Scope) -> Iterator[Fault]:
+    """What the log would refuse: a request class or cohort that does not exist. Services and providers have no list."""
+    for field, what, named, known in (
+        ("request_classes", "request class", scope.request_classes, place.classes),
+        ("cohorts", "cohort", scope.cohorts, place.cohorts),
+    ):
+        for index, key in enumerate(named):
+            if known is not None and key not in known:
+                yield Fault("unknown_reference", f"there is no {what} {key!r}", f"/scope/{field}/{index}")
 
 
 def _fitting(message: wire.Emergency, *, made: bool) -> wire.Emergency:

@@ -329,7 +329,13 @@ def _said(text: str) -> dict[str, Any]:
 
 async def test_a_request_that_is_wrong_is_refused_as_ever(site: Site) -> None:
     site.server.stop()
-    for body, pointer in ((CONTAIN | {"profile": "gone"}, "/profile"), (CONTAIN | {"for_s": 1}, "/for_s")):
+    for changes, pointer in (
+        ({"profile": "gone"}, "/profile"),
+        ({"for_s": 1}, "/for_s"),
+        ({"scope": {"request_classes": ["gone"]}}, "/scope/request_classes/0"),
+        ({"scope": {"cohorts": ["gone"]}}, "/scope/cohorts/0"),
+    ):
+        body: dict[str, Any] = CONTAIN | changes
         response = await site.post("/activations", body)
         assert response.status_code == 422, response.text
         assert response.json()["faults"][0]["pointer"] == pointer

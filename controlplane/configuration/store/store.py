@@ -138,6 +138,10 @@ class Store:
         """A page in order of keys."""
         return await read.list_resources(self._database, environment, kind, **asked)
 
+    async def list_keys(self, environment: str, kind: str) -> tuple[str, ...]:
+        """Every key of a kind, however many, in order."""
+        return await read.list_keys(self._database, environment, kind)
+
     async def count_resources(self, environment: str) -> dict[str, int]:
         """How many there are of each kind that has any."""
         return await read.count_resources(self._database, environment)
