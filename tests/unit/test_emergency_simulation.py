@@ -264,7 +264,7 @@ def test_the_log_decides_only_from_a_revision_that_is_published_in_its_own_histo
     published: tuple[int, int] | None, head: tuple[int, int], found: int | None
 ) -> None:
     async def read_head(_: str) -> Head:
-        return Head(ENVIRONMENT, *head, b"")
+        return Head(ENVIRONMENT, *head, "")
 
     made: Any = dict.fromkeys(
         ("book", "carried", "service", "passes", "keys", "link", "clock", "safe_mode", "heartbeat_s")
