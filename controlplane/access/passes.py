@@ -58,7 +58,7 @@ class Holders(msgspec.Struct, frozen=True):
     tokens: dict[str, dict[str, tuple[str, ...]]] = {}
     """The same for tokens that no person owns."""
     ended: frozenset[str] = frozenset()
-    """Sessions and tokens that were ended while a pass could name them."""
+    """Sessions and tokens that were ended, and tokens that expired, while a pass could name them."""
     read_at: int = 0
     """Unix seconds; 0: it never was."""
 
@@ -130,7 +130,7 @@ class Passes:
         async with self._database.reading() as connection:
             granted = await queries.granted(connection, [role.value for role in SWITCHING], now - self._confirmed_for)
             tokens = await queries.machine_tokens(connection, now)
-            ended = await queries.ended(connection, now - LASTS - timedelta(days=1))
+            ended = await queries.ended(connection, now - LASTS - timedelta(days=1), now)
         return Holders(
             _by_person(granted),
             {token: found for token, grants in tokens.items() if (found := _readable(grants))},
@@ -146,10 +146,10 @@ class Passes:
         elif not any(hmac.compare_digest(_encoded(_mac(key, payload)), mac) for key in self._keys):
             reason = "forged"
         else:
-            said = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Pass)
-            if said.issued_at - 300 <= self._now() < said.expires_at:
+            said = _decoded(payload)
+            if said is not None and said.issued_at - 300 <= self._now() < said.expires_at:
                 return said
-            reason = "expired"
+            reason = "expired" if said else "malformed"
         if count:
             REFUSED.labels(reason).inc()
         raise UnauthenticatedError(_REFUSED)
@@ -161,6 +161,14 @@ class Passes:
 def _refused(reason: str) -> UnauthenticatedError:
     REFUSED.labels(reason).inc()
     return UnauthenticatedError(_REFUSED)
+
+
+def _decoded(payload: str) -> Pass | None:
+    """None when another version wrote it in a way that this one cannot read."""
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Pass)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def _mac(key: bytes, payload: str) -> bytes:

@@ -11,7 +11,7 @@ from controlplane.contract.safemode import SafeModeHistory, SafeModeStatus, Swit
 from controlplane.emergency import values as emergency
 from controlplane.errors import UnavailableError
 from controlplane.http.conditions import Conditions
-from controlplane.http.guard import operator_of, pass_of
+from controlplane.http.guard import by_log, operator_of, pass_of
 from controlplane.http.parameters import Before
 from controlplane.kit.tasks import give_up_after
 from controlplane.safemode.request import ActivationRequest, ExtensionRequest, LiftRequest
@@ -61,7 +61,7 @@ class SafeModeController(Controller):
         key = services.safe_mode.new_key(actor, once)
         try:
             work = services.safe_mode.activate(actor, environment, data, idempotency_key=once, key=key)
-            done = await give_up_after(work, patience_s(request, services))
+            done = await give_up_after(by_log(request, work), patience_s(request, services))
         except (UnavailableError, TimeoutError):
             operator = operator_of(request, services)
             return await _carried(services, await services.emergency.activate(operator, environment, data, key))
@@ -124,7 +124,7 @@ class SafeModeController(Controller):
             return await _carried(services, await services.emergency.renew(actor, environment, key, data))
         try:
             work = services.safe_mode.extend(actor, environment, key, data, seen=conditions.seen)
-            done = await give_up_after(work, patience_s(request, services))
+            done = await give_up_after(by_log(request, work), patience_s(request, services))
         except (UnavailableError, TimeoutError):
             operator = operator_of(request, services)
             return await _carried(services, await services.emergency.renew(operator, environment, key, data))
@@ -152,7 +152,7 @@ class SafeModeController(Controller):
             return await _lifted(services, await services.emergency.lift(actor, environment, key, data.reason))
         try:
             work = services.safe_mode.lift(actor, environment, key, data.reason, seen=conditions.seen)
-            done = await give_up_after(work, patience_s(request, services))
+            done = await give_up_after(by_log(request, work), patience_s(request, services))
         except (UnavailableError, TimeoutError):
             operator = operator_of(request, services)
             return await _lifted(services, await services.emergency.lift(operator, environment, key, data.reason))

@@ -49,8 +49,9 @@ class Changes:
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
         machine: str = "",
+        ended: bool = False,
     ) -> Commit:
-        """Writes `ops` as one revision; `asked` and `machine` as in Store.commit. What `guard` raises, having seen it,
+        """Writes `ops` as one revision; `asked`, `machine` and `ended` as in Store.commit. What `guard` raises, having seen it,
         undoes it.
 
         Raises:
@@ -86,6 +87,7 @@ class Changes:
             asked=asked,
             witness=witness,
             machine=machine,
+            ended=ended,
         )
         self._wake(environment, commit.revision)
         return commit

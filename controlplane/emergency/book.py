@@ -3,8 +3,10 @@
 Kept in memory and, sealed with BROWNOUT_SECRET_KEY, in one file on the replica's disk.
 """
 
+import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +36,9 @@ class Place(msgspec.Struct, frozen=True):
     revision: int
     profiles: dict[str, bytes]
     activations: dict[str, bytes]
-    request_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    """The keys of the request classes; None in what an earlier version wrote, like `cohorts`."""
+    cohorts: tuple[str, ...] | None = None
 
     def signing_key(self) -> SigningKey:
         return SigningKey(self.kid, Ed25519PrivateKey.from_private_bytes(self.private))
@@ -67,6 +71,8 @@ class Book:
         self._box = SecretBox(secrets, "emergency-book")
         self._file = folder / FILE if folder else None
         self._written = b""
+        self._turn = asyncio.Lock()
+        self._writing = threading.Lock()  # a thread outlives the task that waited for it
         self.kept = Kept()
         self.failing = ""
         """Why the copy on disk cannot be used; empty while it can."""
@@ -88,22 +94,33 @@ class Book:
         except (OSError, SecretKeyError, msgspec.MsgspecError) as error:
             log.warning("emergency_copy_not_used", error=type(error).__name__)
             return False
-        self._written = plain
+        self._written = _mark(self.kept)
         return True
 
-    def keep(self, kept: Kept) -> None:
-        """Takes `kept`, and writes it down when it differs from what is written."""
+    async def keep(self, kept: Kept) -> None:
+        """Takes `kept` at once. Returns when it is on disk, unless only the instant of reading has changed."""
         self.kept = kept
-        if self._file is None:
-            return
-        plain = msgspec.msgpack.encode(kept)
-        if plain == self._written:
-            return
-        try:
-            _write(self._file, self._box.seal(plain, _LABEL))
-            self._written, self.failing = plain, ""
-        except OSError as error:
-            self.failing = f"the copy for emergencies cannot be written: {error.strerror or error}"
+        if self._file is not None:
+            async with self._turn:
+                await asyncio.to_thread(self._write_down, self._file)
+
+    def _write_down(self, file: Path) -> None:
+        with self._writing:
+            kept = self.kept
+            mark = _mark(kept)
+            if mark == self._written:
+                return
+            try:
+                _write(file, self._box.seal(msgspec.msgpack.encode(kept), _LABEL))
+                self._written, self.failing = mark, ""
+            except OSError as error:
+                self.failing = f"the copy for emergencies cannot be written: {error.strerror or error}"
+
+
+def _mark(kept: Kept) -> bytes:
+    """What two contents that need not be told apart have in common: everything but when it was read."""
+    read = msgspec.structs.replace(kept.holders, read_at=min(kept.holders.read_at, 1))
+    return msgspec.msgpack.encode(msgspec.structs.replace(kept, holders=read), order="deterministic")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -64,10 +64,12 @@ class Record:
 
     @property
     def ends_at(self) -> datetime:
-        """When SDKs stop to apply it: an hour after it was signed, or at its own end."""
+        """When SDKs stop applying it: an hour after it was signed, or earlier at its own end. A `hold` outlasts its
+        end."""
         assert self.on is not None
-        longest = datetime.fromtimestamp((self.on.message.at + wire.LONGEST_MS) / 1000, UTC)
-        return min(self.spec.expires_at, longest)
+        longest = _instant(self.on.message.at + wire.LONGEST_MS)
+        spec = self.spec
+        return longest if spec.on_expiry == "hold" else min(spec.expires_at, longest)
 
     def asked(self) -> Asked | None:
         """None when what was asked cannot be read."""
@@ -75,6 +77,11 @@ class Record:
 
     def newest(self) -> int:
         return max(said.message.at for said in self.said())
+
+    def is_settled(self) -> bool:
+        """Whether the log has everything that was said of it: nothing was signed after the hand-over."""
+        said = max((each.message.at for each in (self.on, self.off) if each is not None), default=0)
+        return self.settled is not None and said <= self.settled.message.at
 
     def said(self) -> Iterator[Said]:
         return (each for each in (self.on, self.off, self.settled) if each is not None)
@@ -101,11 +108,11 @@ class Carried:
             news = record.off is None
             record.off = record.off or said
         elif message.what == "settled":
-            news = record.settled is None
-            record.settled = record.settled or said
+            news = record.settled is None or message.at > record.settled.message.at
+            record.settled = said if news else record.settled
         else:
             news = record.on is None or message.at > record.on.message.at
-            if news and record.on is None and len(self.active(place[0], None)) >= MAX_CARRIED:
+            if news and record.on is None and len(self.active(place[0], _instant(message.at))) >= MAX_CARRIED:
                 return False
             record.on = said if news else record.on
         if news:
@@ -126,8 +133,9 @@ class Carried:
         ]
 
     def unsettled(self) -> list[Record]:
-        """Those that Postgres has not taken, the oldest first: also what has ended meanwhile belongs into history."""
-        found = [record for record in self if record.on is not None and record.settled is None]
+        """Those that Postgres has not taken, or not as they were last renewed or lifted; the oldest first. What has ended
+        meanwhile belongs in history, too."""
+        found = [record for record in self if record.on is not None and not record.is_settled()]
         return sorted(found, key=lambda record: (record.environment, record.spec.activated_at, record.key))
 
     def to_tell(self, environment: str, now_ms: int) -> list[Told]:
@@ -143,13 +151,17 @@ class Carried:
     def forget(self, now_ms: int) -> None:
         """Those that are settled, and of which the fleet need not be told any more."""
         for place, record in list(self._records.items()):
-            done = record.settled is not None or record.on is None
+            done = record.is_settled() or record.on is None
             if done and record.newest() < now_ms - TELL_MS:
                 del self._records[place]
                 self.version += 1
 
     def all_told(self) -> tuple[Told, ...]:
         return tuple(said.told for record in self for said in record.said())
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def read(told: Told, verifier: wire.Verifier) -> Said | None:

@@ -2,7 +2,7 @@
 and hands over to the log once Postgres takes it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
@@ -16,7 +16,7 @@ from controlplane.configuration.changes import ACTIVATION
 from controlplane.configuration.store import Environment, SigningKeys, Store, every_resource
 from controlplane.contract.outages import PROFILE
 from controlplane.emergency.book import Book, Place, Told
-from controlplane.emergency.carried import Asked, Carried, Record, read_asked
+from controlplane.emergency.carried import Asked, Carried, Record, Said, read_asked
 from controlplane.emergency.service import Emergency
 from controlplane.errors import UnavailableError
 from controlplane.kit.apart import Turn
@@ -39,6 +39,9 @@ SETTLE_S = 1.0
 PATIENCE_S = 10.0
 """How long Postgres may take for one environment, or one activation."""
 
+Published = Callable[[str], tuple[int, int] | None]
+"""The epoch and revision that SDKs can have of an environment by now; None while that is unknown."""
+
 CARRIED = Gauge(
     "brownout_emergency_activations", "Activations that the fleet carries without Postgres.", ["environment"]
 )
@@ -59,6 +62,7 @@ class EmergencyLoops:
         link: Link,
         clock: Clock,
         safe_mode: SafeMode,
+        published: Published,
         heartbeat_s: float,
     ) -> None:
         self._book = book
@@ -70,6 +74,7 @@ class EmergencyLoops:
         self._link = link
         self._clock = clock
         self._safe_mode = safe_mode
+        self._published = published
         self._heartbeat_s = heartbeat_s
         self._due = asyncio.Event()
         self._news = asyncio.Event()
@@ -126,13 +131,14 @@ class EmergencyLoops:
             return ""
         self._passes.holders = holders
         kept = {environment.key: places[environment.key] for environment in environments if environment.key in places}
-        self._book.keep(msgspec.structs.replace(self._book.kept, places=kept, holders=holders))
+        await self._book.keep(msgspec.structs.replace(self._book.kept, places=kept, holders=holders))
         return turn.trouble
 
     async def _read(self, environment: Environment) -> Place:
         signing = await self._keys.current(environment.key)
         known = self._book.places.get(environment.key)
-        if known is not None and (known.revision, known.kid) == (environment.revision, signing.kid):
+        same = known is not None and (known.revision, known.kid) == (environment.revision, signing.kid)
+        if known is not None and same and None not in {known.classes, known.cohorts}:
             return known
         kinds = {
             kind: {each.key: bytes(each.spec) for each in await every_resource(self._store, environment.key, kind)}
@@ -147,6 +153,8 @@ class EmergencyLoops:
             environment.revision,
             kinds[PROFILE],
             kinds[ACTIVATION],
+            await self._store.list_keys(environment.key, "request_class"),
+            await self._store.list_keys(environment.key, "cohort"),
         )
 
     async def _tell_forever(self) -> None:
@@ -178,33 +186,53 @@ class EmergencyLoops:
 
     async def settle(self) -> str:
         """Hands over what Postgres takes; returns which activation it did not take, and why."""
-        turn = Turn("emergency")
+        turn, slow = Turn("emergency"), set[str]()
         for record in self._carried.unsettled():
+            if record.environment in slow:
+                continue
             with turn.item(f"{record.environment} {record.key}"):
                 try:
                     async with asyncio.timeout(PATIENCE_S):
                         await self._settle(record)
-                except (UnavailableError, TimeoutError):
+                except TimeoutError:
+                    slow.add(record.environment)
+                except UnavailableError:
                     return turn.trouble
         return turn.trouble
 
     async def _settle(self, record: Record) -> None:
-        """Replicas may do this at once: the log takes an activation once by its key."""
+        """Replicas may do this at once: the log takes an activation once by its key.
+
+        The fleet is told once the commit is published. An operator who renews or lifts it meanwhile is served by the
+        next turn.
+        """
         asked = record.asked() or _reconstructed(record)
-        lifted = record.off is not None
+        on, off = record.on, record.off
         revision = await self._safe_mode.adopt(
             _holder(asked.actor, record.environment), record.environment, record.key, record.spec, asked.request,
-            alone=lifted,
+            alone=off is not None,
         )  # fmt: skip
-        if record.off is not None:
-            revision = await self._lift(record, revision)
-        await self._service.settled(record, revision)
+        if off is not None:
+            revision = await self._lift(record, off, revision)
+        settled = await self._find_published(record.environment, revision)
+        if settled is None or record.on is not on or record.off is not off:
+            return
+        await self._service.settled(record, settled)
         SETTLED.inc()
-        log.warning("emergency_settled", environment=record.environment, key=record.key, revision=revision)
+        log.warning("emergency_settled", environment=record.environment, key=record.key, revision=settled)
 
-    async def _lift(self, record: Record, revision: int) -> int:
-        assert record.off is not None
-        off = read_asked(record.off.message)
+    async def _find_published(self, environment: str, revision: int) -> int | None:
+        """The published revision, from which SDKs have `revision` in their log; None while it is not published.
+
+        After a restore, SDKs hold revisions of a history that Postgres has lost, and `revision` can be less than theirs.
+        The published one is never less. Until the log is fenced it is beyond the head, and then of an older epoch.
+        """
+        epoch, published = self._published(environment) or (0, 0)
+        head = await self._store.head(environment)
+        return published if epoch == head.epoch and revision <= published <= head.revision else None
+
+    async def _lift(self, record: Record, said: Said, revision: int) -> int:
+        off = read_asked(said.message)
         asked = off or record.asked() or _reconstructed(record)
         reason = off.request.reason if off else ""
         lifted = await self._safe_mode.lift_if_on(
@@ -215,9 +243,12 @@ class EmergencyLoops:
     async def _on_heard(self, message: Heard) -> None:
         environment = message.subject.split(".")[1]
         try:
-            self._service.take(Told(environment, message.data, message.signature))
+            news = self._service.take(Told(environment, message.data, message.signature))
         except wire.UnknownKeyError:
             STRANGE.inc()
+            return
+        if news:
+            await self._service.keep()
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

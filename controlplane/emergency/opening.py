@@ -9,14 +9,18 @@ from brownout import wire
 from controlplane.access.passes import Passes
 from controlplane.emergency.book import Book
 from controlplane.emergency.carried import Carried
-from controlplane.emergency.loops import EmergencyLoops
+from controlplane.emergency.loops import EmergencyLoops, Published
 from controlplane.emergency.service import Emergency
 from controlplane.parts import Parts
 from controlplane.safemode.service import SafeMode
 
 
 async def open_emergency(
-    parts: Parts, passes: Passes, safe_mode: SafeMode, on_commit: Callable[[Callable[[str], None]], None]
+    parts: Parts,
+    passes: Passes,
+    safe_mode: SafeMode,
+    on_commit: Callable[[Callable[[str], None]], None],
+    published: Published,
 ) -> Emergency:
     """Reads what it needs from Postgres before the first request: it may be away at the next."""
     settings = parts.settings
@@ -25,7 +29,7 @@ async def open_emergency(
     service = Emergency(book, carried, parts.clock, longest=timedelta(hours=settings.max_activation_hours))
     loops = EmergencyLoops(
         book=book, carried=carried, service=service, passes=passes, store=parts.store, keys=parts.signing_keys,
-        link=parts.link, clock=parts.clock, safe_mode=safe_mode, heartbeat_s=settings.heartbeat_s,
+        link=parts.link, clock=parts.clock, safe_mode=safe_mode, published=published, heartbeat_s=settings.heartbeat_s,
     )  # fmt: skip
     service.publish, service.refresh = loops.publish, loops.read
     if book.load():

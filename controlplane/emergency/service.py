@@ -1,19 +1,19 @@
 """Switching safe mode on, longer and off while Postgres is away, by the holder of an operator pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
 
 from brownout import wire
 from brownout.model.parse import encode
-from brownout.model.resources import ResourceRef, SafeModeActivation
-from controlplane.access.actor import Action, Actor, authorize
+from brownout.model.resources import ResourceRef, SafeModeActivation, Scope
+from controlplane.access.actor import Action, Actor, Role, authorize
 from controlplane.contract.activations import extended, find_same, read_activation
 from controlplane.contract.outages import PROFILE, outage_profile
 from controlplane.emergency.book import Book, Place, Told
 from controlplane.emergency.carried import MAX_CARRIED, Asked, Carried, Record, Said, read
-from controlplane.emergency.values import LIFTED, NOTICE, Switched
+from controlplane.emergency.values import LIFTED, NOTICE, UNSENT, UNSENT_LIFT, Switched
 from controlplane.errors import ConflictError, Fault, InvalidInputError, NotFoundError, UnavailableError
 from controlplane.kit.clock import Clock
 from controlplane.safemode.outages import choose_outage
@@ -52,18 +52,19 @@ class Emergency:
         place = self._place(environment)
         known = self._carried.find(environment, key)
         if known is not None and known.on is not None:
-            return self._switched(known, extended=False)
+            return self._switched(known, extended=False, sent=await self.publish(known.on.told))
         now = self._clock.now()
         spec = activation(request, actor.name, now, self._longest)
         spec, profile = _with_profile(place, spec, request)
+        refuse(tuple(_scope_faults(place, spec.scope)))
         active = [(record.key, record.spec) for record in self._carried.active(environment, now)]
         same = find_same(active, spec)
         if same is not None:
             key, spec = same[0], extended(same[1], spec)
         elif len(active) >= MAX_CARRIED:
             raise ConflictError(f"the fleet carries {MAX_CARRIED} emergency activations already: lift one")
-        record = await self._say(place, key, "on", actor, spec=spec, profile=profile, request=request)
-        return self._switched(record, extended=same is not None)
+        record, sent = await self._say(place, key, "on", actor, spec=spec, profile=profile, request=request)
+        return self._switched(record, extended=same is not None, sent=sent)
 
     async def renew(self, actor: Actor, environment: str, key: str, request: ExtensionRequest) -> Switched:
         """Moves the end, and begins another hour. Raises NotFoundError: no such emergency activation is on."""
@@ -74,11 +75,11 @@ class Emergency:
         spec = msgspec.structs.replace(record.spec, expires_at=end)
         assert record.on is not None
         asked, message = record.asked(), record.on.message
-        record = await self._say(
+        record, sent = await self._say(
             place, key, "on", actor, spec=spec, profile=message.profile, request=asked.request if asked else None,
             author=asked.actor if asked else None,
         )  # fmt: skip
-        return self._switched(record, extended=True)
+        return self._switched(record, extended=True, sent=sent)
 
     async def lift(self, actor: Actor, environment: str, key: str, reason: str = "") -> Switched:
         """Ends an emergency activation for good. What the log has is not touched: only a commit can end that.
@@ -89,8 +90,9 @@ class Emergency:
         authorize(actor, Action.SAFE_MODE, environment)
         refuse(reason_faults(reason))
         self._get(environment, key)
-        await self._say(self._place(environment), key, "off", actor, request=ActivationRequest(reason=reason))
-        return Switched(environment, key, False, None, LIFTED)
+        place, request = self._place(environment), ActivationRequest(reason=reason)
+        _, sent = await self._say(place, key, "off", actor, request=request)
+        return Switched(environment, key, False, None, LIFTED if sent else UNSENT_LIFT)
 
     def active(self, environment: str) -> tuple[ActiveActivation, ...]:
         """The emergency activations in force, the soonest to end first."""
@@ -140,13 +142,15 @@ class Emergency:
         await self._say(self._place(record.environment), record.key, "settled", None, revision=revision)
 
     def take(self, told: Told) -> bool:
-        """What another replica said, if it is genuine. Raises wire.UnknownKeyError."""
+        """Takes what another replica said, if it is genuine, and returns whether it was news: then `keep`. Raises
+        wire.UnknownKeyError."""
         place = self._book.places.get(told.environment)
         said = read(told, place.verifier()) if place else None
-        news = said is not None and self._carried.take(said)
-        if news:
-            self._keep()
-        return news
+        return said is not None and self._carried.take(said)
+
+    async def keep(self) -> None:
+        """Writes down what is carried."""
+        await self._book.keep(msgspec.structs.replace(self._book.kept, told=self._carried.all_told()))
 
     async def _say(
         self,
@@ -160,30 +164,26 @@ class Emergency:
         request: ActivationRequest | None = None,
         author: Actor | None = None,
         revision: int = 0,
-    ) -> Record:
+    ) -> tuple[Record, bool]:
+        """Signs and sends a message; returns the record, and whether NATS took it. Raises InvalidInputError."""
         before = self._carried.find(place.key, key)
         at = max(int(self._clock.now().timestamp() * 1000), before.newest() + 1 if before else 0)
-        asked = None if actor is None or request is None else Asked(request, _public(author or actor))
+        asked = None if actor is None or request is None else Asked(request, _public(author or actor, place.key))
         message = wire.Emergency(
             1, place.key, key, what, at,  # type: ignore[arg-type]
             spec=msgspec.UNSET if spec is None else msgspec.Raw(encode(spec)),
             profile=profile, rev=revision, by=actor.name if actor else "",
             asked=msgspec.UNSET if asked is None else msgspec.Raw(msgspec.json.encode(asked)),
         )  # fmt: skip
+        message = _fitting(message, made=spec is not None and spec.profile not in place.profiles)
         payload = msgspec.json.encode(message)
-        if len(payload) > wire.MAX_EMERGENCY_BYTES:
-            message = msgspec.structs.replace(message, profile=msgspec.UNSET)
-            payload = msgspec.json.encode(message)
         told = Told(place.key, payload, place.signing_key().sign("emergency", place.key, payload))
         self._carried.take(Said(message, told))
-        self._keep()
-        await self.publish(told)
+        sent = await self.publish(told)  # first: a disk that hangs must not keep the fleet waiting
+        await self.keep()
         found = self._carried.find(place.key, key)
         assert found is not None
-        return found
-
-    def _keep(self) -> None:
-        self._book.keep(msgspec.structs.replace(self._book.kept, told=self._carried.all_told()))
+        return found, sent
 
     def _place(self, environment: str) -> Place:
         place = self._book.places.get(environment)
@@ -201,8 +201,8 @@ class Emergency:
             )
         return found
 
-    def _switched(self, record: Record, *, extended: bool) -> Switched:
-        return Switched(record.environment, record.key, extended, record.ends_at, NOTICE)
+    def _switched(self, record: Record, *, extended: bool, sent: bool) -> Switched:
+        return Switched(record.environment, record.key, extended, record.ends_at, NOTICE if sent else UNSENT)
 
     @staticmethod
     def _shown(record: Record, now: datetime) -> ActiveActivation:
@@ -240,7 +240,35 @@ def _with_profile(
     return spec, msgspec.Raw(raw)
 
 
-def _public(actor: Actor) -> Actor:
-    """Who acted, for the commit. SDKs hear it, so nothing of where from and by which credential."""
-    grants = {environment: roles for environment, roles in actor.grants.items() if roles}
+def _scope_faults(place: Place, scope: Scope) -> Iterator[Fault]:
+    """What the log would refuse: a request class or cohort that does not exist. Services and providers have no list."""
+    for field, what, named, known in (
+        ("request_classes", "request class", scope.request_classes, place.classes),
+        ("cohorts", "cohort", scope.cohorts, place.cohorts),
+    ):
+        for index, key in enumerate(named):
+            if known is not None and key not in known:
+                yield Fault("unknown_reference", f"there is no {what} {key!r}", f"/scope/{field}/{index}")
+
+
+def _fitting(message: wire.Emergency, *, made: bool) -> wire.Emergency:
+    """`message`, or as much of it as SDKs read. They hold the profile, or take the strictest. The commit can be made from
+    the activation alone, unless its profile is `made` on the way.
+
+    Raises:
+        InvalidInputError: even that is too large, so SDKs would drop it.
+    """
+    smaller = msgspec.structs.replace(message, profile=msgspec.UNSET)
+    smallest = smaller if made else msgspec.structs.replace(smaller, asked=msgspec.UNSET)
+    for each in (message, smaller, smallest):
+        if len(msgspec.json.encode(each)) <= wire.MAX_EMERGENCY_BYTES:
+            return each
+    said = "the scope and the reason are too long to send without Postgres. Nothing was switched: shorten them"
+    raise InvalidInputError(said, (Fault("too_long", said, "/scope"),))
+
+
+def _public(actor: Actor, environment: str) -> Actor:
+    """Who acted, for the commit. SDKs hear it, so it says nothing of where from, by which credential, or what else they
+    may do."""
+    grants = {environment: frozenset({Role.OPERATOR})}
     return Actor(actor.kind, actor.name, grants, person=actor.person, machine=actor.machine)

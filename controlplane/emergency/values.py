@@ -6,6 +6,14 @@ import msgspec
 
 NOTICE = "Postgres is unavailable: the fleet carries this activation until it is back."
 LIFTED = "Postgres is unavailable: the fleet is told to stop applying this activation."
+UNSENT = (
+    "Postgres and NATS are unavailable: no instance has this activation yet. This replica sends it once NATS is back. "
+    "Until then, use the switch on each host."
+)
+UNSENT_LIFT = (
+    "Postgres and NATS are unavailable: instances still apply this activation. This replica tells them to stop once NATS "
+    "is back."
+)
 
 
 class Carried(msgspec.Struct, frozen=True):

@@ -3,8 +3,9 @@
 Services authorise again, precisely; this is the first of two locks, and what makes the declaration true.
 """
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -24,6 +25,7 @@ from controlplane.kit.tasks import give_up_after
 from controlplane.services import Services
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+T = TypeVar("T")
 
 PASS_HEADER = "Brownout-Pass"  # noqa: S105 - the name of a header
 AUTHENTICATE_S = 0.3
@@ -114,6 +116,18 @@ async def find_operator(connection: Connection, services: Services) -> Actor | N
     if not connection.headers.get(PASS_HEADER) and connection.scope.get("method") not in SAFE_METHODS:
         await _check_forgery(connection, services, actor)  # a browser sends the cookie by itself
     return actor
+
+
+def by_log(connection: Connection, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """`work`, which needs the database, unless only an operator pass says who asks: a pass switches nothing in the log.
+
+    Raises:
+        UnavailableError: the database did not say in time who asks.
+    """
+    if connection.state.get(BY_PASS):
+        work.close()
+        raise UnavailableError("the database did not answer in time")
+    return work
 
 
 def operator_of(connection: Connection, services: Services) -> Actor:

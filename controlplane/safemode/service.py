@@ -39,6 +39,9 @@ MAX_MESSAGE = 2_000
 """Of a commit; a longer reason stays whole in the activation."""
 
 
+_SAME_END = timedelta(seconds=2)
+"""Two replicas that heard the same request name ends which differ by less than this."""
+
 ATTEMPTS = 5
 """How often an activation looks for one to extend while others commit; then it is added, whatever they did."""
 
@@ -130,7 +133,8 @@ class SafeMode:
         alone: bool,
     ) -> int:
         """Takes an activation that began without the log, as one commit, and returns the revision that has it. The log
-        may have it already: by another replica, or by the request that got no answer.
+        may have it already: by another replica, or by the request that got no answer. An activation may have ended
+        before Postgres came back; history has it all the same, and a `hold` still applies.
 
         `alone`: it is over, so nothing else is extended for it.
         """
@@ -141,11 +145,14 @@ class SafeMode:
             async with self._turns.setdefault(environment, asyncio.Lock()):
                 for _ in range(0 if alone else ATTEMPTS):
                     with suppress(StaleRevisionError, WouldOverwriteError, _MovedError):
-                        commit = await self._extend_or_add(actor, environment, key, spec, once=key, asked=request)
+                        commit = await self._extend_or_add(
+                            actor, environment, key, spec, once=key, asked=request, ended=True
+                        )
                         return commit.revision
             _, made = await self._with_profile(environment, spec, request)
             ops, message = (*made, self._put(key, spec)), said("on", spec, spec.reason)
-            return (await self._write(actor, environment, ops, message, idempotency_key=key, asked=request)).revision
+            commit = await self._write(actor, environment, ops, message, idempotency_key=key, asked=request, ended=True)
+            return commit.revision
         except IdempotencyKeyReusedError:  # the log has it, in the words of another version
             return (await self._store.head(environment)).revision
 
@@ -153,12 +160,13 @@ class SafeMode:
         """The log has an earlier end of it than operators asked for meanwhile."""
         found = await self._store.find_resource(environment, ACTIVATION, key)
         present = find_spec(found.spec, SafeModeActivation) if found else None
-        if found is None or present is None or present.expires_at >= spec.expires_at:
+        if found is None or present is None or present.expires_at >= spec.expires_at - _SAME_END:
             return None
         longer = msgspec.structs.replace(present, expires_at=spec.expires_at)
         bases = {ResourceRef(ACTIVATION, key): found.revision}
         ops = (self._put(key, longer),)
-        return (await self._write(actor, environment, ops, said("changed", longer, spec.reason), bases=bases)).revision
+        message = said("changed", longer, spec.reason)
+        return (await self._write(actor, environment, ops, message, bases=bases, ended=True)).revision
 
     async def lift_if_on(self, actor: Actor, environment: str, key: str, reason: str) -> int | None:
         """Lifts it; None when it is off already."""
@@ -187,6 +195,7 @@ class SafeMode:
         *,
         once: str | None,
         asked: ActivationRequest,
+        ended: bool = False,
     ) -> Commit:
         """Raises StaleRevisionError, WouldOverwriteError or _MovedError when what it found was no longer true when it
         committed."""
@@ -197,7 +206,7 @@ class SafeMode:
         if same is None:
             return await self._write(
                 actor, environment, (*made, self._put(key, spec)), said("on", spec, spec.reason),
-                expected_revision=head.revision, idempotency_key=once, asked=asked,
+                expected_revision=head.revision, idempotency_key=once, asked=asked, ended=ended,
             )  # fmt: skip
 
         def unmoved(commit: Commit) -> None:
@@ -208,7 +217,7 @@ class SafeMode:
         longer = extended(same[1], spec)
         return await self._write(
             actor, environment, (self._put(same[0], longer),), said("changed", longer, spec.reason),
-            idempotency_key=once, asked=asked, guard=unmoved,
+            idempotency_key=once, asked=asked, guard=unmoved, ended=ended,
         )  # fmt: skip
 
     async def extend(
@@ -307,6 +316,7 @@ class SafeMode:
         idempotency_key: str | None = None,
         asked: object = None,
         guard: Callable[[Commit], None] | None = None,
+        ended: bool = False,
     ) -> Commit:
         with pointing_into(RESOURCE, ops):  # a request's fields are called as the activation's
             return await self._changes.commit(
@@ -320,6 +330,7 @@ class SafeMode:
                 idempotency_key=idempotency_key,
                 asked=asked,
                 guard=guard,
+                ended=ended,
             )
 
 

@@ -250,6 +250,19 @@ def test_only_so_many_apply_at_once() -> None:
     assert len(world.policy.safe_mode.activations) == 65
 
 
+def test_what_is_over_or_in_the_log_leaves_room_for_a_new_emergency() -> None:
+    for end in ("time", "settled", "off"):
+        world = World()
+        for number in range(64):
+            world.say("on", f"k-{number}", spec=activation())
+            if end != "time":
+                world.say(end, f"k-{number}")
+        if end == "time":
+            world.pass_time(HOUR)
+        assert world.say("on", "new", spec=activation(began=world.now)) is Outcome.APPLIED, end
+        assert [key for key, _ in world.origins] == ["new"], end
+
+
 def test_the_strictest_profile_is_the_one_that_every_environment_starts_with() -> None:
     assert STANDARD[STRICTEST_KEY] == STRICTEST
 

@@ -8,6 +8,7 @@ import nats
 import pytest
 
 from brownout import Brownout, wire
+from brownout.wire.bundle import Signed
 from sdk.tests.history import History, put
 from sdk.tests.log_publisher import LogPublisher
 from sdk.tests.nats_process import NatsProcess
@@ -101,7 +102,8 @@ def test_what_was_heard_of_an_emergency_outlives_a_restart(
         eventually(client, lambda: client.status.sync == "LIVE")
         asyncio.run(publish())
         eventually(client, lambda: client.status.counters.emergencies == 3)
-        eventually(client, lambda: (tmp_path / "cache").joinpath(_file(tmp_path)).exists())
+    kept = msgspec.json.decode((tmp_path / "cache" / _file(tmp_path)).read_bytes(), type=tuple[Signed, ...])
+    assert set(kept) == set(said), "closing writes what was heard last"
     for content, held in ((None, ["stays"]), (b"[[]]", [])):
         if content is not None:
             (tmp_path / "cache" / _file(tmp_path)).write_bytes(content)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, Role, allows
-from controlplane.access.passes import LASTS, REFUSED, Holders, Pass, Passes
+from controlplane.access.passes import LASTS, REFUSED, Holders, Pass, Passes, _mac
 from controlplane.errors import UnauthenticatedError
 from controlplane.kit.database import Database
 from tests.integration.accessing import MovableClock
@@ -93,6 +93,16 @@ def test_a_pass_opens_no_more_than_its_holder_still_holds(clock: MovableClock) -
     assert allows(actor.grants, Action.SAFE_MODE, "production")
     assert not allows(actor.grants, Action.SAFE_MODE, "staging")
     assert not any(allows(actor.grants, Action.MANAGE_KEYS, each) for each in ("production", ANY_ENVIRONMENT))
+
+
+def test_a_pass_of_a_version_that_says_it_differently_is_refused_and_counted(clock: MovableClock) -> None:
+    ours, before = passes(clock), counted()
+    for said in (b'{"kind":"robot"}', b"\xff", b""):
+        payload = urlsafe_b64encode(said).rstrip(b"=").decode()
+        mac = urlsafe_b64encode(_mac(ours._keys[0], payload)).rstrip(b"=").decode()
+        with pytest.raises(UnauthenticatedError):
+            ours.open(f"bo_pass_{payload}.{mac}")
+    assert counted() - before == 3
 
 
 def test_who_may_not_switch_safe_mode_gets_none(clock: MovableClock) -> None:

@@ -3,8 +3,10 @@
 The real records of replicas and SDKs, and a log that takes a key once, as SafeMode.adopt does.
 """
 
+import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,9 +14,20 @@ import pytest
 
 from brownout import wire
 from brownout._sync.emergencies import Emergencies
+from brownout.model.resources import Scope
 from brownout.wire.bundle import Signed
-from controlplane.emergency.book import Told
-from controlplane.emergency.carried import Carried, Said
+from controlplane.access.actor import Actor, Role
+from controlplane.access.passes import Holders
+from controlplane.configuration.store.values import Head
+from controlplane.emergency.book import Book, Kept, Place, Told
+from controlplane.emergency.carried import MAX_CARRIED, Carried, Said, read_asked
+from controlplane.emergency.loops import EmergencyLoops
+from controlplane.emergency.service import Emergency
+from controlplane.emergency.values import LIFTED, NOTICE, UNSENT, UNSENT_LIFT
+from controlplane.errors import InvalidInputError
+from controlplane.kit.clock import SystemClock
+from controlplane.safemode.request import ActivationRequest
+from tests.support import SECRET_KEY
 
 SEEDS = range(200)
 STEPS = 80
@@ -158,6 +171,107 @@ class World:
 
 def _said(told: Told) -> Said:
     return Said(msgspec.json.decode(told.payload, type=wire.Emergency), told)
+
+
+def test_a_replica_takes_a_new_emergency_once_those_before_are_over() -> None:
+    world = World(0)
+    replica = world.replicas[0]
+    for number in range(MAX_CARRIED):
+        world.say(replica, f"k-{number}", "on")
+    world.say(replica, "one-too-many", "on")
+    assert replica.carried.find(ENVIRONMENT, "one-too-many") is None
+    world.now += 60 * MINUTE
+    world.say(replica, "new", "on")
+    assert replica.carried.find(ENVIRONMENT, "new") is not None
+
+
+ADMIN = Actor("person", "ann@example.com", {"*": frozenset({Role.ADMIN}), "staging": frozenset({Role.OPERATOR})})
+
+
+def _service(told: list[Told], *, connected: bool = True) -> Emergency:
+    async def publish(each: Told) -> bool:
+        told.append(each)
+        return connected
+
+    book = Book([SECRET_KEY], None)
+    chain = wire.KeyChain(1, ENVIRONMENT, ())
+    place = Place(ENVIRONMENT, "Production", "k", bytes(32), chain, 7, {"contain": b"{}"}, {})
+    book.kept = Kept({ENVIRONMENT: place}, Holders(read_at=1))
+    made = Emergency(book, Carried(), SystemClock(), longest=timedelta(hours=24))
+    made.publish = publish
+    return made
+
+
+def test_what_the_fleet_is_told_names_one_role_in_one_environment_and_the_notice_says_who_hears_it() -> None:
+    told: list[Told] = []
+    request = ActivationRequest("contain", "why", for_s=600)
+    for connected, on, off in ((True, NOTICE, LIFTED), (False, UNSENT, UNSENT_LIFT)):
+        service = _service(told, connected=connected)
+        assert asyncio.run(service.activate(ADMIN, ENVIRONMENT, request, "k")).notice == on
+        assert asyncio.run(service.activate(ADMIN, ENVIRONMENT, request, "k")).notice == on
+        assert asyncio.run(service.lift(ADMIN, ENVIRONMENT, "k")).notice == off
+    for each in told:
+        asked = read_asked(msgspec.json.decode(each.payload, type=wire.Emergency))
+        assert asked is not None
+        assert asked.actor.grants == {ENVIRONMENT: frozenset({Role.OPERATOR})}
+
+
+def test_no_message_is_larger_than_sdks_read() -> None:
+    told: list[Told] = []
+    service = _service(told)
+    fits = ActivationRequest("contain", "why", Scope(services=tuple(f"service-{n}" for n in range(1_800))), for_s=600)
+    asyncio.run(service.activate(ADMIN, ENVIRONMENT, fits, "k"))
+    (one,) = told
+    assert len(one.payload) <= wire.MAX_EMERGENCY_BYTES
+    assert read_asked(msgspec.json.decode(one.payload, type=wire.Emergency)) is None
+    scope = Scope(services=tuple(f"service-{n}" for n in range(5_000)))
+    with pytest.raises(InvalidInputError, match="Nothing was switched"):
+        asyncio.run(service.activate(ADMIN, ENVIRONMENT, msgspec.structs.replace(fits, scope=scope), "other"))
+    assert len(told) == 1
+    assert not service.carries(ENVIRONMENT, "other")
+
+
+@pytest.mark.parametrize("what", ["on", "off"])
+def test_what_an_operator_does_during_the_hand_over_is_handed_over_too(what: str) -> None:
+    world = World(0)
+    replica, other = world.replicas[:2]
+    world.say(replica, "k", "on")
+    other.carried.take(_said(replica.carried.all_told()[0]))
+    world.say(replica, "k", "settled", 7)
+    assert replica.carried.unsettled() == []
+    world.say(other, "k", what)
+    for told in other.carried.all_told():
+        replica.carried.take(_said(told))
+    (record,) = replica.carried.unsettled()
+    assert (record.off is not None) is (what == "off")
+    world.say(replica, "k", "settled", 8)
+    assert replica.carried.unsettled() == []
+
+
+@pytest.mark.parametrize(
+    ("published", "head", "found"),
+    [
+        (None, (1, 7), None),
+        ((1, 6), (1, 7), None),
+        ((1, 7), (1, 7), 7),
+        ((1, 8), (1, 9), 8),
+        ((1, 90), (1, 7), None),  # Postgres was restored, and the log is not fenced yet
+        ((1, 90), (2, 91), None),
+        ((2, 91), (2, 91), 91),
+    ],
+)
+def test_the_log_decides_only_from_a_revision_that_is_published_in_its_own_history(
+    published: tuple[int, int] | None, head: tuple[int, int], found: int | None
+) -> None:
+    async def read_head(_: str) -> Head:
+        return Head(ENVIRONMENT, *head, "")
+
+    made: Any = dict.fromkeys(
+        ("book", "carried", "service", "passes", "keys", "link", "clock", "safe_mode", "heartbeat_s")
+    )
+    store: Any = SimpleNamespace(head=read_head)
+    loops = EmergencyLoops(**made, store=store, published=lambda _: published)
+    assert asyncio.run(loops._find_published(ENVIRONMENT, 7)) == found
 
 
 @pytest.mark.parametrize("block", range(4))

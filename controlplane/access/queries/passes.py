@@ -46,10 +46,11 @@ async def machine_tokens(connection: ReadConnection, now: datetime) -> dict[str,
     return {row.id: row.grants for row in await fetch(connection, _Token, sql, now=now)}
 
 
-async def ended(connection: ReadConnection, since: datetime) -> frozenset[str]:
-    """The sessions and tokens that were ended since."""
+async def ended(connection: ReadConnection, since: datetime, now: datetime) -> frozenset[str]:
+    """The sessions and tokens that were ended since, and the tokens that expired."""
     sql = """
     SELECT id FROM session WHERE ended_at > :since
     UNION ALL SELECT id FROM api_token WHERE revoked_at > :since
+    UNION ALL SELECT id FROM api_token WHERE expires_at > :since AND expires_at <= :now
     """
-    return frozenset(row.id for row in await fetch(connection, _Ended, sql, since=since))
+    return frozenset(row.id for row in await fetch(connection, _Ended, sql, since=since, now=now))

@@ -64,6 +64,8 @@ class Request(NamedTuple):
     machine: str = ""
     """The kind whose own service commits (KindRow.owned); empty: people."""
     bases: Bases = MappingProxyType({})
+    ended: bool = False
+    """As in Store.commit."""
 
 
 class Loaded(NamedTuple):
@@ -152,7 +154,8 @@ class Committer:
                 raise IdempotencyKeyReusedError("this idempotency key was used for another commit")
             return Replay(answered)
         request = request._replace(draft=keep_owned(request.draft, loaded.present, request.machine))
-        changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, at, request.machine)
+        by = None if request.ended else at
+        changes, faults = await aside(loaded.size, settle, request.draft, loaded.present, by, request.machine)
         if not is_expected(request.expected_revision, loaded.head.revision):
             return Stale(loaded.head, changes)
         compare(request.bases, loaded.revisions)

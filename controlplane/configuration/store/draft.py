@@ -139,7 +139,7 @@ def keep_owned(drafted: Draft, present: Mapping[ResourceRef, bytes], machine: st
 
 
 def settle(
-    drafted: Draft, present: Mapping[ResourceRef, bytes], now: datetime, machine: str = ""
+    drafted: Draft, present: Mapping[ResourceRef, bytes], now: datetime | None, machine: str = ""
 ) -> tuple[tuple[Change, ...], tuple[Fault, ...]]:
     """What the draft changes in `present`, and what is wrong with the outcome.
 
@@ -149,7 +149,8 @@ def settle(
     What this version cannot read (a newer one wrote it) can itself be replaced and deleted. Commits that have to look
     into it, or that change what it may build on, are refused.
 
-    `machine` is the kind whose own service commits; everybody else must leave what it owns as it is.
+    `machine` is the kind whose own service commits; everybody else must leave what it owns as it is. With `now` None, an
+    activation may have ended.
     """
     changes: list[Change] = []
     faults: list[Fault] = []

@@ -40,6 +40,13 @@ async def list_resources(
     return ResourcePage(items, items[-1].key if len(rows) > limit else None)
 
 
+async def list_keys(database: Database, environment: str, kind: str) -> tuple[str, ...]:
+    """Every key of a kind, in order."""
+    query = select(resource.c.key).where(resource.c.environment == environment, resource.c.kind == kind)
+    async with database.reading() as connection:
+        return tuple((await connection.execute(query.order_by(resource.c.key))).scalars())
+
+
 async def count_of_kind(connection: ReadConnection, environment: str, kind: str) -> int:
     """How many there are; in the transaction of a commit, with what that wrote."""
     query = select(func.count()).where(resource.c.environment == environment, resource.c.kind == kind)

@@ -75,6 +75,7 @@ class Store:
         asked: object = None,
         witness: Witness | None = None,
         machine: str = "",
+        ended: bool = False,
     ) -> Commit:
         """Makes one revision of all `ops`, or none at all. What `witness` writes belongs to it.
 
@@ -82,6 +83,8 @@ class Store:
 
         `asked` is what `ops`, `message` and `expected_revision` were worked out from (anything that JSON can say): then
         it is that which an idempotency key stands for, and there may be no `ops`.
+
+        `ended` permits activations that have ended: they began without the log, and history is to have them.
 
         Raises:
             InvalidInputError: `faults` point at each operation or resource that is wrong.
@@ -106,6 +109,7 @@ class Store:
             witness,
             machine,
             bases or {},
+            ended,
         )
         return await self._answer(await self._committer.commit(request), request)
 
@@ -133,6 +137,10 @@ class Store:
     async def list_resources(self, environment: str, kind: str, **asked: Unpack[ResourceQuery]) -> ResourcePage:
         """A page in order of keys."""
         return await read.list_resources(self._database, environment, kind, **asked)
+
+    async def list_keys(self, environment: str, kind: str) -> tuple[str, ...]:
+        """Every key of a kind, however many, in order."""
+        return await read.list_keys(self._database, environment, kind)
 
     async def count_resources(self, environment: str) -> dict[str, int]:
         """How many there are of each kind that has any."""

@@ -15,6 +15,7 @@ from controlplane.access.actor import Action
 from controlplane.contract.outages import outage_keys
 from controlplane.contract.specs import find_spec
 from controlplane.errors import BrownoutError, InvalidInputError, NotFoundError, UnavailableError
+from controlplane.http.guard import by_log
 from controlplane.kit.tasks import give_up_after
 from controlplane.safemode.request import ActivationRequest
 from controlplane.safemode.values import BlastRadius, TouchedClass, reach_notes, share_words
@@ -159,7 +160,7 @@ class ActivateController(Controller):
     ) -> Response[Any]:
         patience_s = emergency.patience_s(visit)
         try:
-            return await give_up_after(self._ask(visit, environment, profile), patience_s)
+            return await give_up_after(by_log(visit.request, self._ask(visit, environment, profile)), patience_s)
         except (UnavailableError, TimeoutError):
             if patience_s is None:
                 raise
@@ -181,7 +182,7 @@ class ActivateController(Controller):
         asked = _asked(await visit.form())
         patience_s = emergency.patience_s(visit)
         try:
-            return await give_up_after(self._activate(visit, environment, asked), patience_s)
+            return await give_up_after(by_log(visit.request, self._activate(visit, environment, asked)), patience_s)
         except (UnavailableError, TimeoutError):
             if patience_s is None:
                 raise

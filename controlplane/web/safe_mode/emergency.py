@@ -95,7 +95,7 @@ async def activate(visit: Visit, environment: str, request: ActivationRequest, t
     try:
         done = await services.emergency.activate(operator, environment, request, key)
     except BrownoutError as error:
-        errors = {fault.pointer.strip("/").partition("/")[0]: fault.message for fault in error.faults}
+        errors = {_field(fault.pointer): fault.message for fault in error.faults}
         return page(visit, environment, form, errors=errors or {"reason": await visit.refusal(error)})
     await services.telemetry.fleet.carried(environment, done.key, FLEET_S)
     return page(visit, environment, EmergencyForm(), notice=done.notice)
@@ -125,6 +125,12 @@ def page(
         back=url(environment, "safe-mode"),
     )
     return visit.page(view, 422 if errors else 200)
+
+
+def _field(pointer: str) -> str:
+    """The form's field where a fault is shown. What the form has no field for came from the activate page."""
+    name = pointer.strip("/").partition("/")[0]
+    return name if name in {"profile", "for_s", "reason"} else "profile"
 
 
 def _rows(visit: Visit, environment: str) -> tuple[CarriedRow, ...]:

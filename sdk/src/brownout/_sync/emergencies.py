@@ -52,6 +52,10 @@ class Record(msgspec.Struct):
         """The Unix ms at which it stops to apply: never more than an hour after it was signed."""
         return 0 if self.on is None else self.on.at + wire.LONGEST_MS
 
+    def may_apply(self, now_ms: int) -> bool:
+        """Whether it counts towards MAX_ON: it is neither over nor in the log."""
+        return self.off is None and self.settled is None and self.ends() > now_ms
+
 
 class Emergencies:
     """Callers hold the replica's lock. `version` moves with every change."""
@@ -67,7 +71,7 @@ class Emergencies:
         """Takes a verified message; returns whether it changed anything."""
         record = self._records.get(said.key)
         if record is None:
-            if said.what == "on" and sum(each.on is not None and each.off is None for each in self) >= MAX_ON:
+            if said.what == "on" and sum(each.may_apply(now_ms) for each in self) >= MAX_ON:
                 return False
             record = Record(first=uptime_ms)
         if said.what == "off":

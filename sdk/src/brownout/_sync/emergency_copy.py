@@ -5,14 +5,10 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from brownout.wire.bundle import Signed
-
-if TYPE_CHECKING:
-    from brownout._sync.emergencies import Emergencies
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_MESSAGES = 1_000
@@ -35,7 +31,7 @@ class EmergencyCopy:
 
     def __init__(self, disk: Path) -> None:
         self.path = disk.with_suffix(".emergency")
-        self._saved = 0
+        self.saved = 0
         """The version that was written last."""
 
     def load(self) -> tuple[Signed, ...]:
@@ -49,13 +45,11 @@ class EmergencyCopy:
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return ()
 
-    def keep(self, emergencies: "Emergencies") -> None:
-        """Writes what is new, together with what others of this host wrote. Two that write at the same moment may lose a
-        message of each other's, which comes again with the next heartbeat. Raises OSError."""
-        version = emergencies.version
-        if version == self._saved:
-            return
-        known = _newest(dict.fromkeys((*self.load(), *emergencies.messages())))
+    def keep(self, messages: Iterable[Signed], version: int) -> None:
+        """Writes `messages`, which are what `version` holds, together with what others of this host wrote. Two that write
+        at the same moment may lose a message of each other's, which comes again with the next heartbeat. Raises
+        OSError."""
+        known = _newest(dict.fromkeys((*self.load(), *messages)))
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = self.path.with_suffix(f".emergency.{os.getpid()}")
         try:
@@ -66,4 +60,4 @@ class EmergencyCopy:
         finally:
             with suppress(OSError):
                 partial.unlink()
-        self._saved = version
+        self.saved = version

@@ -44,6 +44,9 @@ _SKEW_MS = 30_000
 _LOOK_EVERY_S = 0.2
 """Who waits is woken by news; this bounds what one misses that was looking elsewhere just then."""
 
+_LOCK_S = 1.0
+"""How long saving waits for a thread that may be stuck."""
+
 _TURN_EVERY_S, _TURN_S = 0.1, 0.05
 
 
@@ -165,6 +168,10 @@ class Engine:
         if self._pid == os.getpid():
             self._halt(timeout_s)
             self._save(last=True)
+            try:
+                self._save_emergencies()
+            except OSError as error:
+                log.warning("emergency messages are not saved: %s", error)
         if self._disk:
             self._disk.release()
         self.progress.enter(SyncState.CLOSED)
@@ -360,8 +367,14 @@ class Engine:
                 self.progress.fail(error, "disk")
 
     def _save_emergencies(self) -> None:
-        if self._emergencies is not None:
-            self._emergencies.keep(self._outside.emergencies)
+        file, emergencies, lock = self._emergencies, self._outside.emergencies, self._replica.lock
+        if file is None or file.saved == emergencies.version or not lock.acquire(timeout=_LOCK_S):
+            return
+        try:
+            messages, version = emergencies.messages(), emergencies.version
+        finally:
+            lock.release()
+        file.keep(messages, version)
 
     def _supervise(self) -> None:
         updater, now = self._updater, time.monotonic()
