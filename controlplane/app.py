@@ -73,7 +73,12 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         safe_mode = open_safe_mode(parts, configuration.changes, configuration.evaluations, telemetry)
         coverage = open_coverage(parts, configuration.changes, proposals, telemetry.class_outcomes)
         emergency = await open_emergency(
-            parts, access.passes, safe_mode.safe_mode, publisher.on_commit, publisher.published
+            parts,
+            access.passes,
+            access.addresses,
+            safe_mode.safe_mode,
+            on_commit=publisher.on_commit,
+            published=publisher.published,
         )
         rollouts = open_rollouts(parts, configuration.changes, publisher.on_commit)
         budgets = await open_budgets(parts, publisher.on_commit, telemetry.fleet.live)

@@ -15,7 +15,14 @@ from controlplane.access.audit import Audit
 from controlplane.access.memory import REMEMBERED_S, ActorMemory
 from controlplane.access.queries import addresses as queries
 from controlplane.access.values import AddressRow, Event
-from controlplane.errors import AddressNotAllowedError, ConflictError, Fault, InvalidInputError, NotFoundError
+from controlplane.errors import (
+    AddressNotAllowedError,
+    ConflictError,
+    Fault,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from controlplane.kit.addresses import Network, parse_networks
 from controlplane.kit.clock import Clock, Monotonic, monotonic
 from controlplane.kit.database import Database, WriteConnection
@@ -50,6 +57,7 @@ class AddressRules:
         self._everywhere = tuple(everywhere)
         self._known = _Known()
         self._known_until: float | None = None
+        self._was_read = False
         self._noted: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def admit(self, actor: Actor) -> Actor:
@@ -71,11 +79,24 @@ class AddressRules:
         return _within_rules(actor, await self._rules())
 
     def admit_offline(self, actor: Actor) -> Actor:
-        """The same by what was read last, for when the database does not answer. Raises AddressNotAllowedError."""
+        """The same by what was read last, for when the database does not answer.
+
+        Raises:
+            AddressNotAllowedError: nothing counts from there.
+            UnavailableError: no rule was ever read, so nobody knows what counts.
+        """
+        if not self._was_read:
+            raise UnavailableError(
+                "the database does not answer, and this replica has not read the rules for addresses"
+            )
         if actor.networks and not within(actor.address, _networks(actor.networks)):
             raise AddressNotAllowedError("this credential does not work from your address")
         self._check(actor.address, self._known)
         return _within_rules(actor, self._known)
+
+    async def refresh(self) -> None:
+        """Reads the rules unless they are fresh. Raises UnavailableError."""
+        await self._rules()
 
     async def check(self, address: str) -> None:
         """For who is nobody yet. Raises AddressNotAllowedError when nobody may come from there."""
@@ -157,7 +178,7 @@ class AddressRules:
                 rows = await queries.rules(connection)
                 keys = await queries.environments(connection) if rows else []
             rules = tuple((row.environment, row.role, _networks(row.networks)) for row in rows)
-            self._known, self._known_until = _Known(rules, tuple(keys)), now + REMEMBERED_S
+            self._known, self._known_until, self._was_read = _Known(rules, tuple(keys)), now + REMEMBERED_S, True
         return self._known
 
     def _forget(self) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from prometheus_client import Counter
 
-from controlplane.access.actor import PERMISSIONS, Action, Actor, Role, allows
+from controlplane.access.actor import ANY_ENVIRONMENT, PERMISSIONS, Action, Actor, Role, allows
 from controlplane.access.queries import passes as queries
 from controlplane.access.queries.passes import Granted
 from controlplane.errors import UnauthenticatedError
@@ -73,7 +73,7 @@ class Passes:
         self.holders = Holders()
 
     def issue(self, actor: Actor) -> str | None:
-        """A pass for whoever acts; None if they may switch safe mode nowhere."""
+        """A pass for whoever acts; None if they may switch safe mode nowhere, or in more environments than a cookie holds."""
         grants = {
             environment: tuple(sorted(role.value for role in roles if role in SWITCHING))
             for environment, roles in actor.grants.items()
@@ -87,10 +87,12 @@ class Passes:
             now, now + int(LASTS.total_seconds()), actor.machine, actor.networks,
         )  # fmt: skip
         payload = _encoded(msgspec.json.encode(said))
-        return f"{_PREFIX}{payload}.{_encoded(_mac(self._keys[0], payload))}"
+        text = f"{_PREFIX}{payload}.{_encoded(_mac(self._keys[0], payload))}"
+        return text if len(text) <= MAX_CHARS else None
 
     def open(self, text: str) -> Actor:
-        """Whose pass this is, with the roles that they still hold as far as this replica knows.
+        """Whose pass this is, with the roles that they still hold as far as this replica knows, where those and the pass
+        allow safe mode. For `as_operator`, once the rules for addresses have taken what does not count from there.
 
         Raises:
             UnauthenticatedError: forged, damaged, expired, or its holder or credential is no longer in order.
@@ -105,10 +107,11 @@ class Passes:
         if held is None:
             raise _refused("holder")
         held_roles, said_roles = _roles(held), _roles(said.grants)
+        maker = _roles(holders.people.get(said.person, {})) if said.machine and said.person else held_roles
         grants = {
-            environment: frozenset({Role.OPERATOR})
+            environment: held_roles.get(environment, frozenset()) | held_roles.get(ANY_ENVIRONMENT, frozenset())
             for environment in {*held_roles, *said_roles}
-            if all(allows(roles, Action.SAFE_MODE, environment) for roles in (held_roles, said_roles))
+            if all(allows(roles, Action.SAFE_MODE, environment) for roles in (held_roles, said_roles, maker))
         }
         if not grants:
             raise _refused("role")
@@ -156,6 +159,16 @@ class Passes:
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
+
+
+def as_operator(actor: Actor) -> Actor:
+    """What a pass is good for: switching safe mode, where the actor's roles allow it, and nothing else."""
+    grants = {
+        environment: frozenset({Role.OPERATOR})
+        for environment, roles in actor.grants.items()
+        if any(Action.SAFE_MODE in PERMISSIONS[role] for role in roles)
+    }
+    return msgspec.structs.replace(actor, grants=grants)
 
 
 def _refused(reason: str) -> UnauthenticatedError:

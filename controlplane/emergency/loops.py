@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge
 
 from brownout import wire
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, Role, allows
+from controlplane.access.address_rules import AddressRules
 from controlplane.access.passes import Passes
 from controlplane.configuration.changes import ACTIVATION
 from controlplane.configuration.store import Environment, SigningKeys, Store, every_resource
@@ -57,6 +58,7 @@ class EmergencyLoops:
         carried: Carried,
         service: Emergency,
         passes: Passes,
+        addresses: AddressRules,
         store: Store,
         keys: SigningKeys,
         link: Link,
@@ -69,6 +71,7 @@ class EmergencyLoops:
         self._carried = carried
         self._service = service
         self._passes = passes
+        self._addresses = addresses
         self._store = store
         self._keys = keys
         self._link = link
@@ -123,6 +126,7 @@ class EmergencyLoops:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 holders = await self._passes.read_holders()
+                await self._addresses.refresh()
                 environments = await self._store.list_environments()
                 for environment in environments:
                     with turn.item(environment.key):

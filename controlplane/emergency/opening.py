@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from brownout import wire
+from controlplane.access.address_rules import AddressRules
 from controlplane.access.passes import Passes
 from controlplane.emergency.book import Book
 from controlplane.emergency.carried import Carried
@@ -18,7 +19,9 @@ from controlplane.safemode.service import SafeMode
 async def open_emergency(
     parts: Parts,
     passes: Passes,
+    addresses: AddressRules,
     safe_mode: SafeMode,
+    *,
     on_commit: Callable[[Callable[[str], None]], None],
     published: Published,
 ) -> Emergency:
@@ -28,7 +31,7 @@ async def open_emergency(
     carried = Carried()
     service = Emergency(book, carried, parts.clock, longest=timedelta(hours=settings.max_activation_hours))
     loops = EmergencyLoops(
-        book=book, carried=carried, service=service, passes=passes, store=parts.store, keys=parts.signing_keys,
+        book=book, carried=carried, service=service, passes=passes, addresses=addresses, store=parts.store, keys=parts.signing_keys,
         link=parts.link, clock=parts.clock, safe_mode=safe_mode, published=published, heartbeat_s=settings.heartbeat_s,
     )  # fmt: skip
     service.publish, service.refresh = loops.publish, loops.read

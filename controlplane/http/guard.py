@@ -14,6 +14,7 @@ from litestar.types import Scope
 
 from controlplane.access.actor import Action, Actor, allows, authorize, require_fresh
 from controlplane.access.csrf import FIELD, HEADER, SAFE_METHODS
+from controlplane.access.passes import as_operator
 from controlplane.access.repeats import Bound
 from controlplane.access.sessions import Origin
 from controlplane.access.values import Event
@@ -134,7 +135,7 @@ def operator_of(connection: Connection, services: Services) -> Actor:
     """The holder of the operator pass that the request carries.
 
     Raises:
-        UnavailableError: it carries none.
+        UnavailableError: it carries none, or this replica never read the rules for addresses.
         UnauthenticatedError, AddressNotAllowedError: it carries one that does not hold, or not from here.
     """
     text = pass_of(connection, services)
@@ -148,7 +149,7 @@ def operator_of(connection: Connection, services: Services) -> Actor:
         services.access.rates.failed(address_of(connection, services))
         raise
     actor = msgspec.structs.replace(actor, address=address_of(connection, services))
-    return services.access.addresses.admit_offline(actor)
+    return as_operator(services.access.addresses.admit_offline(actor))
 
 
 def pass_of(connection: Connection, services: Services) -> str:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from controlplane.access.actor import ANY_ENVIRONMENT, Action, Actor, Role, allows
-from controlplane.access.passes import LASTS, REFUSED, Holders, Pass, Passes, _mac
+from controlplane.access.address_rules import narrowed
+from controlplane.access.passes import LASTS, REFUSED, Holders, Pass, Passes, _mac, as_operator
 from controlplane.errors import UnauthenticatedError
 from controlplane.kit.database import Database
 from tests.integration.accessing import MovableClock
@@ -89,10 +90,41 @@ def test_a_pass_ends_with_its_time_its_role_its_credential_and_its_holder(clock:
 def test_a_pass_opens_no_more_than_its_holder_still_holds(clock: MovableClock) -> None:
     ours = passes(clock)
     admin = Actor("person", "ann@example.com", {ANY_ENVIRONMENT: frozenset({Role.ADMIN})}, person="p", credential="s")
-    actor = ours.open(issued(ours, admin))
+    actor = as_operator(ours.open(issued(ours, admin)))
     assert allows(actor.grants, Action.SAFE_MODE, "production")
     assert not allows(actor.grants, Action.SAFE_MODE, "staging")
     assert not any(allows(actor.grants, Action.MANAGE_KEYS, each) for each in ("production", ANY_ENVIRONMENT))
+
+
+def test_a_rule_for_addresses_takes_the_role_that_is_held_and_no_other(clock: MovableClock) -> None:
+    """An administrator whose role counts from the office alone is no operator from elsewhere, either."""
+    ours = passes(clock)
+    ours.holders = msgspec.structs.replace(HELD, people={"p": {"production": ("admin",)}})
+    held = ours.open(issued(ours)).grants
+    assert held == {"production": frozenset({Role.ADMIN})}
+    barred = narrowed(held, [("production", "admin")], ["production"])
+    assert as_operator(msgspec.structs.replace(OPERATOR, grants=barred)).grants == {}
+    other = narrowed(held, [("production", "operator")], ["production"])
+    assert as_operator(msgspec.structs.replace(OPERATOR, grants=other)).grants == {
+        "production": frozenset({Role.OPERATOR})
+    }
+
+
+def test_a_machine_token_opens_no_more_than_its_maker(clock: MovableClock) -> None:
+    ours = passes(clock)
+    robot = msgspec.structs.replace(OPERATOR, kind="token", credential="t", machine=True)
+    text = issued(ours, robot)
+    tokens = {"t": {"production": ("operator",)}}
+    ours.holders = msgspec.structs.replace(HELD, tokens=tokens)
+    assert ours.open(text).machine
+    ours.holders = msgspec.structs.replace(HELD, tokens=tokens, people={})
+    with pytest.raises(UnauthenticatedError):
+        ours.open(text)
+
+
+def test_a_pass_that_no_cookie_holds_is_not_made(clock: MovableClock) -> None:
+    many = {f"environment-number-{number:05}": frozenset({Role.OPERATOR}) for number in range(200)}
+    assert passes(clock).issue(msgspec.structs.replace(OPERATOR, grants=many)) is None
 
 
 def test_a_pass_of_a_version_that_says_it_differently_is_refused_and_counted(clock: MovableClock) -> None:

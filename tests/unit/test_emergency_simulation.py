@@ -267,7 +267,7 @@ def test_the_log_decides_only_from_a_revision_that_is_published_in_its_own_histo
         return Head(ENVIRONMENT, *head, "")
 
     made: Any = dict.fromkeys(
-        ("book", "carried", "service", "passes", "keys", "link", "clock", "safe_mode", "heartbeat_s")
+        ("book", "carried", "service", "passes", "addresses", "keys", "link", "clock", "safe_mode", "heartbeat_s")
     )
     store: Any = SimpleNamespace(head=read_head)
     loops = EmergencyLoops(**made, store=store, published=lambda _: published)
