@@ -13,6 +13,7 @@ JUDGED = {
     # Of an environment that Postgres has: a message of any other is not taken.
     ("controlplane/emergency/loops.py", "publish", "wire.Subjects(told.environment).emergency"),
     ("controlplane/emergency/loops.py", "publish", "told"),
+    ("controlplane/emergency/service.py", "publish", "known.on.told"),
     ("controlplane/emergency/service.py", "publish", "told"),
     ("controlplane/publish/heartbeat.py", "publish", "self._subjects.heartbeat"),
     ("controlplane/kit/jetstream.py", "publish", "message.subject"),
