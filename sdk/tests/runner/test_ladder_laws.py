@@ -12,6 +12,7 @@ from brownout.model.values import ErrorClass, RetryPolicy, Rung, Terminal, Token
 from brownout.runner import moves
 from brownout.runner.ladder import MAX_TURNS, Facts, State, begin, step
 from brownout.runner.moves import AnyAction, AnyEvent, Ask, Attempt, Finish, Serve, Wait
+from sdk.tests.runner.served import made, rung
 
 ERRORS: tuple[ErrorClass, ...] = get_args(ErrorClass)
 errors = st.sampled_from(ERRORS)
@@ -213,3 +214,14 @@ def test_a_step_costs_the_ladder_once(length: int) -> None:
         state, _ = step(state, moves.Failure(float(now), "server_error"))
     assert isinstance(state.action, Finish)
     assert len(state.spent) == 2
+
+
+def test_an_exhausted_account_is_not_asked_again_after_a_rung_that_is_no_model() -> None:
+    """The person's queue is closed between the two models of one provider."""
+    policy = made(rung("human_review", queue="q"), rung("model", target={"name": "big", "provider": "a", "model": "b"}))
+    state, action = step(begin(policy, Facts()), moves.Began(0.0))
+    assert isinstance(action, Attempt)
+    state, action = step(state, moves.Failure(0.1, "budget_exhausted", None, 0.5))
+    assert action == Ask("", "human", 0)
+    _, action = step(state, moves.Missed(0.2))
+    assert isinstance(action, Finish)

@@ -80,9 +80,18 @@ def _is_open(state: State, type_: RungType, late: bool) -> bool:
     return type_ == "template" or not late
 
 
+def _latest(state: State) -> PolicyTarget | None:
+    """The model that was tried last: rungs of other types may lie between it and here."""
+    for index in range(state.at, -2, -1):
+        target = state.target(index)
+        if target is not None and (index in {state.at, -1} or target.name in state.spent):
+            return target
+    return None
+
+
 def _may_try(state: State, target: PolicyTarget, named: bool) -> bool:
     """Whether a model rung is worth a call after the latest failure."""
-    failed, policy = state.target(state.at), state.policy
+    failed, policy = _latest(state), state.policy
     if target.name in state.spent or (failed is not None and failed.name == target.name) or not fits(state, target):
         return False
     if state.effects and target.provider not in state.facts.resumes and policy.retry.side_effects == "refuse":
