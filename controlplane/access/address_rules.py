@@ -83,7 +83,7 @@ class AddressRules:
 
         Raises:
             AddressNotAllowedError: nothing counts from there.
-            UnavailableError: no rule was ever read, so nobody knows what counts.
+            UnavailableError: no rule was ever read, so it is unknown what counts.
         """
         if not self._was_read:
             raise UnavailableError(

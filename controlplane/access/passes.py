@@ -73,7 +73,7 @@ class Passes:
         self.holders = Holders()
 
     def issue(self, actor: Actor) -> str | None:
-        """A pass for whoever acts; None if they may switch safe mode nowhere, or in more environments than a cookie holds."""
+        """A pass for the actor; None if they may switch safe mode nowhere, or in more environments than a cookie holds."""
         grants = {
             environment: tuple(sorted(role.value for role in roles if role in SWITCHING))
             for environment, roles in actor.grants.items()

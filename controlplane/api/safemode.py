@@ -23,7 +23,7 @@ DELIVERY_S = 1.0
 """How long an answer waits for the fleet at most."""
 
 PATIENCE_S = 0.5
-"""How long Postgres may take before an emergency begins. A commit of which nobody knows whether it was made is made once:
+"""How long Postgres may take before an emergency begins. A commit whose outcome is unknown is made once:
 the emergency has the key that the commit would have had."""
 
 

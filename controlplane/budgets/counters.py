@@ -67,7 +67,7 @@ def config_of(per: Per, replicas: int) -> dict[str, object]:
 
 
 class Counters:
-    """Every method raises JetStreamUnavailableError: then nobody knows whether it happened."""
+    """Every method raises JetStreamUnavailableError: then it is unknown whether it happened."""
 
     def __init__(self, jetstream: JetStream, replicas: int, *, monotonic: Monotonic = monotonic) -> None:
         self._jetstream, self._replicas, self._monotonic = jetstream, replicas, monotonic

@@ -37,7 +37,7 @@ ASKS_PER_MINUTE = 60_000
 MOST_WAITING = 5_000
 MOST_WAITING_OF_A_KEY = 1_000
 STALE_S = 2.0
-"""Whoever has waited so long has given up, and asks again."""
+"""An instance that has waited so long asks again."""
 WORKERS = 8
 MOST_COMBINATIONS = 100_000
 """Of attributes, that one SDK key may begin in a period: each is a counter on disk."""
@@ -129,7 +129,7 @@ class Leases:
                 self._say("")
 
     def _next(self) -> _Waiting | None:
-        """Keys take turns: whoever asks much waits behind itself."""
+        """Keys take turns: a key that asks much waits behind its own requests."""
         while self._lines:
             key = next(iter(self._lines))
             line = self._lines.pop(key)

@@ -26,7 +26,7 @@ class Carried(msgspec.Struct, frozen=True):
 
 class Switched(msgspec.Struct, frozen=True):
     """An emergency activation was switched on, renewed or lifted. `ends_at`: when the fleet stops to apply it unless
-    somebody renews it; None: it is lifted."""
+    an operator renews it; None: it is lifted."""
 
     environment: str
     key: str

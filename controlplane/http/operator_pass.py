@@ -14,7 +14,7 @@ from controlplane.services import Services
 
 
 class RenewPass:
-    """`before_send`: adds a pass for whoever may switch safe mode and has none, or an old one."""
+    """`before_send`: adds a pass for anyone who may switch safe mode and has none, or an old one."""
 
     async def __call__(self, message: Message, scope: Scope) -> None:
         if message["type"] != "http.response.start":

@@ -48,7 +48,7 @@ AUDITED = {
 
 
 def of_commit(commit: Commit) -> list[NewEvent]:
-    """At most MAX_OF_ONE_COMMIT: an import of thousands is one thing that somebody did."""
+    """At most MAX_OF_ONE_COMMIT: an import of thousands is one act of one person."""
     found: list[NewEvent] = []
     for change in commit.changes:
         found.extend(_of_change(commit, change))

@@ -91,7 +91,7 @@ class SafeMode:
     ) -> Switched:
         """Switches safe mode on by one commit: one more activation, or a later end for the one that has the same profile
         and scope. When it names providers instead of a profile, the same commit makes the profile, unless there is one.
-        `key` is one from `new_key`: whoever has it can find out later whether the log took the activation.
+        `key` is one from `new_key`: its holder can find out later whether the log took the activation.
 
         Raises:
             InvalidInputError: no reason, no end, an end in the past or too far, an unknown profile or scope.

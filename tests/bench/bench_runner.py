@@ -1,7 +1,7 @@
 """Our runner beside LiteLLM's Router, Pydantic AI, LangChain and the bare client, on providers that fail on command.
 
 Each peer is a process of its own from `.venv-bench`, with two providers of its own on loopback. It asks while all is
-well before anything fails, so nobody pays for loading.
+well before anything fails, so no peer pays for loading.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 PEERS = ("brownout", "litellm", "litellm_tuned", "pydantic_ai", "langchain", "openai_alone")
 REQUESTS, AT_ONCE = 20, 5
 PATIENCE_S = 75.0
-"""Whoever is not done by then is not waited for."""
+"""A peer that is not done by then is not waited for."""
 CPU_REQUESTS, CPU_TURNS = 200, 5
 CPU_BOUND_US = 60.0
 ALONE_REQUESTS, ALONE_ROUNDS = 2_000, 7

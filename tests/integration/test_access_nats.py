@@ -308,7 +308,7 @@ async def test_a_thousand_reconnect_at_once_with_the_database_gone(
     async with answering(guarded.url, secrets, nowhere, copy):
         clients = await asyncio.gather(*(connect(guarded, secret, "production", f"i{n}") for n in range(1000)))
         dropped = [client.last_error for client in clients if not client.is_connected]
-        assert len(dropped) < 50, dropped  # each was let in; a busy machine loses some of a thousand sockets again
+        assert dropped == []
         assert await enters(guarded, secret)
         await asyncio.gather(*(client.close() for client in clients))
 

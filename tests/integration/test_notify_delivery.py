@@ -413,7 +413,7 @@ async def test_a_refused_page_goes_on_and_a_refused_test_is_announced(refusing: 
 async def test_a_failing_channel_is_announced_on_another_once_and_so_is_its_end(
     database: Database, receiver: Receiver, other: Receiver
 ) -> None:
-    """Nobody subscribes to it elsewhere: it is told all the same."""
+    """No one subscribes to it elsewhere: it is told all the same."""
     desk = Desk(database)
     await desk.channel("ops", receiver)
     await desk.channel("mail", other)

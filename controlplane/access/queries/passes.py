@@ -28,7 +28,7 @@ class _Ended(msgspec.Struct, frozen=True):
 
 async def granted(connection: ReadConnection, roles: Sequence[str], confirmed_since: datetime) -> list[Granted]:
     """The people who hold one of `roles` somewhere and are not disabled. Other roles, also those of a newer version, are
-    nobody's business here."""
+    not read here."""
     sql = """
     SELECT g.person AS holder, g.environment, g.role FROM role_grant g JOIN person p ON p.id = g.person
     LEFT JOIN sso_identity s ON s.person = g.person

@@ -195,7 +195,7 @@ async def told_channels(connection: ReadConnection, event: int) -> list[str]:
 
 
 async def stop_waiting(connection: WriteConnection, event: int, now: datetime) -> int:
-    """Ends the deliveries of an event that someone has: nobody else needs to be woken."""
+    """Ends the deliveries of an event that someone has: no one else needs to be woken."""
     return await run(
         connection,
         """

@@ -316,7 +316,7 @@ class Engine:
         self._replica.look()
 
     def _must_watch(self) -> bool:
-        """Whether nobody else looks at the host's switch. The sync thread does, as long as it turns."""
+        """Whether no other thread looks at the host's switch. The sync thread does, as long as it turns."""
         updater = self._updater
         turns = updater is not None and time.monotonic() - updater.pulse < 2 * PULSE_S
         return self._outside.watches and not turns

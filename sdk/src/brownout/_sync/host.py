@@ -18,7 +18,7 @@ _MAX_REASON = 500
 
 
 class Switched(NamedTuple):
-    """`profile` may be empty, or name one that nobody has: then the strictest applies."""
+    """`profile` may be empty, or name one that does not exist: then the strictest applies."""
 
     key: str
     profile: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brownout.telemetry.windows import Windows
 
 ANSWER_S = 2.0
-"""An ask that nobody has answered by then is lost."""
+"""A request without an answer by then counts as lost."""
 EVERY_S = 0.5
 """How often a ledger in use is looked at; what is urgent wakes us."""
 

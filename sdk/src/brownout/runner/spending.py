@@ -59,5 +59,5 @@ def _by_request(policy: Policy) -> bool:
 
 
 def settled(policy: Policy) -> Policy:
-    """`policy` for `client.record`, which spends what nobody has settled."""
+    """`policy` for `client.record`, which spends what is not settled yet."""
     return policy if policy.window is None else replace(policy, window=None)

@@ -33,7 +33,7 @@ _Label = Annotated[str, Meta(max_length=200)]
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True):
-    """What an instance wants of one window. `scope` is a hash: nobody but the instance knows whose share it is."""
+    """What an instance wants of one window. `scope` is a hash: only the instance knows whose share it is."""
 
     flag: _Label
     variant: _Label
